@@ -1,0 +1,593 @@
+"""The site's settings: the TOML file, its schema, and every fault in it at once.
+
+The schema is the only description of a setting: validation, `init`'s commented file and the README's table all come from it.
+Unknown keys are errors, since a misspelt threshold that is silently ignored names strangers.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from shared.errors import ConfigurationError, FaultList, RollcallError
+
+CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PASSWORD_IN_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s]*@")
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Cosine = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SiteSettings(_Section):
+    """[site]"""
+
+    name: Text = Field(default="site", description="what this site is called in its events")
+    data_dir: Text = Field(default="data", description="where the gallery lives; relative to this file")
+    keep_sightings_days: int = Field(
+        default=30, ge=0, le=3650, description="sightings older than this are deleted; 0 keeps none"
+    )
+
+
+class _PerCamera(_Section):
+    """What a camera can set for itself; `None` means: as in [recognition], or the model's own default."""
+
+    threshold: Cosine | None = Field(
+        default=None, description="lowest cosine that names somebody; default: the model's own"
+    )
+    margin: Cosine | None = Field(
+        default=None, description="how far the best person must be ahead of the second; default: the model's own"
+    )
+    min_face_px: int | None = Field(
+        default=None, ge=16, le=2000, description="faces narrower than this many pixels are not judged"
+    )
+    det_size: int | None = Field(
+        default=None, ge=128, le=1920, multiple_of=32, description="side of the detector's square input, pixels"
+    )
+    votes: int | None = Field(
+        default=None, ge=1, le=50, description="crops of a track that must agree before it gets a name"
+    )
+    fps: float | None = Field(default=None, gt=0, le=60, description="frames a second that are searched for faces")
+    threads: int | None = Field(default=None, ge=1, le=64, description="CPU threads each camera process may use")
+
+
+class RecognitionSettings(_PerCamera):
+    """[recognition]"""
+
+    engine: Literal["insightface", "dlib"] = Field(default="insightface", description="insightface or dlib")
+    model: Text | None = Field(
+        default=None,
+        description="model pack, a folder in models_dir; default: buffalo_l for insightface; dlib has one of its own",
+    )
+    models_dir: Text | None = Field(
+        default=None, description="where model packs are; relative to this file; default: data_dir/models"
+    )
+    min_face_px: int = Field(
+        default=40, ge=16, le=2000, description="faces narrower than this many pixels are not judged"
+    )
+    det_size: int = Field(
+        default=640, ge=128, le=1920, multiple_of=32, description="side of the detector's square input, pixels"
+    )
+    votes: int = Field(default=3, ge=1, le=50, description="crops of a track that must agree before it gets a name")
+    fps: float = Field(default=5.0, gt=0, le=60, description="frames a second that are searched for faces")
+    threads: int = Field(default=1, ge=1, le=64, description="CPU threads each camera process may use")
+
+
+class CameraSettings(_PerCamera):
+    """[cameras.NAME]"""
+
+    source: Text | Annotated[int, Field(ge=0, le=255)] = Field(
+        description="rtsp://…, http(s)://…, a video file, /dev/videoN or N; ${NAME} comes from the environment or a credential"
+    )
+    enabled: bool = Field(default=True, description="false: the camera is not started")
+    loop: bool = Field(default=False, description="a file starts again when it ends")
+    realtime: bool = Field(
+        default=True,
+        description="a file is paced by its own clock, newest frame only; false: every frame, as fast as it goes",
+    )
+
+
+class SyncSettings(_Section):
+    """[sync]"""
+
+    enabled: bool = Field(default=False, description="exchange the gallery with other sites")
+    interval_s: float = Field(default=60.0, gt=0, le=86400, description="seconds between exchanges")
+    backend: Text | None = Field(default=None, description="http(s)://… of the backend")
+    token_file: Text | None = Field(
+        default=None, description="file that holds the backend's token; relative to this file"
+    )
+
+
+class WebSettings(_Section):
+    """[web]"""
+
+    enabled: bool = Field(default=False, description="dashboard, local API and metrics")
+    host: Text = Field(default="127.0.0.1", description="address to listen on; beyond loopback it needs token_file")
+    port: int = Field(default=8480, ge=1, le=65535, description="port to listen on")
+    token_file: Text | None = Field(default=None, description="file that holds the token; relative to this file")
+
+
+class _File(_Section):
+    site: SiteSettings = Field(default_factory=SiteSettings)
+    recognition: RecognitionSettings = Field(default_factory=RecognitionSettings)
+    cameras: dict[str, CameraSettings] = Field(default_factory=dict)
+    sync: SyncSettings = Field(default_factory=SyncSettings)
+    web: WebSettings = Field(default_factory=WebSettings)
+
+
+@dataclass(frozen=True)
+class EffectiveCamera:
+    """One camera's settings with [recognition] filled in; `threshold` and `margin` stay `None` for the model's default."""
+
+    name: str
+    source: str | int
+    loop: bool
+    realtime: bool
+    threshold: float | None
+    margin: float | None
+    min_face_px: int
+    det_size: int
+    votes: int
+    fps: float
+    threads: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A whole, valid configuration. `path` is the file it came from, or None for defaults; paths below are absolute."""
+
+    path: Path | None
+    base: Path
+    site: SiteSettings
+    recognition: RecognitionSettings
+    cameras: Mapping[str, CameraSettings]
+    sync: SyncSettings
+    web: WebSettings
+
+    @property
+    def data_dir(self) -> Path:
+        return self.base / Path(self.site.data_dir).expanduser()
+
+    @property
+    def db_path(self) -> Path:
+        return self.data_dir / "face_embeddings.db"
+
+    @property
+    def faces_dir(self) -> Path:
+        return self.data_dir / "faces"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.data_dir / "run"
+
+    @property
+    def models_dir(self) -> Path:
+        chosen = self.recognition.models_dir
+        return self.base / Path(chosen).expanduser() if chosen else self.data_dir / "models"
+
+    @property
+    def model(self) -> str:
+        """Name of the model pack; dlib has only one."""
+        if self.recognition.engine == "dlib":
+            return "dlib"
+        return self.recognition.model or "buffalo_l"
+
+    def camera(self, name: str) -> EffectiveCamera:
+        """The settings camera `name` runs with. Raises KeyError."""
+        own, common = self.cameras[name], self.recognition
+
+        def pick(key: str) -> Any:
+            value = getattr(own, key)
+            return getattr(common, key) if value is None else value
+
+        keys = ("threshold", "margin", "min_face_px", "det_size", "votes", "fps", "threads")
+        return EffectiveCamera(name, own.source, own.loop, own.realtime, **{key: pick(key) for key in keys})
+
+    def enabled_cameras(self) -> list[str]:
+        return [name for name, camera in self.cameras.items() if camera.enabled]
+
+    def to_json(self) -> dict[str, Any]:
+        """What a child needs to build the same settings without reading the file again; may hold passwords."""
+        return {
+            "path": str(self.path) if self.path else None,
+            "base": str(self.base),
+            "settings": {
+                "site": self.site.model_dump(),
+                "recognition": self.recognition.model_dump(),
+                "cameras": {name: camera.model_dump() for name, camera in self.cameras.items()},
+                "sync": self.sync.model_dump(),
+                "web": self.web.model_dump(),
+            },
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Settings:
+        parsed = _File.model_validate(document["settings"])
+        path = document["path"]
+        return _settings(parsed, Path(path) if path else None, Path(document["base"]))
+
+
+def find_config(explicit: str | None = None, beside: Path | None = None) -> Path | None:
+    """The configuration file: `--config`, `$ROLLCALL_CONFIG`, `site.toml` here, `site.toml` in `beside`; None: there is none.
+
+    Raises ConfigurationError when a file that was asked for by name is missing.
+    """
+    for name, origin in ((explicit, "--config"), (os.environ.get("ROLLCALL_CONFIG"), "$ROLLCALL_CONFIG")):
+        if name:
+            path = Path(name).expanduser().absolute()
+            if not path.is_file():
+                raise ConfigurationError(
+                    "no such configuration file",
+                    where=origin,
+                    got=str(path),
+                    remedy="name a file, or make one with: supervisor.py init",
+                )
+            return path
+    for folder in (Path.cwd(), beside or Path(__file__).resolve().parent.parent):
+        if (folder / "site.toml").is_file():
+            return (folder / "site.toml").absolute()
+    return None
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and check `path`; None gives the defaults, relative to the working folder.
+
+    Raises FaultList with every fault in the file: file and key, got, expected, remedy.
+    """
+    environ = os.environ if environ is None else environ
+    if path is None:
+        return _settings(_with_environment(_File(), environ), None, Path.cwd())
+    try:
+        document = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            "can't be read", where=str(path), got=error.strerror or str(error), remedy="make it readable for this user"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            "is not UTF-8 text", where=str(path), got=str(error), remedy="save it as UTF-8"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise FaultList([_toml_fault(path, error)]) from error
+    return parse_settings(document, path, environ)
+
+
+def parse_settings(document: dict[str, Any], path: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    """Check a TOML document that was read from `path`. Raises FaultList."""
+    faults: list[RollcallError] = []
+    parsed: _File | None = None
+    try:
+        parsed = _File.model_validate(document)
+    except ValidationError as error:
+        faults += _validation_faults(path, error)
+    cameras = document.get("cameras")
+    if isinstance(cameras, dict):
+        faults += _camera_name_faults(path, list(cameras))
+    if parsed is not None:
+        faults += _cross_faults(path, parsed)
+    if faults or parsed is None:
+        raise FaultList(faults)
+    return _settings(
+        _with_environment(parsed, os.environ if environ is None else environ), path, path.absolute().parent
+    )
+
+
+def _settings(parsed: _File, path: Path | None, base: Path) -> Settings:
+    return Settings(path, base, parsed.site, parsed.recognition, parsed.cameras, parsed.sync, parsed.web)
+
+
+def _with_environment(parsed: _File, environ: Mapping[str, str]) -> _File:
+    """MONGODB_SYNC_ENABLED, MONGODB_SYNC_INTERVAL and BACKEND_API win over the file, as in the original program."""
+    changed: dict[str, Any] = {}
+    if enabled := environ.get("MONGODB_SYNC_ENABLED"):
+        known = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }
+        if enabled.lower() not in known:
+            raise ConfigurationError(
+                "is not a yes or no",
+                where="$MONGODB_SYNC_ENABLED",
+                got=enabled,
+                expected="true or false",
+                remedy="set or unset it",
+            )
+        changed["enabled"] = known[enabled.lower()]
+    if interval := environ.get("MONGODB_SYNC_INTERVAL"):
+        try:
+            changed["interval_s"] = float(interval)
+        except ValueError as error:
+            raise ConfigurationError(
+                "is not a number",
+                where="$MONGODB_SYNC_INTERVAL",
+                got=interval,
+                expected="seconds",
+                remedy="set or unset it",
+            ) from error
+    if backend := environ.get("BACKEND_API"):
+        changed["backend"] = backend
+    if not changed:
+        return parsed
+    try:
+        sync = SyncSettings.model_validate({**parsed.sync.model_dump(), **changed})
+    except ValidationError as error:
+        raise FaultList(_validation_faults(Path("environment"), error)) from error
+    return parsed.model_copy(update={"sync": sync})
+
+
+def _toml_fault(path: Path, error: tomllib.TOMLDecodeError) -> ConfigurationError:
+    text = str(error)
+    if "Cannot declare" in text and "cameras" in text:
+        return ConfigurationError(
+            "two cameras of one name",
+            where=str(path),
+            got=text,
+            expected="each [cameras.NAME] once",
+            remedy="rename one of them",
+        )
+    if "Cannot declare" in text or "Cannot overwrite" in text:
+        return ConfigurationError(
+            "the same key or section twice",
+            where=str(path),
+            got=text,
+            expected="each once",
+            remedy="delete one of them",
+        )
+    return ConfigurationError(
+        "is not valid TOML",
+        where=str(path),
+        got=text,
+        expected="TOML 1.0",
+        remedy="mend that line; strings need quotes",
+    )
+
+
+def _validation_faults(path: Path, error: ValidationError) -> list[RollcallError]:
+    faults: dict[str, RollcallError] = {}
+    for item in error.errors(include_url=False):
+        # A union adds its member's name to the location; the key is what the operator can look for.
+        keys = [str(part) for part in item["loc"]]
+        if keys and keys[0] == "cameras" and "source" in keys:
+            keys = keys[: keys.index("source") + 1]
+        where = f"{path}: {_key_path(keys)}"
+        faults.setdefault(where, _one_fault(where, keys, item))
+    return list(faults.values())
+
+
+def _one_fault(where: str, keys: list[str], item: Any) -> RollcallError:
+    if item["type"] == "extra_forbidden":
+        near = _nearest(keys)
+        return ConfigurationError(
+            "unknown key",
+            where=where,
+            got=keys[-1],
+            expected=near or "a key of this section",
+            remedy="correct or remove it",
+        )
+    if item["type"] == "missing":
+        return ConfigurationError("missing", where=where, got="nothing", expected="a value", remedy="add it")
+    got: Any = hide_password(item["input"]) if isinstance(item["input"], str) else item["input"]
+    expected = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return ConfigurationError("not a valid value", where=where, got=repr(got), expected=expected, remedy="correct it")
+
+
+def _key_path(keys: list[str]) -> str:
+    if not keys:
+        return "file"
+    if keys[0] == "cameras" and len(keys) > 1:
+        section, rest = f"[cameras.{keys[1]}]", keys[2:]
+    else:
+        section, rest = f"[{keys[0]}]", keys[1:]
+    return " ".join([section, ".".join(rest)]).strip()
+
+
+def _nearest(keys: list[str]) -> str:
+    import difflib
+
+    sections: dict[str, type[BaseModel]] = {
+        "site": SiteSettings,
+        "recognition": RecognitionSettings,
+        "cameras": CameraSettings,
+        "sync": SyncSettings,
+        "web": WebSettings,
+    }
+    known = list(sections) if len(keys) == 1 else list(sections[keys[0]].model_fields) if keys[0] in sections else []
+    close = difflib.get_close_matches(keys[-1], known, n=1)
+    return f"perhaps {close[0]}" if close else "one of " + ", ".join(known)
+
+
+def _camera_name_faults(path: Path, names: list[str]) -> list[RollcallError]:
+    faults: list[RollcallError] = []
+    seen: dict[str, str] = {}
+    for name in names:
+        where = f"{path}: [cameras.{name}]"
+        if not CAMERA_NAME.fullmatch(name):
+            faults.append(
+                ConfigurationError(
+                    "not a camera name",
+                    where=where,
+                    got=name,
+                    expected="letters, digits, - _ . (64 at most)",
+                    remedy="rename it",
+                )
+            )
+        if (twin := seen.setdefault(name.casefold(), name)) != name:
+            faults.append(
+                ConfigurationError(
+                    "two cameras of one name",
+                    where=where,
+                    got=f"{twin} and {name}",
+                    expected="names that differ",
+                    remedy="rename one",
+                )
+            )
+    return faults
+
+
+def _cross_faults(path: Path, parsed: _File) -> list[RollcallError]:
+    """Faults that only several keys together show."""
+    faults: list[RollcallError] = []
+    if parsed.recognition.engine == "dlib" and parsed.recognition.model not in (None, "dlib"):
+        faults.append(
+            ConfigurationError(
+                "the dlib engine has one model of its own",
+                where=f"{path}: [recognition] model",
+                got=parsed.recognition.model,
+                expected="no model",
+                remedy='remove the key, or set engine = "insightface"',
+            )
+        )
+    if parsed.sync.enabled and not parsed.sync.backend and not os.environ.get("BACKEND_API"):
+        faults.append(
+            ConfigurationError(
+                "sync is enabled without a backend",
+                where=f"{path}: [sync] backend",
+                got="nothing",
+                expected="http(s)://…",
+                remedy="add backend, or set enabled = false",
+            )
+        )
+    if parsed.web.enabled and parsed.web.host not in ("127.0.0.1", "::1", "localhost") and not parsed.web.token_file:
+        faults.append(
+            ConfigurationError(
+                "the dashboard would be open to the network without a token",
+                where=f"{path}: [web] token_file",
+                got="nothing",
+                expected="a file",
+                remedy='add token_file, or set host = "127.0.0.1"',
+            )
+        )
+    return faults
+
+
+def expand_source(source: str | int, where: str, environ: Mapping[str, str] | None = None) -> str | int:
+    """`source` with every ${NAME} filled in, from the environment or, under systemd, from a credential file of that name.
+
+    The result may hold a password: it goes to the capture and nowhere else. Raises ConfigurationError for an unset name.
+    """
+    if isinstance(source, int):
+        return source
+    values = os.environ if environ is None else environ
+    folder = values.get("CREDENTIALS_DIRECTORY")
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name in values:
+            return values[name]
+        if folder and (Path(folder) / name).is_file():
+            return (Path(folder) / name).read_text(encoding="utf-8").strip()
+        raise ConfigurationError(
+            "a variable in source is not set",
+            where=where,
+            got="${" + name + "}",
+            expected="an environment variable or a systemd credential of that name",
+            remedy=f"export {name}=…, or LoadCredential={name}:… in the unit",
+        )
+
+    return _VARIABLE.sub(value, source)
+
+
+def hide_password(text: str) -> str:
+    """`text` with the credentials of every URL in it replaced; what stays is safe to log."""
+    return _PASSWORD_IN_URL.sub(r"\1***@", text)
+
+
+def public_source(source: str | int) -> str:
+    """How a source is shown: no credentials, no query (tokens travel there)."""
+    if isinstance(source, int):
+        return f"/dev/video{source}"
+    if "://" not in source:
+        return source
+    parts = urlsplit(hide_password(source))
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, "…" if parts.query else "", ""))
+
+
+def is_file_source(source: str | int) -> bool:
+    """Whether a source is a video file: something with an end."""
+    return isinstance(source, str) and "://" not in source and not source.startswith("/dev/video")
+
+
+def example_toml(model: str | None = None, engine: str | None = None) -> str:
+    """The commented site.toml that `init` writes: every key of the schema with its meaning and default."""
+    sections: list[tuple[str, type[BaseModel]]] = [
+        ("site", SiteSettings),
+        ("recognition", RecognitionSettings),
+        ("sync", SyncSettings),
+        ("web", WebSettings),
+    ]
+    chosen = {"engine": engine, "model": model}
+    lines = [
+        "# Rollcall's settings. Lines that begin with # show defaults; remove the # to change one.",
+        "# Check this file with: python supervisor.py check",
+        "",
+    ]
+    for title, schema in sections:
+        lines.append(f"[{title}]")
+        for key, field in schema.model_fields.items():
+            value = chosen.get(key) if title == "recognition" else None
+            default = value or field.default
+            shown = _toml_value(default) if default is not None else _toml_hint(key, field.annotation)
+            lines += [f"# {field.description}", f"{'' if value else '# '}{key} = {shown}"]
+        lines.append("")
+        if title == "recognition":
+            lines += _example_camera()
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _example_camera() -> list[str]:
+    lines = [
+        "# One section a camera; any key of [recognition] but engine, model and models_dir can be set here too.",
+        "# [cameras.entrance]",
+    ]
+    for key, field in CameraSettings.model_fields.items():
+        if key in _PerCamera.model_fields:
+            continue
+        shown = (
+            '"rtsp://user:${ENTRANCE_PASSWORD}@192.0.2.10/stream"'
+            if field.is_required()
+            else _toml_value(field.default)
+        )
+        lines += [f"# # {field.description}", f"# {key} = {shown}"]
+    return [*lines, ""]
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _toml_hint(key: str, annotation: Any) -> str:
+    """A value of the right type for a key that has no default of its own."""
+    bases = {getattr(part, "__origin__", part) for part in _union_parts(annotation)}
+    if float in bases:
+        return "0.45" if key == "threshold" else "0.05"
+    return '"…"'
+
+
+def _union_parts(annotation: Any) -> list[Any]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [leaf for part in typing.get_args(annotation) for leaf in _union_parts(part)]
+    if typing.get_origin(annotation) is Annotated:
+        return _union_parts(typing.get_args(annotation)[0])
+    return [annotation]
