@@ -1,0 +1,158 @@
+"""How processes of one site talk: frames over one Unix socket in the run folder.
+
+A frame is two little-endian uint32, the length of a JSON document and of raw bytes behind it, then both. Every document
+carries `v`, the protocol's version. Raw bytes hold vectors, which JSON would triple.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from shared.errors import (
+    EXIT_BUG,
+    EXIT_CONFIGURATION,
+    EXIT_REFUSED,
+    EXIT_TEMPORARY,
+    EXIT_USAGE,
+    ConfigurationError,
+    RefusedError,
+    RollcallError,
+    TemporaryError,
+    UsageError,
+)
+
+VERSION = 1
+MAX_JSON_BYTES = 16 << 20
+MAX_BLOB_BYTES = 256 << 20
+_LENGTHS = struct.Struct("<II")
+_SUN_PATH_MAX = 100  # sockaddr_un holds 108 bytes on Linux, 104 on macOS
+_KINDS: dict[int, type[RollcallError]] = {
+    EXIT_REFUSED: RefusedError,
+    EXIT_USAGE: UsageError,
+    EXIT_TEMPORARY: TemporaryError,
+    EXIT_CONFIGURATION: ConfigurationError,
+    EXIT_BUG: RollcallError,
+}
+
+
+def socket_path(run_dir: Path) -> Path:
+    return run_dir / "rollcall.sock"
+
+
+@contextmanager
+def address(path: Path) -> Iterator[str]:
+    """An address for `path` that fits a sockaddr_un, however long the path is."""
+    if len(os.fsencode(path)) <= _SUN_PATH_MAX:
+        yield str(path)
+    elif sys.platform == "linux":
+        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{folder}/{path.name}"
+        finally:
+            os.close(folder)
+    else:
+        raise ConfigurationError(
+            "path too long for a socket",
+            where=str(path),
+            got=f"{len(os.fsencode(path))} bytes",
+            expected=f"at most {_SUN_PATH_MAX}",
+            remedy="set a shorter [site] data_dir",
+        )
+
+
+def encode(document: dict[str, Any], blob: bytes = b"") -> bytes:
+    raw = json.dumps({"v": VERSION, **document}, separators=(",", ":")).encode()
+    return _LENGTHS.pack(len(raw), len(blob)) + raw + blob
+
+
+def error_document(error: RollcallError) -> dict[str, Any]:
+    """An error as it travels: its parts, so that it arrives as what it was."""
+    return {
+        "error": {
+            "exit_code": error.exit_code,
+            "what": error.what,
+            "where": error.where,
+            "expected": error.expected,
+            "remedy": error.remedy,
+            "got": error.got if isinstance(error.got, (str, int, float, type(None))) else repr(error.got),
+        }
+    }
+
+
+def raise_error(document: dict[str, Any]) -> None:
+    """Raise the error that `document` carries, if it carries one."""
+    fault = document.get("error")
+    if fault is not None:
+        kind = _KINDS.get(fault["exit_code"], RollcallError)
+        raise kind(
+            fault["what"], where=fault["where"], got=fault["got"], expected=fault["expected"], remedy=fault["remedy"]
+        )
+
+
+class FrameBuffer:
+    """Bytes as they arrive, cut into frames. Raises RefusedError for a frame over the limits."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        self._bytes += data
+
+    def next(self) -> tuple[dict[str, Any], bytes] | None:
+        """The next whole frame, or None."""
+        if len(self._bytes) < _LENGTHS.size:
+            return None
+        json_size, blob_size = _LENGTHS.unpack_from(self._bytes)
+        if json_size > MAX_JSON_BYTES or blob_size > MAX_BLOB_BYTES:
+            raise RefusedError(
+                "a frame over the limits", got=f"{json_size} + {blob_size} bytes", remedy="send fewer rows at a time"
+            )
+        end = _LENGTHS.size + json_size + blob_size
+        if len(self._bytes) < end:
+            return None
+        middle = _LENGTHS.size + json_size
+        document, blob = bytes(self._bytes[_LENGTHS.size : middle]), bytes(self._bytes[middle:end])
+        del self._bytes[:end]
+        try:
+            parsed = json.loads(document)
+        except ValueError as error:
+            raise RefusedError("a frame that is not JSON", got=str(error)) from error
+        if not isinstance(parsed, dict) or parsed.get("v") != VERSION:
+            raise RefusedError(
+                "another protocol version",
+                got=str(parsed.get("v") if isinstance(parsed, dict) else parsed)[:40],
+                expected=str(VERSION),
+                remedy="use the same Rollcall version for the command and the site",
+            )
+        return parsed, blob
+
+
+def connect(run_dir: Path, timeout_s: float) -> socket.socket:
+    """A connection to the running site. Raises FileNotFoundError or ConnectionRefusedError when none runs."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout_s)
+        with address(socket_path(run_dir)) as where:
+            connection.connect(where)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def receive(connection: socket.socket, buffer: FrameBuffer) -> tuple[dict[str, Any], bytes]:
+    """The next frame; waits as long as the socket's timeout. Raises ConnectionError when the other side is gone."""
+    while (frame := buffer.next()) is None:
+        data = connection.recv(1 << 20)
+        if not data:
+            raise ConnectionResetError("the site closed the connection")
+        buffer.feed(data)
+    return frame

@@ -1,0 +1,170 @@
+"""Clients of the writer: requests that wait for their answer, and sightings that never make a camera wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from shared import ipc
+from shared.errors import RollcallError, TemporaryError
+
+REQUEST_TIMEOUT_S = 60.0
+_RETRY_S = 0.2
+_MAX_QUEUED_EVENTS = 20_000  # an hour of a busy camera; beyond it the oldest go
+_MAX_SENT_AT_ONCE = 200
+
+
+def site_is_running(run_dir: Path) -> bool:
+    """Whether a writer answers on this run folder's socket."""
+    try:
+        ipc.connect(run_dir, 2.0).close()
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        return False
+    return True
+
+
+class SiteClient:
+    """Requests to a running site, each answered before the next; safe from many threads."""
+
+    def __init__(self, run_dir: Path, *, patience_s: float = 15.0) -> None:
+        """`patience_s`: how long a request is tried again while the writer is being replaced."""
+        self._run_dir, self._patience_s = run_dir, patience_s
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._connection: Any = None
+        self._buffer = ipc.FrameBuffer()
+
+    def call(self, op: str, blob: bytes = b"", **arguments: Any) -> dict[str, Any]:
+        """The answer to one operation. Raises what the writer raised, or TemporaryError when there is no writer.
+
+        A connection that breaks is made anew and the request repeated: saves carry uuids and sightings keys, so that a
+        repeated one counts once.
+        """
+        frame = ipc.encode({"op": op, "arguments": arguments}, blob)
+        deadline = time.monotonic() + self._patience_s
+        with self._lock:
+            while True:
+                try:
+                    answer = self._exchange(frame)
+                    break
+                except (OSError, ConnectionError) as error:
+                    self._drop()
+                    if time.monotonic() >= deadline or self._closed.is_set():
+                        raise TemporaryError(
+                            "the site does not answer",
+                            where=str(ipc.socket_path(self._run_dir)),
+                            got=str(error),
+                            remedy="see: supervisor.py status, and the journal",
+                        ) from error
+                    self._closed.wait(_RETRY_S)
+        ipc.raise_error(answer)
+        return answer
+
+    def _exchange(self, frame: bytes) -> dict[str, Any]:
+        if self._connection is None:
+            self._connection = ipc.connect(self._run_dir, REQUEST_TIMEOUT_S)
+            self._buffer = ipc.FrameBuffer()
+        self._connection.sendall(frame)
+        return ipc.receive(self._connection, self._buffer)[0]
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def close(self) -> None:
+        """Let go of the connection; a request that is being tried again gives up."""
+        self._closed.set()
+        with self._lock:
+            self._drop()
+
+
+def save_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`rows` with a uuid each, so that sending them twice saves them once."""
+    return [{"uuid": str(uuid.uuid4()), **row} for row in rows]
+
+
+def follow(run_dir: Path, after_id: int, timeout_s: float | None) -> Iterator[dict[str, Any]]:
+    """Sightings with id > `after_id`, as they come, until the site stops (ConnectionError) or `timeout_s` passes without one."""
+    connection = ipc.connect(run_dir, REQUEST_TIMEOUT_S)
+    try:
+        connection.sendall(ipc.encode({"op": "follow", "arguments": {"after_id": after_id}}))
+        connection.settimeout(timeout_s)
+        buffer = ipc.FrameBuffer()
+        while True:
+            document, _ = ipc.receive(connection, buffer)
+            ipc.raise_error(document)
+            yield from document["events"]
+    finally:
+        connection.close()
+
+
+class WriterClient:
+    """A camera's way to the writer: `record` queues and returns; a thread sends, and sends again after a restart."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._client = SiteClient(run_dir, patience_s=0.0)
+        self._queue: deque[dict[str, Any]] = deque(maxlen=_MAX_QUEUED_EVENTS)
+        self._changed = threading.Condition()
+        self._closing = False
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._send_loop, name="writer-client", daemon=True)
+        self._thread.start()
+
+    def record(self, events: list[dict[str, Any]]) -> None:
+        """Queue sightings for the writer. Never blocks; with a full queue the oldest go and are counted in `dropped`."""
+        if not events:
+            return
+        with self._changed:
+            self.dropped += max(0, len(self._queue) + len(events) - _MAX_QUEUED_EVENTS)
+            self._queue.extend(events)
+            self._changed.notify_all()
+
+    @property
+    def backlog(self) -> int:
+        return len(self._queue)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything queued is acknowledged; False when `timeout_s` passed first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._queue, timeout_s)
+
+    def close(self) -> None:
+        """Stop sending; what is still queued is given up (flush first)."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout=REQUEST_TIMEOUT_S)
+        self._client.close()
+
+    def _send_loop(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._closing)
+                if self._closing:
+                    return
+                batch = list(self._queue)[:_MAX_SENT_AT_ONCE]
+            sent = self._send(batch)
+            with self._changed:
+                if sent:
+                    # The queue may have dropped its oldest meanwhile: take out by identity of the key, not by count.
+                    keys = {event["key"] for event in batch}
+                    while self._queue and self._queue[0]["key"] in keys:
+                        self._queue.popleft()
+                    self._changed.notify_all()
+                else:
+                    self._changed.wait_for(lambda: self._closing, _RETRY_S)
+
+    def _send(self, batch: list[dict[str, Any]]) -> bool:
+        try:
+            self._client.call("record", events=batch)
+        except TemporaryError:
+            return False
+        except RollcallError:
+            return True  # refused for good: sending it again would be refused again
+        return True

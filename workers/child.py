@@ -1,0 +1,129 @@
+"""A process's bond with the supervisor: its title, its heartbeat, how it is asked to stop, and that it does not outlive it.
+
+Without a supervisor (run by hand) everything works but the heartbeat goes nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from setproctitle import setproctitle
+
+from shared.child_process import CHANNEL_VARIABLE, PARENT_VARIABLE
+from shared.errors import EXIT_BUG, EXIT_DONE, EXIT_TEMPORARY, RollcallError
+from shared.settings import Settings, find_config, load_settings
+
+_HEARTBEAT_S = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Child:
+    """One process's side of the bond."""
+
+    def __init__(self, title: str) -> None:
+        setproctitle(title)
+        self.stop_event = threading.Event()
+        self._wake: list[Callable[[], None]] = []
+        self._channel = _open_channel()
+        self._sent_at = 0.0
+        self._sent_state: object = None
+        parent = os.environ.pop(PARENT_VARIABLE, None)
+        if parent is not None:
+            die_with_parent(int(parent))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(
+            signal.SIGHUP, signal.SIG_IGN
+        )  # a terminal's hang-up reaches the supervisor, which tells us what to do
+        if self._channel is not None:
+            threading.Thread(target=self._watch_parent, name="parent-watch", daemon=True).start()
+
+    @property
+    def stopping(self) -> bool:
+        return self.stop_event.is_set()
+
+    def on_stop(self, wake: Callable[[], None]) -> None:
+        """Call `wake`, from the signal handler, when a stop is asked for: it must be safe there."""
+        self._wake.append(wake)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for a stop to be asked for; True when it was."""
+        return self.stop_event.wait(timeout_s)
+
+    def heartbeat(self, **stats: Any) -> None:
+        """Prove progress from the work loop. At most one message a second goes out, and one at every change of `state`."""
+        now = time.monotonic()
+        state = stats.get("state", self._sent_state)
+        if self._channel is None or (now - self._sent_at < _HEARTBEAT_S and state == self._sent_state):
+            return
+        self._sent_at, self._sent_state = now, state
+        line = json.dumps(stats, separators=(",", ":")).encode() + b"\n"
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            self._channel.send(line)  # a full channel loses a heartbeat, never blocks the work
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # the handler's signature
+        self.stop_event.set()
+        for wake in self._wake:
+            wake()
+
+    def _watch_parent(self) -> None:
+        """Where there is no death signal (macOS), the channel's end tells that the supervisor is gone."""
+        assert self._channel is not None  # started only with a channel
+        reader = self._channel.dup()
+        reader.setblocking(True)
+        while reader.recv(4096):
+            pass
+        os._exit(EXIT_TEMPORARY)
+
+
+def _open_channel() -> socket.socket | None:
+    number = os.environ.pop(CHANNEL_VARIABLE, None)
+    if number is None:
+        return None
+    channel = socket.socket(fileno=int(number))
+    channel.set_inheritable(False)
+    channel.setblocking(False)
+    return channel
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when `parent`, which started it, dies; at once when that has happened already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(EXIT_TEMPORARY)
+
+
+def settings_of(arguments: Any) -> Settings:
+    """The settings a child runs with: from the supervisor on standard input, or, by hand, from the file."""
+    if arguments.settings_stdin:
+        return Settings.from_json(json.loads(sys.stdin.readline()))
+    return load_settings(find_config(arguments.config))
+
+
+def run_child(main: Callable[[], int]) -> int:
+    """A process's outermost loop: every way to end becomes an exit code, every fault a line for the person who can mend it."""
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
+    try:
+        return main()
+    except KeyboardInterrupt:
+        return EXIT_DONE
+    except RollcallError as error:
+        sys.stderr.write(f"{error.line()}\n")
+        return error.exit_code
+    except Exception:  # noqa: BLE001  # the outermost loop: a bug must end as 70, with its traceback in the journal
+        sys.stderr.write(traceback.format_exc())
+        return EXIT_BUG
