@@ -1,0 +1,1 @@
+"""Commands of `supervisor.py`: one module each with `run(arguments) -> exit code`."""

@@ -1,0 +1,107 @@
+"""`check`: every fault in configuration, models, database and cameras, one line each."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from shared.errors import EXIT_CONFIGURATION, EXIT_DONE, EXIT_REFUSED, ConfigurationError, FaultList, RollcallError
+from shared.settings import Settings, expand_source, find_config, load_settings, public_source
+from shared.site_access import SiteAccess
+from shared.store_opening import damage_of
+from shared.writer_client import site_is_running
+from workers.capture import Capture, CaptureState
+from workers.commands.run import warn_of_what_is_not_built
+from workers.model_packs import ensure_pack
+from workers.output import say, say_json, warn
+
+_CAMERA_TIMEOUT_S = 10.0
+_CAMERAS_AT_ONCE = 8
+
+
+def run(arguments: argparse.Namespace) -> int:
+    path = find_config(arguments.config, arguments.beside)
+    try:
+        if path is None:
+            raise ConfigurationError(
+                "there is no site.toml yet", where="check", remedy="type: python supervisor.py init"
+            )
+        settings = load_settings(path)
+        warn_of_what_is_not_built(settings)
+    except RollcallError as error:
+        faults = [fault.line() for fault in error.faults] if isinstance(error, FaultList) else [error.line()]
+        return _report(faults, EXIT_CONFIGURATION, as_json=arguments.json)
+    found = [fault for part in (_model_faults, _database_faults, _camera_faults) for fault in part(settings)]
+    return _report(found, EXIT_REFUSED, as_json=arguments.json)
+
+
+def _report(faults: list[str], code: int, *, as_json: bool) -> int:
+    if as_json:
+        say_json({"faults": faults})
+    else:
+        for fault in faults:
+            say(fault)
+        if not faults:
+            say("no faults found")
+    return code if faults else EXIT_DONE
+
+
+def _model_faults(settings: Settings) -> Iterator[str]:
+    try:
+        pack = ensure_pack(settings)
+        warn(f"model {pack.engine}/{pack.name}: {pack.licence}")
+    except RollcallError as error:
+        yield error.line()
+
+
+def _database_faults(settings: Settings) -> Iterator[str]:
+    try:
+        if not site_is_running(settings.run_dir):
+            if not settings.db_path.exists():
+                return
+            damage = damage_of(settings.db_path)
+            if damage:
+                yield f"{settings.db_path}: {damage}; remedy: start the site, which sets it aside and runs from backup or photos, or restore a backup"
+                return
+        with SiteAccess(settings, warn) as site:
+            yield from site.call("check")["faults"]
+    except RollcallError as error:
+        yield error.line()
+
+
+def _camera_faults(settings: Settings) -> list[str]:
+    """Every enabled camera is opened and has to show one frame."""
+    names = settings.enabled_cameras()
+    if not names:
+        return [f"{settings.path}: no camera is enabled; remedy: add a section like [cameras.entrance]"]
+    with ThreadPoolExecutor(_CAMERAS_AT_ONCE) as pool:
+        return [fault for fault in pool.map(lambda name: _camera_fault(settings, name), names) if fault]
+
+
+def _camera_fault(settings: Settings, name: str) -> str | None:
+    camera = settings.camera(name)
+    where = f"{settings.path}: [cameras.{name}] source"
+    try:
+        source = expand_source(camera.source, where)
+    except RollcallError as error:
+        return error.line()
+    capture = Capture(source, fps=camera.fps, realtime=True, loop=False)
+    capture.start()
+    try:
+        if capture.next_frame(_CAMERA_TIMEOUT_S) is not None:
+            return None
+        status = capture.status()
+    finally:
+        capture.stop()
+    reason = status.reason or (
+        "it has no frames" if status.state is CaptureState.ENDED else f"no frame within {_CAMERA_TIMEOUT_S:.0f} s"
+    )
+    fault = ConfigurationError(
+        "the camera gives no picture",
+        where=where,
+        got=f"{public_source(source)}: {reason}",
+        expected="frames",
+        remedy="check its power, address and password; a file: its path",
+    )
+    return fault.line()

@@ -1,0 +1,40 @@
+"""`enrol`: photos into the gallery; each refusal is named."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from shared.errors import EXIT_DONE, EXIT_REFUSED
+from shared.settings import find_config, load_settings
+from shared.site_access import SiteAccess
+from workers.engines import open_engine
+from workers.enrolling import enrol_photos, require_somebody
+from workers.enrolment import people_in
+from workers.gallery_model import require_same_model
+from workers.model_packs import ensure_pack
+from workers.output import say, say_json, warn
+from workers.progress import progress_bar
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = load_settings(find_config(arguments.config, arguments.beside))
+    pairs = people_in(arguments.paths, arguments.name)
+    require_somebody(pairs, " ".join(arguments.paths))
+    ensure_pack(settings)
+    engine = open_engine(settings, det_size=settings.recognition.det_size, threads=os.cpu_count() or 1)
+    with SiteAccess(settings, warn, create=True) as site, progress_bar("enrolling", len(pairs)) as progress:
+        require_same_model(site, engine, settings, assume=arguments.assume_model)
+        report = enrol_photos(pairs, site, engine, settings, user_id=arguments.user_id, progress=progress)
+    for warning in sorted(report.warnings):
+        warn(warning)
+    if arguments.json:
+        say_json(report.to_json())
+    else:
+        for refused in report.refused:
+            warn(f"refused {refused['photo']}: {refused['reason']}")
+        people = len({one["person"] for one in report.enrolled})
+        say(
+            f"enrolled {len(report.enrolled)} photos of {people} people; {len(report.refused)} refused, {report.unchanged} unchanged"
+        )
+    return EXIT_REFUSED if report.refused else EXIT_DONE

@@ -1,0 +1,77 @@
+"""`events`: the sightings kept, and with --follow those that come."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from shared.errors import EXIT_DONE, TemporaryError, UsageError
+from shared.settings import find_config, load_settings
+from shared.site_access import Site, SiteAccess
+from shared.writer_client import follow, site_is_running
+from workers.output import event_line, say, say_json, warn
+
+_AGE = re.compile(r"(\d+)([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_PAGE = 1000
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = load_settings(find_config(arguments.config, arguments.beside))
+    since = None if arguments.since is None else since_time(arguments.since, datetime.now(UTC))
+    running = site_is_running(settings.run_dir)
+    if arguments.follow and not running:
+        raise TemporaryError("no site runs here", where=str(settings.data_dir), remedy="start it: supervisor.py run")
+    show = _show_json if arguments.json else _show
+    last_id = 0
+    if running or settings.db_path.exists():
+        with SiteAccess(settings, warn) as site:
+            # Without --since, following starts now: the past is one `events` away.
+            last_id = (
+                int(site.call("events", limit=0)["last_id"])
+                if arguments.follow and since is None
+                else _past(site, since, show)
+            )
+    if arguments.follow:
+        try:
+            for event in follow(settings.run_dir, last_id, None):
+                show(event)
+        except ConnectionError:
+            warn("the site has stopped")
+    return EXIT_DONE
+
+
+def _past(site: Site, since: str | None, show: Callable[[dict[str, Any]], None]) -> int:
+    """Show every kept sighting, page by page; the last id."""
+    last_id = 0
+    while events := site.call("events", after_id=last_id, since=since, limit=_PAGE)["events"]:
+        for event in events:
+            show(event)
+        last_id = events[-1]["id"]
+    return last_id
+
+
+def since_time(text: str, now: datetime) -> str:
+    """`text`, an ISO 8601 time (UTC where it names no zone) or an age like 10m, as the store writes times. Raises UsageError."""
+    if age := _AGE.fullmatch(text):
+        moment = now - timedelta(**{_UNITS[age[2]]: int(age[1])})
+    else:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise UsageError(
+                "not a time", where="--since", got=text, expected="2026-01-31T08:00:00Z, or an age like 10m"
+            ) from error
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _show_json(event: dict[str, Any]) -> None:
+    say_json(event, line=True)
+
+
+def _show(event: dict[str, Any]) -> None:
+    say(event_line(event))

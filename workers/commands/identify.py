@@ -1,0 +1,66 @@
+"""`identify`: who is in these photos."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from shared.errors import EXIT_DONE, EXIT_REFUSED
+from shared.gallery_block import GalleryReader
+from shared.memory_gallery import MemoryGallery
+from shared.settings import Settings, find_config, load_settings
+from shared.site_access import FilesOfSite, SiteAccess
+from workers.engines import Engine, open_engine
+from workers.gallery_model import require_same_model
+from workers.identify import Gallery, identify_photo
+from workers.model_packs import ensure_pack
+from workers.output import say, say_json, warn
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = load_settings(find_config(arguments.config, arguments.beside))
+    ensure_pack(settings)
+    recognition = settings.recognition
+    engine = open_engine(settings, det_size=recognition.det_size, threads=os.cpu_count() or 1)
+    threshold = engine.threshold if recognition.threshold is None else recognition.threshold
+    margin = engine.margin if recognition.margin is None else recognition.margin
+    with _gallery(settings, engine, assume=arguments.assume_model) as gallery:
+        answers = [
+            identify_photo(photo, engine, gallery, threshold, margin, min_face_px=recognition.min_face_px)
+            for photo in arguments.photos
+        ]
+    if arguments.json:
+        say_json({"photos": answers})
+    else:
+        for answer in answers:
+            _show(answer)
+    return EXIT_REFUSED if any(answer["error"] for answer in answers) else EXIT_DONE
+
+
+@contextmanager
+def _gallery(settings: Settings, engine: Engine, *, assume: bool) -> Iterator[Gallery]:
+    """The shared block of a running site, else the database in our own memory."""
+    with SiteAccess(settings, warn, create=True) as site:
+        require_same_model(site, engine, settings, assume=assume)
+        if isinstance(site, FilesOfSite):
+            yield MemoryGallery(site.store)
+            return
+    with GalleryReader(settings.run_dir) as reader:
+        yield reader
+
+
+def _show(answer: dict[str, Any]) -> None:
+    if answer["error"]:
+        warn(f"{answer['path']}: {answer['error']}")
+        return
+    if not answer["faces"]:
+        say(f"{answer['path']}: no face")
+    for face in answer["faces"]:
+        x1, y1, x2, y2 = (round(side) for side in face["box"])
+        who = face["person"] or face["verdict"]
+        score = "" if face["score"] is None else f", score {face['score']:.2f}"
+        margin = "" if face["margin"] is None else f", margin {face['margin']:.2f}"
+        say(f"{answer['path']}: {who} at {x1},{y1}-{x2},{y2}{score}{margin}")

@@ -1,0 +1,81 @@
+"""`restore FILE`: the references of a backup, but for those that were deleted since."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import uuid
+from pathlib import Path
+
+from shared.errors import EXIT_DONE, ConfigurationError, RefusedError
+from shared.settings import find_config, load_settings
+from shared.site_access import FilesOfSite, Site, SiteAccess
+from shared.store_opening import damage_of, make_private_folder, open_store
+from workers.output import say, say_json, warn
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = load_settings(find_config(arguments.config, arguments.beside))
+    source = Path(arguments.file).expanduser().absolute()
+    if not source.is_file():
+        raise RefusedError("no such file", where=str(source), remedy="name a file that `backup` wrote")
+    damage = damage_of(source)
+    if damage:
+        raise RefusedError("is no backup", where=str(source), got=damage, remedy="name a file that `backup` wrote")
+    make_private_folder(settings.data_dir)
+    make_private_folder(settings.run_dir)
+    staged = settings.run_dir / f"restore-{uuid.uuid4().hex}.db"
+    try:
+        _stage(source, staged)
+        with SiteAccess(settings, warn, create=True) as site:
+            _require_same_model(site, staged, assume=arguments.assume_model)
+            answer = (
+                site.service.restore(staged)
+                if isinstance(site, FilesOfSite)
+                else site.call("restore", name=staged.name)
+            )
+    finally:
+        for leftover in settings.run_dir.glob(staged.name + "*"):
+            leftover.unlink()
+    if arguments.json:
+        say_json({"restored": answer["restored"], "kept_deleted": answer["kept_deleted"]})
+    else:
+        say(
+            f"restored {answer['restored']} references; {answer['kept_deleted']} stay deleted, as they were deleted here since"
+        )
+    return EXIT_DONE
+
+
+def _stage(source: Path, staged: Path) -> None:
+    """A copy of the backup where the site may open it, brought to our schema: also the original program's file will do."""
+    try:
+        shutil.copyfile(source, staged)
+    except OSError as error:
+        raise ConfigurationError(
+            "the backup can't be copied", where=str(staged), got=error.strerror or str(error), remedy="free some space"
+        ) from error
+    staged.chmod(0o600)
+    open_store(staged, warn).close()
+
+
+def _require_same_model(site: Site, staged: Path, *, assume: bool) -> None:
+    """A backup of another model must not become the gallery: its vectors mean nothing to the cameras' engine."""
+    backup = open_store(staged, warn)
+    try:
+        model, fingerprint, dim = backup.model, backup.fingerprint, backup.dim
+    finally:
+        backup.close()
+    info = site.call("info")
+    if info["fingerprint"] is None or fingerprint == info["fingerprint"]:
+        return
+    if fingerprint is None and assume and dim == info["dim"]:
+        return
+    raise RefusedError(
+        "the backup was made with another model",
+        where=staged.name,
+        got=model or "no model named",
+        expected=info["model"],
+        remedy="supervisor.py models use … first"
+        if fingerprint
+        else "if you are sure it is the same model: --assume-model",
+    )

@@ -1,0 +1,72 @@
+"""`run`: the site, until it is asked to stop."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from shared.errors import EXIT_DONE, ConfigurationError, UsageError
+from shared.settings import Settings, find_config, is_file_source, load_settings
+from workers.output import event_line, say, say_json, warn
+
+
+def run(arguments: argparse.Namespace) -> int:
+    path = find_config(arguments.config, arguments.beside)
+    if path is None:
+        raise ConfigurationError(
+            "there is no site.toml yet",
+            where="run",
+            remedy="type: python supervisor.py init   then name your cameras in site.toml and type: python supervisor.py check   "
+            "To see it work first, without any camera: python supervisor.py demo",
+        )
+    settings = load_settings(path)
+    warn_of_what_is_not_built(settings)
+    if arguments.until_ended and not _has_file_that_ends(settings):
+        raise UsageError(
+            "--until-ended needs a camera that ends",
+            where=str(path),
+            expected="a camera whose source is a file, without loop",
+            remedy="leave --until-ended away, or add such a camera",
+        )
+    if not settings.enabled_cameras():
+        warn(f"{path}: no camera is enabled; the site only serves its gallery. Add a section like [cameras.entrance]")
+    printer = EventPrinter(as_json=arguments.json)
+    site = arguments.supervisor(
+        settings, on_event=printer, until_ended=arguments.until_ended, assume_model=arguments.assume_model
+    )
+    printer.stop_site = site.ask_to_stop
+    code = site.run()
+    return EXIT_DONE if printer.broken else int(code)
+
+
+class EventPrinter:
+    """Prints sightings as they are kept; when nobody reads any more, the site is asked to stop."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self.broken = False
+        self.stop_site: Any = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if self.broken:
+            return
+        try:
+            if self._as_json:
+                say_json(event, line=True)
+            else:
+                say(event_line(event))
+        except BrokenPipeError:
+            self.broken = True
+            if self.stop_site is not None:
+                self.stop_site()
+
+
+def warn_of_what_is_not_built(settings: Settings) -> None:
+    for name, section in (("sync", settings.sync), ("web", settings.web)):
+        if section.enabled:
+            warn(f"[{name}] is enabled, but this version of Rollcall does not have it yet; the site runs without")
+
+
+def _has_file_that_ends(settings: Settings) -> bool:
+    cameras = (settings.cameras[name] for name in settings.enabled_cameras())
+    return any(is_file_source(camera.source) and not camera.loop for camera in cameras)

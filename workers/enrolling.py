@@ -1,0 +1,170 @@
+"""Photos into the gallery: what is new is embedded, kept under data/faces and saved; what is refused is named."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import RefusedError
+from shared.settings import Settings
+from shared.site_access import Site
+from shared.store_opening import make_private_folder
+from shared.writer_client import save_rows
+from workers.engines import Engine
+from workers.photo_pool import embed_photos
+
+_SAVED_AT_ONCE = 64
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class EnrolmentReport:
+    """What became of each photo; as `enrol --json` says it."""
+
+    enrolled: list[dict[str, str]] = field(default_factory=list)
+    refused: list[dict[str, str]] = field(default_factory=list)
+    unchanged: int = 0
+    warnings: set[str] = field(default_factory=set)
+
+    def to_json(self) -> dict[str, Any]:
+        document: dict[str, Any] = {"enrolled": self.enrolled, "refused": self.refused, "unchanged": self.unchanged}
+        return {**document, "warnings": sorted(self.warnings)} if self.warnings else document
+
+
+@dataclass(frozen=True)
+class _Ready:
+    person: str
+    photo: Path
+    digest: str
+    embedding: NDArray[np.float32]
+
+
+def enrol_photos(
+    pairs: list[tuple[str, Path]],
+    site: Site,
+    engine: Engine,
+    settings: Settings,
+    *,
+    user_id: str | None = None,
+    respect_marks: bool = False,
+    progress: Progress | None = None,
+) -> EnrolmentReport:
+    """Enrol (person, photo) pairs. `respect_marks`: people and photos that were deleted stay so, since nobody asked for them."""
+    report = EnrolmentReport()
+    known = {(row["person"], row["photo_digest"]) for row in site.call("references")["references"]}
+    wanted: dict[Path, list[tuple[str, str]]] = {}
+    for person, photo in pairs:
+        digest = _digest(photo)
+        if digest is not None and (person, digest) in known:
+            report.unchanged += 1
+        elif (
+            digest is not None
+            and respect_marks
+            and site.call("is_marked", person=person, photo_digest=digest)["marked"]
+        ):
+            _refuse(report, photo, f"{person} was deleted here; to enrol again on purpose: supervisor.py enrol")
+        else:
+            wanted.setdefault(photo, []).append((person, digest or ""))
+            known.add((person, digest or str(photo)))
+    _embed_and_save(wanted, site, engine, settings, user_id, report, progress)
+    return report
+
+
+def _embed_and_save(  # the halves of enrol_photos share its whole context
+    wanted: dict[Path, list[tuple[str, str]]],
+    site: Site,
+    engine: Engine,
+    settings: Settings,
+    user_id: str | None,
+    report: EnrolmentReport,
+    progress: Progress | None,
+) -> None:
+    ready: list[_Ready] = []
+    for done, result in enumerate(embed_photos(settings, engine, wanted), 1):
+        if result.embedding is None:
+            _refuse(report, result.photo, result.reason or "no embedding")
+        else:
+            ready += [_Ready(person, result.photo, digest, result.embedding) for person, digest in wanted[result.photo]]
+        if len(ready) >= _SAVED_AT_ONCE or done == len(wanted):
+            _save(ready, site, settings, user_id, report)
+            ready = []
+        if progress is not None:
+            progress(done, len(wanted))
+
+
+def _save(ready: list[_Ready], site: Site, settings: Settings, user_id: str | None, report: EnrolmentReport) -> None:
+    """Keep the photos, then save the references: a row never names a photo that is not there."""
+    if not ready:
+        return
+    kept: list[tuple[Path, bool]] = []
+    try:
+        for one in ready:
+            kept.append(_keep(one, settings))
+        rows = [
+            {
+                "person_name": one.person,
+                "image_path": path.relative_to(settings.data_dir).as_posix(),
+                "user_id": user_id,
+                "photo_digest": one.digest,
+            }
+            for one, (path, _) in zip(ready, kept, strict=True)
+        ]
+        blob = np.stack([one.embedding for one in ready]).astype("<f4").tobytes()
+        answer = site.call("save", blob, rows=save_rows(rows))
+    except BaseException:
+        for path, copied in kept:
+            if copied:
+                path.unlink(missing_ok=True)
+        raise
+    if "warning" in answer:
+        report.warnings.add(answer["warning"])
+    report.enrolled += [{"person": one.person, "photo": str(one.photo)} for one in ready]
+
+
+def _keep(one: _Ready, settings: Settings) -> tuple[Path, bool]:
+    """The photo's place under data/faces/<person>, and whether it was copied there now."""
+    folder = settings.faces_dir / one.person
+    if one.photo.resolve().parent == folder.resolve():
+        return folder / one.photo.name, False
+    for part in (settings.faces_dir, folder):
+        make_private_folder(part)
+    target = folder / one.photo.name
+    if target.exists() and _digest(target) != one.digest:
+        target = folder / f"{one.photo.stem}-{one.digest[:8]}{one.photo.suffix}"  # another photo of the same file name
+    if target.exists():
+        return target, False
+    shutil.copyfile(one.photo, target)
+    target.chmod(0o600)
+    return target, True
+
+
+def _digest(photo: Path) -> str | None:
+    """SHA-256 of the photo's bytes; None when it can't be read, which reading it will explain."""
+    try:
+        with photo.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if photo.is_file() else None
+    except OSError:
+        return None
+
+
+def _refuse(report: EnrolmentReport, photo: Path, reason: str) -> None:
+    report.refused.append({"photo": str(photo), "reason": reason})
+
+
+def require_somebody(pairs: list[tuple[str, Path]], where: str) -> None:
+    """Raises RefusedError when the paths held no photo at all."""
+    if not pairs:
+        raise RefusedError(
+            "no photos found",
+            where=where,
+            expected="photos, or folders of them (each sub-folder a person)",
+            remedy="see README, Enrol",
+        )

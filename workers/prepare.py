@@ -1,0 +1,71 @@
+"""What has to be in order before a site's processes start: the model, the database, and an empty gallery's photos.
+
+`python -m workers.prepare --config site.toml`: a process of its own, so that the supervisor never loads an engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from shared.errors import EXIT_DONE
+from shared.gallery_publisher import remove_left_behind
+from shared.settings import Settings
+from shared.site_access import FilesOfSite
+from shared.store_opening import make_private_folder
+from workers.child import Child, run_child, settings_of
+from workers.engines import Engine, open_engine
+from workers.enrolling import enrol_photos
+from workers.enrolment import people_in
+from workers.gallery_model import require_same_model
+from workers.model_packs import ensure_pack
+from workers.progress import progress_bar
+
+_log = logging.getLogger("prepare")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m workers.prepare", description="Checks and fills; started by the supervisor."
+    )
+    parser.add_argument("--config")
+    parser.add_argument("--settings-stdin", action="store_true")
+    parser.add_argument("--assume-model", action="store_true")
+    arguments = parser.parse_args(argv)
+    settings = settings_of(arguments)
+    Child("rollcall: prepare")
+    make_private_folder(settings.data_dir)
+    pack = ensure_pack(settings)
+    _log.info("model %s/%s: %s", pack.engine, pack.name, pack.licence)
+    files = FilesOfSite(settings, _log.warning)
+    try:
+        left = remove_left_behind(settings.run_dir)
+        if left:
+            _log.warning("removed %d shared-memory segments of a site that was killed", left)
+        engine = open_engine(settings, det_size=settings.recognition.det_size, threads=settings.recognition.threads)
+        require_same_model(files, engine, settings, assume=arguments.assume_model)
+        if files.store.count() == 0:
+            fill(files, engine, settings)
+    finally:
+        files.close()
+    return EXIT_DONE
+
+
+def fill(files: FilesOfSite, engine: Engine, settings: Settings) -> None:
+    """Fill an empty gallery from data/faces/<person>/*; what is refused is named and skipped."""
+    if not settings.faces_dir.is_dir():
+        return
+    pairs = people_in([settings.faces_dir])
+    if not pairs:
+        return
+    _log.info("the database is empty: enrolling %d photos from %s", len(pairs), settings.faces_dir)
+    with progress_bar("enrolling", len(pairs)) as progress:
+        report = enrol_photos(pairs, files, engine, settings, respect_marks=True, progress=progress)
+    for refused in report.refused:
+        _log.warning("skipped %s: %s", refused["photo"], refused["reason"])
+    _log.info("enrolled %d photos, skipped %d", len(report.enrolled), len(report.refused))
+
+
+if __name__ == "__main__":
+    sys.exit(run_child(main))
