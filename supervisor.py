@@ -57,10 +57,13 @@ class Supervisor:
         on_event: Callable[[dict[str, Any]], None],
         until_ended: bool = False,
         assume_model: bool = False,
+        child_output: int | None = None,
     ) -> None:
+        """`child_output`: a descriptor that takes the children's log; default: our standard error."""
         self.settings = settings
+        self._child_output = child_output
         self._on_event, self._until_ended, self._assume_model = on_event, until_ended, assume_model
-        self._writer = ChildProcess("writer", "workers.writer", [], settings.to_json())
+        self._writer = ChildProcess("writer", "workers.writer", [], settings.to_json(), child_output)
         self._cameras: dict[str, ChildProcess] = {}
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
@@ -115,7 +118,8 @@ class Supervisor:
         process = subprocess.Popen(
             [sys.executable, "-m", "workers.prepare", "--settings-stdin", *arguments],
             stdin=subprocess.PIPE,
-            stdout=sys.stderr.fileno(),
+            stdout=self._child_output or sys.stderr.fileno(),
+            stderr=self._child_output,
             env=environment,
             process_group=0,
         )
@@ -163,7 +167,7 @@ class Supervisor:
         self._selector.register(child.channel, selectors.EVENT_READ, child)
 
     def _add_camera(self, name: str) -> None:
-        camera = ChildProcess(name, "workers.camera", ["--camera", name], self.settings.to_json())
+        camera = ChildProcess(name, "workers.camera", ["--camera", name], self.settings.to_json(), self._child_output)
         self._cameras[name] = camera
         self._start(camera)
 

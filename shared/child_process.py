@@ -34,9 +34,13 @@ def child_environment() -> dict[str, str]:
 class ChildProcess:
     """One child by name: at most one process at a time, started again as `policy` says."""
 
-    def __init__(self, name: str, module: str, arguments: Sequence[str], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, module: str, arguments: Sequence[str], settings: Mapping[str, Any], output: int | None = None
+    ) -> None:
+        """`output`: a descriptor for what the child prints; default: our standard error."""
         self.name, self.settings = name, settings
         self._module, self._arguments = module, list(arguments)
+        self._output = output
         self.policy = RestartPolicy()
         self.process: subprocess.Popen[bytes] | None = None
         self.channel: socket.socket | None = None
@@ -71,7 +75,8 @@ class ChildProcess:
         process = subprocess.Popen(
             [sys.executable, "-m", self._module, *self._arguments, "--settings-stdin"],
             stdin=subprocess.PIPE,
-            stdout=sys.stderr.fileno(),
+            stdout=self._output or sys.stderr.fileno(),
+            stderr=self._output,
             env=environment,
             pass_fds=[theirs.fileno()],
             process_group=0,

@@ -1,0 +1,266 @@
+"""The block against a plain model, under everything that may happen to it."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from numpy.typing import NDArray
+
+from shared.errors import ConfigurationError, TemporaryError
+from shared.gallery_block import GalleryReader, Segment, head_path, segment_path, shm_folder, site_prefix
+from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError, remove_left_behind
+from tests.vectors import noise
+
+DIM = 16
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    remove_left_behind(tmp_path)
+
+
+def publisher_of(run_dir: Path, dim: int = DIM) -> GalleryPublisher:
+    publisher = GalleryPublisher(run_dir, dim, "test/none", "f" * 64)
+    publisher.publish_all(0, [], 0, 0)
+    return publisher
+
+
+def batch(ids: list[int], names: list[str], vectors: NDArray[np.float32]) -> Batch:
+    return Batch(ids, names, [None] * len(ids), vectors)
+
+
+class BlockAgainstModel(RuleBasedStateMachine):
+    """Random enrolments, updates, deletions, growth and compaction; after each, every reader sees the model exactly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.publisher = publisher_of(self.folder)
+        self.early = GalleryReader(self.folder)  # attached from the start: has to follow every generation
+        self.model: dict[int, tuple[str, str | None, NDArray[np.float32]]] = {}
+        self.users: dict[str, str | None] = {}
+        self.next_id = 1
+
+    @initialize(seed=st.integers(0, 2**32 - 1))
+    def begin(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+
+    def _rows(self, names: list[str]) -> Batch:
+        ids = list(range(self.next_id, self.next_id + len(names)))
+        self.next_id += len(names)
+        return batch(ids, names, noise(self.rng, len(names), DIM))
+
+    def _remember(self, new: Batch) -> None:
+        for row_id, name, vector in zip(new.row_ids, new.names, new.references, strict=True):
+            self.model[row_id] = (name, None, vector)
+            self.users.setdefault(name, None)
+
+    @rule(names=st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=6))
+    def enrol(self, names: list[str]) -> None:
+        new = self._rows([name.encode("utf-8", "ignore").decode() or "x" for name in names])
+        self.publisher.append(new)
+        self._remember(new)
+
+    @rule(count=st.integers(1100, 1500))
+    def enrol_past_the_room(self, count: int) -> None:
+        if len(self.model) < 6000:
+            new = self._rows([f"p{i % 700}" for i in range(count)])
+            self.publisher.append(new)
+            self._remember(new)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def update(self, data: st.DataObject) -> None:
+        row_id = data.draw(st.sampled_from(sorted(self.model)))
+        name = self.model[row_id][0]
+        new = batch([row_id], [name], noise(self.rng, 1, DIM))
+        self.publisher.replace(new)
+        self._remember(new)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        name = self.model[data.draw(st.sampled_from(sorted(self.model)))][0]
+        ids = [row_id for row_id, row in self.model.items() if row[0] == name]
+        self.publisher.remove(ids)
+        for row_id in ids:
+            del self.model[row_id]
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), user_id=st.one_of(st.none(), st.text(max_size=8)))
+    def give_user_id(self, data: st.DataObject, user_id: str | None) -> None:
+        name = self.model[data.draw(st.sampled_from(sorted(self.model)))][0]
+        wanted = (user_id or "").encode("utf-8", "ignore").decode() or None
+        self.publisher.set_user_id(name, wanted)
+        self.users[name] = wanted
+
+    @rule()
+    def compact(self) -> None:
+        self.publisher.compact()
+        self.users = {name: self.users[name] for name in {row[0] for row in self.model.values()}}
+
+    @invariant()
+    def readers_see_the_model(self) -> None:
+        self.early.refresh()
+        with GalleryReader(self.folder) as late:
+            for reader in (self.early, late):
+                live = reader.live_rows()
+                seen = {
+                    int(reader.segment.row_ids[row]): (
+                        reader.person(int(reader.segment.persons[row])),
+                        reader.segment.references[row].tobytes(),
+                    )
+                    for row in live
+                }
+                assert seen == {row_id: (row[0], row[2].tobytes()) for row_id, row in self.model.items()}
+        assert self.publisher.check() == []
+
+    @invariant()
+    def a_probe_finds_its_own(self) -> None:
+        self.early.refresh()
+        if self.model:
+            row_id = int(self.rng.choice(sorted(self.model)))
+            name, _, vector = self.model[row_id]
+            best = self.early.match(vector[None], 1)[0][0]
+            assert best.score == pytest.approx(1.0, abs=1e-5)
+            assert best.person == name
+            assert best.user_id == self.users[name]
+
+    def teardown(self) -> None:
+        self.early.close()
+        self.publisher.remove_block()
+        self.publisher.close()
+        assert not list(shm_folder(self.folder).glob(site_prefix(self.folder) + "*"))
+        shutil.rmtree(self.folder)
+
+
+BlockAgainstModel.TestCase.settings = hypothesis_settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestBlockAgainstModel = BlockAgainstModel.TestCase
+
+
+def test_a_reader_cannot_write(run_dir: Path) -> None:
+    """The mapping is read-only: writing raises, and the row stays."""
+    publisher = publisher_of(run_dir)
+    publisher.append(batch([1], ["Ada"], noise(np.random.default_rng(0), 1, DIM)))
+    with GalleryReader(run_dir) as reader:
+        with pytest.raises(ValueError, match="read-only"):
+            reader.segment.persons[0] = -1
+        assert segment_path(run_dir, reader.generation).stat().st_mode & 0o777 == 0o600
+    publisher.close()
+
+
+def test_a_foreign_process_that_maps_and_dies_changes_nothing(run_dir: Path) -> None:
+    """A process that attached and exited, or was killed, neither unlinks nor changes the block (cpython 82300)."""
+    publisher = publisher_of(run_dir)
+    publisher.append(batch([1], ["Ada"], noise(np.random.default_rng(0), 1, DIM)))
+    for ending in ("", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"):
+        code = f"from pathlib import Path; from shared.gallery_block import GalleryReader as R; r = R(Path({str(run_dir)!r}));{ending}"
+        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, check=False, timeout=60)
+    with GalleryReader(run_dir) as reader:
+        assert reader.person(0) == "Ada"
+    assert publisher.check() == []
+    publisher.close()
+
+
+def test_a_new_writer_takes_over_and_readers_follow(run_dir: Path) -> None:
+    """After a writer that died without cleaning up, an attached reader follows the next one's generation."""
+    rng = np.random.default_rng(0)
+    first = publisher_of(run_dir)
+    first.append(batch([1], ["Ada"], noise(rng, 1, DIM)))
+    reader = GalleryReader(run_dir)
+    second = publisher_of(run_dir)
+    second.append(batch([2], ["Bo"], noise(rng, 1, DIM)))
+    assert reader.refresh()
+    assert reader.person(0) == "Bo"
+    assert not segment_path(run_dir, first.generation).exists()
+    reader.close()
+    second.close()
+
+
+def test_a_torn_head_is_never_believed(run_dir: Path) -> None:
+    """With the newest slot spoiled in the middle of a write, a reader goes by the slot before."""
+    publisher = publisher_of(run_dir)
+    publisher.append(batch([1], ["Ada"], noise(np.random.default_rng(0), 1, DIM)))
+    sequence = 2
+    with head_path(run_dir).open("r+b") as head:
+        head.seek((sequence % 2) * 64 + 24)
+        head.write(b"\xff" * 8)
+    with GalleryReader(run_dir) as reader:
+        assert reader.rows == 0
+    publisher.close()
+
+
+def test_no_block_another_format_and_damage_are_told_apart(run_dir: Path) -> None:
+    """No block: temporary. Another format version, or damaged constants: configuration, with a remedy."""
+    with pytest.raises(TemporaryError, match="no gallery block"):
+        GalleryReader(run_dir)
+    publisher = publisher_of(run_dir)
+    path = segment_path(run_dir, publisher.generation)
+    whole = path.read_bytes()[:4096]
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        file.seek(16)
+        file.write(struct.pack("<Q", 99))
+    with pytest.raises(ConfigurationError, match="damaged"):
+        Segment.attach(run_dir, publisher.generation)
+    with path.open("r+b") as file:
+        file.write(whole)
+    with head_path(run_dir).open("r+b") as head:
+        body = bytearray(head.read(128)[64:])  # the slot of sequence 1
+        body[8:12] = struct.pack("<I", 99)
+        body[56:60] = struct.pack("<I", zlib.crc32(bytes(body[:56])))
+        head.seek(0)
+        head.write(body)
+        head.write(body)
+    with pytest.raises(ConfigurationError, match="format version"):
+        GalleryReader(run_dir)
+    publisher.close()
+
+
+@pytest.fixture
+def small_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A shared-memory folder of 1 MiB; needs the right to mount."""
+    folder = tmp_path / "shm"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)],  # noqa: S607  # mount's place differs
+        check=False,
+        capture_output=True,
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    monkeypatch.setenv("ROLLCALL_SHM_DIR", str(folder))
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)  # noqa: S607  # as above
+
+
+def test_full_memory_is_an_error_and_the_old_generation_serves(small_memory: Path, tmp_path: Path) -> None:
+    """Growing past a full /dev/shm raises NoRoomError; what was published still answers, nothing half-made is left."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    rng = np.random.default_rng(0)
+    publisher = publisher_of(run_dir)
+    ada = noise(rng, 1, DIM)
+    publisher.append(batch([1], ["Ada"], ada))
+    with pytest.raises(NoRoomError, match="no room in shared memory"):
+        publisher.append(batch(list(range(2, 20002)), ["x"] * 20000, noise(rng, 20000, DIM)))
+    with GalleryReader(run_dir) as reader:
+        assert reader.match(ada)[0][0].person == "Ada"
+    assert sorted(path.name for path in small_memory.iterdir()) == sorted(
+        [head_path(run_dir).name, segment_path(run_dir, publisher.generation).name]
+    )
+    publisher.append(batch([2], ["Bo"], noise(rng, 1, DIM)))
+    publisher.close()

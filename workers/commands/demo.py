@@ -1,0 +1,146 @@
+"""`demo`: a real site on clips made at run time; no camera, no configuration, no download. Leaves nothing but the sheet."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from shared.errors import EXIT_DONE, RollcallError
+from shared.settings import parse_settings
+from workers.demo_report import DemoReport, process_memory
+from workers.demo_scene import Scene, make_scene
+from workers.demo_sheet import make_sheet
+from workers.demo_view import DemoView, print_summary
+from workers.output import say_json, warn
+
+_STATUS_EVERY_S = 0.5
+_MEMORY_EVERY = 4  # statuses; PSS walks every page of a process
+_LOG_LINES = 20
+
+
+class _JsonView:
+    """The demo's view for --json: each event as it comes."""
+
+    def __init__(self, report: DemoReport) -> None:
+        self._report = report
+
+    def event(self, event: dict[str, Any]) -> None:
+        self._report.take_event(event)
+        say_json(event, line=True)
+
+    def status(self, status: dict[str, Any]) -> None:
+        self._report.take_status(status)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    logging.getLogger("rollcall").setLevel(logging.WARNING)  # its lines would tear the table
+    sheet = Path(arguments.sheet).expanduser().absolute() if arguments.sheet else _default_sheet()
+    with tempfile.TemporaryDirectory(prefix="rollcall-demo-") as folder, _ended_by_sigterm():
+        if not arguments.json:
+            warn("making two clips and enrolling five people from pictures in the installed packages …")
+        scene = make_scene(Path(folder) / "site")
+        code, summary = _watch(arguments, scene, sheet)
+        if code != EXIT_DONE:
+            return code
+    if arguments.json:
+        say_json(summary, line=True)
+    else:
+        print_summary(summary, Console())
+    return EXIT_DONE
+
+
+def _default_sheet() -> Path:
+    return Path(tempfile.gettempdir()) / f"rollcall-demo-{os.getpid()}.png"
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the demo as Ctrl-C does, so that the temporary folder goes; while the site runs, the site handles both."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _watch(arguments: argparse.Namespace, scene: Scene, sheet: Path) -> tuple[int, dict[str, Any]]:
+    """Run the site on the scene until its clips end, or for --seconds; its exit code and the summary."""
+    report = DemoReport(scene.expected, scene.people, scene.who_is_at)
+    view: AbstractContextManager[Any] = contextlib.nullcontext(_JsonView(report))
+    if not arguments.json:
+        view = DemoView(report, Console())
+    settings = parse_settings(
+        scene.settings(loop=arguments.seconds is not None), scene.folder / "site.toml", environ={}
+    )
+    log = scene.folder / "log.txt"
+    with view as shown, log.open("wb") as output:
+        site = arguments.supervisor(
+            settings, on_event=shown.event, until_ended=arguments.seconds is None, child_output=output.fileno()
+        )
+        with _Watcher(site, shown.status, arguments.seconds) as watcher:
+            code = int(site.run())
+    if code != EXIT_DONE:
+        for line in log.read_text(errors="replace").splitlines()[-_LOG_LINES:]:
+            warn(line)
+        return code, {}
+    written = _draw(sheet, report, scene, watcher.seconds)
+    return code, report.summary(watcher.seconds, watcher.memory, written)
+
+
+def _draw(sheet: Path, report: DemoReport, scene: Scene, seconds: float) -> str | None:
+    try:
+        subtitle = f"{len(scene.cameras)} cameras, {seconds:.0f} s, {len(scene.people)} people enrolled"
+        return str(make_sheet(sheet, report.sightings(), scene.cameras, scene.photos, subtitle))
+    except RollcallError as error:
+        warn(error.line())
+        return None
+
+
+class _Watcher:
+    """Beside the running site: its status for the view, its processes' memory, and the end after --seconds."""
+
+    def __init__(self, site: Any, show: Callable[[dict[str, Any]], None], seconds: float | None) -> None:
+        self._site, self._show, self._limit_s = site, show, seconds
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="demo-watcher", daemon=True)
+        self.memory: dict[str, dict[str, int | None]] = {}
+        self.seconds = 0.0
+
+    def __enter__(self) -> _Watcher:
+        self._started_at = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.seconds = time.monotonic() - self._started_at
+        self._leaving.set()
+        self._thread.join(5.0)
+
+    def _watch(self) -> None:
+        turn = 0
+        while not self._leaving.wait(_STATUS_EVERY_S):
+            if self._limit_s is not None and time.monotonic() - self._started_at >= self._limit_s:
+                self._site.ask_to_stop()
+            status = self._site.snapshot()
+            if status:
+                self._show(status)
+                turn += 1
+                if turn % _MEMORY_EVERY == 0:
+                    self._measure(status)
+
+    def _measure(self, status: dict[str, Any]) -> None:
+        pids = {"supervisor": os.getpid(), "writer": status["writer"]["pid"]}
+        pids |= {f"camera {name}": camera["pid"] for name, camera in status["cameras"].items()}
+        self.memory |= process_memory({name: pid for name, pid in pids.items() if pid})
