@@ -1,0 +1,30 @@
+"""Site folders for tests: a site.toml with the small test pack, and who is enrolled there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.data_paths import SMALL_PACK
+from tests.site_process import command_json
+
+_HEAD = f"""\
+[site]
+name = "test"
+[recognition]
+model = "{SMALL_PACK.name}"
+models_dir = "{SMALL_PACK.parent}"
+"""
+
+
+def write_site(folder: Path, cameras: dict[str, str], recognition: str = "") -> Path:
+    """`folder`/site.toml with these [cameras.NAME] bodies; the folder."""
+    sections = "".join(f"[cameras.{name}]\n{body}\n" for name, body in cameras.items())
+    (folder / "site.toml").write_text(f"{_HEAD}{recognition}\n{sections}", encoding="utf-8")
+    return folder
+
+
+def enrol(folder: Path, *paths: Path) -> None:
+    """Enrol folders of photos; all of them must be taken."""
+    answer = command_json(folder, "enrol", *map(str, paths))
+    assert answer["enrolled"]
+    assert answer["refused"] == []
