@@ -1,0 +1,371 @@
+"""Model packs: what is told of them, how they get onto a site, and what every unfit one is answered."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+
+from shared.errors import ConfigurationError, RefusedError, TemporaryError
+from shared.settings import Settings, parse_settings
+from tests.data_paths import SMALL_PACK, needs_data, needs_dlib
+from tests.tiny_pack import DIM, detector, recogniser, write_pack
+from workers import model_packs, onnx_pack, pack_source
+from workers.model_packs import describe, ensure_pack, install, installed_packs
+from workers.onnx_pack import read_model, read_pack
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return write_pack(tmp_path / "from" / "tiny")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "models"
+
+
+def pack_zip(pack: Path, archive: Path, *, top: str = "") -> Path:
+    with zipfile.ZipFile(archive, "w") as opened:
+        for file in sorted(pack.iterdir()):
+            opened.write(file, f"{top}{file.name}")
+    return archive
+
+
+@pytest.fixture
+def model_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder served over HTTP on this machine in place of insightface's model zoo."""
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def translate_path(self, path: str) -> str:
+            return str(folder / path.strip("/"))
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(onnx_pack, "DOWNLOAD_URL", f"http://127.0.0.1:{server.server_port}/{{name}}.zip")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield folder
+    server.shutdown()
+    server.server_close()
+
+
+def settings(tmp_path: Path, **recognition: str) -> Settings:
+    return parse_settings({"recognition": recognition}, tmp_path / "site.toml", {})
+
+
+# What a pack's files are
+
+
+@pytest.mark.parametrize(("side", "task"), [(112, "recognition"), (128, "recognition"), (192, "other"), (96, "other")])
+def test_task_shows_in_the_graph(tmp_path: Path, side: int, task: str) -> None:
+    """A file is told by its input's size, as insightface tells it: 192 pixels are landmarks, 96 attributes."""
+    recogniser(tmp_path / "a.onnx", side=side)
+    assert read_model(tmp_path / "a.onnx").task == task
+
+
+@pytest.mark.parametrize(("normalises", "expected"), [(False, (127.5, 127.5)), (True, (0.0, 1.0))])
+def test_normalising_graph_is_seen(tmp_path: Path, normalises: bool, expected: tuple[float, float]) -> None:
+    """A model that normalises by itself gets plain pixels; the fingerprint says so."""
+    recogniser(tmp_path / "a.onnx", normalises=normalises)
+    model = read_model(tmp_path / "a.onnx")
+    assert (model.mean, model.std) == expected
+
+
+def test_weights_listed_as_inputs_are_no_inputs(tmp_path: Path) -> None:
+    """Older exporters list every weight among the graph's inputs; such a recogniser is still one."""
+    recogniser(tmp_path / "a.onnx")
+    model = onnx.load(str(tmp_path / "a.onnx"))
+    weights = model.graph.initializer[0]
+    model.graph.input.insert(0, onnx.helper.make_tensor_value_info(weights.name, weights.data_type, weights.dims))
+    onnx.save(model, str(tmp_path / "a.onnx"))
+    assert read_model(tmp_path / "a.onnx").task == "recognition"
+
+
+@needs_data
+def test_small_pack_is_read_as_what_it_is() -> None:
+    """The real pack: SCRFD with landmarks, and a recogniser of 112 pixels, 512 numbers, any batch."""
+    pack = read_pack(SMALL_PACK)
+    assert (pack.detection.path.name, pack.detection.has_points) == ("det_500m.onnx", True)
+    found = pack.recognition
+    assert (found.path.name, found.side_px, found.dim, found.batch) == ("mobilefacenet_512d_dyn.onnx", 112, 512, None)
+
+
+# What unfit packs are answered
+
+
+def spoil_missing(pack: Path) -> None:
+    for file in pack.iterdir():
+        file.unlink()
+    pack.rmdir()
+
+
+def spoil_empty(pack: Path) -> None:
+    for file in pack.iterdir():
+        file.unlink()
+
+
+def spoil_no_recogniser(pack: Path) -> None:
+    (pack / "rec_tiny.onnx").unlink()
+
+
+def spoil_no_detector(pack: Path) -> None:
+    (pack / "det_tiny.onnx").unlink()
+
+
+def spoil_two_recognisers(pack: Path) -> None:
+    recogniser(pack / "rec_other.onnx", seed=1)
+
+
+def spoil_no_landmarks(pack: Path) -> None:
+    detector(pack / "det_tiny.onnx", points=False)
+
+
+def spoil_truncated(pack: Path) -> None:
+    os.truncate(pack / "rec_tiny.onnx", 1000)
+
+
+def spoil_zero_bytes(pack: Path) -> None:
+    os.truncate(pack / "rec_tiny.onnx", 0)
+
+
+def spoil_external_weights(pack: Path) -> None:
+    model = onnx.load(str(pack / "rec_tiny.onnx"))
+    onnx.save(model, str(pack / "rec_tiny.onnx"), save_as_external_data=True, location="weights.bin", size_threshold=0)
+
+
+def spoil_manifest(pack: Path) -> None:
+    (pack / "manifest.json").write_text(json.dumps({"manifest_version": 2, "model_id": "tiny"}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (spoil_missing, r"'tiny' is not installed.*models install tiny.*tiny\.zip.*engine = \"dlib\""),
+        (spoil_empty, "holds no .onnx file"),
+        (spoil_no_recogniser, "no face recognition model.*det_tiny.onnx: detection.*models install"),
+        (spoil_no_detector, "no face detection model"),
+        (spoil_two_recognisers, "2 face recognition models.*rec_other.onnx, rec_tiny.onnx.*remove all but one"),
+        (spoil_no_landmarks, "gives no landmarks"),
+        (spoil_truncated, "rec_tiny.onnx: is damaged"),
+        (spoil_zero_bytes, "rec_tiny.onnx: is damaged"),
+        (spoil_external_weights, "weights in a file of their own"),
+        (spoil_manifest, "manifest.json of version 2"),
+    ],
+)
+def test_unfit_packs_are_named_before_anything_is_loaded(tiny: Path, spoil: object, text: str) -> None:
+    """Each way in which a pack can be unfit is one configuration error that says which file, and what to do."""
+    assert callable(spoil)
+    spoil(tiny)
+    with pytest.raises(ConfigurationError, match=text):
+        read_pack(tiny)
+
+
+# Installing
+
+
+def test_folder_is_installed_without_what_is_not_needed(tiny: Path, models: Path) -> None:
+    """From a folder: detection and recognition only, for the owner only, and nothing left beside."""
+    pack = install(tiny, models)
+    assert (pack.name, pack.engine, pack.dim, pack.path) == ("tiny", "insightface", DIM, models / "tiny")
+    assert {(file.name, file.stat().st_mode & 0o777) for file in pack.path.iterdir()} == {
+        ("det_tiny.onnx", 0o600),
+        ("rec_tiny.onnx", 0o600),
+    }
+    assert pack.path.stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in models.iterdir()] == ["tiny"]
+    assert pack.fingerprint == describe(tiny).fingerprint
+
+
+@pytest.mark.parametrize("top", ["", "some-folder/"])
+def test_zip_is_installed_flat_or_with_one_top_folder(tiny: Path, models: Path, tmp_path: Path, top: str) -> None:
+    """From a ZIP, named after it, whether its models lie at the top or one folder down."""
+    assert install(pack_zip(tiny, tmp_path / "carried.zip", top=top), models).path == models / "carried"
+
+
+def test_same_pack_again_is_fine_another_of_that_name_is_not(tiny: Path, models: Path, tmp_path: Path) -> None:
+    """Installing twice changes nothing; another pack never takes an installed one's name."""
+    first = install(tiny, models)
+    assert install(tiny, models) == first
+    other = write_pack(tmp_path / "other" / "tiny", seed=1)
+    with pytest.raises(RefusedError, match="another model pack of this name"):
+        install(other, models)
+    assert describe(models / "tiny") == first
+
+
+def test_zip_that_leads_outside_is_refused(tiny: Path, models: Path, tmp_path: Path) -> None:
+    """A path that climbs out of the archive is refused, and nothing is written anywhere."""
+    archive = pack_zip(tiny, tmp_path / "evil.zip", top="../../")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RefusedError, match="outside its folder"):
+        install(archive, models)
+    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == [models.parent, models]
+
+
+def test_zip_bomb_stops_at_the_limit(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes out of a ZIP is counted, not believed: past the limit nothing more is written."""
+    monkeypatch.setattr(pack_source, "MOST_FILE_BYTES", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("rec.onnx", bytes(64 << 20))
+    with pytest.raises(RefusedError, match="too large"):
+        install(tmp_path / "bomb.zip", models)
+    assert not list(models.iterdir())
+
+
+def test_damaged_and_false_zips_are_refused(tiny: Path, models: Path, tmp_path: Path) -> None:
+    """A ZIP with a flipped byte, and a file that only bears the name."""
+    archive = pack_zip(tiny, tmp_path / "cut.zip")
+    content = bytearray(archive.read_bytes())
+    content[400] ^= 0xFF
+    archive.write_bytes(content)
+    (tmp_path / "text.zip").write_text("no archive")
+    for name in ("cut.zip", "text.zip"):
+        with pytest.raises(RefusedError, match="can't be unpacked"):
+            install(tmp_path / name, models)
+
+
+def test_unfit_source_is_told_by_its_own_path(tiny: Path, models: Path) -> None:
+    """A source with no recogniser is refused by the path that the operator typed, and nothing is installed."""
+    spoil_no_recogniser(tiny)
+    with pytest.raises(ConfigurationError, match="no face recognition model") as fault:
+        install(tiny, models)
+    assert fault.value.where == str(tiny)
+    assert not list(models.iterdir())
+
+
+def test_pack_that_does_not_run_is_not_installed(tiny: Path, models: Path) -> None:
+    """A graph that reads well and fails in onnxruntime is found out before it is installed."""
+    model = onnx.load(str(tiny / "rec_tiny.onnx"))
+    model.graph.node[0].op_type = "NoSuchOperator"
+    onnx.save(model, str(tiny / "rec_tiny.onnx"))
+    with pytest.raises(ConfigurationError, match=r"does not run.*NoSuchOperator"):
+        install(tiny, models)
+    assert not list(models.iterdir())
+
+
+@pytest.mark.parametrize("source", ["/no/such/folder", "missing.zip", "../up", "spaces in it", ".hidden"])
+def test_sources_that_are_none_are_refused(models: Path, source: str) -> None:
+    """What is neither there nor a pack's name is refused before anything is fetched."""
+    with pytest.raises(RefusedError):
+        install(source, models)
+
+
+def test_full_disk_is_temporary(tiny: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No room left while copying: a temporary error, and no half pack."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(models / "rec_tiny.onnx"))
+
+    monkeypatch.setattr(model_packs, "copyfile", full)
+    with pytest.raises(TemporaryError, match="disk is full"):
+        install(tiny, models)
+    assert not list(models.iterdir())
+
+
+def test_what_a_killed_installation_left_goes_after_a_day(tiny: Path, models: Path) -> None:
+    """Yesterday's staging folder is removed, a fresh one (somebody else's) is not; neither is listed as a pack."""
+    old, fresh = models / ".installing-old", models / ".installing-fresh"
+    old.mkdir(parents=True)
+    fresh.mkdir()
+    os.utime(old, (time.time() - 2 * 86400,) * 2)
+    install(tiny, models)
+    assert [path.name for path in sorted(models.iterdir())] == [".installing-fresh", "tiny"]
+    assert [pack.name for pack in installed_packs(models) if pack.engine == "insightface"] == ["tiny"]
+
+
+# Over the network
+
+
+def test_name_is_fetched_once(tiny: Path, models: Path, model_zoo: Path) -> None:
+    """A name comes from the model zoo, with progress; once installed it is not fetched again."""
+    archive = pack_zip(tiny, model_zoo / "tiny.zip")
+    seen: list[tuple[int, int | None]] = []
+    pack = install("tiny", models, lambda done, total: seen.append((done, total)))
+    assert pack.path == models / "tiny"
+    assert seen[-1] == (archive.stat().st_size, archive.stat().st_size)
+    archive.unlink()
+    assert install("tiny", models) == pack
+
+
+def test_name_that_the_zoo_does_not_have(models: Path, model_zoo: Path) -> None:
+    """An unknown name: one configuration error, with the other ways to get a model."""
+    assert model_zoo.is_dir()
+    with pytest.raises(ConfigurationError, match=r"no pack of this name.*models install /path/to/wrong\.zip.*dlib"):
+        install("wrong", models)
+    assert not list(models.iterdir())
+
+
+def test_login_page_instead_of_a_pack(models: Path, model_zoo: Path) -> None:
+    """A proxy that answers with a page is told apart from a pack."""
+    (model_zoo / "tiny.zip").write_text("<html>please log in</html>")
+    with pytest.raises(ConfigurationError, match="no ZIP"):
+        install("tiny", models)
+
+
+def test_without_a_network_one_error_says_what_to_put_where(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection: which file to fetch elsewhere, how to install it from a stick, and the engine without download."""
+    monkeypatch.setattr(onnx_pack, "DOWNLOAD_URL", "http://127.0.0.1:9/{name}.zip")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    text = r"could not be fetched \(no connection\).*http://.*/buffalo_l\.zip.*install /path/to/buffalo_l\.zip.*dlib"
+    with pytest.raises(ConfigurationError, match=text) as fault:
+        install("buffalo_l", models)
+    assert fault.value.where == str(models / "buffalo_l")
+    assert "\n" not in fault.value.line()
+
+
+def test_download_address_is_insightfaces_own() -> None:
+    """Our address of the model zoo is the one that the installed insightface uses."""
+    from insightface.utils.storage import model_zoo_download_url
+
+    assert onnx_pack.DOWNLOAD_URL.format(name="buffalo_l") == model_zoo_download_url("buffalo_l.zip")
+
+
+# What the supervisor and `models` ask
+
+
+def test_configured_pack_that_is_there_needs_no_network(tiny: Path, tmp_path: Path) -> None:
+    """A pack in models_dir is taken as it lies, extra files and all."""
+    pack = ensure_pack(settings(tmp_path, model="tiny", models_dir=str(tiny.parent)))
+    assert (pack.path, pack.fingerprint) == (tiny, describe(tiny).fingerprint)
+
+
+def test_configured_pack_that_is_absent_is_fetched(tiny: Path, tmp_path: Path, model_zoo: Path) -> None:
+    """A missing pack is fetched into models_dir before any worker starts."""
+    pack_zip(tiny, model_zoo / "tiny.zip")
+    assert ensure_pack(settings(tmp_path, model="tiny")).path == tmp_path / "data" / "models" / "tiny"
+
+
+def test_configured_model_that_is_no_name(tmp_path: Path) -> None:
+    """A path in `model` is refused: it would lead out of models_dir."""
+    with pytest.raises(ConfigurationError, match=r"\[recognition\] model"):
+        ensure_pack(settings(tmp_path, model="../elsewhere"))
+
+
+@needs_dlib
+def test_dlib_needs_no_pack(tmp_path: Path) -> None:
+    """With engine = "dlib" there is nothing to fetch, and nothing is created."""
+    pack = ensure_pack(settings(tmp_path, engine="dlib"))
+    assert (pack.name, pack.engine, pack.dim, "public domain" in pack.licence) == ("dlib", "dlib", 128, True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_listing_names_faulty_packs_too(tiny: Path) -> None:
+    """`models` shows a pack that can't be used, with the reason, instead of failing."""
+    write_pack(tiny.parent / "buffalo_l")
+    spoil_truncated(tiny)
+    good, bad = [pack for pack in installed_packs(tiny.parent) if pack.engine == "insightface"]
+    assert (good.name, good.fault, "non-commercial" in good.licence) == ("buffalo_l", "", True)
+    assert (bad.name, bad.fingerprint, "is damaged" in bad.fault) == ("tiny", "", True)
+    assert good.size_bytes == sum(file.stat().st_size for file in good.path.iterdir())
