@@ -6,6 +6,9 @@ the exit code is the supervisor's restart policy (after sysexits.h: 70 EX_SOFTWA
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 EXIT_DONE = 0
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
@@ -65,3 +68,18 @@ class FaultList(ConfigurationError):
     def __init__(self, faults: list[RollcallError]) -> None:
         self.faults = faults
         super().__init__("\n".join(fault.line() for fault in faults))
+
+
+def disk_fault(error: OSError, where: Path | str = "") -> RollcallError:
+    """What a person can do about a file that could not be read or written: a full disk is temporary, a forbidden one is not."""
+    place = str(where or error.filename or "")
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return TemporaryError(
+            "the disk is full", where=place, got=reason, remedy="free some space and try again; nothing was lost"
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ConfigurationError(
+            "may not be written or read", where=place, got=reason, remedy="check the mount (read-only?), owner and mode"
+        )
+    return TemporaryError("the system refused", where=place, got=reason, remedy="check the disk, then try again")

@@ -39,9 +39,9 @@ def command(
     )
 
 
-def command_json(folder: Path, *words: str, expect: int = 0, **environment: str) -> Any:
+def command_json(folder: Path, *words: str, expect: int = 0, timeout_s: float = 120.0, **environment: str) -> Any:
     """The JSON document that a command prints; it must end with `expect`."""
-    done = command(folder, *words, "--json", **environment)
+    done = command(folder, *words, "--json", timeout_s=timeout_s, **environment)
     assert done.returncode == expect, done.stderr + done.stdout
     return json.loads(done.stdout)
 

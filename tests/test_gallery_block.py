@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from shared.errors import ConfigurationError, TemporaryError
 from shared.gallery_block import GalleryReader, Segment, head_path, segment_path, shm_folder, site_prefix
 from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError, remove_left_behind
+from tests.conftest import SmallDisk
 from tests.vectors import noise
 
 DIM = 16
@@ -231,20 +232,11 @@ def test_no_block_another_format_and_damage_are_told_apart(run_dir: Path) -> Non
 
 
 @pytest.fixture
-def small_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A shared-memory folder of 1 MiB; needs the right to mount."""
-    folder = tmp_path / "shm"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)],  # noqa: S607  # mount's place differs
-        check=False,
-        capture_output=True,
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small tmpfs needs root")
+def small_memory(small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A shared-memory folder of 1 MiB."""
+    folder = small_disk("shm", 1024)
     monkeypatch.setenv("ROLLCALL_SHM_DIR", str(folder))
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)  # noqa: S607  # as above
+    return folder
 
 
 def test_full_memory_is_an_error_and_the_old_generation_serves(small_memory: Path, tmp_path: Path) -> None:

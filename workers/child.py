@@ -23,7 +23,7 @@ from typing import Any
 from setproctitle import setproctitle
 
 from shared.child_process import CHANNEL_VARIABLE, PARENT_VARIABLE
-from shared.errors import EXIT_BUG, EXIT_DONE, EXIT_TEMPORARY, RollcallError
+from shared.errors import EXIT_BUG, EXIT_DONE, EXIT_TEMPORARY, RollcallError, disk_fault
 from shared.settings import Settings, find_config, load_settings
 
 _HEARTBEAT_S = 1.0
@@ -124,6 +124,10 @@ def run_child(main: Callable[[], int]) -> int:
     except RollcallError as error:
         sys.stderr.write(f"{error.line()}\n")
         return error.exit_code
+    except OSError as error:
+        fault = disk_fault(error)
+        sys.stderr.write(f"{traceback.format_exc()}{fault.line()}\n")
+        return fault.exit_code
     except Exception:  # noqa: BLE001  # the outermost loop: a bug must end as 70, with its traceback in the journal
         sys.stderr.write(traceback.format_exc())
         return EXIT_BUG

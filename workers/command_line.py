@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.errors import EXIT_BUG, EXIT_DONE, EXIT_USAGE, FaultList, RollcallError
+from shared.errors import EXIT_BUG, EXIT_DONE, EXIT_USAGE, FaultList, RollcallError, disk_fault
 from workers.output import say_json, warn
 
 _COMMANDS: dict[str, str] = {
@@ -106,14 +106,14 @@ def main(argv: Sequence[str] | None, supervisor: type[Any], beside: Path) -> int
     module = importlib.import_module(f"workers.commands.{arguments.command}")
     try:
         return int(module.run(arguments))
-    except RollcallError as error:
-        return _report(error, as_json=arguments.json)
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         # Whoever read our output has gone; what Python would still flush at exit must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
+    except (RollcallError, OSError) as error:
+        return _report(error if isinstance(error, RollcallError) else disk_fault(error), as_json=arguments.json)
+    except KeyboardInterrupt:
+        return 130
     except Exception as error:  # noqa: BLE001  # the outermost loop: a bug must end as 70, not as Python's 1
         import traceback
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import RefusedError
+from shared.errors import RefusedError, disk_fault
 from shared.settings import Settings
 from shared.site_access import Site
 from shared.store_opening import make_private_folder
@@ -134,15 +134,21 @@ def _keep(one: _Ready, settings: Settings) -> tuple[Path, bool]:
     folder = settings.faces_dir / one.person
     if one.photo.resolve().parent == folder.resolve():
         return folder / one.photo.name, False
-    for part in (settings.faces_dir, folder):
+    for part in (settings.data_dir, settings.faces_dir, folder):
         make_private_folder(part)
     target = folder / one.photo.name
     if target.exists() and _digest(target) != one.digest:
         target = folder / f"{one.photo.stem}-{one.digest[:8]}{one.photo.suffix}"  # another photo of the same file name
     if target.exists():
         return target, False
-    shutil.copyfile(one.photo, target)
-    target.chmod(0o600)
+    half = folder / f".{target.name}.new"
+    try:
+        shutil.copyfile(one.photo, half)
+        half.chmod(0o600)
+        half.replace(target)
+    except OSError as error:
+        half.unlink(missing_ok=True)
+        raise disk_fault(error, target) from error
     return target, True
 
 
