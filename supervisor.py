@@ -293,14 +293,15 @@ class Supervisor:
     # --- what others are told ----------------------------------------------------------------------------------
 
     def _tell_systemd(self, now: float) -> None:
+        running = sum(camera.state == "running" for camera in self._cameras.values())
+        status = f"STATUS={running} of {len(self._cameras)} cameras run"
         if not self._ready and all(camera.state in _SETTLED for camera in self._cameras.values()):
             self._ready = True
-            systemd_notify.notify("READY=1")
+            systemd_notify.notify("READY=1", status)
             _log.info("the site runs: %d cameras", len(self._cameras))
         if self._watchdog_s and now >= self._watchdog_at and self._writer.heartbeat_age_s(now) < HEARTBEAT_TIMEOUT_S:
             self._watchdog_at = now + self._watchdog_s
-            running = sum(camera.state == "running" for camera in self._cameras.values())
-            systemd_notify.notify("WATCHDOG=1", f"STATUS={running} of {len(self._cameras)} cameras run")
+            systemd_notify.notify("WATCHDOG=1", status)
 
     def _take_snapshot(self, now: float) -> None:
         snapshot = {

@@ -84,8 +84,9 @@ class Child:
         assert self._channel is not None  # started only with a channel
         reader = self._channel.dup()
         reader.setblocking(True)
-        while reader.recv(4096):
-            pass
+        with contextlib.suppress(ConnectionResetError):
+            while reader.recv(4096):
+                pass
         os._exit(EXIT_TEMPORARY)
 
 

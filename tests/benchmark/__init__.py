@@ -1,0 +1,1 @@
+"""Figures of the README: `python -m tests.benchmark.NAME [--json]`, one module each."""
