@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -324,13 +324,21 @@ class StoreService:
 
     # --- the block ---------------------------------------------------------------------------------------------
 
-    def publish_everything(self) -> None:
-        """Load the whole store into a new generation. Raises NoRoomError or what the load raises."""
+    def publish_everything(self, progress: Callable[[], None] = lambda: None) -> None:
+        """Load the whole store into a new generation, calling `progress` every few thousand rows.
+
+        Raises NoRoomError or what the load raises.
+        """
         assert self._publisher is not None  # only a writer calls this
         if self.store.dim is not None:
             self._publisher.describe(self.store.dim, self.store.model or "", self.store.fingerprint or "")
-        batches = (Batch(batch.row_ids, batch.names, batch.user_ids, batch.vectors) for batch in self.store.load())
-        self._publisher.publish_all(self.store.count(), batches, self.store.people_count(), self.store.text_bytes())
+
+        def batches() -> Iterator[Batch]:
+            for batch in self.store.load():
+                progress()
+                yield Batch(batch.row_ids, batch.names, batch.user_ids, batch.vectors)
+
+        self._publisher.publish_all(self.store.count(), batches(), self.store.people_count(), self.store.text_bytes())
         self._retry_at = None
 
     def tick(self, now: float) -> None:

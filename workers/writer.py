@@ -84,8 +84,7 @@ class Writer:
 
     def load(self) -> None:
         """Publish the whole store. Raises what stops a site from having a gallery."""
-        self._child.heartbeat(state="loading")
-        self._service.publish_everything()
+        self._service.publish_everything(lambda: self._child.heartbeat(state="loading"))
 
     def serve(self) -> None:
         """Answer until asked to stop, then drain: what has been received is still written and answered."""
@@ -98,7 +97,13 @@ class Writer:
                 break
         for peer in list(self._peers.values()):
             self._drop(peer)
-        self._backup.finish(self._service.store)
+
+    def make_last_backup(self) -> None:
+        """Bring the site's own backup up to date; a disk without room for it must not make the stop a failure."""
+        try:
+            self._backup.finish(self._service.store)
+        except (OSError, RollcallError) as error:
+            _log.warning("no backup was made at this stop: %s", error)
 
     def _listen(self) -> None:
         path = ipc.socket_path(self._settings.run_dir)
@@ -281,6 +286,7 @@ def main(argv: list[str] | None = None) -> int:
             writer.load()
             writer.serve()
             publisher.remove_block()
+            writer.make_last_backup()
         finally:
             publisher.close()
             store.close()
