@@ -1,0 +1,214 @@
+"""One camera's process: capture to sightings. Started by the supervisor, or by hand beside a running site."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from dataclasses import replace
+
+# One frame keeps one core busy; BLAS threads would only take cores and memory from the other cameras. Read when numpy
+# is loaded.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import cv2  # noqa: E402  # see above
+
+from shared.errors import EXIT_DONE, ConfigurationError, TemporaryError  # noqa: E402
+from shared.gallery_block import GalleryReader  # noqa: E402
+from shared.settings import Settings, expand_source, is_file_source, public_source  # noqa: E402
+from shared.writer_client import WriterClient  # noqa: E402
+from workers.capture import Capture, CaptureState  # noqa: E402
+from workers.child import Child, run_child, settings_of  # noqa: E402
+from workers.engines import Engine, open_engine  # noqa: E402
+from workers.pipeline import CameraPipeline, Event, make_event  # noqa: E402
+
+_FRAME_WAIT_S = 0.5
+_GALLERY_WAIT_S = 60.0
+_FLUSH_S = 3.0
+_CAPTURE_STOP_S = 2.0
+_STATS_EVERY_S = 1.0
+
+_log = logging.getLogger("rollcall.camera")
+
+
+class Camera:
+    """Everything one camera holds, between `open` and `close`."""
+
+    def __init__(self, settings: Settings, name: str, child: Child) -> None:
+        """Raises ConfigurationError when there is no such camera, or its source names a variable that is not set."""
+        if name not in settings.cameras:
+            raise ConfigurationError(
+                "no such camera",
+                where=str(settings.path or "settings"),
+                got=name,
+                expected="one of " + (", ".join(settings.cameras) or "none"),
+                remedy=f"add [cameras.{name}], or correct the name",
+            )
+        self._settings, self._child = settings, child
+        self._camera = settings.camera(name)
+        self._source = self._real_source()
+        self._is_up = False
+        self._losses = 0
+        self._stats: dict[str, object] = {}
+        self._stats_at = float("-inf")
+
+    def run(self) -> int:
+        """Work until the file has ended or a stop is asked for; the exit code.
+
+        Raises ConfigurationError when the model is missing or not the gallery's, TemporaryError without a gallery.
+        """
+        cv2.setNumThreads(self._camera.threads)
+        self._child.heartbeat(state="loading")
+        gallery = self._open_gallery()
+        try:
+            # The gallery's model and not the file's: `models use` may have switched it since the supervisor read the file.
+            engine = self._engine_for(gallery)
+            self._work(engine, gallery)
+        finally:
+            gallery.close()
+        return EXIT_DONE
+
+    def _work(self, engine: Engine, gallery: GalleryReader) -> None:
+        pipeline = CameraPipeline(self._camera, engine, gallery)
+        client = WriterClient(self._settings.run_dir)
+        # Only now: a file's time must not run while the engine loads, and a stream not pile up.
+        capture = Capture(self._source, realtime=self._camera.realtime, loop=self._camera.loop, fps=self._camera.fps)
+        capture.start()
+        try:
+            while not self._child.stopping and not capture.ended:
+                client.record(self._step(capture, pipeline, gallery))
+                if time.monotonic() - self._stats_at >= _STATS_EVERY_S:
+                    self._stats = self._figures(capture, pipeline, client)
+                    self._stats_at = time.monotonic()
+                self._child.heartbeat(**self._stats)
+            client.record(pipeline.finish())
+            if capture.ended:
+                if reason := capture.status().reason:
+                    _log.warning("camera %s: %s", self._camera.name, reason)
+                self._child.heartbeat(**{**self._figures(capture, pipeline, client), "state": "ended"})
+            if not client.flush(_FLUSH_S):
+                _log.warning(
+                    "camera %s: the writer did not take the last %d sightings", self._camera.name, client.backlog
+                )
+        finally:
+            capture.stop(_CAPTURE_STOP_S)
+            client.close()
+
+    def _step(self, capture: Capture, pipeline: CameraPipeline, gallery: GalleryReader) -> list[Event]:
+        """One frame, or half a second without one."""
+        frame = capture.next_frame(_FRAME_WAIT_S)
+        events = self._source_lost(capture)
+        if frame is None:
+            events += pipeline.idle(time.monotonic(), time.time())
+        else:
+            seen = pipeline.process(frame)
+            events += [*self._source_back(capture), *seen]
+        if pipeline.model_changed:
+            self._switch_model(pipeline, gallery)
+        return events
+
+    # -- the source ---------------------------------------------------------------------------------------------------
+
+    def _real_source(self) -> str | int:
+        """With variables filled in; a relative file is relative to the configuration file, as every path in it."""
+        source = expand_source(self._camera.source, f"[cameras.{self._camera.name}] source")
+        return str(self._settings.base / str(source)) if is_file_source(source) else source
+
+    def _source_lost(self, capture: Capture) -> list[Event]:
+        status = capture.status()
+        if status.lost == self._losses:
+            return []
+        self._losses, self._is_up = status.lost, False
+        reason = status.reason or "the stream broke off"
+        _log.warning("camera %s is down: %s", self._camera.name, reason)
+        return [make_event(self._camera.name, "camera_down", time.time()) | {"reason": reason}]
+
+    def _source_back(self, capture: Capture) -> list[Event]:
+        """To be called once a frame was processed."""
+        if self._is_up or capture.status().state not in (CaptureState.UP, CaptureState.ENDED):
+            return []
+        self._is_up = True
+        _log.info("camera %s is up: %s", self._camera.name, public_source(self._source))
+        return [make_event(self._camera.name, "camera_up", time.time())]
+
+    def _figures(self, capture: Capture, pipeline: CameraPipeline, client: WriterClient) -> dict[str, object]:
+        """What `status` shows of this camera."""
+        status = capture.status()
+        return {
+            "state": "running",
+            "source": public_source(self._source),
+            "up": self._is_up,
+            "down_reason": status.reason if status.state is CaptureState.DOWN else None,
+            "frames": status.grabbed,
+            "dropped": status.dropped,
+            "losses": status.lost,
+            "unsent": client.backlog,
+            **pipeline.stats(),
+        }
+
+    # -- the model ----------------------------------------------------------------------------------------------------
+
+    def _open_engine(self, settings: Settings) -> Engine:
+        return open_engine(settings, det_size=self._camera.det_size, threads=self._camera.threads)
+
+    def _open_gallery(self) -> GalleryReader:
+        deadline = time.monotonic() + _GALLERY_WAIT_S
+        while True:
+            try:
+                return GalleryReader(self._settings.run_dir)
+            except TemporaryError:
+                self._child.heartbeat(state="loading")
+                if self._child.wait(0.1) or time.monotonic() > deadline:
+                    raise
+
+    def _switch_model(self, pipeline: CameraPipeline, gallery: GalleryReader) -> None:
+        """`models use` has put another model's gallery in place: go on with that model, between two frames."""
+        _log.info("camera %s: the gallery is now %s", self._camera.name, gallery.model)
+        self._child.heartbeat(**{**self._stats, "state": "loading"})
+        pipeline.use_engine(self._engine_for(gallery))
+
+    def _engine_for(self, gallery: GalleryReader) -> Engine:
+        """The engine of the gallery's model. Raises ConfigurationError when it is not installed, or another by that name."""
+        settings = self._settings
+        if gallery.model:  # empty: nobody was ever enrolled
+            name, _, pack = gallery.model.partition("/")
+            chosen = {"engine": name, "model": None if name == "dlib" else pack}
+            settings = replace(settings, recognition=settings.recognition.model_copy(update=chosen))
+        engine = self._open_engine(settings)
+        _require_same_model(engine, gallery, f"camera {self._camera.name}")
+        return engine
+
+
+def _require_same_model(engine: Engine, gallery: GalleryReader, where: str) -> None:
+    """Embeddings of two models say nothing about each other. Raises ConfigurationError."""
+    if gallery.fingerprint not in ("", engine.fingerprint):
+        raise ConfigurationError(
+            "the gallery was made with another model",
+            where=where,
+            got=f"{engine.name}/{engine.model} {engine.fingerprint[:12]}",
+            expected=f"{gallery.model} {gallery.fingerprint[:12]}, the gallery's",
+            remedy="set [recognition] engine and model to the gallery's, or embed its photos anew: models use",
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m workers.camera", description="One camera of a running site.")
+    parser.add_argument("--config")
+    parser.add_argument("--settings-stdin", action="store_true", help="settings as one line of JSON on standard input")
+    parser.add_argument("--camera", required=True, help="its name in the settings")
+    arguments = parser.parse_args(argv)
+    settings = settings_of(arguments)
+    child = Child(f"rollcall: camera {arguments.camera}")
+    try:
+        return Camera(settings, arguments.camera, child).run()
+    except TemporaryError:
+        if child.stopping:  # asked to stop while it waited for the gallery
+            return EXIT_DONE
+        raise
+
+
+if __name__ == "__main__":
+    sys.exit(run_child(main))

@@ -1,0 +1,275 @@
+"""One camera's frames to its sightings: look, track, gate, embed, match, vote.
+
+No process, no queue, no clock but to measure itself. With `realtime = false` every time that counts is the file's own,
+so the same file gives the same answer every time.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from shared.errors import RefusedError
+from shared.settings import EffectiveCamera, is_file_source
+from workers.capture import Frame
+from workers.engines import Engine, Face, Image, Vectors
+from workers.pacing import Cadence, Progress
+from workers.quality import Gate, Quality
+from workers.tracking import APPEARANCE, CutDetector, Observation, Proposal, Track, Tracker
+from workers.verdict import Ballot, Crop, Decision, Rules
+
+if TYPE_CHECKING:
+    from shared.match import Candidate
+
+Event = dict[str, Any]
+
+_MOST_CROPS = 8  # embedded a frame; with more faces than that they take turns
+_CONFIRM_S = 1.0  # between two embeddings of a track that has its name
+_UNDECIDED_S = 0.5  # of one that has none after enough crops
+_LOST_AFTER_S = 1.5
+_LOOKS_UNTIL_LOST = 2.5  # where frames are looked at so seldom that 1.5 s would be one
+
+
+class Gallery(Protocol):
+    """What the pipeline needs of `shared.gallery_block.GalleryReader`."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    def refresh(self) -> bool: ...
+    def match(self, probes: Vectors, k: int = 2) -> list[list[Candidate]]: ...
+
+
+@dataclass(eq=False)
+class _Visit:
+    """What is known about one track beyond its place."""
+
+    track: Track
+    ballot: Ballot
+    started_at: float  # wall clock, as are the others
+    ended_at: float
+    media_time_s: float | None
+    embedded_s: float = float("-inf")
+
+    def wants_crop(self, time_s: float, rules: Rules) -> bool:
+        """Whether one more embedding would tell something."""
+        since_s = time_s - self.embedded_s
+        if self.ballot.named is not None:
+            return since_s >= _CONFIRM_S or self.ballot.disputed
+        if self.ballot.total < 3 * rules.votes or since_s >= _UNDECIDED_S:
+            return True
+        # On the edge of a name: every crop may be the one that decides.
+        return any((crop.score or 0.0) >= rules.threshold - 2 * rules.margin for crop in self.ballot.recent)
+
+
+class CameraPipeline:
+    """Takes frames in order, answers with sightings: event dicts, without the `id` and `site` that the writer adds."""
+
+    def __init__(self, settings: EffectiveCamera, engine: Engine, gallery: Gallery) -> None:
+        self._settings = settings
+        self._gallery = gallery
+        self._file_time = not settings.realtime and is_file_source(settings.source)
+        self._cadence = Cadence(settings.fps)
+        self._cuts = CutDetector()
+        self._lap = 0
+        self._visits: dict[int, _Visit] = {}
+        self.progress = Progress()
+        self._take_engine(engine)
+        lost_after_s = max(_LOST_AFTER_S, _LOOKS_UNTIL_LOST / settings.fps)
+        self._tracker = Tracker(APPEARANCE[engine.name], lost_after_s=lost_after_s)
+
+    def _take_engine(self, engine: Engine) -> None:
+        threshold, margin = self._settings.threshold, self._settings.margin
+        self._engine = engine
+        self._gate = Gate(self._settings.min_face_px, points=engine.name != "dlib")
+        self._rules = Rules(
+            engine.threshold if threshold is None else threshold,
+            engine.margin if margin is None else margin,
+            self._settings.votes,
+        )
+
+    @property
+    def model_changed(self) -> bool:
+        """The gallery holds another model's embeddings: until `use_engine`, frames are passed over."""
+        return self._gallery.fingerprint not in ("", self._engine.fingerprint)  # "": nobody was ever enrolled
+
+    def use_engine(self, engine: Engine) -> None:
+        """Go on with another model, between two frames. Tracks stay; how they looked and were called is dropped."""
+        self._take_engine(engine)
+        self._tracker.use_appearance(APPEARANCE[engine.name])
+        for visit in self._visits.values():
+            visit.ballot = Ballot(self._rules, visit.ballot.started_s, reported=visit.ballot.reported)
+            visit.embedded_s = float("-inf")
+
+    def process(self, frame: Frame) -> list[Event]:
+        """Look at a frame, if it is due, and report what is new."""
+        taken_at = time.monotonic()
+        time_s = self._time_of(frame)
+        if not self._cadence.due(time_s):
+            return []
+        events = self._gallery_news(time_s, frame.wall_time)
+        if self.model_changed:
+            return events
+        scene_ended = frame.lap != self._lap or self._cuts.is_cut(frame.image)
+        self._lap = frame.lap
+        ended = self._tracker.end_all() if scene_ended else self._tracker.end_lost(time_s)
+        events += self._leave(ended, frame.wall_time)
+        faces = self._engine.detect(frame.image)
+        events += self._look(frame, faces, time_s)
+        self.progress.add(captured_at=frame.captured_at, taken_at=taken_at, done_at=time.monotonic(), faces=len(faces))
+        return events
+
+    def idle(self, now_s: float, wall_time: float) -> list[Event]:
+        """Between frames that do not come: the gallery's news, and, in real time, tracks that are lost by now."""
+        if self._file_time:
+            return []  # a back-pressured file has no time but that of its frames
+        events = self._gallery_news(now_s, wall_time)
+        return events + self._leave(self._tracker.end_lost(now_s), wall_time)
+
+    def finish(self) -> list[Event]:
+        """End every track: nothing more comes. Who was forgotten a moment ago is not in the last sightings either."""
+        self._follow_gallery()
+        return self._leave(self._tracker.end_all(), time.time())
+
+    def stats(self) -> dict[str, float | int | str | None]:
+        model = f"{self._engine.name}/{self._engine.model}"
+        return {"model": model, **self.progress.figures(), "tracks": len(self._visits)}
+
+    def _time_of(self, frame: Frame) -> float:
+        return frame.media_time_s if self._file_time and frame.media_time_s is not None else frame.captured_at
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def _look(self, frame: Frame, faces: Sequence[Face], time_s: float) -> list[Event]:
+        proposals = self._tracker.propose([face.box for face in faces], time_s)
+        crops = self._good_crops(frame.image, faces, proposals, time_s)
+        embeddings = self._embed({index: crop for index, (crop, _) in crops.items()})
+        observations = [
+            Observation(face.box, embeddings.get(index), index in crops and crops[index][1].clear)
+            for index, face in enumerate(faces)
+        ]
+        pairs = self._tracker.update(observations, time_s)
+        answers = self._match([embeddings[pair.face] for pair in pairs if pair.face in embeddings])
+        for track, index in pairs:
+            visit = self._visits.get(track.number) or self._begin_visit(track, frame, time_s)
+            visit.ended_at, visit.media_time_s = frame.wall_time, frame.media_time_s
+            if index in embeddings:
+                visit.embedded_s = time_s
+                quality = crops[index][1]
+                visit.ballot.add(Crop(quality.value, embeddings[index], next(answers), quality.clear))
+        return self._news(time_s, frame.wall_time)
+
+    def _begin_visit(self, track: Track, frame: Frame, time_s: float) -> _Visit:
+        visit = _Visit(track, Ballot(self._rules, time_s), frame.wall_time, frame.wall_time, frame.media_time_s)
+        self._visits[track.number] = visit
+        return visit
+
+    def _good_crops(
+        self, image: Image, faces: Sequence[Face], proposals: Sequence[Proposal], time_s: float
+    ) -> dict[int, tuple[Image, Quality]]:
+        """The crops worth embedding that pass the gate; those that tell tracks apart first, then the least known."""
+        wanted = []
+        for index, (face, (track, doubtful)) in enumerate(zip(faces, proposals, strict=True)):
+            visit = self._visits.get(track.number) if track else None
+            due = visit is None or visit.wants_crop(time_s, self._rules)
+            if (due or doubtful) and self._gate.may_pass(face):
+                known = (visit.ballot.named is not None, visit.embedded_s) if visit else (False, float("-inf"))
+                wanted.append((not doubtful, *known, index))
+        good: dict[int, tuple[Image, Quality]] = {}
+        for *_, index in sorted(wanted)[:_MOST_CROPS]:
+            crop = self._engine.crop(image, faces[index])
+            quality = self._gate.judge(faces[index], crop)
+            if not quality.refused:
+                good[index] = crop, quality
+        return good
+
+    def _embed(self, crops: dict[int, Image]) -> dict[int, Vectors]:
+        try:
+            rows = self._engine.embed(list(crops.values()))
+        except RefusedError:  # a crop that gives no embedding is worth no more than one that the gate refused
+            return self._embed_each(crops)
+        self.progress.embedded += len(crops)
+        return dict(zip(crops, rows, strict=True))
+
+    def _embed_each(self, crops: dict[int, Image]) -> dict[int, Vectors]:
+        embeddings = {}
+        for index, crop in crops.items():
+            try:
+                embeddings[index] = self._engine.embed([crop])[0]
+            except RefusedError:
+                continue
+        return embeddings
+
+    def _match(self, embeddings: Sequence[Vectors]) -> Iterator[list[Candidate]]:
+        return iter(self._gallery.match(np.stack(embeddings)) if embeddings else [])
+
+    # -- reporting ----------------------------------------------------------------------------------------------------
+
+    def _gallery_news(self, time_s: float, wall_time: float) -> list[Event]:
+        return self._news(time_s, wall_time) if self._follow_gallery() else []
+
+    def _follow_gallery(self) -> bool:
+        """Match what is remembered again when the gallery has changed: a person was enrolled, or forgotten."""
+        if not self._gallery.refresh() or self.model_changed:
+            return False
+        for visit in self._visits.values():
+            visit.ballot.rematch(list(self._match([crop.embedding for crop in visit.ballot.crops()])))
+        return True
+
+    def _news(self, time_s: float, wall_time: float) -> list[Event]:
+        events = []
+        for visit in self._visits.values():
+            decision = visit.ballot.news(time_s)
+            if decision is not None:
+                events.append(self._event(decision.verdict, wall_time, visit, decision))
+        return events
+
+    def _leave(self, tracks: Iterable[Track], wall_time: float) -> list[Event]:
+        events = []
+        for track in tracks:
+            visit = self._visits.pop(track.number)
+            if track.seen < 2 and visit.ballot.reported is None:
+                continue  # a flicker: one detection is as often a pattern as a face
+            decision = visit.ballot.decision()
+            event = self._event("left", wall_time, visit, decision)
+            event |= {
+                "started": iso_time(visit.started_at),
+                "ended": iso_time(visit.ended_at),
+                "duration_s": round(track.last_s - track.first_s, 3),
+                "verdict": decision.verdict,
+            }
+            events.append(event)
+        return events
+
+    def _event(self, kind: str, wall_time: float, visit: _Visit, decision: Decision) -> Event:
+        return make_event(self._settings.name, kind, wall_time) | {
+            "user_id": decision.user_id,
+            "media_time_s": None if visit.media_time_s is None else round(visit.media_time_s, 3),
+            "track": visit.track.number,
+            "person": decision.person,
+            "score": _rounded(decision.score),
+            "margin": _rounded(decision.margin),
+            "frames": visit.track.seen,
+            "box": [round(side) for side in visit.track.box],
+        }
+
+
+def make_event(camera: str, kind: str, wall_time: float) -> Event:
+    """An event with every field, those of a track empty. `wall_time`: seconds since 1970."""
+    empty = ("user_id", "media_time_s", "track", "person", "score", "margin", "frames", "box")
+    start = {"key": uuid.uuid4().hex, "event": kind, "time": iso_time(wall_time), "camera": camera}
+    return start | dict.fromkeys(empty)
+
+
+def iso_time(wall_time: float) -> str:
+    """ISO 8601 in UTC to the millisecond, ending in Z. `wall_time`: seconds since 1970."""
+    return datetime.fromtimestamp(wall_time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
