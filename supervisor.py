@@ -28,6 +28,7 @@ from shared.child_process import HEARTBEAT_TIMEOUT_S, ChildProcess, child_enviro
 from shared.errors import (
     EXIT_CONFIGURATION,
     EXIT_DONE,
+    EXIT_REFUSED,
     ConfigurationError,
     FaultList,
     RollcallError,
@@ -44,6 +45,7 @@ _TURN_S = 0.2
 _CAMERA_STOP_S = 8.0
 _WRITER_STOP_S = 60.0
 _WRITER_READY_S = 300.0
+_FILE_TRIES = 3
 _SETTLED = ("running", "ended", "failed", "stopped")
 
 
@@ -144,7 +146,7 @@ class Supervisor:
             while not self._stopping:
                 self._turn()
                 if self._until_ended and self._files_have_ended():
-                    break
+                    return self._stop(EXIT_REFUSED if self._unread_files() else EXIT_DONE)
             return self._stop(EXIT_DONE)
 
     def _wait_for_writer(self) -> bool:
@@ -222,9 +224,22 @@ class Supervisor:
             )
 
     def _files_have_ended(self) -> bool:
-        """Whether every camera on a file that ends has ended, or can't go on."""
-        files = [camera for name, camera in self._cameras.items() if self._ends(name)]
-        return all(camera.state in ("ended", "stopped", "failed") for camera in files)
+        """Whether every camera on a file that ends has ended, can't go on, or could never be read."""
+        files = {name: camera for name, camera in self._cameras.items() if self._ends(name)}
+        unread = self._unread_files()
+        return all(name in unread or camera.state in ("ended", "stopped", "failed") for name, camera in files.items())
+
+    def _unread_files(self) -> set[str]:
+        """Cameras on files that end which failed, or were tried several times and never gave a frame."""
+        return {
+            name
+            for name, camera in self._cameras.items()
+            if self._ends(name)
+            and (
+                camera.state == "failed"
+                or (not camera.stats.get("up") and camera.stats.get("losses", 0) >= _FILE_TRIES)
+            )
+        }
 
     def _ends(self, name: str) -> bool:
         camera = self.settings.cameras[name]
@@ -271,13 +286,28 @@ class Supervisor:
             self._apply(fresh)
         systemd_notify.notify("READY=1")
 
+    def _require_model_of_gallery(self, fresh: Settings) -> None:
+        """Another model in the file is only right once `models use` has switched the gallery, which cameras follow."""
+        from shared.gallery_block import GalleryReader  # numpy, which the supervisor otherwise lives without
+
+        with GalleryReader(fresh.run_dir) as gallery:
+            wanted = f"{fresh.recognition.engine}/{fresh.model}"
+            if gallery.model not in ("", wanted):
+                raise ConfigurationError(
+                    "the gallery is of another model",
+                    where=f"{fresh.path}: [recognition] model",
+                    got=wanted,
+                    expected=gallery.model,
+                    remedy=f"undo it, or switch with: supervisor.py models use {fresh.model}",
+                )
+
     def _apply(self, fresh: Settings) -> None:
         old, self.settings = self.settings, fresh
-        engine = ("engine", "model", "models_dir")
-        same_engine = all(getattr(old.recognition, key) == getattr(fresh.recognition, key) for key in engine)
+        self._writer.settings = fresh.to_json()
+        same_folder = old.models_dir == fresh.models_dir
         wanted = fresh.enabled_cameras()
         for name, camera in list(self._cameras.items()):
-            if name in wanted and same_engine and old.camera(name) == fresh.camera(name):
+            if name in wanted and same_folder and old.camera(name) == fresh.camera(name):
                 camera.settings = fresh.to_json()
                 continue
             self._stop_children([camera], _CAMERA_STOP_S)

@@ -142,6 +142,16 @@ def test_a_camera_that_is_off_is_one_fault_and_stops_nobody(tmp_path: Path) -> N
 
 
 @needs_dlib
+def test_a_file_that_is_not_there_ends_the_run(tmp_path: Path) -> None:
+    """`--until-ended` on a file that can't be read: tried a few times, said, and exit 1 instead of waiting for ever."""
+    site_of(tmp_path, f'{_DLIB}[cameras.gone]\nsource = "gone.mp4"\n')
+    with SiteProcess(tmp_path, "--until-ended") as site:
+        assert site.wait(60) == 1
+    assert [event["event"] for event in site.events] == ["camera_down"] * len(site.events)
+    assert any("gone is down" in line for line in site.log)
+
+
+@needs_dlib
 def test_photos_that_are_none(tmp_path: Path) -> None:
     """No image, 300 megapixels, nobody on it: each refused with its reason, exit 1; the good one is enrolled."""
     site_of(tmp_path, _DLIB)

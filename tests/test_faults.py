@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -187,6 +188,12 @@ def test_a_reload_restarts_only_what_changed(tmp_path: Path) -> None:
         site.sighup()
         site.wait_for_log("reload refused: the site goes on")
         assert any("threshold" in line and "1.5" in line for line in site.log)
+        enrol(tmp_path, FACES / "friends_enrol" / "Joey.png")
+        whole = (tmp_path / "site.toml").read_text(encoding="utf-8")
+        other = re.sub(r'model = "[^"]+"', 'model = "other"', whole).replace("threshold = 1.5", "")
+        (tmp_path / "site.toml").write_text(other, encoding="utf-8")
+        site.sighup()
+        site.wait_for_log("the gallery is of another model")
         write_site(tmp_path, {"one": _SOFA, "two": _SOFA + "\nthreshold = 0.5", "three": _SOFA})
         site.sighup()
         site.wait_for_log("reloaded")

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from shared import embedding_db
 from shared.settings import CameraSettings, RecognitionSettings, SiteSettings, SyncSettings, WebSettings, example_toml
@@ -14,7 +15,7 @@ from tests.site_process import ROOT
 from workers.command_line import build_parser
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-_SECTIONS = {
+_SECTIONS: dict[str, type[BaseModel]] = {
     "site": SiteSettings,
     "recognition": RecognitionSettings,
     "cameras.NAME": CameraSettings,
@@ -50,7 +51,9 @@ def test_every_command_and_option_is_in_the_table_and_nothing_else() -> None:
 
 def test_every_command_in_a_code_block_is_one() -> None:
     """Whatever the README tells to type parses."""
-    typed = re.findall(r"python3? \S*supervisor\.py ([a-z][^\n#`&]*)", "\n".join(re.findall(r"```sh\n(.*?)```", README, re.S)))
+    typed = re.findall(
+        r"python3? \S*supervisor\.py ([a-z][^\n#`&]*)", "\n".join(re.findall(r"```sh\n(.*?)```", README, re.S))
+    )
     assert len(typed) >= 8
     for line in typed:
         words = line.split("#")[0].split()
