@@ -45,7 +45,7 @@ _TURN_S = 0.2
 _CAMERA_STOP_S = 8.0
 _WRITER_STOP_S = 60.0
 _WRITER_READY_S = 300.0
-_FILE_TRIES = 3
+_FILE_PATIENCE_S = 10.0
 _SETTLED = ("running", "ended", "failed", "stopped")
 
 
@@ -230,16 +230,8 @@ class Supervisor:
         return all(name in unread or camera.state in ("ended", "stopped", "failed") for name, camera in files.items())
 
     def _unread_files(self) -> set[str]:
-        """Cameras on files that end which failed, or were tried several times and never gave a frame."""
-        return {
-            name
-            for name, camera in self._cameras.items()
-            if self._ends(name)
-            and (
-                camera.state == "failed"
-                or (not camera.stats.get("up") and camera.stats.get("losses", 0) >= _FILE_TRIES)
-            )
-        }
+        """Cameras on files that end which failed, or gave no frame in all the time that a real one needs to open."""
+        return {name for name, camera in self._cameras.items() if self._ends(name) and _is_hopeless(camera)}
 
     def _ends(self, name: str) -> bool:
         camera = self.settings.cameras[name]
@@ -370,6 +362,12 @@ class Supervisor:
                 with contextlib.suppress(KeyError, ValueError):
                     self._selector.unregister(channel)
             child.reap(time.monotonic())
+
+
+def _is_hopeless(camera: ChildProcess) -> bool:
+    """Whether a camera on a file failed, or has found nothing to read for too long."""
+    waiting = camera.state == "running" and camera.stats.get("down_reason") and not camera.stats.get("frames")
+    return camera.state == "failed" or bool(waiting and camera.uptime_s(time.monotonic()) >= _FILE_PATIENCE_S)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -118,6 +118,9 @@ class ChildProcess:
     def heartbeat_age_s(self, now: float) -> float:
         return now - self._heard_at
 
+    def uptime_s(self, now: float) -> float:
+        return now - self._started_at
+
     def reap(self, now: float) -> int | None:
         """The exit code when the process has ended since the last call, its restart then planned; None otherwise."""
         if self.process is None:
@@ -162,7 +165,7 @@ class ChildProcess:
             "pid": self.process.pid if self.process else None,
             "restarts": self.restarts,
             "exit_code": self.exit_code,
-            "uptime_s": round(now - self._started_at, 1) if self.running else None,
+            "uptime_s": round(self.uptime_s(now), 1) if self.running else None,
             "heartbeat_age_s": round(self.heartbeat_age_s(now), 1) if self.running else None,
             **{key: value for key, value in self.stats.items() if key != "state"},
         }

@@ -181,6 +181,7 @@ def test_a_reload_restarts_only_what_changed(tmp_path: Path) -> None:
     if not VIDEOS.is_dir():
         pytest.skip(f"the test data is not at {VIDEOS}")
     write_site(tmp_path, {"one": _SOFA, "two": _SOFA})
+    enrol(tmp_path, FACES / "friends_enrol" / "Joey.png")
     with SiteProcess(tmp_path) as site:
         site.wait_until_ready()
         one, two = site.child_pid("one"), site.child_pid("two")
@@ -188,7 +189,6 @@ def test_a_reload_restarts_only_what_changed(tmp_path: Path) -> None:
         site.sighup()
         site.wait_for_log("reload refused: the site goes on")
         assert any("threshold" in line and "1.5" in line for line in site.log)
-        enrol(tmp_path, FACES / "friends_enrol" / "Joey.png")
         whole = (tmp_path / "site.toml").read_text(encoding="utf-8")
         other = re.sub(r'model = "[^"]+"', 'model = "other"', whole).replace("threshold = 1.5", "")
         (tmp_path / "site.toml").write_text(other, encoding="utf-8")
