@@ -270,6 +270,7 @@ class Supervisor:
                     where=str(fresh.path),
                     remedy="undo it, or restart the site",
                 )
+            self._require_model_of_gallery(fresh)
         except RollcallError as error:
             for line in (fault.line() for fault in error.faults) if isinstance(error, FaultList) else [error.line()]:
                 _log.error("reload refused: %s", line)
