@@ -113,7 +113,7 @@ def test_a_killed_camera_is_replaced_and_others_go_on(tmp_path: Path) -> None:
             told = len(site.events)
             psutil.Process(victim).send_signal(number)
             site.wait_for_event(40, after=told, event="camera_up", camera="one")
-            assert site.child_pid("one") != victim
+            site.wait_for(lambda victim=victim: site.child_pid("one") != victim, "a new process in the status")
             assert not psutil.pid_exists(victim)
             assert [event for event in site.events[told:] if event["camera"] == "two"], "the other went on meanwhile"
         assert site.child_pid("two") == other

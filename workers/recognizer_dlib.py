@@ -39,8 +39,8 @@ CROP_SIDE_PX = 150  # the ResNet's input
 _CROP_PADDING = 0.25  # what the ResNet was trained with
 _SMALLEST_FACE_PX = 80  # the HOG detector's window
 _MOST_ENLARGEMENT = 2.0  # beyond, enlarging finds noise
-# Below lie faces seen in folds and shadows (up to 0.13 on the pictures of installed wheels); real ones start at 0.4.
-_LEAST_CONFIDENCE = 0.2
+# Below lie faces seen in folds and shadows (up to 0.13 on the pictures of installed wheels); almost all real ones lie above.
+_LEAST_CONFIDENCE = 0.15
 
 
 class DlibEngine:
@@ -75,7 +75,7 @@ class DlibEngine:
     def detect(self, frame: Image) -> list[Face]:
         """Faces of a BGR frame (height, width, 3), best score first; boxes are cut to the frame.
 
-        `det_score` is 1 / (1 + e^-c) of HOG's confidence c: our limit, 0.2, becomes 0.55; clear faces lie at 0.8 to
+        `det_score` is 1 / (1 + e^-c) of HOG's confidence c: our limit, 0.15, becomes 0.54; clear faces lie at 0.8 to
         0.95.
         """
         import cv2
