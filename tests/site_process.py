@@ -133,6 +133,16 @@ class SiteProcess:
         pid: int = self.wait_for(find, f"pid of {name}")
         return pid
 
+    def wait_for_new_pid(self, name: str, old: int) -> int:
+        """The pid of the process that took `old`'s place; status is at most a second behind."""
+
+        def find() -> int | None:
+            pid = self.child_pid(name)
+            return pid if pid != old else None
+
+        pid: int = self.wait_for(find, f"new process for {name}")
+        return pid
+
     def check(self) -> list[str]:
         """The product's own proof of soundness, asked of the running writer."""
         client = SiteClient(self.settings.run_dir)

@@ -113,7 +113,7 @@ def test_a_killed_camera_is_replaced_and_others_go_on(tmp_path: Path) -> None:
             told = len(site.events)
             psutil.Process(victim).send_signal(number)
             site.wait_for_event(40, after=told, event="camera_up", camera="one")
-            site.wait_for(lambda victim=victim: site.child_pid("one") != victim, "a new process in the status")
+            site.wait_for_new_pid("one", victim)
             assert not psutil.pid_exists(victim)
             assert [event for event in site.events[told:] if event["camera"] == "two"], "the other went on meanwhile"
         assert site.child_pid("two") == other
@@ -132,7 +132,7 @@ def test_a_killed_writer_is_replaced_and_cameras_go_on(tmp_path: Path) -> None:
         told = len(site.events)
         psutil.Process(before).kill()
         site.wait_for_event(40, after=told, event="left")
-        site.wait_for(lambda: site.child_pid("writer") != before, "a new writer")
+        site.wait_for_new_pid("writer", before)
         assert site.child_pid("sofa") == camera
         assert site.check() == []
         assert site.stop() == 0
@@ -197,7 +197,7 @@ def test_a_reload_restarts_only_what_changed(tmp_path: Path) -> None:
         write_site(tmp_path, {"one": _SOFA, "two": _SOFA + "\nthreshold = 0.5", "three": _SOFA})
         site.sighup()
         site.wait_for_log("reloaded")
-        site.wait_for(lambda: site.child_pid("two") != two, "a new process for the changed camera")
+        site.wait_for_new_pid("two", two)
         assert site.child_pid("three")
         assert site.child_pid("one") == one
         write_site(tmp_path, {"one": _SOFA})

@@ -142,6 +142,18 @@ def test_face_too_small_to_judge_is_uncertain(dlib_engine: Engine, gallery: Brut
 
 
 @needs_dlib
+def test_blurred_face_is_uncertain(dlib_engine: Engine, gallery: BruteGallery) -> None:
+    """The gate keeps it from being embedded at all: it is neither somebody nor a stranger."""
+    gallery.enrol("Clover", reference(dlib_engine, ONE))
+    blurred = [np.asarray(cv2.GaussianBlur(scene(ONE, i), (0, 0), 6.0), np.uint8) for i in range(10)]
+    pipeline = CameraPipeline(camera(), dlib_engine, gallery)
+    events = run(pipeline, frames(blurred)) + pipeline.finish()
+    assert [(event["event"], event["verdict"]) for event in events] == [("left", "uncertain")]
+    assert events[0]["frames"] == 10, "it was not even found"
+    assert pipeline.stats()["embedded"] == 0
+
+
+@needs_dlib
 def test_one_detection_is_no_sighting(dlib_engine: Engine, gallery: BruteGallery) -> None:
     """A face in a single frame leaves no trace."""
     pipeline = CameraPipeline(camera(), dlib_engine, gallery)
@@ -226,7 +238,9 @@ def test_other_model_is_taken_up_between_two_frames(dlib_engine: Engine, gallery
     other.fingerprint = "f" * 64
     gallery.switch_model(other.fingerprint)
     gallery.enrol("Clover the second", reference(dlib_engine, ONE))
+    looked_at = pipeline.stats()["looked_at"]
     assert run(pipeline, frames([scene(ONE, 8)], start_s=1.6)) == []
+    assert pipeline.stats()["looked_at"] == looked_at
     assert pipeline.model_changed
     pipeline.use_engine(other)
     assert not pipeline.model_changed

@@ -154,7 +154,7 @@ def test_name_stays_when_the_person_turns_away() -> None:
 
 def test_name_is_corrected_when_better_crops_name_another() -> None:
     """The new person must outweigh the old one; then it is news again."""
-    weak_bob = crop(("bob", 0.5), quality=0.2)
+    weak_bob = crop(("bob", 0.7), quality=0.2)
     votes = ballot(*[weak_bob] * 3)
     assert votes.news(0.5) is not None
     for _ in range(3):
