@@ -20,7 +20,7 @@ from shared.errors import RefusedError
 from shared.gallery_block import GalleryReader
 from shared.settings import Settings, find_config, load_settings
 from shared.site_access import FilesOfSite, SiteAccess
-from shared.store import unit_vector
+from shared.store import LoadedBatch
 from shared.writer_client import save_rows, site_is_running
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class _Cache:
     """What load_embeddings_from_db read last from a file without a site."""
 
     def __init__(self) -> None:
-        self.change_number = -1
+        self.of: tuple[object, ...] | None = None  # which file it was, and in which state
         self.embeddings: NDArray[np.float32] | None = None
         self.names: list[str] | None = None
         self.timestamp: float | None = None
@@ -82,20 +82,30 @@ def _load_from_block(settings: Settings) -> tuple[NDArray[np.float32], list[str]
 
 def _load_from_file(settings: Settings) -> tuple[NDArray[np.float32], list[str]] | tuple[None, None]:
     if not settings.db_path.exists():
+        clear_cache()
         return None, None
     with SiteAccess(settings, _log.warning) as site:
         if not isinstance(site, FilesOfSite):  # a site was started meanwhile
             return _load_from_block(settings)
-        change_number = site.store.change_number
-        if _cache.embeddings is None or _cache.change_number != change_number:
-            batches = list(site.store.load())
-            if not batches:
-                return None, None
-            _cache.embeddings = np.concatenate([batch.vectors for batch in batches])
-            _cache.names = [name for batch in batches for name in batch.names]
-            _cache.change_number, _cache.timestamp = change_number, time.time()
-    assert _cache.names is not None  # set together with the embeddings
+        state = (
+            settings.db_path,
+            settings.db_path.stat().st_ino,
+            site.store.fact("mark_key"),
+            site.store.change_number,
+        )
+        if _cache.of != state:
+            _fill_cache(list(site.store.load()), state)
+    if _cache.embeddings is None or _cache.names is None:
+        return None, None
     return _cache.embeddings.copy(), list(_cache.names)
+
+
+def _fill_cache(batches: list[LoadedBatch], state: tuple[object, ...]) -> None:
+    clear_cache()
+    if batches:
+        _cache.embeddings = np.concatenate([batch.vectors for batch in batches])
+        _cache.names = [name for batch in batches for name in batch.names]
+        _cache.of, _cache.timestamp = state, time.time()
 
 
 def save_embedding(
@@ -117,30 +127,47 @@ def save_embeddings_batch(rows: Sequence[tuple[str, ArrayLike, str | None, str |
     with _lock, SiteAccess(_settings(), _log.warning, create=True) as site:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE]
-            vectors = [unit_vector(np.asarray(row[1], dtype=np.float32), row[0]) for row in part]
-            _check_lengths(part, vectors)
-            documents = [
+            blob = _stacked(part).data.cast("B")
+            documents: list[dict[str, Any]] = [
                 {"person_name": name, "image_path": path, "user_id": user_id} for name, _, path, user_id in part
             ]
-            ids += site.call("save", np.stack(vectors).astype("<f4").tobytes(), rows=save_rows(documents))["ids"]
+            # Only what goes through a socket may have to be sent twice, and needs UUIDs to be known again.
+            ids += site.call("save", blob, rows=save_rows(documents) if site.live else documents)["ids"]
+            clear_cache()
     return ids
 
 
-def _check_lengths(rows: Sequence[tuple[str, Any, str | None, str | None]], vectors: list[NDArray[np.float32]]) -> None:
-    for row, vector in zip(rows, vectors, strict=True):
-        if len(vector) != len(vectors[0]):
+def _stacked(rows: Sequence[tuple[str, ArrayLike, str | None, str | None]]) -> NDArray[np.float32]:
+    """The rows' vectors as (n, dim) little-endian float32. Raises RefusedError for one that is none, or of another length."""
+    try:
+        stacked = np.array([vector for _, vector, *_ in rows], dtype="<f4")
+    except (TypeError, ValueError):  # not numbers, or of several lengths: find the one
+        stacked = np.empty(0, "<f4")
+    if stacked.ndim > 1 and stacked.size:
+        return stacked.reshape(len(rows), -1)
+    length = None
+    for name, vector, *_ in rows:
+        try:
+            found = np.asarray(vector, dtype=np.float32).size
+        except (TypeError, ValueError) as error:
             raise RefusedError(
-                "embeddings of different lengths", where=row[0], got=len(vector), expected=str(len(vectors[0]))
+                "not an embedding", where=str(name), got=type(vector).__name__, expected="numbers"
+            ) from error
+        if not found or found != (length := length or found):
+            raise RefusedError(
+                "embeddings of different lengths", where=str(name), got=found, expected=str(length or "1 or more")
             )
+    return np.stack([np.asarray(vector, dtype="<f4").reshape(-1) for _, vector, *_ in rows])
 
 
 def delete_embedding(person_name: str, image_path: str | None = None) -> int:
     """Delete a person's references, or the one of a photo; how many rows went. A mark keeps old folders from bringing them back."""
-    settings = _settings()
     with _lock:
+        settings = _settings()
         if not settings.db_path.exists():
             return 0
         with SiteAccess(settings, _log.warning) as site:
+            clear_cache()
             return int(site.call("delete", person_name=person_name, image_path=image_path)["deleted"])
 
 
@@ -163,8 +190,8 @@ def get_cache_info() -> dict[str, Any]:
 
 def get_embedding_count() -> int:
     """How many references are saved."""
-    settings = _settings()
     with _lock:
+        settings = _settings()
         if not settings.db_path.exists():
             return 0
         with SiteAccess(settings, _log.warning) as site:

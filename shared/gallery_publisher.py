@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from shared.errors import RollcallError, TemporaryError
 from shared.gallery_block import Head, Segment, Shape, head_path, read_head, segment_path, shm_folder, site_prefix
+from shared.gallery_building import Batch, Building, People, UnsoundRowError, text_entry
 from shared.match import quantise
 
 _ROOM = 1.25  # a new generation holds this many times what is in it
@@ -21,25 +21,7 @@ _LEAST_ROWS = 1024
 _HEAP_PER_PERSON = 64  # bytes of text reserved for each person there is room for
 _DEAD_SHARE = 0.25  # more dead rows than this share: the next generation leaves them behind
 _MAX_TEXT = 0xFFFF
-
-
-@dataclass(frozen=True)
-class Batch:
-    """References to publish: parallel sequences; `references` (n, dim) float32, unit norm."""
-
-    row_ids: Sequence[int]
-    names: Sequence[str]
-    user_ids: Sequence[str | None]
-    references: NDArray[np.float32]
-
-
-@dataclass
-class _People:
-    """Which person index a name has, and where texts lie, for the generation being written."""
-
-    indices: dict[str, int] = field(default_factory=dict)
-    users: dict[str, str | None] = field(default_factory=dict)
-    heap_used: int = 8  # offset 0 would read as "none"
+__all__ = ["Batch", "GalleryPublisher", "NoRoomError", "UnsoundRowError", "check_segment", "remove_left_behind"]
 
 
 class NoRoomError(TemporaryError):
@@ -52,7 +34,7 @@ class GalleryPublisher:
     def __init__(self, run_dir: Path, dim: int, model: str, fingerprint: str) -> None:
         self._run_dir, self._model, self._fingerprint, self._dim = run_dir, model, fingerprint, dim
         self._segment: Segment | None = None
-        self._people = _People()
+        self._people = People()
         self._head = _left_behind(run_dir)
         self._rows = self._dead = self._stores = 0
         self._descriptor = os.open(head_path(run_dir), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -70,6 +52,11 @@ class GalleryPublisher:
         return self._rows - self._dead
 
     @property
+    def room_rows(self) -> int:
+        """Rows that the current generation still has room for."""
+        return self._current().shape.rows - self._rows
+
+    @property
     def generation(self) -> int:
         return self._head.generation
 
@@ -82,18 +69,7 @@ class GalleryPublisher:
 
         Raises NoRoomError; then the old generation, if any, is untouched and still serves.
         """
-        shape = self._shape(count, people, text_bytes)
-        fresh = self._create(shape)
-        state, rows = _People(), 0
-        try:
-            for batch in batches:
-                _fill(fresh, state, rows, batch)
-                rows += len(batch.row_ids)
-        except BaseException:
-            fresh.close()
-            segment_path(self._run_dir, fresh.generation).unlink()
-            raise
-        self._switch(fresh, state, rows)
+        self._build(self._shape(count, people, text_bytes), lambda building: building.fill(batches))
 
     def append(self, batch: Batch) -> None:
         """Publish new rows. Builds a larger generation when room has run out. Raises NoRoomError, nothing published then."""
@@ -199,21 +175,31 @@ class GalleryPublisher:
             self._dim, room, heads, int(text_bytes * _ROOM) + _HEAP_PER_PERSON * (heads - people) + 2 * _MAX_TEXT
         )
 
-    def _create(self, shape: Shape) -> Segment:
-        generation = self._head.generation + 1
+    def _build(self, shape: Shape, write: Callable[[Building], None]) -> None:
+        """Build the next generation with `write` and switch to it; nothing is left of it, and nothing changed, when that fails."""
         try:
-            return Segment.create(self._run_dir, generation, shape, self._model, self._fingerprint)
+            building = Building(self._run_dir, self._head.generation + 1, shape, self._model, self._fingerprint)
+            try:
+                write(building)
+                fresh = building.finish()
+            except BaseException:
+                building.discard()
+                raise
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT):
                 raise
-            _, size = shape.layout()
-            raise NoRoomError(
-                "no room in shared memory for the gallery",
-                where=str(shm_folder(self._run_dir)),
-                got=f"{_free_bytes(shm_folder(self._run_dir)) >> 20} MiB free",
-                expected=f"{(size >> 20) + 1} MiB",
-                remedy="remove other files there or mount it larger (mount -o remount,size=…); what is published goes on serving",
-            ) from error
+            raise self._no_room(shape) from error
+        self._switch(fresh, building.people, building.rows)
+
+    def _no_room(self, shape: Shape) -> NoRoomError:
+        folder, (_, size) = shm_folder(self._run_dir), shape.layout()
+        return NoRoomError(
+            "no room in shared memory for the gallery",
+            where=str(folder),
+            got=f"{_free_bytes(folder) >> 20} MiB free",
+            expected=f"{(size >> 20) + 1} MiB",
+            remedy="remove other files there or mount it larger (mount -o remount,size=…); what is published goes on serving",
+        )
 
     def _fits(self, segment: Segment, batch: Batch) -> bool:
         fresh = {name for name in batch.names if name not in self._people.indices}
@@ -226,35 +212,20 @@ class GalleryPublisher:
 
     def _rebuild(self, extra: Batch | None = None) -> None:
         """The live rows of the current generation in a new one, with room for `extra` and more."""
-        old, live = self._current(), np.flatnonzero(self._current().persons[: self._rows] >= 0)
-        names = {old.text(int(old.names[index])) or "" for index in np.unique(old.persons[live])}
-        text = sum(len(name.encode()) + len((self._people.users.get(name) or "").encode()) for name in names)
-        more = 0
+        old, people = self._current(), self._people
+        live = np.flatnonzero(old.persons[: self._rows] >= 0)
+        alive = np.bincount(old.persons[live], minlength=len(people.indices)) > 0
+        text, count, more = people.heap_used, int(alive.sum()), 0
         if extra is not None:
-            names |= set(extra.names)
-            text += sum(
-                len(name.encode()) + len((user or "").encode())
-                for name, user in zip(extra.names, extra.user_ids, strict=True)
-            )
-            more = len(extra.row_ids)
-        self._copy_live(old, live, self._shape(len(live) + more, len(names), text))
+            fresh = set(extra.names) - people.indices.keys()
+            count, more = count + len(set(extra.names)), len(extra.row_ids)
+            text += sum(len(name.encode()) for name in fresh)
+            text += sum(len(user.encode()) for user in extra.user_ids if user)
+        names, users = list(people.indices), list(people.users.values())
+        shape = self._shape(len(live) + more, count, text)
+        self._build(shape, lambda building: building.copy(old, live, names, users))
 
-    def _copy_live(self, old: Segment, live: NDArray[np.intp], shape: Shape) -> None:
-        """Copy rows `live` of `old` into a fresh segment, as they are, and switch to it."""
-        fresh, state = self._create(shape), _People()
-        step = 16384
-        used, inverse = np.unique(old.persons[live], return_inverse=True)
-        for index in used:
-            name = old.text(int(old.names[index])) or ""
-            _add_person(fresh, state, name, old.text(int(old.user_ids[index])))
-        for start in range(0, len(live), step):
-            rows, to = live[start : start + step], slice(start, min(start + step, len(live)))
-            for section in ("codes", "scales", "errors", "references", "row_ids"):
-                getattr(fresh, section)[to] = getattr(old, section)[rows]
-            fresh.persons[to] = inverse[to]
-        self._switch(fresh, state, len(live))
-
-    def _switch(self, fresh: Segment, people: _People, rows: int) -> None:
+    def _switch(self, fresh: Segment, people: People, rows: int) -> None:
         old, self._segment = self._segment, fresh
         self._people, self._rows, self._dead, self._stores = people, rows, 0, 0
         self._publish(generation=fresh.generation)
@@ -293,11 +264,12 @@ def check_segment(segment: Segment, rows: int) -> list[str]:
     return faults
 
 
-def _fill(segment: Segment, people: _People, start: int, batch: Batch) -> None:
+def _fill(segment: Segment, people: People, start: int, batch: Batch) -> None:
     n = len(batch.row_ids)
     to = slice(start, start + n)
-    segment.codes[to], segment.scales[to], segment.errors[to] = quantise(batch.references)
-    segment.references[to] = batch.references
+    references = np.asarray(batch.references, np.float32)
+    segment.codes[to], segment.scales[to], segment.errors[to] = quantise(references)
+    segment.references[to] = references
     segment.row_ids[to] = batch.row_ids
     persons = np.empty(n, np.int32)
     for i, (name, user_id) in enumerate(zip(batch.names, batch.user_ids, strict=True)):
@@ -305,7 +277,7 @@ def _fill(segment: Segment, people: _People, start: int, batch: Batch) -> None:
     segment.persons[to] = persons
 
 
-def _add_person(segment: Segment, people: _People, name: str, user_id: str | None) -> int:
+def _add_person(segment: Segment, people: People, name: str, user_id: str | None) -> int:
     index = people.indices.get(name)
     if index is None:
         index = len(people.indices)
@@ -319,14 +291,11 @@ def _add_person(segment: Segment, people: _People, name: str, user_id: str | Non
     return index
 
 
-def _write_text(segment: Segment, people: _People, text: str) -> int:
-    raw = text.encode()
-    if len(raw) > _MAX_TEXT:
-        raise RollcallError("text too long for the gallery", got=f"{len(raw)} bytes", expected=f"at most {_MAX_TEXT}")
-    offset = people.heap_used
-    segment.heap[offset : offset + len(raw)] = np.frombuffer(raw, np.uint8)
+def _write_text(segment: Segment, people: People, text: str) -> int:
+    entry, raw = text_entry(text, people.heap_used)
+    segment.heap[people.heap_used : people.heap_used + len(raw)] = np.frombuffer(raw, np.uint8)
     people.heap_used += len(raw)
-    return offset << 16 | len(raw)
+    return entry
 
 
 def _left_behind(run_dir: Path) -> Head:

@@ -68,9 +68,20 @@ def address(path: Path) -> Iterator[str]:
         )
 
 
-def encode(document: dict[str, Any], blob: bytes = b"") -> bytes:
+def encode(document: dict[str, Any], blob: bytes | memoryview = b"") -> bytes:
     raw = json.dumps({"v": VERSION, **document}, separators=(",", ":")).encode()
     return _LENGTHS.pack(len(raw), len(blob)) + raw + blob
+
+
+def require_within_limits(json_size: int, blob_size: int) -> None:
+    """Raises RefusedError for a frame that the other side would not take."""
+    if json_size > MAX_JSON_BYTES or blob_size > MAX_BLOB_BYTES:
+        raise RefusedError(
+            "a frame over the limits",
+            got=f"{json_size} + {blob_size} bytes",
+            expected=f"at most {MAX_JSON_BYTES} + {MAX_BLOB_BYTES}",
+            remedy="send fewer rows at a time",
+        )
 
 
 def error_document(error: RollcallError) -> dict[str, Any]:
@@ -111,19 +122,17 @@ class FrameBuffer:
         if len(self._bytes) < _LENGTHS.size:
             return None
         json_size, blob_size = _LENGTHS.unpack_from(self._bytes)
-        if json_size > MAX_JSON_BYTES or blob_size > MAX_BLOB_BYTES:
-            raise RefusedError(
-                "a frame over the limits", got=f"{json_size} + {blob_size} bytes", remedy="send fewer rows at a time"
-            )
+        require_within_limits(json_size, blob_size)
         end = _LENGTHS.size + json_size + blob_size
         if len(self._bytes) < end:
             return None
         middle = _LENGTHS.size + json_size
-        document, blob = bytes(self._bytes[_LENGTHS.size : middle]), bytes(self._bytes[middle:end])
+        with memoryview(self._bytes) as view:  # a slice of the array itself would be one more copy
+            document, blob = bytes(view[_LENGTHS.size : middle]), bytes(view[middle:end])
         del self._bytes[:end]
         try:
             parsed = json.loads(document)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RefusedError("a frame that is not JSON", got=str(error)) from error
         if not isinstance(parsed, dict) or parsed.get("v") != VERSION:
             raise RefusedError(

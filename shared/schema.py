@@ -1,4 +1,4 @@
-"""The store's tables, its migrations, and the adoption of a database that the original program wrote.
+"""The store's tables, how a new database gets them, and which schema a database that is there has.
 
 `embeddings` is the original's table to the letter; everything else we need lies in tables of its own.
 """
@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError
 
 SCHEMA_VERSION = 1
 PAGE_SIZE = 16384  # a 4 KiB page holds one 512-d row; 16 KiB pages hold seven and load faster
+_PAGES_AT_ONCE = 256  # of a copy, between two looks at whether it is still wanted
 
 EMBEDDINGS = """
 CREATE TABLE embeddings(
@@ -30,6 +27,7 @@ CREATE TABLE embeddings(
     updated_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
     UNIQUE(person_name, image_path))
 """
+COLUMNS = ("id", "person_name", "embedding", "image_path", "user_id", "created_at", "updated_at")
 
 OWN_TABLES = (
     # key/value facts of the whole store: schema_version, dim, model, fingerprint, change_number, mark_key
@@ -49,7 +47,7 @@ OWN_TABLES = (
         camera TEXT NOT NULL, person TEXT, document TEXT NOT NULL)""",
     "CREATE INDEX sightings_by_time ON sightings(time)",
     "CREATE INDEX sightings_by_person ON sightings(person) WHERE person IS NOT NULL",
-    # rows of an adopted database that can't be used; nothing is destroyed
+    # rows that can't be used (of an adopted database, or without a photo when the model changed); nothing is destroyed
     """CREATE TABLE left_out(
         id INTEGER PRIMARY KEY, person_name TEXT, embedding BLOB, image_path TEXT, user_id TEXT,
         created_at TIMESTAMP, updated_at TIMESTAMP, reason TEXT NOT NULL)""",
@@ -69,12 +67,18 @@ def create(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute(EMBEDDINGS)
-    _create_own(connection)
-    connection.execute("COMMIT")
+    try:
+        connection.execute(EMBEDDINGS)
+        create_own_tables(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
-def _create_own(connection: sqlite3.Connection) -> None:
+def create_own_tables(connection: sqlite3.Connection) -> None:
+    """What a database has beside `embeddings`; inside the caller's transaction."""
     for statement in OWN_TABLES:
         connection.execute(statement)
     facts = {
@@ -89,16 +93,25 @@ def version(connection: sqlite3.Connection, path: Path) -> int:
     """The schema version; 0 for a database of the original program. Raises ConfigurationError for anything else."""
     found = tables(connection)
     if "store_facts" not in found:
-        if "embeddings" not in found:
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(embeddings)")}
+        if not columns.issuperset(COLUMNS):
             raise ConfigurationError(
                 "is a SQLite database, but not a gallery",
                 where=str(path),
                 got="tables " + (", ".join(sorted(found)) or "none"),
-                expected="a table embeddings",
+                expected="a table embeddings with the columns " + ", ".join(COLUMNS),
                 remedy="move it away, or set another data_dir",
             )
         return 0
     row = connection.execute("SELECT value FROM store_facts WHERE key='schema_version'").fetchone()
+    if row is None or not row[0].isdigit():
+        raise ConfigurationError(
+            "the database does not say which schema it has",
+            where=str(path),
+            got="nothing" if row is None else str(row[0])[:40],
+            expected="a number",
+            remedy="restore a backup: supervisor.py restore FILE",
+        )
     number = int(row[0])
     if number > SCHEMA_VERSION:
         raise ConfigurationError(
@@ -111,93 +124,46 @@ def version(connection: sqlite3.Connection, path: Path) -> int:
     return number
 
 
-def needs_migration(connection: sqlite3.Connection, path: Path) -> bool:
-    return version(connection, path) < SCHEMA_VERSION
+def copy_database(connection: sqlite3.Connection, target: Path, wanted: Callable[[], bool] = lambda: True) -> bool:
+    """A consistent copy of the open database in `target`, mode 0600, complete alone; False when it was no longer `wanted`.
 
-
-def migrate(connection: sqlite3.Connection, path: Path) -> list[str]:
-    """Bring the database to SCHEMA_VERSION after writing a backup beside it. What was done, one line each."""
-    found = version(connection, path)
-    backup = path.with_name(f"{path.name}.before-v{SCHEMA_VERSION}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.bak")
-    copy_database(connection, backup)
-    notes = [f"{path.name}: schema {found} -> {SCHEMA_VERSION}; a copy of what was there: {backup.name}"]
-    if found == 0:
-        notes += adopt(connection)
-    return notes
-
-
-def copy_database(connection: sqlite3.Connection, target: Path) -> None:
-    """A consistent copy of the open database in `target`, mode 0600, complete alone."""
+    The copy is of one moment, whatever is written meanwhile. What is there of an unfinished copy is removed.
+    """
     target.touch(mode=0o600)
-    copy = sqlite3.connect(target)
     try:
-        connection.backup(copy)
-        copy.execute("PRAGMA journal_mode=DELETE")
-    finally:
-        copy.close()
-
-
-def adopt(connection: sqlite3.Connection) -> list[str]:
-    """Take over the original program's rows: normalise, count identical ones once, set unusable ones aside in `left_out`."""
-    connection.execute("PRAGMA journal_mode=DELETE")  # the page size can't change in WAL mode
-    connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
-    connection.execute("VACUUM")
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        _create_own(connection)
-        notes = _adopt_rows(connection)
-        connection.execute("COMMIT")
+        copy = sqlite3.connect(target, isolation_level=None)
+        try:
+            finished = _copy_pages(connection, copy, wanted)
+            copy.execute("PRAGMA journal_mode=DELETE")
+        finally:
+            copy.close()
     except BaseException:
-        connection.execute("ROLLBACK")
+        target.unlink(missing_ok=True)
         raise
-    return notes
+    if not finished:
+        target.unlink(missing_ok=True)
+    return finished
 
 
-def _adopt_rows(connection: sqlite3.Connection) -> list[str]:
-    rows = connection.execute("SELECT id, person_name, embedding, image_path FROM embeddings ORDER BY id").fetchall()
-    lengths = Counter(len(row[2]) for row in rows if isinstance(row[2], bytes) and len(row[2]) and len(row[2]) % 4 == 0)
-    if not lengths:
-        usual = 0
-    else:
-        usual = max(lengths, key=lambda length: (lengths[length], length))
-        connection.execute("INSERT INTO store_facts VALUES ('dim', ?)", (str(usual // 4),))
-    seen: dict[tuple[str, bytes], int] = {}
-    notes: list[str] = []
-    changed = 0
-    for row_id, name, blob, image_path in rows:
-        vector, reason = _usable(blob, usual)
-        if vector is not None and image_path is None:
-            twin = seen.setdefault((name, vector.tobytes()), row_id)
-            if twin != row_id:
-                reason = f"the same vector as row {twin}"
-        if vector is None or reason:
-            connection.execute(
-                "INSERT INTO left_out SELECT id, person_name, embedding, image_path, user_id, created_at, updated_at, ? "
-                "FROM embeddings WHERE id=?",
-                (reason, row_id),
-            )
-            connection.execute("DELETE FROM embeddings WHERE id=?", (row_id,))
-            notes.append(f"row {row_id} ({name}): left out: {reason}")
-            continue
-        changed += 1
-        connection.execute("UPDATE embeddings SET embedding=? WHERE id=?", (vector.tobytes(), row_id))
-        connection.execute("INSERT INTO reference_facts VALUES (?, ?, ?, NULL)", (row_id, str(uuid.uuid4()), changed))
-    connection.execute("UPDATE store_facts SET value=? WHERE key='change_number'", (str(changed),))
-    return [f"adopted {changed} references; {len(notes)} rows left out", *notes]
+class _NotWantedError(Exception):
+    """Ends a copy between two of its steps."""
 
 
-def _usable(blob: object, usual: int) -> tuple[NDArray[np.float32] | None, str]:
-    """The row's unit vector, or None and why not."""
-    if not isinstance(blob, bytes) or len(blob) != usual or not usual:
-        size = f"{len(blob)} bytes" if isinstance(blob, bytes) else type(blob).__name__
-        return None, f"{size} where the others have {usual}"
-    vector = np.frombuffer(blob, "<f4")
-    if not np.isfinite(vector).all():
-        return None, "NaN or infinity in the vector"
-    norm = float(np.linalg.norm(vector.astype(np.float64)))
-    if norm < 1e-6:
-        return None, "a zero vector"
-    if abs(norm - 1) > 1e-6:
-        vector = (vector / norm).astype("<f4")
-    return vector.reshape(-1), ""
+def _copy_pages(source: sqlite3.Connection, copy: sqlite3.Connection, wanted: Callable[[], bool]) -> bool:
+    def look(status: int, remaining: int, total: int) -> None:  # noqa: ARG001  # the callback's signature
+        if not wanted():
+            raise _NotWantedError
+
+    alone = not source.in_transaction
+    if alone:
+        # One snapshot over all steps: otherwise every commit of another connection would begin the copy anew.
+        source.execute("BEGIN")
+        source.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    try:
+        source.backup(copy, pages=_PAGES_AT_ONCE, progress=look, sleep=0.05)
+    except _NotWantedError:
+        return False
+    finally:
+        if alone:
+            source.execute("COMMIT")
+    return True

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol
 
 from shared.errors import RefusedError, RollcallError
 from shared.settings import Settings
 from shared.store import Store
-from shared.store_opening import Say, SiteLock, make_private_folder, open_store
+from shared.store_opening import GalleryInUseError, Say, SiteLock, close_store, make_private_folder, open_store
 from shared.store_service import Request, StoreService
 from shared.writer_client import SiteClient, site_is_running
 
 _LOCK_TIMEOUT_S = 10.0
+_LOOK_AGAIN_S = 0.5
+_ROWS_A_PAGE = 5000  # of a listing: a whole large gallery is more than one frame may hold
 
 
 class Site(Protocol):
@@ -20,7 +24,7 @@ class Site(Protocol):
 
     live: bool
 
-    def call(self, op: str, blob: bytes = b"", **arguments: Any) -> dict[str, Any]:
+    def call(self, op: str, blob: bytes | memoryview = b"", **arguments: Any) -> dict[str, Any]:
         """The answer to one operation of StoreService. Raises RollcallError."""
         ...
 
@@ -35,7 +39,7 @@ class RunningSite:
     def __init__(self, settings: Settings) -> None:
         self._client = SiteClient(settings.run_dir)
 
-    def call(self, op: str, blob: bytes = b"", **arguments: Any) -> dict[str, Any]:
+    def call(self, op: str, blob: bytes | memoryview = b"", **arguments: Any) -> dict[str, Any]:
         return self._client.call(op, blob, **arguments)
 
     def close(self) -> None:
@@ -47,10 +51,10 @@ class FilesOfSite:
 
     live = False
 
-    def __init__(self, settings: Settings, say: Say) -> None:
+    def __init__(self, settings: Settings, say: Say, *, lock_timeout_s: float = _LOCK_TIMEOUT_S) -> None:
         make_private_folder(settings.data_dir)
         self._lock = SiteLock(settings.db_path)
-        self._lock.acquire(_LOCK_TIMEOUT_S)
+        self._lock.acquire(lock_timeout_s)
         try:
             self.store: Store = open_store(settings.db_path, say)
         except BaseException:
@@ -65,7 +69,7 @@ class FilesOfSite:
             say=say,
         )
 
-    def call(self, op: str, blob: bytes = b"", **arguments: Any) -> dict[str, Any]:
+    def call(self, op: str, blob: bytes | memoryview = b"", **arguments: Any) -> dict[str, Any]:
         request = Request(op, arguments, blob)
         if not self.service.is_write(op):
             return self.service.read(request)
@@ -76,7 +80,7 @@ class FilesOfSite:
 
     def close(self) -> None:
         try:
-            self.store.close()
+            close_store(self.store)
         finally:
             self._lock.release()
 
@@ -90,18 +94,43 @@ class SiteAccess:
         self._site: Site | None = None
 
     def __enter__(self) -> Site:
+        deadline = time.monotonic() + _LOCK_TIMEOUT_S
+        while True:
+            try:
+                self._site = self._open()
+                return self._site
+            except GalleryInUseError:
+                # Whoever holds the lock may be a site on its way up, which then answers for itself.
+                if time.monotonic() >= deadline:
+                    raise
+
+    def _open(self) -> Site:
         if site_is_running(self._settings.run_dir):
-            self._site = RunningSite(self._settings)
-        elif self._create or self._settings.db_path.exists():
-            self._site = FilesOfSite(self._settings, self._say)
-        else:
+            return RunningSite(self._settings)
+        if not self._create and not self._settings.db_path.exists():
             raise RefusedError(
                 "no gallery yet", where=str(self._settings.db_path), remedy="enrol somebody: supervisor.py enrol FOLDER"
             )
-        return self._site
+        return FilesOfSite(self._settings, self._say, lock_timeout_s=_LOOK_AGAIN_S)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._site is not None:
             self._site.close()
+
+
+def all_references(site: Site, person: str | None = None) -> Iterator[dict[str, Any]]:
+    """Each reference's row without its vector, in id order, of one person or of all: a page at a time."""
+    after_id = None
+    while page := site.call("references", person=person, after_id=after_id, limit=_ROWS_A_PAGE)["references"]:
+        yield from page
+        after_id = page[-1]["id"]
+
+
+def all_people(site: Site) -> Iterator[dict[str, Any]]:
+    """Everybody enrolled, by name: a page at a time."""
+    after = None
+    while page := site.call("people", after=after, limit=_ROWS_A_PAGE)["people"]:
+        yield from page
+        after = page[-1]["person"]

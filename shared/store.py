@@ -1,20 +1,18 @@
 """The SQLite store: one writable connection under the site's lock, or a read-only one beside it.
 
-Everything that changes rows happens inside `transaction`; nothing here publishes, locks or talks to a socket.
+Everything that changes rows happens inside `transaction`; nothing here publishes, locks or talks to a socket. What belongs
+together beyond that lies in modules of its own: store_saving, store_sightings, store_switching, store_restoring.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import sqlite3
 import unicodedata
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +21,12 @@ from numpy.typing import NDArray
 
 from shared import schema
 from shared.errors import ConfigurationError, RefusedError, RollcallError, TemporaryError
+from shared.reference_uuid import new_uuids
+from shared.store_sightings import Sightings
 
 BUSY_TIMEOUT_S = 10.0
-_MMAP_BYTES = 1 << 30
+_TRUNCATE_PATIENCE_S = 1.0  # the writer's heartbeat must not wait for a reader of the WAL
 _LOAD_BATCH = 4096
-_COLUMNS = "id, person_name, embedding, image_path, user_id, created_at, updated_at"
-
-
-@dataclass(frozen=True)
-class NewReference:
-    """One reference to save. `vector` (dim,) float32, any length but zero; `uuid` makes a repeated save harmless."""
-
-    person_name: str
-    vector: NDArray[np.float32]
-    image_path: str | None = None
-    user_id: str | None = None
-    uuid: str | None = None
-    photo_digest: str | None = None
-
-
-@dataclass(frozen=True)
-class SavedReference:
-    """What `save` did: the row's id, and whether it replaced what the row held before."""
-
-    row_id: int
-    replaced: bool
-    vector: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -67,18 +45,36 @@ class Deleted:
 
     row_ids: list[int]
     image_paths: list[str]
-    sightings: int
+    sightings: int = 0
+    left_out: int = 0
+
+
+def unit_rows(vectors: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
+    """`vectors` (n, dim) as float32 rows of unit L2 norm; rows that are so already are left alone, bit for bit.
+
+    Raises RefusedError, with the row's name, for an empty, zero or non-finite one.
+    """
+    rows: NDArray[np.float32] = np.ascontiguousarray(vectors, dtype=np.float32)
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    bad = np.flatnonzero(~(np.isfinite(norms) & (norms >= 1e-6)))
+    if len(bad):
+        raise RefusedError(
+            "not an embedding",
+            where=names[bad[0]],
+            got="an empty, zero, NaN or infinite vector",
+            expected="finite numbers",
+        )
+    off = np.flatnonzero(np.abs(norms - 1) > 1e-6)
+    if len(off):
+        rows = rows.copy()
+        rows[off] = rows[off] / norms[off, None]
+    return rows
 
 
 def unit_vector(vector: NDArray[np.float32], where: str) -> NDArray[np.float32]:
     """`vector` flat, float32, unit L2 norm. Raises RefusedError for an empty, zero or non-finite one."""
-    flat = np.asarray(vector, dtype=np.float32).reshape(-1)
-    norm = float(np.linalg.norm(flat.astype(np.float64))) if flat.size and np.isfinite(flat).all() else 0.0
-    if norm < 1e-6:
-        raise RefusedError(
-            "not an embedding", where=where, got="an empty, zero, NaN or infinite vector", expected="finite numbers"
-        )
-    return flat if abs(norm - 1) <= 1e-6 else (flat / norm).astype(np.float32)
+    unit: NDArray[np.float32] = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1), [where])[0]
+    return unit
 
 
 def explain(error: sqlite3.Error, path: Path) -> RollcallError:
@@ -116,8 +112,9 @@ class Store:
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
         self.connection, self.path, self.read_only = connection, path, read_only
-        self._in_transaction = False
+        self.sightings = Sightings(connection)
         self._change_number = 0
+        self._mark_key: bytes | None = None
 
     # --- facts -------------------------------------------------------------------------------------------------
 
@@ -162,8 +159,7 @@ class Store:
         """BEGIN IMMEDIATE … COMMIT, rolled back on any error; SQLite's faults come out explained."""
         try:
             self.connection.execute("BEGIN IMMEDIATE")
-            self._in_transaction, self._change_number = True, self.change_number
-            before = self._change_number
+            before = self._change_number = self.change_number
             yield
             if self._change_number != before:
                 self.set_fact("change_number", str(self._change_number))
@@ -174,8 +170,6 @@ class Store:
         except BaseException:
             self._roll_back()
             raise
-        finally:
-            self._in_transaction = False
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -193,12 +187,18 @@ class Store:
         self.connection.execute("RELEASE request")
 
     def _roll_back(self) -> None:
+        self._mark_key = None
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
 
-    def _next_change(self) -> int:
-        self._change_number += 1
-        return self._change_number
+    def next_change(self, count: int = 1) -> int:
+        """Take `count` change numbers inside a transaction; the first of them."""
+        self._change_number += count
+        return self._change_number - count + 1
+
+    def change_at_least(self, number: int) -> None:
+        """Let the change numbers to come be higher than `number`, which another copy of this gallery has given out."""
+        self._change_number = max(self._change_number, number)
 
     # --- references --------------------------------------------------------------------------------------------
 
@@ -207,15 +207,21 @@ class Store:
 
     def load(self) -> Iterator[LoadedBatch]:
         """Every reference in id order, in batches. Raises ConfigurationError for a row that is not a unit vector of `dim`."""
+        try:
+            yield from self._load()
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
+
+    def _load(self) -> Iterator[LoadedBatch]:
         dim = self.dim or 0
         cursor = self.connection.execute("SELECT id, person_name, user_id, embedding FROM embeddings ORDER BY id")
         while rows := cursor.fetchmany(_LOAD_BATCH):
             ids, names, users, blobs = zip(*rows, strict=True)
-            joined = b"".join(blobs)
-            if len(joined) != len(rows) * dim * 4 or any(len(blob) != dim * 4 for blob in blobs):
-                wrong = next(row for row in rows if len(row[3]) != dim * 4)
-                raise self._unsound(wrong[0], f"{len(wrong[3])} bytes", f"{dim * 4} bytes")
-            vectors = np.frombuffer(joined, "<f4").reshape(len(rows), dim)
+            for row_id, blob in zip(ids, blobs, strict=True):
+                if not isinstance(blob, bytes) or len(blob) != dim * 4:
+                    size = f"{len(blob)} bytes" if isinstance(blob, bytes) else type(blob).__name__
+                    raise self._unsound(row_id, size, f"{dim * 4} bytes")
+            vectors = np.frombuffer(b"".join(blobs), "<f4").reshape(len(rows), dim)
             norms = np.linalg.norm(vectors, axis=1)
             off = np.flatnonzero(~(np.abs(norms - 1) < 1e-3))
             if len(off):
@@ -241,75 +247,6 @@ class Store:
     def people_count(self) -> int:
         return int(self.connection.execute("SELECT COUNT(DISTINCT person_name) FROM embeddings").fetchone()[0])
 
-    def save(self, references: Sequence[NewReference]) -> list[SavedReference]:
-        """Insert, or update in place what has the same person and photo: same id, same created_at.
-
-        Raises RefusedError for a vector that is not one, or of another length than the gallery's.
-        """
-        saved = []
-        for reference in references:
-            vector = unit_vector(reference.vector, reference.person_name)
-            self._check_dim(vector, reference)
-            saved.append(self._save_one(reference, vector))
-        return saved
-
-    def _check_dim(self, vector: NDArray[np.float32], reference: NewReference) -> None:
-        dim = self.dim
-        if dim is None:
-            self.set_fact("dim", str(len(vector)))
-        elif len(vector) != dim:
-            raise RefusedError(
-                "an embedding of another model",
-                where=reference.person_name,
-                got=f"{len(vector)} numbers",
-                expected=f"{dim}",
-                remedy="embed the photo with the gallery's model",
-            )
-
-    def _save_one(self, reference: NewReference, vector: NDArray[np.float32]) -> SavedReference:
-        name, path, blob = reference.person_name, reference.image_path, vector.astype("<f4").tobytes()
-        self.connection.execute(
-            "DELETE FROM deletion_marks WHERE person_mark=? AND (whole_person OR photo_mark=?)",
-            (self.mark(name), self.mark(reference.photo_digest or "")),
-        )
-        existing = self._existing(reference, blob)
-        change = self._next_change()
-        if existing is None:
-            row_id = self.connection.execute(
-                "INSERT INTO embeddings(person_name, embedding, image_path, user_id) VALUES (?, ?, ?, ?)",
-                (name, blob, path, reference.user_id),
-            ).lastrowid
-            assert row_id is not None  # an INSERT that did not raise made a row
-            self.connection.execute(
-                "INSERT INTO reference_facts VALUES (?, ?, ?, ?)",
-                (row_id, reference.uuid or str(uuid.uuid4()), change, reference.photo_digest),
-            )
-            return SavedReference(row_id, False, vector)
-        self.connection.execute(
-            "UPDATE embeddings SET embedding=?, user_id=COALESCE(?, user_id), updated_at=CURRENT_TIMESTAMP WHERE id=?",
-            (blob, reference.user_id, existing),
-        )
-        self.connection.execute(
-            "UPDATE reference_facts SET change_number=?, photo_digest=COALESCE(?, photo_digest) WHERE embedding_id=?",
-            (change, reference.photo_digest, existing),
-        )
-        return SavedReference(existing, True, vector)
-
-    def _existing(self, reference: NewReference, blob: bytes) -> int | None:
-        """The row this save updates: of the same uuid, of the same photo, or, without a photo, of the same vector."""
-        if reference.uuid is not None:
-            row = self.connection.execute(
-                "SELECT embedding_id FROM reference_facts WHERE uuid=?", (reference.uuid,)
-            ).fetchone()
-            if row is not None:
-                return int(row[0])
-        if reference.image_path is not None:
-            query, values = "image_path=?", (reference.person_name, reference.image_path)
-        else:
-            query, values = "image_path IS NULL AND embedding=?", (reference.person_name, blob)  # type: ignore[assignment]  # (str, bytes)
-        row = self.connection.execute(f"SELECT id FROM embeddings WHERE person_name=? AND {query}", values).fetchone()  # noqa: S608  # two constants
-        return None if row is None else int(row[0])
-
     def vector(self, row_id: int) -> NDArray[np.float32]:
         """One reference's (dim,) float32. Raises RefusedError for an unknown id."""
         row = self.connection.execute("SELECT embedding FROM embeddings WHERE id=?", (row_id,)).fetchone()
@@ -320,15 +257,21 @@ class Store:
     def user_id(self, name: str) -> str | None:
         """The person's user id: the one given last."""
         row = self.connection.execute(
-            "SELECT user_id FROM embeddings WHERE person_name=? AND user_id IS NOT NULL ORDER BY updated_at DESC, id DESC LIMIT 1",
+            "SELECT e.user_id FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id "
+            "WHERE e.person_name=? AND e.user_id IS NOT NULL ORDER BY f.change_number DESC, e.id DESC LIMIT 1",
             (name,),
         ).fetchone()
         return None if row is None else str(row[0])
 
-    def people(self) -> list[dict[str, Any]]:
-        """Everybody enrolled: name, user id, number of references, first and last change."""
+    def people(self, after: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+        """Everybody enrolled, or at most `limit` people behind the name `after`, in the names' order.
+
+        Name, user id, number of references, first and last change.
+        """
         rows = self.connection.execute(
-            "SELECT person_name, COUNT(*), MIN(created_at), MAX(updated_at) FROM embeddings GROUP BY person_name ORDER BY person_name"
+            "SELECT person_name, COUNT(*), MIN(created_at), MAX(updated_at) FROM embeddings "
+            "WHERE ?1 IS NULL OR person_name>?1 GROUP BY person_name ORDER BY person_name LIMIT ?2",
+            (after, -1 if limit is None else limit),
         )
         return [
             {
@@ -341,48 +284,70 @@ class Store:
             for name, count, created, updated in rows.fetchall()
         ]
 
-    def references(self, name: str | None = None) -> list[dict[str, Any]]:
-        """Each reference's row without its vector, of one person or of all."""
+    def references(
+        self, name: str | None = None, after_id: int | None = None, limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Each reference's row without its vector, in id order: of one person or of all; at most `limit` with id > `after_id`."""
+        wanted = "" if name is None else "e.person_name=:name AND "  # its own text, so that the index serves it
         rows = self.connection.execute(
-            "SELECT e.id, e.person_name, e.image_path, f.photo_digest FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id "
-            "WHERE ? IS NULL OR e.person_name=? ORDER BY e.id",
-            (name, name),
+            "SELECT e.id, e.person_name, e.image_path, f.photo_digest, f.change_number FROM embeddings e "  # noqa: S608  # two constants
+            f"LEFT JOIN reference_facts f ON f.embedding_id=e.id WHERE {wanted}e.id>:after ORDER BY e.id LIMIT :limit",
+            {
+                "name": name,
+                "after": -(1 << 63) if after_id is None else after_id,
+                "limit": -1 if limit is None else limit,
+            },
         )
-        return [{"id": row[0], "person": row[1], "image_path": row[2], "photo_digest": row[3]} for row in rows]
+        keys = ("id", "person", "image_path", "photo_digest", "change_number")
+        return [dict(zip(keys, row, strict=True)) for row in rows]
 
     # --- deletions ---------------------------------------------------------------------------------------------
 
     def mark(self, text: str) -> str:
         """Keyed hash of a name or photo digest, as deletion marks keep it."""
-        key = self.fact("mark_key") or ""
-        return hmac.new(key.encode(), unicodedata.normalize("NFC", text).encode(), hashlib.sha256).hexdigest()
+        if self._mark_key is None:
+            self._mark_key = (self.fact("mark_key") or "").encode()
+        return hmac.new(self._mark_key, unicodedata.normalize("NFC", text).encode(), hashlib.sha256).hexdigest()
 
-    def delete(self, name: str, image_path: str | None = None, *, mark_person: bool | None = None) -> Deleted:
-        """Remove a person, or one photo of theirs, and leave marks. `mark_person`: also against unknown photos of theirs."""
+    def forget_mark_key(self) -> None:
+        """Read the key anew: it was replaced."""
+        self._mark_key = None
+
+    def delete(self, name: str, image_path: str | None = None, photo_digest: str | None = None) -> Deleted:
+        """Remove a person, or one photo of theirs, and leave marks. `photo_digest`: for a row that does not know its own."""
         rows = self.connection.execute(
             "SELECT e.id, e.image_path, f.uuid, f.photo_digest FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id "
             "WHERE e.person_name=? AND (? IS NULL OR e.image_path=?)",
             (name, image_path, image_path),
         ).fetchall()
         person_mark = self.mark(name)
-        for row_id, _, reference_uuid, digest in rows:
+        for row_id, _, reference_uuid, own_digest in rows:
+            digest = own_digest or photo_digest
             self._leave_mark(reference_uuid, person_mark, self.mark(digest) if digest else None, whole=False)
             self.connection.execute("DELETE FROM embeddings WHERE id=?", (row_id,))
-        if image_path is None if mark_person is None else mark_person:
+        if image_path is None:
             self._leave_mark(None, person_mark, None, whole=True)
-        return Deleted([row[0] for row in rows], [row[1] for row in rows if row[1]], 0)
+        return Deleted([row[0] for row in rows], [row[1] for row in rows if row[1]])
 
     def forget(self, name: str) -> Deleted:
         """Remove every row that tells of a person: references, sightings, what was left out; and leave marks."""
         deleted = self.delete(name)
-        sightings = self.connection.execute("DELETE FROM sightings WHERE person=?", (name,)).rowcount
+        sightings = self.sightings.forget(name)
+        left_out = self.connection.execute("SELECT image_path FROM left_out WHERE person_name=?", (name,)).fetchall()
         self.connection.execute("DELETE FROM left_out WHERE person_name=?", (name,))
-        return Deleted(deleted.row_ids, deleted.image_paths, sightings)
+        return Deleted(
+            deleted.row_ids, deleted.image_paths + [row[0] for row in left_out if row[0]], sightings, len(left_out)
+        )
+
+    def is_referred_to(self, image_path: str) -> bool:
+        """Whether any reference is of this photo."""
+        row = self.connection.execute("SELECT 1 FROM embeddings WHERE image_path=? LIMIT 1", (image_path,)).fetchone()
+        return row is not None
 
     def _leave_mark(self, reference_uuid: str | None, person_mark: str, photo_mark: str | None, *, whole: bool) -> None:
         self.connection.execute(
             "INSERT OR REPLACE INTO deletion_marks(uuid, person_mark, photo_mark, whole_person, change_number) VALUES (?, ?, ?, ?, ?)",
-            (reference_uuid or str(uuid.uuid4()), person_mark, photo_mark, int(whole), self._next_change()),
+            (reference_uuid or new_uuids(1)[0], person_mark, photo_mark, int(whole), self.next_change()),
         )
 
     def is_marked(self, name: str, photo_digest: str | None = None) -> bool:
@@ -393,141 +358,11 @@ class Store:
         ).fetchone()
         return row is not None
 
-    # --- sightings ---------------------------------------------------------------------------------------------
-
-    def record(self, events: Iterable[dict[str, Any]], site: str) -> list[dict[str, Any]]:
-        """Keep sightings; those already kept (same key) are passed over. Returns the new ones with `id` and `site`.
-
-        A person who was deleted meanwhile is not written down again: the sighting becomes one of nobody known.
-        """
-        kept = []
-        for event in events:
-            document = {name: value for name, value in event.items() if name not in ("key", "id")}
-            document["site"] = site
-            person = document.get("person")
-            if (
-                person is not None
-                and self.connection.execute(
-                    "SELECT 1 FROM embeddings WHERE person_name=? LIMIT 1", (person,)
-                ).fetchone()
-                is None
-            ):
-                document |= {"person": None, "user_id": None, "score": None, "margin": None}
-                if document["event"] == "named":
-                    continue
-                if document.get("verdict") == "named":
-                    document["verdict"] = "unknown"
-            values = (
-                event["key"],
-                document["event"],
-                document["time"],
-                document["camera"],
-                document.get("person"),
-                json.dumps(document),
-            )
-            cursor = self.connection.execute(
-                "INSERT OR IGNORE INTO sightings(key, event, time, camera, person, document) VALUES (?, ?, ?, ?, ?, ?)",
-                values,
-            )
-            if cursor.rowcount:
-                kept.append({"id": cursor.lastrowid, **document})
-        return kept
-
-    def sightings(self, after_id: int = 0, since: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
-        """At most `limit` kept sightings with id > `after_id` and time >= `since` (ISO 8601, UTC), oldest first."""
-        rows = self.connection.execute(
-            "SELECT id, document FROM sightings WHERE id>? AND (? IS NULL OR time>=?) ORDER BY id LIMIT ?",
-            (after_id, since, since, limit),
-        )
-        return [{"id": row[0], **json.loads(row[1])} for row in rows]
-
-    def last_sighting_id(self) -> int:
-        row = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name='sightings'").fetchone()
-        return 0 if row is None else int(row[0])
-
-    def purge_sightings(self, keep_days: int, now: datetime | None = None) -> int:
-        """Delete sightings older than `keep_days`; how many."""
-        limit = (now or datetime.now(UTC)) - timedelta(days=keep_days)
-        return self.connection.execute(
-            "DELETE FROM sightings WHERE time<?", (limit.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),)
-        ).rowcount
-
-    # --- another model -----------------------------------------------------------------------------------------
-
-    def stage(self, row_ids: Sequence[int], vectors: NDArray[np.float32], fingerprint: str) -> None:
-        """Keep embeddings of another model (n, dim) beside the active ones."""
-        for row_id, vector in zip(row_ids, vectors, strict=True):
-            blob = unit_vector(vector, f"row {row_id}").astype("<f4").tobytes()
-            self.connection.execute(
-                "INSERT OR REPLACE INTO staged_embeddings VALUES (?, ?, ?)", (row_id, fingerprint, blob)
-            )
-
-    def switch_model(self, model: str, fingerprint: str, dim: int) -> int:
-        """Make the staged embeddings the active ones. References that were not staged go to `left_out`; how many did."""
-        self.connection.execute(
-            "INSERT OR REPLACE INTO left_out SELECT id, person_name, embedding, image_path, user_id, created_at, updated_at, ? FROM embeddings "
-            "WHERE id NOT IN (SELECT embedding_id FROM staged_embeddings WHERE fingerprint=?)",
-            (f"no photo to embed with {model}", fingerprint),
-        )
-        left_out = self.connection.execute(
-            "DELETE FROM embeddings WHERE id NOT IN (SELECT embedding_id FROM staged_embeddings WHERE fingerprint=?)",
-            (fingerprint,),
-        ).rowcount
-        self.connection.execute(
-            "UPDATE embeddings SET embedding=(SELECT s.embedding FROM staged_embeddings s WHERE s.embedding_id=embeddings.id)"
-        )
-        self.connection.execute("DELETE FROM staged_embeddings")
-        self.stamp(model, fingerprint, dim)
-        self._next_change()
-        return left_out
-
     # --- the whole file ----------------------------------------------------------------------------------------
-
-    def replace_from(self, backup: Path) -> dict[str, Any]:
-        """Take all references from `backup`, but for those deleted here since. For `restore`; sightings stay the site's own.
-
-        Must not be called inside `transaction`: ATTACH can't be.
-        """
-        self.connection.execute("ATTACH DATABASE ? AS backup", (f"{backup.absolute().as_uri()}?mode=ro",))
-        try:
-            with self.transaction():
-                return self._replace_from_attached()
-        finally:
-            self.connection.execute("DETACH DATABASE backup")
-
-    def _replace_from_attached(self) -> dict[str, Any]:
-        facts = dict(self.connection.execute("SELECT key, value FROM backup.store_facts").fetchall())
-        rows = self.connection.execute(
-            "SELECT e.id, e.person_name, f.uuid, f.photo_digest FROM backup.embeddings e "
-            "LEFT JOIN backup.reference_facts f ON f.embedding_id=e.id"
-        ).fetchall()
-        marked = {row[0] for row in rows if self._is_gone(row[1], row[2], row[3])}
-        self.connection.execute("DELETE FROM embeddings")
-        self.connection.execute(f"INSERT INTO embeddings({_COLUMNS}) SELECT {_COLUMNS} FROM backup.embeddings")  # noqa: S608  # a constant
-        self.connection.execute(
-            "INSERT INTO reference_facts SELECT * FROM backup.reference_facts WHERE embedding_id IN (SELECT id FROM embeddings)"
-        )
-        self.connection.executemany("DELETE FROM embeddings WHERE id=?", [(row_id,) for row_id in marked])
-        if self.connection.execute("SELECT 1 FROM sightings LIMIT 1").fetchone() is None:
-            self.connection.execute("INSERT OR IGNORE INTO sightings SELECT * FROM backup.sightings")
-        change = max(self._change_number, int(facts["change_number"])) + 1
-        self._change_number = change
-        for key in ("dim", "model", "fingerprint"):
-            if key in facts:
-                self.set_fact(key, facts[key])
-        return {"restored": len(rows) - len(marked), "kept_deleted": len(marked)}
-
-    def _is_gone(self, name: str, reference_uuid: str | None, digest: str | None) -> bool:
-        if self.is_marked(name, digest):
-            return True
-        return (
-            self.connection.execute("SELECT 1 FROM deletion_marks WHERE uuid=?", (reference_uuid,)).fetchone()
-            is not None
-        )
 
     def backup_to(self, target: Path) -> None:
         """A consistent copy in `target`, complete alone, mode 0600, replaced in one step."""
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+        temporary = target.with_name(f".{target.name}.{new_uuids(1)[0]}")
         try:
             schema.copy_database(self.connection, temporary)
             temporary.replace(target)
@@ -536,9 +371,21 @@ class Store:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def truncate_wal(self) -> None:
-        """Move everything into the database file and empty the WAL, so that erased rows are not left in it."""
-        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def truncate_wal(self, patience_s: float = _TRUNCATE_PATIENCE_S) -> bool:
+        """Move everything into the database file and empty the WAL, so that erased rows are not left in it.
+
+        False when somebody went on reading the WAL for `patience_s`: to be tried again.
+        """
+        self.connection.execute(f"PRAGMA busy_timeout={round(patience_s * 1000)}")
+        try:
+            busy = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            return False
+        finally:
+            self.connection.execute(f"PRAGMA busy_timeout={round(BUSY_TIMEOUT_S * 1000)}")
+        return not busy
 
     def check(self) -> list[str]:
         """What is unsound in the file, one line each; empty when it is sound."""
@@ -548,7 +395,7 @@ class Store:
             if row[0] != "ok"
         ]
         faults += [
-            f"{self.path.name}: row {row[2]} of {row[0]} refers to nothing"
+            f"{self.path.name}: row {row[1]} of {row[0]} refers to nothing"
             for row in self.connection.execute("PRAGMA foreign_key_check")
         ]
         for row in self.connection.execute(
@@ -566,7 +413,7 @@ class Store:
         """Close; a writable store's file is then complete alone."""
         try:
             if not self.read_only:
-                self.truncate_wal()
+                self.truncate_wal(BUSY_TIMEOUT_S)
         except sqlite3.Error as error:
             raise explain(error, self.path) from error
         finally:

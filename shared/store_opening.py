@@ -1,12 +1,14 @@
 """Opening the store: what may be wrong with the file is found, said, and never made worse.
 
 Only the holder of the site's lock opens it for writing. A damaged file is set aside under a new name and the site runs from
-its own backup, or from photos; it is never overwritten.
+its own backup, or from photos; it is never overwritten. Nothing here reads the file but SQLite: closing a descriptor of our own
+would drop the locks that a connection of this process holds on it.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,14 +17,26 @@ from filelock import FileLock, Timeout
 
 from shared import schema
 from shared.errors import ConfigurationError, TemporaryError
-from shared.store import _MMAP_BYTES, BUSY_TIMEOUT_S, Store, explain
+from shared.migration import migrate
+from shared.store import BUSY_TIMEOUT_S, Store, explain
+from shared.store_sightings import Sightings
 
-_SQLITE_MAGIC = b"SQLite format 3\0"
-_QUICK_CHECK_BYTES = (
-    256 << 20
-)  # beyond this the check costs seconds, and loading every row finds most of the same faults
+_MMAP_BYTES = 1 << 30
+_PARTS = ("", "-wal", "-shm", "-journal")
+_CACHE_KIB = 64 << 10  # a batch of 10,000 rows, 30 MB, is written once and not spilled page by page
+_PRAGMAS = (
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "secure_delete=ON",
+    f"mmap_size={_MMAP_BYTES}",
+    f"cache_size=-{_CACHE_KIB}",
+)
+_IDS_PER_S = 100  # more sightings than any site has; see _continue_ids
 
 Say = Callable[[str], None]
+
+# Files as this process left them when it last closed them: what has not changed since need not be proven sound again.
+_left_sound: dict[Path, tuple[int, int, int]] = {}
 
 
 def backup_path(db_path: Path) -> Path:
@@ -46,6 +60,10 @@ def make_private_folder(folder: Path) -> None:
         ) from error
 
 
+class GalleryInUseError(TemporaryError):
+    """Another process holds the site's lock."""
+
+
 class SiteLock:
     """The lock that its holder writes under, for as long as it lives. The kernel frees it when the process dies."""
 
@@ -54,11 +72,11 @@ class SiteLock:
         self._lock = FileLock(self.path, mode=0o600, fallback_to_soft=False, thread_local=False)
 
     def acquire(self, timeout_s: float) -> None:
-        """Raises TemporaryError when another process holds it past `timeout_s`."""
+        """Raises GalleryInUseError when another process holds it past `timeout_s`."""
         try:
             self._lock.acquire(timeout=timeout_s)
         except Timeout as error:
-            raise TemporaryError(
+            raise GalleryInUseError(
                 "another process is writing this gallery",
                 where=str(self.path),
                 expected="one site on one data_dir",
@@ -78,18 +96,20 @@ class SiteLock:
 
 def open_read_only(db_path: Path) -> Store:
     """A read-only store beside a writer. Raises ConfigurationError when there is none or it is unfit."""
+    connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(
-            f"{db_path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
-        )
+        connection = _connect_read_only(db_path)
         connection.execute("PRAGMA query_only=ON")
         if schema.version(connection, db_path) != schema.SCHEMA_VERSION:
-            connection.close()
             raise ConfigurationError(
                 "the database needs a migration first", where=str(db_path), remedy="start the site once"
             )
-    except sqlite3.Error as error:
-        raise explain(error, db_path) from error
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise explain(error, db_path) from error
+        raise
     return Store(connection, db_path, read_only=True)
 
 
@@ -99,79 +119,141 @@ def open_store(db_path: Path, say: Say) -> Store:
     `say` gets what the operator should know, one line each. Raises ConfigurationError or TemporaryError.
     """
     make_private_folder(db_path.parent)
-    damage = _damage(db_path)
-    if damage:
-        _set_aside(db_path, damage, say)
-        _restore_backup(db_path, say)
+    connection: sqlite3.Connection | None = None
     try:
-        connection = _connect(db_path)
-        found = schema.tables(connection)
-        if not found:
+        damage = None if _is_as_left(db_path) else _damage(db_path, "rw")
+        if damage:
+            _set_aside(db_path, damage, say)
+            _restore_backup(db_path, say)
+        if not db_path.exists():
+            _create(db_path, after_damage=bool(damage))
+        db_path.chmod(0o600)
+        connection = connect(db_path)
+        if not schema.tables(connection):
             schema.create(connection)
-        elif schema.needs_migration(connection, db_path):
-            for note in schema.migrate(connection, db_path):
-                say(note)
+        for note in migrate(connection, db_path):
+            say(note)
         connection.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.Error as error:
-        raise explain(error, db_path) from error
-    db_path.chmod(0o600)
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise explain(error, db_path) from error
+        raise
     return Store(connection, db_path, read_only=False)
 
 
-def _connect(db_path: Path) -> sqlite3.Connection:
-    if not db_path.exists():
-        db_path.touch(mode=0o600)
+def close_store(store: Store) -> None:
+    """Close a writable store, and remember that its file was sound, so that opening it again soon costs no proof."""
+    store.close()
+    _left_sound[store.path] = _signature(store.path)
+
+
+def connect(db_path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
+    """A connection for writing, set up as every one must be. `factory`: for tests that make it fail."""
     connection = sqlite3.connect(
-        db_path.absolute().as_uri(), uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        db_path.absolute().as_uri(),
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=factory,
     )
-    for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", f"mmap_size={_MMAP_BYTES}"):
+    for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
     return connection
 
 
+def _connect_read_only(db_path: Path) -> sqlite3.Connection:
+    uri = f"{db_path.absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+
+
+def _create(db_path: Path, *, after_damage: bool) -> None:
+    """A new database, made beside and put in place whole: a process killed here leaves no half of one."""
+    half = _half(db_path)
+    half.touch(mode=0o600)
+    connection = connect(half)
+    try:
+        schema.create(connection)
+        if after_damage:
+            _continue_ids(connection)
+    finally:
+        connection.close()
+    _put_in_place(half, db_path)
+
+
+def _half(db_path: Path) -> Path:
+    """Where a database is made before it is put in place; nothing is there."""
+    half = db_path.with_name(f".{db_path.name}.new")
+    for part in _PARTS:
+        half.with_name(half.name + part).unlink(missing_ok=True)
+    return half
+
+
+def _put_in_place(half: Path, db_path: Path) -> None:
+    """Make `half` the database. What is left of one that somebody deleted goes: SQLite would write its WAL into ours."""
+    for part in _PARTS[1:]:
+        db_path.with_name(db_path.name + part).unlink(missing_ok=True)
+    half.replace(db_path)
+
+
+def _continue_ids(connection: sqlite3.Connection) -> None:
+    """Sightings' ids only rise, also when the newest were lost with a damaged file: go on beyond what can have been given out."""
+    Sightings(connection).ids_begin_after(int(time.time()) * _IDS_PER_S)
+
+
 def damage_of(db_path: Path) -> str | None:
-    """What makes the file unusable, or None; for `check`. Opens it read-only."""
-    return _damage(db_path)
+    """What makes the file unusable, or None; for files that are not ours to open for writing. Changes nothing."""
+    # A file that nobody writes is read as it stands: SQLite would otherwise leave a -wal and a -shm beside it.
+    alone = not any(db_path.with_name(db_path.name + part).exists() for part in _PARTS[1:])
+    return _damage(db_path, "ro&immutable=1" if alone else "ro")
 
 
-def _damage(db_path: Path) -> str | None:
-    """What makes an existing file unusable as a database; no connection of this process is open to it yet."""
+def _damage(db_path: Path, mode: str) -> str | None:
+    """What makes an existing file unusable as a database. `mode` "rw" lets SQLite roll a crashed program's journal back."""
     if not db_path.exists():
         return None
-    try:
-        with db_path.open("rb") as file:
-            magic = file.read(len(_SQLITE_MAGIC))
-    except OSError as error:
-        raise ConfigurationError(
-            "the database can't be read",
-            where=str(db_path),
-            got=error.strerror or str(error),
-            remedy="check its owner and mode",
-        ) from error
-    if not magic:
+    if not db_path.stat().st_size:
         return "it is empty (0 bytes)"
-    if magic != _SQLITE_MAGIC:
-        return "it is not a SQLite database"
+    connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(f"{db_path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
-        try:
-            connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-            if db_path.stat().st_size <= _QUICK_CHECK_BYTES:
-                first = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-                return None if first == "ok" else str(first)
-        finally:
-            connection.close()
+        connection = sqlite3.connect(
+            f"{db_path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+        )
+        connection.execute(f"PRAGMA mmap_size={_MMAP_BYTES}")
+        first = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        return None if first == "ok" else str(first)
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code & 0xFF == sqlite3.SQLITE_NOTADB:
+            return "it is not a SQLite database"
+        if code & 0xFF == sqlite3.SQLITE_CORRUPT:
             return str(error)
+        if code == sqlite3.SQLITE_READONLY_ROLLBACK:
+            return None  # a program died while it wrote; opening it for writing puts that right
         raise explain(error, db_path) from error
-    return None
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _signature(db_path: Path) -> tuple[int, int, int]:
+    found = db_path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _is_as_left(db_path: Path) -> bool:
+    """Whether the file is as this process closed it, with nothing beside that would change it."""
+    if any(db_path.with_name(db_path.name + part).exists() for part in _PARTS[1:]) or not db_path.exists():
+        return False
+    return _left_sound.get(db_path) == _signature(db_path)
 
 
 def _set_aside(db_path: Path, damage: str, say: Say) -> None:
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
     aside = db_path.with_name(f"{db_path.name}.damaged-{stamp}")
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in _PARTS:
         part = db_path.with_name(db_path.name + suffix)
         if part.exists():
             part.rename(db_path.with_name(aside.name + suffix))
@@ -180,13 +262,20 @@ def _set_aside(db_path: Path, damage: str, say: Say) -> None:
 
 def _restore_backup(db_path: Path, say: Say) -> None:
     backup = backup_path(db_path)
-    if not backup.exists() or _damage(backup):
+    if not backup.exists() or _damage(backup, "rw"):
         say("RUNNING WITHOUT THE OLD DATABASE: no usable backup; the gallery is made anew from the photos in faces/")
         return
-    source = sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True)
+    taken = datetime.fromtimestamp(backup.stat().st_mtime, UTC)
+    half = _half(db_path)
+    source = _connect_read_only(backup)
     try:
-        schema.copy_database(source, db_path)
+        schema.copy_database(source, half)
     finally:
         source.close()
-    taken = datetime.fromtimestamp(backup.stat().st_mtime, UTC)
+    connection = connect(half)
+    try:
+        _continue_ids(connection)
+    finally:
+        connection.close()
+    _put_in_place(half, db_path)
     say(f"RUNNING FROM BACKUP: {backup.name} of {taken:%Y-%m-%d %H:%M} UTC; what was enrolled since is missing")

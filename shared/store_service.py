@@ -6,24 +6,32 @@ one request undoes that request alone.
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared import store_erasing, store_switching
 from shared.errors import RefusedError, RollcallError, UsageError
-from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError
-from shared.store import NewReference, Store, explain, unit_vector
+from shared.gallery_publisher import GalleryPublisher
+from shared.store import Store, explain, unit_vector
 from shared.store_opening import Say, backup_path, open_read_only
+from shared.store_publishing import BlockKeeper, Changes
+from shared.store_restoring import replace_from
+from shared.store_saving import NewReference, save
 
-_REPUBLISH_RETRY_S = 1.0
 _MAX_EVENTS = 5000
+_MAX_NAME_BYTES = 1024
+_MAX_TEXT_BYTES = 4096
+_ERASE_AGAIN_S = 1.0
+# What arguments of the wrong shape or type make Python and SQLite's binding raise.
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
+_ONE_REQUESTS_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
 
 
 @dataclass(frozen=True)
@@ -32,16 +40,13 @@ class Request:
 
     op: str
     arguments: dict[str, Any]
-    blob: bytes = b""
+    blob: bytes | memoryview = b""
 
-
-@dataclass
-class _Changes:
-    """What a group of writes did to the references, in order, for the block."""
-
-    steps: list[tuple[str, Any]] = field(default_factory=list)
-    republish: bool = False
-    compact: bool = False
+    def __post_init__(self) -> None:
+        if not isinstance(self.op, str) or not isinstance(self.arguments, dict):
+            raise RefusedError(
+                "not a request", got=repr(self.op)[:80], expected="an operation's name and its arguments"
+            )
 
 
 class StoreService:
@@ -50,24 +55,26 @@ class StoreService:
     def __init__(
         self, store: Store, publisher: GalleryPublisher | None, *, site: str, data_dir: Path, keep_days: int, say: Say
     ) -> None:
-        self.store, self._publisher = store, publisher
+        self.store = store
+        self._block = None if publisher is None else BlockKeeper(store, publisher, say)
         self._site, self._data_dir, self._keep_days, self._say = site, data_dir, keep_days, say
-        self._retry_at: float | None = None
+        self._erase_at: float | None = None
         self.new_events: list[dict[str, Any]] = []
         self.erasures = 0  # how many times somebody was forgotten: a backup begun before must not be kept
-        self._writes: dict[str, Callable[[Request, _Changes], dict[str, Any]]] = {
+        self._writes: dict[str, Callable[[Request, Changes], dict[str, Any]]] = {
             "save": self._save,
             "delete": self._delete,
             "forget": self._forget,
             "record": self._record,
             "stage": self._stage,
+            "unstage": self._unstage,
             "switch_model": self._switch_model,
             "stamp": self._stamp,
         }
         self._reads: dict[str, Callable[[Request], dict[str, Any]]] = {
             "count": lambda _: {"count": store.count()},
-            "people": lambda _: {"people": store.people()},
-            "references": lambda request: {"references": store.references(request.arguments.get("person"))},
+            "people": self._people,
+            "references": self._references,
             "events": self._events,
             "info": lambda _: self.info(),
             "is_marked": self._is_marked,
@@ -86,6 +93,8 @@ class StoreService:
             )
         try:
             return self._reads[request.op](request)
+        except (*_ONE_REQUESTS_FAULT, *_MALFORMED) as error:
+            raise _malformed(request, error) from error
         except sqlite3.Error as error:
             raise explain(error, self.store.path) from error
 
@@ -95,7 +104,7 @@ class StoreService:
         A fault that spoils the whole transaction (a full disk) is everybody's answer: nothing was written.
         """
         answers: list[dict[str, Any] | RollcallError] = []
-        changes = _Changes()
+        changes = Changes()
         self.new_events = []
         try:
             with self.store.transaction():
@@ -104,92 +113,107 @@ class StoreService:
         except RollcallError as error:
             self.new_events = []
             return [error] * len(requests)
-        warning = self._publish(changes)
-        if changes.compact:
-            self._erase_traces()
-        if warning:
+        warnings = [self._publish(changes), *self._finish_erasing(changes)]
+        if warning := "; ".join(filter(None, warnings)):
             answers = [
                 answer if isinstance(answer, RollcallError) else {**answer, "warning": warning} for answer in answers
             ]
         return answers
 
-    def _write_one(self, request: Request, changes: _Changes) -> dict[str, Any] | RollcallError:
-        mine, before = _Changes(), len(self.new_events)
+    def _write_one(self, request: Request, changes: Changes) -> dict[str, Any] | RollcallError:
+        mine, before = Changes(), len(self.new_events)
         try:
             with self.store.savepoint():
                 answer = self._writes[request.op](request, mine)
         except RollcallError as error:
             del self.new_events[before:]
             return error
-        except (KeyError, TypeError, ValueError) as error:
+        except (*_ONE_REQUESTS_FAULT, *_MALFORMED) as error:
             del self.new_events[before:]
-            return UsageError(
-                "not a request of this operation", where=request.op, got=f"{type(error).__name__}: {error}"
-            )
-        changes.steps += mine.steps
-        changes.republish |= mine.republish
-        changes.compact |= mine.compact
+            return _malformed(request, error)
+        changes.take(mine)
         return answer
 
-    # --- writes ------------------------------------------------------------------------------------------------
+    # --- references --------------------------------------------------------------------------------------------
 
-    def _save(self, request: Request, changes: _Changes) -> dict[str, Any]:
-        rows: list[dict[str, Any]] = request.arguments["rows"]
+    def _save(self, request: Request, changes: Changes) -> dict[str, Any]:
+        given = request.arguments
+        rows: list[dict[str, Any]] = given["rows"]
         vectors = _vectors(request.blob, len(rows))
+        self._require_fingerprint(given.get("fingerprint"))
         references = [
             NewReference(
-                _text(row["person_name"]),
-                vectors[i],
+                row["person_name"],
                 row.get("image_path"),
                 row.get("user_id"),
                 row.get("uuid"),
                 row.get("photo_digest"),
             )
-            for i, row in enumerate(rows)
+            for row in rows
         ]
-        saved = self.store.save(references)
-        if saved:
-            changes.steps.append(("save", (saved, references)))
-        return {"ids": [one.row_id for one in saved], "updated": sum(one.replaced for one in saved)}
+        for name in {one.person_name for one in references}:
+            _name(name)
+        for text in {text for one in references for text in one[1:]}:
+            _text(text)
+        saved = save(self.store, references, vectors)
+        if saved.row_ids:
+            changes.steps.append((saved, references))
+        return {"ids": saved.row_ids, "updated": sum(saved.replaced)}
 
-    def _delete(self, request: Request, changes: _Changes) -> dict[str, Any]:
-        deleted = self.store.delete(_text(request.arguments["person_name"]), request.arguments.get("image_path"))
-        changes.steps.append(("remove", deleted.row_ids))
+    def _require_fingerprint(self, fingerprint: str | None) -> None:
+        """Embeddings that say whose they are must be of the gallery's model: it can have been switched meanwhile."""
+        known = self.store.fingerprint
+        if fingerprint is not None and known not in (None, fingerprint):
+            raise RefusedError(
+                "embeddings of another model",
+                got=str(fingerprint)[:12],
+                expected=f"{self.store.model} ({known[:12]}…)" if known else "",
+                remedy="try again with the gallery's model; see: supervisor.py models",
+            )
+
+    def _delete(self, request: Request, changes: Changes) -> dict[str, Any]:
+        deleted = self.store.delete(_name(request.arguments["person_name"]), _text(request.arguments.get("image_path")))
+        changes.steps.append(deleted.row_ids)
         return {"deleted": len(deleted.row_ids)}
 
-    def _forget(self, request: Request, changes: _Changes) -> dict[str, Any]:
-        person, photo = _text(request.arguments["person"]), request.arguments.get("photo")
+    def _forget(self, request: Request, changes: Changes) -> dict[str, Any]:
+        person, photo = _name(request.arguments["person"]), _text(request.arguments.get("photo"))
+        path = digest = None
         if photo is None:
             deleted = self.store.forget(person)
-            folder = self._faces_folder(person)
-            removed = _remove_tree(folder) if folder else 0
-            if not deleted.row_ids and not deleted.sightings and not removed:
+            kept = store_erasing.kept_of_person(self._data_dir, self.store, person, deleted.image_paths)
+            if not (deleted.row_ids or deleted.sightings or deleted.left_out or kept):
                 raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
-            paths = []
         else:
             path = self._photo_of(person, photo)
-            deleted = self.store.delete(person, path)
-            paths, removed = [path], 0
-        for path in paths:
-            removed += _remove_file(self._data_dir, path)
-        changes.steps.append(("remove", deleted.row_ids))
-        changes.compact = True
+            digest = store_erasing.photo_digest(self._data_dir, path)
+            deleted = self.store.delete(person, path, digest)
+            kept = store_erasing.kept_photo(self._data_dir, self.store, path)
+        changes.steps.append(deleted.row_ids)
+        changes.doomed.append(kept)
+        changes.erase = True
         self.erasures += 1
-        self._forget_in_backup(person, paths[0] if paths else None)
+        store_erasing.forget_in_backup(backup_path(self.store.path), person, path, digest, self._say)
         return {
             "person": person,
             "references": len(deleted.row_ids),
-            "photos": removed,
+            "photos": len(kept.photos),
             "sightings": deleted.sightings,
-            "other_copies": self._other_copies(),
+            "other_copies": store_erasing.other_copies(self.store.path),
         }
 
     def _photo_of(self, person: str, photo: str) -> str:
         """The stored path of one of `person`'s photos, named by stored path, absolute path or file name."""
-        known = [row["image_path"] for row in self.store.references(person) if row["image_path"]]
-        for path in known:
-            if photo in (path, str(self._data_dir / path), Path(path).name):
-                return str(path)
+        known = [str(row["image_path"]) for row in self.store.references(person) if row["image_path"]]
+        wanted = (self._data_dir / photo).resolve()
+        ways: tuple[Callable[[str], bool], ...] = (
+            lambda path: path == photo,
+            lambda path: (self._data_dir / path).resolve() == wanted,
+            lambda path: Path(path).name == Path(photo).name,
+        )
+        for is_it in ways:
+            if found := [path for path in known if is_it(path)]:
+                return found[0]
         raise RefusedError(
             "no such photo of that person",
             where=person,
@@ -198,59 +222,45 @@ class StoreService:
             remedy="name one of those",
         )
 
-    def _faces_folder(self, person: str) -> Path | None:
-        """Where the person's photos are kept; None for an adopted name that is no folder name."""
-        return self._data_dir / "faces" / person if Path(person).name == person else None
+    # --- sightings ---------------------------------------------------------------------------------------------
 
-    def _forget_in_backup(self, person: str, photo: str | None) -> None:
-        """The site's own backup must not bring anybody back: the person leaves it too; an unfit backup is removed."""
-        path = backup_path(self.store.path)
-        if not path.exists():
-            return
-        try:
-            backup = Store(sqlite3.connect(path, isolation_level=None), path, read_only=False)
-            backup.connection.execute("PRAGMA foreign_keys=ON")
-            backup.connection.execute("PRAGMA secure_delete=ON")
-            try:
-                with backup.transaction():
-                    if photo is None:
-                        backup.forget(person)
-                    else:
-                        backup.delete(person, photo)
-            finally:
-                backup.connection.close()
-        except (sqlite3.Error, RollcallError):
-            path.unlink(missing_ok=True)
-            self._say(
-                f"the backup {path.name} could not be changed and was removed; the next one is made at the next stop"
-            )
-
-    def _other_copies(self) -> list[str]:
-        """Files of ours that may still hold the person, which only the operator may delete."""
-        name = self.store.path.name
-        return sorted(
-            path.name
-            for path in self._data_dir.iterdir()
-            if path.name.startswith((f"{name}.before-", f"{name}.damaged-"))
-        )
-
-    def _record(self, request: Request, changes: _Changes) -> dict[str, Any]:  # noqa: ARG002  # sightings don't change the block
-        kept = self.store.record(request.arguments["events"], self._site)
+    def _record(self, request: Request, changes: Changes) -> dict[str, Any]:  # noqa: ARG002  # sightings don't change the block
+        kept = self.store.sightings.record(request.arguments["events"], self._site)
         self.new_events += kept
         return {"recorded": len(kept)}
 
-    def _stage(self, request: Request, changes: _Changes) -> dict[str, Any]:  # noqa: ARG002  # staged rows are not published
-        ids = request.arguments["ids"]
-        self.store.stage(ids, _vectors(request.blob, len(ids)), request.arguments["fingerprint"])
-        return {"staged": len(ids)}
+    def purge(self) -> None:
+        """Delete sightings past their time; on a full disk they wait."""
+        try:
+            with self.store.transaction():
+                self.store.sightings.purge(self._keep_days)
+        except RollcallError as error:
+            self._say(f"old sightings could not be deleted: {error.line()}")
 
-    def _switch_model(self, request: Request, changes: _Changes) -> dict[str, Any]:
+    # --- the model ---------------------------------------------------------------------------------------------
+
+    def _stage(self, request: Request, changes: Changes) -> dict[str, Any]:  # noqa: ARG002  # staged rows are not published
         given = request.arguments
-        left_out = self.store.switch_model(given["model"], given["fingerprint"], int(given["dim"]))
-        changes.republish = True
-        return {"references": self.store.count(), "left_out": left_out}
+        vectors = _vectors(request.blob, len(given["ids"]))
+        return {
+            "staged": store_switching.stage(self.store, given["ids"], given["changes"], vectors, given["fingerprint"])
+        }
 
-    def _stamp(self, request: Request, changes: _Changes) -> dict[str, Any]:
+    def _unstage(self, request: Request, changes: Changes) -> dict[str, Any]:  # noqa: ARG002  # as above
+        store_switching.unstage(self.store)
+        return {}
+
+    def _switch_model(self, request: Request, changes: Changes) -> dict[str, Any]:
+        """Switch when only the references in `leave_out` were not staged; otherwise say which were not, and change nothing."""
+        given = request.arguments
+        waiting = sorted({*store_switching.not_staged(self.store, given["fingerprint"])} - {*given["leave_out"]})
+        if waiting:
+            return {"switched": False, "not_staged": waiting}
+        left_out = store_switching.switch_model(self.store, given["model"], given["fingerprint"], int(given["dim"]))
+        changes.republish = True
+        return {"switched": True, "references": self.store.count(), "left_out": left_out}
+
+    def _stamp(self, request: Request, changes: Changes) -> dict[str, Any]:
         given = request.arguments
         dim = self.store.dim
         if dim is not None and dim != int(given["dim"]) and self.store.count():
@@ -260,9 +270,11 @@ class StoreService:
                 expected=str(dim),
                 remedy="models use NAME embeds anew",
             )
-        self.store.stamp(given["model"], given["fingerprint"], int(given["dim"]))
+        self.store.stamp(_name(given["model"]), _name(given["fingerprint"]), int(given["dim"]))
         changes.republish = True
         return {}
+
+    # --- the whole gallery -------------------------------------------------------------------------------------
 
     def restore(self, file: Path) -> dict[str, Any]:
         """Take the references of a backup, but for people deleted since. Raises RollcallError, nothing changed then."""
@@ -274,18 +286,26 @@ class StoreService:
         if faults:
             raise RefusedError("the backup is unsound", where=str(file), got=faults[0], remedy="use another backup")
         try:
-            answer = self.store.replace_from(file)
+            answer = replace_from(self.store, file)
         except sqlite3.Error as error:
             raise explain(error, self.store.path) from error
-        warning = self._publish(_Changes(republish=True))
+        warning = self._publish(Changes(republish=True))
         return {**answer, "warning": warning} if warning else answer
 
     # --- reads -------------------------------------------------------------------------------------------------
 
+    def _people(self, request: Request) -> dict[str, Any]:
+        return {"people": self.store.people(request.arguments.get("after"), request.arguments.get("limit"))}
+
+    def _references(self, request: Request) -> dict[str, Any]:
+        given = request.arguments
+        return {"references": self.store.references(given.get("person"), given.get("after_id"), given.get("limit"))}
+
     def _events(self, request: Request) -> dict[str, Any]:
-        limit = min(int(request.arguments.get("limit", 1000)), _MAX_EVENTS)
-        found = self.store.sightings(int(request.arguments.get("after_id", 0)), request.arguments.get("since"), limit)
-        return {"events": found, "last_id": self.store.last_sighting_id()}
+        given = request.arguments
+        limit = min(int(given.get("limit", 1000)), _MAX_EVENTS)
+        found = self.store.sightings.since(int(given.get("after_id", 0)), given.get("since"), limit)
+        return {"events": found, "last_id": self.store.sightings.last_id()}
 
     def _is_marked(self, request: Request) -> dict[str, Any]:
         return {"marked": self.store.is_marked(request.arguments["person"], request.arguments.get("photo_digest"))}
@@ -300,7 +320,7 @@ class StoreService:
 
     def info(self) -> dict[str, Any]:
         """What the gallery is: model, counts, the block's state."""
-        store, publisher = self.store, self._publisher
+        store, block = self.store, self._block
         return {
             "model": store.model,
             "fingerprint": store.fingerprint,
@@ -308,104 +328,60 @@ class StoreService:
             "references": store.count(),
             "people": store.people_count(),
             "change_number": store.change_number,
-            "generation": publisher.generation if publisher else None,
-            "published_rows": publisher.live_rows if publisher else None,
-            "behind": self._retry_at is not None,
+            "generation": block.generation if block else None,
+            "published_rows": block.live_rows if block else None,
+            "behind": block.behind if block else False,
         }
 
     def check(self) -> list[str]:
         """Everything unsound in the store and in the block; empty when both are sound and agree."""
-        faults = self.store.check()
-        if self._publisher is not None:
-            faults += self._publisher.check()
-            if self._retry_at is None and self._publisher.live_rows != self.store.count():
-                faults.append(f"block: {self._publisher.live_rows} live rows, database: {self.store.count()}")
-        return faults
+        return self.store.check() + (self._block.check() if self._block else [])
 
-    # --- the block ---------------------------------------------------------------------------------------------
+    # --- what comes after a commit -----------------------------------------------------------------------------
 
     def publish_everything(self, progress: Callable[[], None] = lambda: None) -> None:
         """Load the whole store into a new generation, calling `progress` every few thousand rows.
 
         Raises NoRoomError or what the load raises.
         """
-        assert self._publisher is not None  # only a writer calls this
-        if self.store.dim is not None:
-            self._publisher.describe(self.store.dim, self.store.model or "", self.store.fingerprint or "")
-
-        def batches() -> Iterator[Batch]:
-            for batch in self.store.load():
-                progress()
-                yield Batch(batch.row_ids, batch.names, batch.user_ids, batch.vectors)
-
-        self._publisher.publish_all(self.store.count(), batches(), self.store.people_count(), self.store.text_bytes())
-        self._retry_at = None
+        assert self._block is not None  # only a writer calls this
+        self._block.publish_everything(progress)
 
     def tick(self, now: float) -> None:
-        """What has to be done from time to time: publish what found no room before."""
-        if self._retry_at is not None and now >= self._retry_at:
-            self._publish(_Changes(republish=True))
+        """What has to be done from time to time: what could not be done at once."""
+        if self._block is not None:
+            self._block.tick(now)
+        if self._erase_at is not None and now >= self._erase_at:
+            self._empty_wal()
 
-    def purge(self) -> None:
-        """Delete sightings past their time."""
-        with self.store.transaction():
-            self.store.purge_sightings(self._keep_days)
+    def _publish(self, changes: Changes) -> str | None:
+        return None if self._block is None else self._block.publish(changes)
 
-    def _publish(self, changes: _Changes) -> str | None:
-        """Bring the block up to what was committed. A warning when shared memory has no room; tried again later."""
-        publisher = self._publisher
-        if publisher is None or not (changes.steps or changes.republish):
-            return None
+    def _finish_erasing(self, changes: Changes) -> list[str]:
+        """Once a deletion is committed: no row of it in the WAL, no photo of it on disk. What is left to do, one line each."""
+        left = [f"could not be removed: {what}" for kept in changes.doomed for what in store_erasing.remove(kept)]
+        for line in left:
+            self._say(line)
+        if changes.erase and not self._empty_wal():
+            left.append("somebody is reading the WAL; it is emptied as soon as they have done")
+        return left
+
+    def _empty_wal(self) -> bool:
+        """Empty the WAL, or be asked again by `tick` until that works."""
         try:
-            if changes.republish or self._retry_at is not None or publisher.dim != self.store.dim:
-                for kind, value in changes.steps:
-                    if kind == "remove":
-                        publisher.remove(value)
-                self.publish_everything()
-            else:
-                self._publish_steps(publisher, changes)
-            if changes.compact:
-                publisher.compact()
-            publisher.compact_if_wasteful()
-        except NoRoomError as error:
-            if self._retry_at is None:
-                self._say(f"NOT LIVE YET: {error.line()}")
-            self._retry_at = time.monotonic() + _REPUBLISH_RETRY_S
-            publisher.wipe()
-            return f"stored, but not live yet: {error.line()}"
-        return None
-
-    def _publish_steps(self, publisher: GalleryPublisher, changes: _Changes) -> None:
-        for kind, value in changes.steps:
-            if kind == "remove":
-                if value:
-                    publisher.remove(value)
-                continue
-            saved, references = value
-            last = {
-                one.row_id: i for i, one in enumerate(saved)
-            }  # a photo saved twice in one batch: the last one counts
-            chosen = sorted(last.values())
-            batch = Batch(
-                [saved[i].row_id for i in chosen],
-                [references[i].person_name for i in chosen],
-                [references[i].user_id for i in chosen],
-                np.stack([saved[i].vector for i in chosen]),
-            )
-            if any(one.replaced for one in saved):
-                publisher.replace(batch)
-            else:
-                publisher.append(batch)
-
-    def _erase_traces(self) -> None:
-        """After a forget: nothing of the rows stays in the WAL."""
-        try:
-            self.store.truncate_wal()
+            done = self.store.truncate_wal()
         except sqlite3.Error as error:
             self._say(explain(error, self.store.path).line())
+            done = False
+        self._erase_at = None if done else time.monotonic() + _ERASE_AGAIN_S
+        return done
 
 
-def _vectors(blob: bytes, rows: int) -> NDArray[np.float32]:
+def _malformed(request: Request, error: Exception) -> UsageError:
+    return UsageError("not a request of this operation", where=request.op, got=f"{type(error).__name__}: {error}")
+
+
+def _vectors(blob: bytes | memoryview, rows: int) -> NDArray[np.float32]:
     if not rows:
         return np.empty((0, 0), np.float32)
     if not blob or len(blob) % (4 * rows):
@@ -413,25 +389,26 @@ def _vectors(blob: bytes, rows: int) -> NDArray[np.float32]:
     return np.frombuffer(blob, "<f4").reshape(rows, -1)
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value.encode()) > 1024:
-        raise RefusedError("not a name", got=repr(value)[:80], expected="text of 1 to 1024 bytes")
+def _name(value: object) -> str:
+    """`value`, when it can name a person. Raises RefusedError."""
+    if not isinstance(value, str) or not value.strip() or not _fits(value, _MAX_NAME_BYTES):
+        raise RefusedError(
+            "not a name", got=repr(value)[:80], expected=f"text of 1 to {_MAX_NAME_BYTES} bytes without NUL"
+        )
     return value
 
 
-def _remove_tree(folder: Path) -> int:
-    """Remove a person's kept photos; how many files there were."""
-    if folder.is_symlink() or not folder.is_dir() or folder.name in (".", ".."):
-        return 0
-    count = sum(1 for path in folder.rglob("*") if path.is_file())
-    shutil.rmtree(folder)
-    return count
+def _text(value: object) -> str | None:
+    """`value`, when it is text or nothing. Raises RefusedError."""
+    if value is not None and (not isinstance(value, str) or not _fits(value, _MAX_TEXT_BYTES)):
+        raise RefusedError(
+            "not text", got=repr(value)[:80], expected=f"at most {_MAX_TEXT_BYTES} bytes of UTF-8 without NUL"
+        )
+    return value
 
 
-def _remove_file(data_dir: Path, image_path: str) -> int:
-    """Remove a kept photo when it is ours, that is, under data_dir."""
-    path = (data_dir / image_path).resolve()
-    if not path.is_relative_to(data_dir.resolve()) or not path.is_file():
-        return 0
-    path.unlink()
-    return 1
+def _fits(text: str, size: int) -> bool:
+    try:
+        return len(text.encode()) <= size and "\0" not in text
+    except UnicodeEncodeError:  # half of a surrogate pair: bytes of a file name that are no UTF-8
+        return False

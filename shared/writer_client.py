@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import socket
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,19 +14,25 @@ from typing import Any
 
 from shared import ipc
 from shared.errors import RollcallError, TemporaryError
+from shared.reference_uuid import new_uuids
 
 REQUEST_TIMEOUT_S = 60.0
 _RETRY_S = 0.2
 _MAX_QUEUED_EVENTS = 20_000  # an hour of a busy camera; beyond it the oldest go
 _MAX_SENT_AT_ONCE = 200
+_GIVE_UP_S = 5.0
+
+_log = logging.getLogger("writer-client")
 
 
 def site_is_running(run_dir: Path) -> bool:
-    """Whether a writer answers on this run folder's socket."""
+    """Whether a writer listens on this run folder's socket."""
     try:
         ipc.connect(run_dir, 2.0).close()
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         return False
+    except (TimeoutError, BlockingIOError):
+        return True  # so many wait for it that it can't be connected to now
     return True
 
 
@@ -39,13 +47,14 @@ class SiteClient:
         self._connection: Any = None
         self._buffer = ipc.FrameBuffer()
 
-    def call(self, op: str, blob: bytes = b"", **arguments: Any) -> dict[str, Any]:
+    def call(self, op: str, blob: bytes | memoryview = b"", **arguments: Any) -> dict[str, Any]:
         """The answer to one operation. Raises what the writer raised, or TemporaryError when there is no writer.
 
         A connection that breaks is made anew and the request repeated: saves carry uuids and sightings keys, so that a
         repeated one counts once.
         """
         frame = ipc.encode({"op": op, "arguments": arguments}, blob)
+        ipc.require_within_limits(len(frame) - len(blob), len(blob))
         deadline = time.monotonic() + self._patience_s
         with self._lock:
             while True:
@@ -62,6 +71,9 @@ class SiteClient:
                             remedy="see: supervisor.py status, and the journal",
                         ) from error
                     self._closed.wait(_RETRY_S)
+                except RollcallError:
+                    self._drop()  # what else is on this connection can't be read
+                    raise
         ipc.raise_error(answer)
         return answer
 
@@ -78,15 +90,19 @@ class SiteClient:
             self._connection = None
 
     def close(self) -> None:
-        """Let go of the connection; a request that is being tried again gives up."""
+        """Let go of the connection; a request that waits for its answer, or is being tried again, gives up."""
         self._closed.set()
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(OSError):  # closed meanwhile by who used it
+                connection.shutdown(socket.SHUT_RDWR)
         with self._lock:
             self._drop()
 
 
 def save_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """`rows` with a uuid each, so that sending them twice saves them once."""
-    return [{"uuid": str(uuid.uuid4()), **row} for row in rows]
+    return [{"uuid": one, **row} for one, row in zip(new_uuids(len(rows)), rows, strict=True)]
 
 
 def follow(run_dir: Path, after_id: int, timeout_s: float | None) -> Iterator[dict[str, Any]]:
@@ -117,7 +133,7 @@ class WriterClient:
         self._thread.start()
 
     def record(self, events: list[dict[str, Any]]) -> None:
-        """Queue sightings for the writer. Never blocks; with a full queue the oldest go and are counted in `dropped`."""
+        """Queue sightings for the writer. Never blocks; with a full queue the oldest go, counted in `dropped`."""
         if not events:
             return
         with self._changed:
@@ -139,8 +155,8 @@ class WriterClient:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(timeout=REQUEST_TIMEOUT_S)
         self._client.close()
+        self._thread.join(_GIVE_UP_S)
 
     def _send_loop(self) -> None:
         while True:
@@ -165,6 +181,7 @@ class WriterClient:
             self._client.call("record", events=batch)
         except TemporaryError:
             return False
-        except RollcallError:
-            return True  # refused for good: sending it again would be refused again
+        except RollcallError as error:  # refused for good: sending it again would be refused again
+            self.dropped += len(batch)
+            _log.error("the writer refused %d sightings: %s", len(batch), error)
         return True

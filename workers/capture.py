@@ -19,24 +19,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
+import cv2
+
 from shared.settings import is_file_source, public_source
 from workers.pacing import Cadence
 from workers.source_faults import why_not_open
 
-# FFmpeg and OpenCV print the address they fail on, password included; set before cv2 is loaded, which reads them once.
-# UDP is FFmpeg's first choice for RTSP, and loses packets on every busy network.
-for _name, _value in (
-    ("OPENCV_LOG_LEVEL", "SILENT"),
-    ("OPENCV_FFMPEG_LOGLEVEL", "-8"),  # AV_LOG_QUIET
-    ("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp"),
-    ("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "5"),  # seconds; OpenCV's own default is 10
-):
-    os.environ.setdefault(_name, _value)
-
-import cv2  # noqa: E402  # see above
-
 if TYPE_CHECKING:
     from workers.engines import Image
+
+# FFmpeg and OpenCV print the address they fail on, which may hold a password. UDP is FFmpeg's first choice for RTSP, and
+# loses packets on every busy network. Both variables are read when a source is opened.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
 
 # Each wait is drawn from the upper half of its backoff, so that cameras behind one switch do not all return at once.
 _BACKOFF_FIRST_S = 1.0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from shared.errors import RefusedError, disk_fault
 from shared.settings import Settings
-from shared.site_access import Site
+from shared.site_access import Site, all_references
 from shared.store_opening import make_private_folder
 from shared.writer_client import save_rows
 from workers.engines import Engine
@@ -59,7 +59,7 @@ def enrol_photos(
 ) -> EnrolmentReport:
     """Enrol (person, photo) pairs. `respect_marks`: people and photos that were deleted stay so, since nobody asked for them."""
     report = EnrolmentReport()
-    known = {(row["person"], row["photo_digest"]) for row in site.call("references")["references"]}
+    known = {(row["person"], row["photo_digest"]) for row in all_references(site)}
     wanted: dict[Path, list[tuple[str, str]]] = {}
     for person, photo in pairs:
         digest = _digest(photo)
@@ -94,13 +94,20 @@ def _embed_and_save(  # the halves of enrol_photos share its whole context
         else:
             ready += [_Ready(person, result.photo, digest, result.embedding) for person, digest in wanted[result.photo]]
         if len(ready) >= _SAVED_AT_ONCE or done == len(wanted):
-            _save(ready, site, settings, user_id, report)
+            _save(ready, site, engine.fingerprint, settings, user_id, report)
             ready = []
         if progress is not None:
             progress(done, len(wanted))
 
 
-def _save(ready: list[_Ready], site: Site, settings: Settings, user_id: str | None, report: EnrolmentReport) -> None:
+def _save(
+    ready: list[_Ready],
+    site: Site,
+    fingerprint: str,
+    settings: Settings,
+    user_id: str | None,
+    report: EnrolmentReport,
+) -> None:
     """Keep the photos, then save the references: a row never names a photo that is not there."""
     if not ready:
         return
@@ -118,7 +125,7 @@ def _save(ready: list[_Ready], site: Site, settings: Settings, user_id: str | No
             for one, (path, _) in zip(ready, kept, strict=True)
         ]
         blob = np.stack([one.embedding for one in ready]).astype("<f4").tobytes()
-        answer = site.call("save", blob, rows=save_rows(rows))
+        answer = site.call("save", blob, rows=save_rows(rows), fingerprint=fingerprint)
     except BaseException:
         for path, copied in kept:
             if copied:

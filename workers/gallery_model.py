@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.errors import ConfigurationError, RefusedError
 from shared.settings import Settings
-from shared.site_access import Site
+from shared.site_access import Site, all_references
 from workers.engines import Engine
 from workers.enrolment import embed_photo
 
@@ -66,7 +66,7 @@ def _stamp(site: Site, engine: Engine) -> None:
 def _samples_agree(site: Site, engine: Engine, settings: Settings) -> bool:
     """Whether stored photos, embedded anew, give the stored embeddings."""
     agreed = judged = 0
-    for reference in site.call("references")["references"]:
+    for reference in all_references(site):
         photo = stored_photo(reference, settings)
         if photo is None:
             continue
@@ -83,17 +83,20 @@ def _samples_agree(site: Site, engine: Engine, settings: Settings) -> bool:
 
 def stored_photo(reference: dict[str, Any], settings: Settings) -> Path | None:
     """The kept photo of a reference, when it lies where a site's photos lie: no other path from a database is opened."""
-    path = reference["image_path"]
+    path: str | None = reference["image_path"]
     if not path:
         return None
-    name = Path(path)
-    for candidate in (
-        settings.data_dir / name,
-        settings.base / name,
-        settings.faces_dir / reference["person"] / name.name,
-    ):
-        real = candidate.resolve()
-        inside = real.is_relative_to(settings.data_dir.resolve()) or real.is_relative_to(settings.base.resolve())
-        if inside and real.is_file():
-            return real
+    data_dir, base = settings.data_dir.resolve(), settings.base.resolve()
+    places = (
+        settings.data_dir / path,
+        settings.base / path,
+        settings.faces_dir / str(reference["person"]) / Path(path).name,
+    )
+    for candidate in places:
+        try:
+            real = candidate.resolve()
+            if (real.is_relative_to(data_dir) or real.is_relative_to(base)) and real.is_file():
+                return real
+        except (OSError, ValueError):  # a path that can't be one: too long, a NUL in it
+            continue
     return None

@@ -95,11 +95,6 @@ def decide(crops: Sequence[Crop], rules: Rules) -> Decision:
     return Decision(verdict, None, None, best.score, best.margin)
 
 
-def decide_single(crop: Crop, rules: Rules) -> Decision:
-    """The verdict on a photo: threshold and margin only."""
-    return decide([crop], replace(rules, votes=1))
-
-
 def _lead(crops: Sequence[Crop], rules: Rules) -> str | None:
     """The person the crops agree on, or None."""
     weights: defaultdict[str, float] = defaultdict(float)

@@ -247,7 +247,7 @@ class Writer:
     def _start_following(self, peer: Peer, after_id: int) -> dict[str, Any]:
         """What was kept since `after_id` first, in pieces, then everything new."""
         while True:
-            past = self._service.store.sightings(after_id, limit=_EVENTS_AT_ONCE)
+            past = self._service.store.sightings.since(after_id, limit=_EVENTS_AT_ONCE)
             if len(past) < _EVENTS_AT_ONCE or peer.closing:
                 break
             peer.send({"events": past})

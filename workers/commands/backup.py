@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from shared.errors import EXIT_DONE, ConfigurationError, RefusedError
+from shared.errors import EXIT_DONE, RefusedError, disk_fault
 from shared.settings import find_config, load_settings
 from shared.site_access import FilesOfSite, SiteAccess
 from shared.store_opening import open_read_only
@@ -32,17 +32,14 @@ def run(arguments: argparse.Namespace) -> int:
                 finally:
                     store.close()
         except OSError as error:
-            raise ConfigurationError(
-                "the backup can't be written",
-                where=str(target),
-                got=error.strerror or str(error),
-                remedy="free some space, or name another place",
-            ) from error
-        info = site.call("info")
+            raise disk_fault(error, target) from error
+    made = open_read_only(target)
+    try:
+        references, people = made.count(), made.people_count()
+    finally:
+        made.close()
     if arguments.json:
-        say_json({"backup": str(target), "references": info["references"], "size_bytes": target.stat().st_size})
+        say_json({"backup": str(target), "references": references, "size_bytes": target.stat().st_size})
     else:
-        say(
-            f"{target}: {info['references']} references of {info['people']} people. The photos in {settings.faces_dir} are not in it."
-        )
+        say(f"{target}: {references} references of {people} people. The photos in {settings.faces_dir} are not in it.")
     return EXIT_DONE

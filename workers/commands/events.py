@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from shared import ipc
 from shared.errors import EXIT_DONE, TemporaryError, UsageError
-from shared.settings import find_config, load_settings
+from shared.settings import Settings, find_config, load_settings
 from shared.site_access import Site, SiteAccess
 from shared.writer_client import follow, site_is_running
 from workers.output import event_line, say, say_json, warn
@@ -17,6 +19,8 @@ from workers.output import event_line, say, say_json, warn
 _AGE = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PAGE = 1000
+_REPLACED_WITHIN_S = 30.0  # the supervisor starts a writer that fell again within seconds
+_LOOK_AGAIN_S = 0.2
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,12 +40,32 @@ def run(arguments: argparse.Namespace) -> int:
                 else _past(site, since, show)
             )
     if arguments.follow:
-        try:
-            for event in follow(settings.run_dir, last_id, None):
-                show(event)
-        except ConnectionError:
-            warn("the site has stopped")
+        _follow(settings, last_id, show)
+        warn("the site has stopped")
     return EXIT_DONE
+
+
+def _follow(settings: Settings, last_id: int, show: Callable[[dict[str, Any]], None]) -> None:
+    """Show every sighting after `last_id` until the site stops; a writer that fell is waited for."""
+    lost_at: float | None = None
+    while lost_at is None or time.monotonic() - lost_at < _REPLACED_WITHIN_S:
+        stream = follow(settings.run_dir, last_id, None)
+        while (event := _next(stream)) is not None:
+            lost_at = None
+            show(event)
+            last_id = event["id"]
+        if not ipc.socket_path(settings.run_dir).exists():
+            return  # a writer that stops takes its socket along; one that was killed can't
+        lost_at = lost_at or time.monotonic()
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def _next(stream: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+    """The stream's next sighting; None when its writer is gone."""
+    try:
+        return next(stream, None)
+    except (ConnectionError, FileNotFoundError):
+        return None
 
 
 def _past(site: Site, since: str | None, show: Callable[[dict[str, Any]], None]) -> int:
@@ -56,17 +80,17 @@ def _past(site: Site, since: str | None, show: Callable[[dict[str, Any]], None])
 
 def since_time(text: str, now: datetime) -> str:
     """`text`, an ISO 8601 time (UTC where it names no zone) or an age like 10m, as the store writes times. Raises UsageError."""
-    if age := _AGE.fullmatch(text):
-        moment = now - timedelta(**{_UNITS[age[2]]: int(age[1])})
-    else:
-        try:
+    try:
+        if age := _AGE.fullmatch(text):
+            moment = now - timedelta(**{_UNITS[age[2]]: int(age[1])})
+        else:
             moment = datetime.fromisoformat(text)
-        except ValueError as error:
-            raise UsageError(
-                "not a time", where="--since", got=text, expected="2026-01-31T08:00:00Z, or an age like 10m"
-            ) from error
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            "not a time", where="--since", got=text, expected="2026-01-31T08:00:00Z, or an age like 10m"
+        ) from error
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def _show_json(event: dict[str, Any]) -> None:

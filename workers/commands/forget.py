@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from shared.errors import EXIT_DONE
 from shared.settings import find_config, load_settings
-from shared.site_access import SiteAccess
+from shared.site_access import Site, SiteAccess, all_references
 from workers.enrolment import person_name
 from workers.output import say, say_json, warn
 
 
 def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(find_config(arguments.config, arguments.beside))
+    photo = arguments.photo
+    if photo is not None and Path(photo).exists():
+        photo = str(Path(photo).absolute())  # the site may be in another folder
     with SiteAccess(settings, warn) as site:
-        answer = site.call("forget", person=person_name(arguments.name), photo=arguments.photo)
+        answer = site.call("forget", person=_stored_name(site, arguments.name), photo=photo)
     answer.pop("v", None)
+    if "warning" in answer:
+        warn(answer["warning"])
     if arguments.json:
         say_json(answer)
         return EXIT_DONE
@@ -27,3 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
             f"not changed: {settings.data_dir / copy} was set aside before and may still hold this person; delete it when you no longer need it"
         )
     return EXIT_DONE
+
+
+def _stored_name(site: Site, name: str) -> str:
+    """The name as it is stored: an adopted database can hold names that nobody could be enrolled under today."""
+    if next(all_references(site, name), None) is not None:
+        return name
+    return person_name(name)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tomlkit
+from numpy.typing import NDArray
 
-from shared.errors import EXIT_DONE, ConfigurationError, RefusedError
+from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, TemporaryError
 from shared.settings import Settings, find_config, load_settings, parse_settings
-from shared.site_access import Site, SiteAccess
+from shared.site_access import Site, SiteAccess, all_references
 from shared.store_opening import make_private_folder
 from shared.supervisor_pid import ask_to_reload
-from workers.engines import open_engine
+from workers.engines import Engine, open_engine
 from workers.gallery_model import model_name, stored_photo
 from workers.model_packs import InstalledPack, ensure_pack, install, installed_packs
 from workers.output import say, say_json, warn
@@ -23,6 +25,7 @@ from workers.photo_pool import embed_photos
 from workers.progress import progress_bar
 
 _STAGED_AT_ONCE = 512
+_ROUNDS = 5
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,23 +76,16 @@ def _install(arguments: argparse.Namespace, settings: Settings) -> int:
 def _use(arguments: argparse.Namespace, settings: Settings) -> int:
     """Embed every stored photo anew beside the active embeddings, then switch gallery, cameras and site.toml."""
     fresh = _with_model(settings, arguments.name)
+    _require_thresholds_to_fit(settings, fresh)
+    path, text = _new_site_toml(settings, fresh)
     ensure_pack(fresh)
     engine = open_engine(fresh, det_size=fresh.recognition.det_size, threads=os.cpu_count() or 1)
     with SiteAccess(settings, warn, create=True) as site:
-        if site.call("info")["fingerprint"] != engine.fingerprint:
-            missing = _stage_everything(site, settings, fresh, engine)
-            if missing and not arguments.leave_out:
-                raise RefusedError(
-                    "some references have no photo that the new model can use",
-                    where=settings.model,
-                    got=f"{len(missing)}: " + "; ".join(missing[:10]),
-                    remedy="put their photos back, forget them, or set them aside with --leave-out",
-                )
-            answer = site.call("switch_model", model=model_name(engine), fingerprint=engine.fingerprint, dim=engine.dim)
-        else:
-            answer = {"references": site.call("count")["count"], "left_out": 0}
-        _write_model(settings, fresh)
+        answer = _switch(site, settings, fresh, engine, leave_out=arguments.leave_out)
+        _write(path, text, fresh)
         live = site.live
+    if "warning" in answer:
+        warn(answer["warning"])
     if live:
         ask_to_reload(settings.run_dir)
     if arguments.json:
@@ -109,45 +105,103 @@ def _with_model(settings: Settings, name: str) -> Settings:
     return Settings.from_json(document)
 
 
-def _stage_everything(site: Site, settings: Settings, fresh: Settings, engine: Any) -> list[str]:
-    """Embed the stored photos with `engine` into the side table; what can't be embedded, one line each."""
-    by_photo: dict[Path, list[int]] = {}
-    missing = []
-    for reference in site.call("references")["references"]:
+def _require_thresholds_to_fit(settings: Settings, fresh: Settings) -> None:
+    """Cosines of two engines are not comparable: a threshold for one would name every stranger with the other."""
+    if settings.recognition.engine == fresh.recognition.engine:
+        return
+    sections = {
+        "[recognition]": settings.recognition,
+        **{f"[cameras.{name}]": one for name, one in settings.cameras.items()},
+    }
+    keys = ("threshold", "margin")
+    found = [f"{title} {key}" for title, one in sections.items() for key in keys if getattr(one, key) is not None]
+    if found:
+        raise RefusedError(
+            "thresholds and margins in site.toml were set for the other engine",
+            where=str(settings.path),
+            got=", ".join(found),
+            expected="none, so that the model's own hold",
+            remedy="remove them; set them anew once the model is switched, if need be",
+        )
+
+
+def _switch(site: Site, settings: Settings, fresh: Settings, engine: Engine, *, leave_out: bool) -> dict[str, Any]:
+    """Stage every reference and switch; what was enrolled meanwhile is staged in another round. Raises RefusedError."""
+    if site.call("info")["fingerprint"] == engine.fingerprint:
+        return {"references": site.call("count")["count"], "left_out": 0}
+    site.call("unstage")  # of an attempt that was broken off
+    missing: dict[int, str] = {}
+    wanted: set[int] | None = None
+    for _ in range(_ROUNDS):
+        references = [one for one in all_references(site) if wanted is None or one["id"] in wanted]
+        missing |= _stage(site, references, settings, fresh, engine)
+        if missing and not leave_out:
+            site.call("unstage")
+            raise RefusedError(
+                "some references have no photo that the new model can use",
+                where=settings.model,
+                got=f"{len(missing)}: " + "; ".join(list(missing.values())[:10]),
+                remedy="put their photos back, forget them, or set them aside with --leave-out",
+            )
+        model: dict[str, Any] = {"model": model_name(engine), "fingerprint": engine.fingerprint, "dim": engine.dim}
+        answer = site.call("switch_model", **model, leave_out=list(missing))
+        if answer["switched"]:
+            return answer
+        wanted = set(answer["not_staged"])
+    site.call("unstage")
+    raise TemporaryError(
+        "the gallery changed all the while", where=str(settings.db_path), remedy="try again when nobody enrols"
+    )
+
+
+def _stage(
+    site: Site, references: list[dict[str, Any]], settings: Settings, fresh: Settings, engine: Engine
+) -> dict[int, str]:
+    """Embed the references' photos with `engine` into the side table; what can't be embedded, by id, one line each."""
+    by_photo: dict[Path, list[dict[str, Any]]] = {}
+    missing: dict[int, str] = {}
+    for reference in references:
         photo = stored_photo(reference, settings)
         if photo is None:
-            missing.append(f"{reference['person']} {reference['image_path'] or '(saved without a photo)'}")
+            missing[reference["id"]] = f"{reference['person']} {reference['image_path'] or '(saved without a photo)'}"
         else:
-            by_photo.setdefault(photo, []).append(reference["id"])
-    ids: list[int] = []
-    vectors: list[Any] = []
-
-    def stage() -> None:
-        if ids:
-            site.call("stage", np.stack(vectors).astype("<f4").tobytes(), ids=ids, fingerprint=engine.fingerprint)
-            ids.clear()
-            vectors.clear()
-
+            by_photo.setdefault(photo, []).append(reference)
+    ready: list[tuple[dict[str, Any], NDArray[np.float32]]] = []
     with progress_bar("embedding anew", len(by_photo)) as progress:
         for done, result in enumerate(embed_photos(fresh, engine, by_photo), 1):
             if result.embedding is None:
-                missing.append(f"{result.photo.name}: {result.reason}")
+                missing |= {one["id"]: f"{result.photo.name}: {result.reason}" for one in by_photo[result.photo]}
             else:
-                for row_id in by_photo[result.photo]:
-                    ids.append(row_id)
-                    vectors.append(result.embedding)
-            if len(ids) >= _STAGED_AT_ONCE:
-                stage()
+                ready += [(one, result.embedding) for one in by_photo[result.photo]]
+            if ready and (len(ready) >= _STAGED_AT_ONCE or done == len(by_photo)):
+                _send_staged(site, ready, engine.fingerprint)
+                ready = []
             progress(done, len(by_photo))
-    stage()
+    if ready:
+        _send_staged(site, ready, engine.fingerprint)
     return missing
 
 
-def _write_model(settings: Settings, fresh: Settings) -> None:
-    """Write engine and model into site.toml, its comments kept, in one step."""
+def _send_staged(site: Site, ready: list[tuple[dict[str, Any], NDArray[np.float32]]], fingerprint: str) -> None:
+    site.call(
+        "stage",
+        np.stack([embedding for _, embedding in ready]).astype("<f4").tobytes(),
+        ids=[one["id"] for one, _ in ready],
+        changes=[one["change_number"] for one, _ in ready],
+        fingerprint=fingerprint,
+    )
+
+
+def _new_site_toml(settings: Settings, fresh: Settings) -> tuple[Path, str]:
+    """The configuration file and what is to be in it: engine and model changed, comments and all else kept."""
     if settings.path is None:
-        return
-    document = tomlkit.parse(settings.path.read_text(encoding="utf-8"))
+        raise ConfigurationError(
+            "there is no site.toml to write the model into",
+            where="models use",
+            remedy="type: python supervisor.py init",
+        )
+    path = settings.path.resolve()  # a link to the file stays one
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
     section: Any = document.setdefault("recognition", tomlkit.table())
     section["engine"] = fresh.recognition.engine
     if fresh.recognition.model is None:
@@ -156,15 +210,25 @@ def _write_model(settings: Settings, fresh: Settings) -> None:
         section["model"] = fresh.recognition.model
     text = tomlkit.dumps(document)
     parse_settings(dict(tomlkit.parse(text).unwrap()), settings.path)
-    temporary = settings.path.with_name(f".{settings.path.name}.new")
+    return path, text
+
+
+def _write(path: Path, text: str, fresh: Settings) -> None:
+    """Put the new file in place in one step, with the old one's mode and owner."""
+    temporary = path.with_name(f".{path.name}.new")
     try:
+        old = path.stat()
         temporary.write_text(text, encoding="utf-8")
-        temporary.chmod(settings.path.stat().st_mode & 0o777)
-        temporary.replace(settings.path)
+        temporary.chmod(old.st_mode & 0o777)
+        if (old.st_uid, old.st_gid) != (os.getuid(), os.getgid()):
+            os.chown(temporary, old.st_uid, old.st_gid)
+        temporary.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise ConfigurationError(
             "the gallery was switched, but site.toml could not be written",
-            where=str(settings.path),
+            where=str(path),
             got=error.strerror or str(error),
             remedy=f'set [recognition] engine = "{fresh.recognition.engine}" and model = "{fresh.model}" in it by hand',
         ) from error

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sqlite3
 import uuid
 from pathlib import Path
 
-from shared.errors import EXIT_DONE, ConfigurationError, RefusedError
+from shared.errors import EXIT_DONE, RefusedError, disk_fault
+from shared.schema import copy_database
 from shared.settings import find_config, load_settings
 from shared.site_access import FilesOfSite, Site, SiteAccess
+from shared.store import explain
 from shared.store_opening import damage_of, make_private_folder, open_store
 from workers.output import say, say_json, warn
 
@@ -37,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         for leftover in settings.run_dir.glob(staged.name + "*"):
             leftover.unlink()
+    if "warning" in answer:
+        warn(answer["warning"])
     if arguments.json:
         say_json({"restored": answer["restored"], "kept_deleted": answer["kept_deleted"]})
     else:
@@ -49,13 +54,26 @@ def run(arguments: argparse.Namespace) -> int:
 def _stage(source: Path, staged: Path) -> None:
     """A copy of the backup where the site may open it, brought to our schema: also the original program's file will do."""
     try:
-        shutil.copyfile(source, staged)
+        if any(source.with_name(source.name + part).exists() for part in ("-wal", "-journal")):
+            _copy_in_use(source, staged)
+        else:  # complete alone; SQLite would need to write beside it, which a stick that is read-only does not allow
+            shutil.copyfile(source, staged)
     except OSError as error:
-        raise ConfigurationError(
-            "the backup can't be copied", where=str(staged), got=error.strerror or str(error), remedy="free some space"
-        ) from error
+        raise disk_fault(error, staged) from error
     staged.chmod(0o600)
     open_store(staged, warn).close()
+
+
+def _copy_in_use(source: Path, staged: Path) -> None:
+    """A database that somebody has open, or that was left in the middle of a write: what SQLite says it holds."""
+    try:
+        connection = sqlite3.connect(source, isolation_level=None)
+        try:
+            copy_database(connection, staged)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise explain(error, source) from error
 
 
 def _require_same_model(site: Site, staged: Path, *, assume: bool) -> None:
@@ -75,7 +93,7 @@ def _require_same_model(site: Site, staged: Path, *, assume: bool) -> None:
         where=staged.name,
         got=model or "no model named",
         expected=info["model"],
-        remedy="supervisor.py models use … first"
+        remedy=f"supervisor.py models use {(model or '').partition('/')[2] or '…'} first"
         if fingerprint
         else "if you are sure it is the same model: --assume-model",
     )

@@ -1,0 +1,145 @@
+"""What was committed, brought into the gallery block: row by row, or the whole store as a new generation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from shared.gallery_load import stored_batches
+from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError
+from shared.store import Store
+from shared.store_erasing import Kept
+from shared.store_opening import Say
+from shared.store_saving import NewReference, Saved
+
+_RETRY_S = 1.0
+
+
+@dataclass
+class Changes:
+    """What a group of writes did: to the references, in order, for the block; and what is to be done once it is committed."""
+
+    steps: list[tuple[Saved, Sequence[NewReference]] | list[int]] = field(default_factory=list)  # saved, or ids removed
+    republish: bool = False  # the block has to be made anew from the store
+    erase: bool = False  # somebody was forgotten: nothing of theirs may stay in the WAL or in memory
+    doomed: list[Kept] = field(default_factory=list)
+
+    def take(self, other: Changes) -> None:
+        """Add what a request of the group did."""
+        self.steps += other.steps
+        self.republish |= other.republish
+        self.erase |= other.erase
+        self.doomed += other.doomed
+
+    @property
+    def removed(self) -> list[int]:
+        return [row_id for step in self.steps if isinstance(step, list) for row_id in step]
+
+
+class BlockKeeper:
+    """Keeps one block like one store; when shared memory has no room for that, until it has."""
+
+    def __init__(self, store: Store, publisher: GalleryPublisher, say: Say) -> None:
+        self._store, self._publisher, self._say = store, publisher, say
+        self._retry_at: float | None = None
+
+    @property
+    def behind(self) -> bool:
+        """Whether something that was committed is not live yet."""
+        return self._retry_at is not None
+
+    @property
+    def generation(self) -> int:
+        return self._publisher.generation
+
+    @property
+    def live_rows(self) -> int:
+        return self._publisher.live_rows
+
+    def publish_everything(self, progress: Callable[[], None] = lambda: None) -> None:
+        """Load the whole store into a new generation, calling `progress` every few thousand rows.
+
+        Raises NoRoomError or what the load raises.
+        """
+        store, publisher = self._store, self._publisher
+        if store.dim is not None:
+            publisher.describe(store.dim, store.model or "", store.fingerprint or "")
+        users: dict[str, str] = {}
+        several: set[str] = set()
+
+        def batches() -> Iterator[Batch]:
+            for batch in stored_batches(store, progress):
+                several.update(
+                    name
+                    for name, user_id in zip(batch.names, batch.user_ids, strict=True)
+                    if user_id is not None and users.setdefault(name, user_id) != user_id
+                )
+                yield batch
+
+        publisher.publish_all(store.count(), batches(), store.people_count(), store.text_bytes())
+        for name in several:  # the rows' order is not the order in which the ids were given
+            publisher.set_user_id(name, store.user_id(name))
+        self._retry_at = None
+
+    def publish(self, changes: Changes) -> str | None:
+        """Bring the block up to what was committed. A warning when shared memory has no room; tried again by `tick`."""
+        if not (changes.steps or changes.republish):
+            return None
+        publisher = self._publisher
+        try:
+            if changes.republish or self.behind or self._store.dim not in (None, publisher.dim):
+                self._remove(changes.removed)
+                self.publish_everything()
+            else:
+                self._publish_steps(changes)
+            if changes.erase:
+                publisher.compact()
+            publisher.compact_if_wasteful()
+        except NoRoomError as error:
+            if not self.behind:
+                self._say(f"NOT LIVE YET: {error.line()}")
+            self._retry_at = time.monotonic() + _RETRY_S
+            self._remove(changes.removed)  # what can't be added can wait; what was removed must not answer
+            publisher.wipe()
+            return f"stored, but not live yet: {error.line()}"
+        return None
+
+    def tick(self, now: float) -> None:
+        """Publish what found no room before."""
+        if self._retry_at is not None and now >= self._retry_at:
+            self.publish(Changes(republish=True))
+
+    def check(self) -> list[str]:
+        """What is unsound in the block; that it holds what the store holds, unless it is known to be behind."""
+        faults = self._publisher.check()
+        if not self.behind and self._publisher.live_rows != self._store.count():
+            faults.append(f"block: {self._publisher.live_rows} live rows, database: {self._store.count()}")
+        return faults
+
+    def _publish_steps(self, changes: Changes) -> None:
+        for step in changes.steps:
+            if isinstance(step, list):
+                self._remove(step)
+            else:
+                self._publish_saved(*step)
+
+    def _remove(self, row_ids: list[int]) -> None:
+        if row_ids:
+            self._publisher.remove(row_ids)
+
+    def _publish_saved(self, saved: Saved, references: Sequence[NewReference]) -> None:
+        last = {
+            row_id: i for i, row_id in enumerate(saved.row_ids)
+        }  # of a photo saved twice in a batch the last counts
+        chosen = sorted(last.values())
+        batch = Batch(
+            [saved.row_ids[i] for i in chosen],
+            [references[i].person_name for i in chosen],
+            [references[i].user_id for i in chosen],
+            saved.vectors[chosen],
+        )
+        if any(saved.replaced):
+            self._publisher.replace(batch)
+        else:
+            self._publisher.append(batch)

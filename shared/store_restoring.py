@@ -1,0 +1,81 @@
+"""The references of a backup in place of the gallery's own, but for people deleted since."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from shared import schema
+from shared.store import Store
+
+_COLUMNS = ", ".join(schema.COLUMNS)
+
+
+def replace_from(store: Store, backup: Path) -> dict[str, Any]:
+    """Take all references from `backup`, a sound database of our schema, but for those deleted here since.
+
+    Sightings stay the site's own; a site that has none yet takes the backup's, but for those of people who were deleted. Must not
+    be called inside the store's transaction: ATTACH can't be. Raises RollcallError, nothing changed then, or sqlite3.Error.
+    """
+    store.connection.execute("ATTACH DATABASE ? AS backup", (f"{backup.absolute().as_uri()}?mode=ro",))
+    try:
+        with store.transaction():
+            return _replace(store)
+    finally:
+        store.connection.execute("DETACH DATABASE backup")
+
+
+def _replace(store: Store) -> dict[str, Any]:
+    facts = dict(store.connection.execute("SELECT key, value FROM backup.store_facts").fetchall())
+    rows = store.connection.execute(
+        "SELECT e.id, e.person_name, f.uuid, f.photo_digest FROM backup.embeddings e "
+        "JOIN backup.reference_facts f ON f.embedding_id=e.id"
+    ).fetchall()
+    gone = [(row_id,) for row_id, *what in rows if _is_gone(store, *what)]
+    _take_references(store, gone, int(facts["change_number"]))
+    _take_sightings(store)
+    _take_marks(store, facts["mark_key"])
+    for key in ("dim", "model", "fingerprint"):
+        if key in facts:
+            store.set_fact(key, facts[key])
+    return {"restored": len(rows) - len(gone), "kept_deleted": len(gone)}
+
+
+def _is_gone(store: Store, name: str, reference_uuid: str, digest: str | None) -> bool:
+    found = store.connection.execute("SELECT 1 FROM deletion_marks WHERE uuid=?", (reference_uuid,)).fetchone()
+    return found is not None or store.is_marked(name, digest)
+
+
+def _take_references(store: Store, gone: list[tuple[int]], backups_change: int) -> None:
+    execute = store.connection.execute
+    store.change_at_least(backups_change)
+    execute("DELETE FROM embeddings")
+    execute(f"INSERT INTO embeddings({_COLUMNS}) SELECT {_COLUMNS} FROM backup.embeddings")  # noqa: S608  # constants
+    execute(
+        "INSERT INTO reference_facts SELECT embedding_id, uuid, ?, photo_digest FROM backup.reference_facts",
+        (store.next_change(),),
+    )
+    store.connection.executemany("DELETE FROM embeddings WHERE id=?", gone)
+
+
+def _take_sightings(store: Store) -> None:
+    execute = store.connection.execute
+    if execute("SELECT 1 FROM sightings LIMIT 1").fetchone() is not None:
+        return
+    last_id = store.sightings.last_id()  # of sightings that were deleted here: their ids are given out
+    people = execute("SELECT DISTINCT person FROM backup.sightings WHERE person IS NOT NULL").fetchall()
+    execute("INSERT INTO sightings SELECT * FROM backup.sightings WHERE id>?", (last_id,))
+    for (person,) in people:
+        if store.is_marked(person):
+            store.sightings.forget(person)
+
+
+def _take_marks(store: Store, mark_key: str) -> None:
+    """What was deleted before the backup was made stays so too, where its marks can be read with our key."""
+    execute = store.connection.execute
+    if store.fact("mark_key") != mark_key:
+        if execute("SELECT 1 FROM deletion_marks LIMIT 1").fetchone() is not None:
+            return
+        store.set_fact("mark_key", mark_key)
+        store.forget_mark_key()
+    execute("INSERT OR IGNORE INTO deletion_marks SELECT * FROM backup.deletion_marks")

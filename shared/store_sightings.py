@@ -1,0 +1,87 @@
+"""The table of sightings: each kept once, under an id that is durable and only rises, for as long as the settings say."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+
+class Sightings:
+    """The sightings of one store. What changes rows is called inside the store's transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def record(self, events: Iterable[dict[str, Any]], site: str) -> list[dict[str, Any]]:
+        """Keep sightings; those already kept (same key) are passed over. Returns the new ones with `id` and `site`.
+
+        A person who was deleted meanwhile is not written down again: the sighting becomes one of nobody known.
+        """
+        kept = []
+        for event in events:
+            document = {name: value for name, value in event.items() if name not in ("key", "id")}
+            document["site"] = site
+            if document.get("person") is not None and not self._is_enrolled(document["person"]):
+                if document["event"] == "named":
+                    continue
+                document |= {"person": None, "user_id": None, "score": None, "margin": None}
+                if document.get("verdict") == "named":
+                    document["verdict"] = "unknown"
+            cursor = self._connection.execute(
+                "INSERT INTO sightings(key, event, time, camera, person, document) VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT(key) DO NOTHING",
+                (
+                    event["key"],
+                    document["event"],
+                    document["time"],
+                    document["camera"],
+                    document.get("person"),
+                    json.dumps(document),
+                ),
+            )
+            if cursor.rowcount:
+                kept.append({"id": cursor.lastrowid, **document})
+        return kept
+
+    def _is_enrolled(self, person: str) -> bool:
+        row = self._connection.execute("SELECT 1 FROM embeddings WHERE person_name=? LIMIT 1", (person,)).fetchone()
+        return row is not None
+
+    def since(self, after_id: int = 0, since: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
+        """At most `limit` kept sightings with id > `after_id` and time >= `since` (ISO 8601, UTC), oldest first."""
+        if since is not None:
+            # The index by time finds where to begin (+id: not the order of ids); else every older sighting would be read.
+            first = self._connection.execute("SELECT MIN(+id) FROM sightings WHERE time>=?", (since,)).fetchone()[0]
+            if first is None:
+                return []
+            after_id = max(after_id, first - 1)
+        rows = self._connection.execute(
+            "SELECT id, document FROM sightings WHERE id>? AND (? IS NULL OR time>=?) ORDER BY id LIMIT ?",
+            (after_id, since, since, max(0, limit)),
+        )
+        return [{"id": row[0], **json.loads(row[1])} for row in rows]
+
+    def last_id(self) -> int:
+        """The highest id ever given out, also when that sighting is gone."""
+        row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name='sightings'").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def ids_begin_after(self, last_id: int) -> None:
+        """Give out no id up to `last_id` any more."""
+        if self.last_id() < last_id:
+            self._connection.execute("DELETE FROM sqlite_sequence WHERE name='sightings'")
+            self._connection.execute("INSERT INTO sqlite_sequence(name, seq) VALUES ('sightings', ?)", (last_id,))
+
+    def purge(self, keep_days: int, now: datetime | None = None) -> int:
+        """Delete sightings older than `keep_days`; how many."""
+        limit = (now or datetime.now(UTC)) - timedelta(days=keep_days)
+        return self._connection.execute(
+            "DELETE FROM sightings WHERE time<?", (limit.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),)
+        ).rowcount
+
+    def forget(self, person: str) -> int:
+        """Delete every sighting of a person; how many."""
+        return self._connection.execute("DELETE FROM sightings WHERE person=?", (person,)).rowcount
