@@ -20,6 +20,7 @@ REQUEST_TIMEOUT_S = 60.0
 _RETRY_S = 0.2
 _MAX_QUEUED_EVENTS = 20_000  # an hour of a busy camera; beyond it the oldest go
 _MAX_SENT_AT_ONCE = 200
+_CLOSE_S = 2.0  # a writer that hangs must not keep a camera from stopping; the thread dies with the process
 _GIVE_UP_S = 5.0
 
 _log = logging.getLogger("writer-client")

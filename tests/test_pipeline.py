@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -345,14 +346,18 @@ def small_pack() -> Engine:
 
 @pytest.fixture(scope="module")
 def enrolled(small_pack: Engine) -> Callable[..., BruteGallery]:
+    @cache
+    def references(folder: str) -> list[tuple[str, NDArray[np.float32]]]:
+        found = []
+        for photo in sorted((FACES / folder).rglob("*.*")):
+            with suppress(RefusedError):  # two people in one photo of lfw_mini
+                person = photo.stem if photo.parent.name == folder else photo.parent.name
+                found.append((person, embed_photo(small_pack, photo).embedding))
+        return found
+
     def enrol(*folders: str) -> BruteGallery:
         gallery = BruteGallery(small_pack.fingerprint)
-        for photo in (photo for folder in folders for photo in sorted((FACES / folder).rglob("*.*"))):
-            try:
-                embedding = embed_photo(small_pack, photo).embedding
-            except RefusedError:
-                continue  # two people in one photo of lfw_mini
-            person = photo.stem if photo.parent.name in folders else photo.parent.name
+        for person, embedding in (one for folder in folders for one in references(folder)):
             gallery.enrol(person, embedding)
         return gallery
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.match import Candidate
-from workers.verdict import Ballot, Crop, Decision, Rules, decide, decide_single
+from workers.verdict import Ballot, Crop, Decision, Rules, decide
 
 RULES = Rules(threshold=0.45, margin=0.05, votes=3)
 NOTHING = np.zeros(4, np.float32)
@@ -88,13 +88,6 @@ def test_turned_heads_alone_make_nobody_a_stranger() -> None:
     """A side view is unlike everybody: only clear crops make an unknown. They may name, though."""
     assert decide([crop(("ann", 0.2), clear=False)] * 9, RULES).verdict == "uncertain"
     assert decide([crop(("ann", 0.6), clear=False)] * 3, RULES).verdict == "named"
-
-
-def test_photo_needs_threshold_and_margin_only() -> None:
-    """A single photo has one crop, and no votes to wait for."""
-    assert decide_single(ANN, RULES).person == "ann"
-    assert decide_single(STRANGER, RULES).verdict == "unknown"
-    assert decide_single(crop(("ann", 0.6), ("bob", 0.59)), RULES).verdict == "uncertain"
 
 
 def test_short_track_is_never_named() -> None:
