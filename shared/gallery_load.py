@@ -35,14 +35,12 @@ def stored_batches(store: Store, progress: Callable[[], None]) -> Iterator[Batch
 
 
 def _wrong_length(store: Store, row_ids: tuple[int, ...], blobs: tuple[object, ...], size: int) -> ConfigurationError:
-    for row_id, blob in zip(row_ids, blobs, strict=True):
-        got = f"{len(blob)} bytes" if isinstance(blob, bytes) else type(blob).__name__
-        if got != f"{size} bytes":
-            break
+    sizes = [f"{len(blob)} bytes" if isinstance(blob, bytes) else type(blob).__name__ for blob in blobs]
+    first = next(i for i, got in enumerate(sizes) if got != f"{size} bytes")
     return ConfigurationError(
         "a row of embeddings is unsound",
-        where=f"{store.path} row {row_id}",
-        got=got,
+        where=f"{store.path} row {row_ids[first]}",
+        got=sizes[first],
         expected=f"{size} bytes",
         remedy="delete the row or restore a backup: supervisor.py restore FILE",
     )

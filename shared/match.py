@@ -163,7 +163,7 @@ class _Play:
         blocks = scores[:, : rows // width * width].reshape(probes, -1, width)
         places = blocks.argmax(axis=2) + np.arange(blocks.shape[1]) * width
         persons = self._gallery.persons[places + start]
-        best = np.where(persons < 0, -np.inf, np.take_along_axis(scores, places, axis=1))
+        best = np.where(persons < 0, -np.inf, scores[np.arange(probes)[:, None], places])
         order = np.argsort(-best, axis=1)
         for i in range(probes):
             kth = _kth_person(persons[i, order[i]], self._k)
@@ -187,12 +187,7 @@ class _Play:
 
     def _tighten(self) -> _InPlay:
         """Raise the floors by what was kept, and drop what lies below them."""
-        kept = _InPlay(
-            np.concatenate([one.probes for one in self._kept]),
-            np.concatenate([one.rows for one in self._kept]),
-            np.concatenate([one.persons for one in self._kept]),
-            np.concatenate([one.scores for one in self._kept]),
-        )
+        kept = self._kept[0] if len(self._kept) == 1 else _joined(self._kept)
         kept = _chosen(kept, np.lexsort((-kept.scores, kept.probes)))
         begins = np.searchsorted(kept.probes, np.arange(len(self._probes) + 1)).tolist()
         for probe, (begin, end) in enumerate(itertools.pairwise(begins)):
@@ -219,6 +214,15 @@ class _Play:
             if len(answer) < self._k and all(person != known for known, _ in answer):
                 answer.append((person, score))
         return answers
+
+
+def _joined(parts: list[_InPlay]) -> _InPlay:
+    return _InPlay(
+        np.concatenate([one.probes for one in parts]),
+        np.concatenate([one.rows for one in parts]),
+        np.concatenate([one.persons for one in parts]),
+        np.concatenate([one.scores for one in parts]),
+    )
 
 
 def _chosen(kept: _InPlay, which: NDArray[np.intp] | NDArray[np.bool_]) -> _InPlay:

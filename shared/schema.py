@@ -30,7 +30,7 @@ CREATE TABLE embeddings(
 COLUMNS = ("id", "person_name", "embedding", "image_path", "user_id", "created_at", "updated_at")
 
 OWN_TABLES = (
-    # key/value facts of the whole store: schema_version, dim, model, fingerprint, change_number, mark_key
+    # key/value facts of the whole store: schema_version, dim, model, fingerprint, change_number, mark_key, erasure_due
     "CREATE TABLE store_facts(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     # what sync and `enrol` need of each reference; photo_digest: SHA-256 of the photo's bytes
     """CREATE TABLE reference_facts(

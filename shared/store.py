@@ -27,6 +27,7 @@ from shared.store_sightings import Sightings
 BUSY_TIMEOUT_S = 10.0
 _TRUNCATE_PATIENCE_S = 1.0  # the writer's heartbeat must not wait for a reader of the WAL
 _LOAD_BATCH = 4096
+_ERASURE_DUE = "erasure_due"
 
 
 @dataclass(frozen=True)
@@ -330,7 +331,10 @@ class Store:
         return Deleted([row[0] for row in rows], [row[1] for row in rows if row[1]])
 
     def forget(self, name: str) -> Deleted:
-        """Remove every row that tells of a person: references, sightings, what was left out; and leave marks."""
+        """Remove every row that tells of a person: references, sightings, what was left out; and leave marks.
+
+        Like any deletion that has to be one for good, it is finished by `erase_remains`.
+        """
         deleted = self.delete(name)
         sightings = self.sightings.forget(name)
         left_out = self.connection.execute("SELECT image_path FROM left_out WHERE person_name=?", (name,)).fetchall()
@@ -370,6 +374,22 @@ class Store:
             raise explain(error, target) from error
         finally:
             temporary.unlink(missing_ok=True)
+
+    def want_remains_erased(self) -> None:
+        """Note, inside a transaction, that `erase_remains` is to follow: also a process that is killed before comes to it."""
+        self.set_fact(_ERASURE_DUE, "1")
+
+    def remains_are_due(self) -> bool:
+        return self.fact(_ERASURE_DUE) is not None
+
+    def erase_remains(self) -> None:
+        """Write the whole file anew, at about 200 MB a second: nothing of what was deleted is left in it.
+
+        secure_delete overwrites deleted rows and pages, but not the copies of rows that SQLite left in the free middle of a page
+        when it once moved them to its neighbour. Raises sqlite3.Error; then it stays due.
+        """
+        self.connection.execute("VACUUM")
+        self.connection.execute("DELETE FROM store_facts WHERE key=?", (_ERASURE_DUE,))
 
     def truncate_wal(self, patience_s: float = _TRUNCATE_PATIENCE_S) -> bool:
         """Move everything into the database file and empty the WAL, so that erased rows are not left in it.

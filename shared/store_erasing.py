@@ -24,6 +24,10 @@ def photo_digest(data_dir: Path, image_path: str) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+# Writing a file of this size anew takes a second or two, in which the writer does nothing else; cameras go on meanwhile.
+AT_ONCE_BYTES = 256 << 20
+
+
 @dataclass(frozen=True)
 class Kept:
     """What we keep of a person outside the database: photos, and the folders that are theirs."""
@@ -90,6 +94,8 @@ def forget_in_backup(backup: Path, person: str, photo: str | None, digest: str |
                     store.forget(person)
                 else:
                     store.delete(person, photo, digest)
+            if backup.stat().st_size <= AT_ONCE_BYTES:
+                store.erase_remains()
         finally:
             store.connection.close()
     except (sqlite3.Error, RollcallError):

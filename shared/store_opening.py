@@ -31,7 +31,7 @@ _PRAGMAS = (
     f"mmap_size={_MMAP_BYTES}",
     f"cache_size=-{_CACHE_KIB}",
 )
-_IDS_PER_S = 100  # more sightings than any site has; see _continue_ids
+_IDS_PER_S = 1000  # more sightings than any site has; see _continue_ids
 
 Say = Callable[[str], None]
 
@@ -134,13 +134,25 @@ def open_store(db_path: Path, say: Say) -> Store:
         for note in migrate(connection, db_path):
             say(note)
         connection.execute("PRAGMA journal_mode=WAL")
+        store = Store(connection, db_path, read_only=False)
+        _finish_erasing(store, say)
     except BaseException as error:
         if connection is not None:
             connection.close()
         if isinstance(error, sqlite3.Error):
             raise explain(error, db_path) from error
         raise
-    return Store(connection, db_path, read_only=False)
+    return store
+
+
+def _finish_erasing(store: Store, say: Say) -> None:
+    """What a deletion left to be done: its process was killed before, or the file too large for a pause while the site runs."""
+    if not store.remains_are_due():
+        return
+    try:
+        store.erase_remains()
+    except sqlite3.Error as error:  # a full disk is no reason not to run
+        say(f"remains of a deletion are not overwritten yet: {explain(error, store.path).line()}")
 
 
 def close_store(store: Store) -> None:
@@ -200,7 +212,7 @@ def _put_in_place(half: Path, db_path: Path) -> None:
 
 def _continue_ids(connection: sqlite3.Connection) -> None:
     """Sightings' ids only rise, also when the newest were lost with a damaged file: go on beyond what can have been given out."""
-    Sightings(connection).ids_begin_after(int(time.time()) * _IDS_PER_S)
+    Sightings(connection).ids_begin_after(int(time.time() * _IDS_PER_S))
 
 
 def damage_of(db_path: Path) -> str | None:

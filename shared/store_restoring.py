@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,15 @@ def replace_from(store: Store, backup: Path) -> dict[str, Any]:
     Sightings stay the site's own; a site that has none yet takes the backup's, but for those of people who were deleted. Must not
     be called inside the store's transaction: ATTACH can't be. Raises RollcallError, nothing changed then, or sqlite3.Error.
     """
+    if any(row[1] == "backup" for row in store.connection.execute("PRAGMA database_list")):
+        store.connection.execute("DETACH DATABASE backup")
     store.connection.execute("ATTACH DATABASE ? AS backup", (f"{backup.absolute().as_uri()}?mode=ro",))
     try:
         with store.transaction():
             return _replace(store)
     finally:
-        store.connection.execute("DETACH DATABASE backup")
+        with contextlib.suppress(sqlite3.Error):  # what was committed is; the next restore detaches it
+            store.connection.execute("DETACH DATABASE backup")
 
 
 def _replace(store: Store) -> dict[str, Any]:

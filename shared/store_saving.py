@@ -96,11 +96,12 @@ def _key(reference: NewReference, blob: memoryview) -> _Key:
 
 def _places(store: Store, references: Sequence[NewReference], keys: list[_Key]) -> tuple[list[int], list[bool]]:
     """The row of each reference, and whether something is in it by then; a batch may name one place several times."""
+    people = _people_of_uuids(references)
     following = _last_id(store) + 1
     by_uuid: dict[str, int] = {}
     by_key: dict[_Key, int] = {}
     if following > 1:
-        by_uuid, by_key = _rows_of_uuids(store, references), _rows_of_keys(store, references, keys)
+        by_uuid, by_key = _rows_of_uuids(store, people), _rows_of_keys(store, references, keys)
     row_ids: list[int] = []
     replaced: list[bool] = []
     for reference, key in zip(references, keys, strict=True):
@@ -115,22 +116,32 @@ def _places(store: Store, references: Sequence[NewReference], keys: list[_Key]) 
     return row_ids, replaced
 
 
-def _rows_of_uuids(store: Store, references: Sequence[NewReference]) -> dict[str, int]:
-    """Which rows have these UUIDs. Raises RefusedError when one is of another person."""
-    persons = {one.uuid: one.person_name for one in references if one.uuid is not None}
-    if not persons:
+def _people_of_uuids(references: Sequence[NewReference]) -> dict[str, str]:
+    """Whose reference each UUID of the batch is. Raises RefusedError when two people's."""
+    people: dict[str, str] = {}
+    for one in references:
+        if one.uuid is not None and people.setdefault(one.uuid, one.person_name) != one.person_name:
+            raise _another_persons(one.uuid, one.person_name)
+    return people
+
+
+def _rows_of_uuids(store: Store, people: dict[str, str]) -> dict[str, int]:
+    """Which rows have these UUIDs. Raises RefusedError when one is of another person than it is there."""
+    if not people:
         return {}
     found = store.connection.execute(
         "SELECT f.uuid, f.embedding_id, e.person_name FROM json_each(?) AS given "
         "CROSS JOIN reference_facts f ON f.uuid=given.value JOIN embeddings e ON e.id=f.embedding_id",
-        (json.dumps(list(persons)),),
+        (json.dumps(list(people)),),
     ).fetchall()
     for uuid, _, person in found:
-        if persons[uuid] != person:
-            raise RefusedError(
-                "the UUID of another person's reference", where=persons[uuid], got=uuid, expected="one of its own"
-            )
+        if people[uuid] != person:
+            raise _another_persons(uuid, people[uuid])
     return {uuid: row_id for uuid, row_id, _ in found}
+
+
+def _another_persons(uuid: str, person: str) -> RefusedError:
+    return RefusedError("the UUID of another person's reference", where=person, got=uuid, expected="one of its own")
 
 
 def _rows_of_keys(store: Store, references: Sequence[NewReference], keys: list[_Key]) -> dict[_Key, int]:

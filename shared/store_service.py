@@ -29,6 +29,7 @@ _MAX_EVENTS = 5000
 _MAX_NAME_BYTES = 1024
 _MAX_TEXT_BYTES = 4096
 _ERASE_AGAIN_S = 1.0
+_WAL_IS_READ = "somebody is reading the WAL; it is emptied as soon as they have done"
 # What arguments of the wrong shape or type make Python and SQLite's binding raise.
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 _ONE_REQUESTS_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
@@ -192,6 +193,7 @@ class StoreService:
         changes.steps.append(deleted.row_ids)
         changes.doomed.append(kept)
         changes.erase = True
+        self.store.want_remains_erased()
         self.erasures += 1
         store_erasing.forget_in_backup(backup_path(self.store.path), person, path, digest, self._say)
         return {
@@ -362,9 +364,21 @@ class StoreService:
         left = [f"could not be removed: {what}" for kept in changes.doomed for what in store_erasing.remove(kept)]
         for line in left:
             self._say(line)
-        if changes.erase and not self._empty_wal():
-            left.append("somebody is reading the WAL; it is emptied as soon as they have done")
+        if changes.erase:
+            left += filter(None, [self._erase_remains(), None if self._empty_wal() else _WAL_IS_READ])
         return left
+
+    def _erase_remains(self) -> str | None:
+        """Overwrite what SQLite left of the deleted rows; why not, when not now."""
+        if self.store.path.stat().st_size > store_erasing.AT_ONCE_BYTES:
+            return "the file is large: what is left in its free space is overwritten at the next start of the site"
+        try:
+            self.store.erase_remains()
+        except sqlite3.Error as error:
+            fault = explain(error, self.store.path).line()
+            self._say(f"remains of a deletion are overwritten at the next start of the site: {fault}")
+            return f"what is left in the file's free space is overwritten at the next start of the site: {fault}"
+        return None
 
     def _empty_wal(self) -> bool:
         """Empty the WAL, or be asked again by `tick` until that works."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, TemporaryError
 from shared.gallery_block import GalleryReader, Segment, head_path, segment_path, shm_folder, site_prefix
-from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError, remove_left_behind
+from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError, UnsoundRowError, remove_left_behind
 from tests.conftest import SmallDisk
 from tests.vectors import noise
 
@@ -228,6 +228,88 @@ def test_no_block_another_format_and_damage_are_told_apart(run_dir: Path) -> Non
         head.write(body)
     with pytest.raises(ConfigurationError, match="format version"):
         GalleryReader(run_dir)
+    publisher.close()
+
+
+def test_a_start_over_a_block_of_another_format_takes_its_place(run_dir: Path) -> None:
+    """A block that another version left: readers are told the version; a new writer sweeps it away and publishes beyond it."""
+    old = publisher_of(run_dir)
+    old.close()
+    with head_path(run_dir).open("r+b") as head:
+        body = bytearray(head.read(128)[64:])  # the slot of sequence 1
+        body[8:12] = struct.pack("<I", 99)
+        body[56:60] = struct.pack("<I", zlib.crc32(bytes(body[:56])))
+        head.seek(0)
+        head.write(bytes(body) * 2)
+    with pytest.raises(ConfigurationError, match=r"format version.*99"):
+        GalleryReader(run_dir)
+    new = publisher_of(run_dir)
+    new.append(batch([1], ["Ada"], noise(np.random.default_rng(0), 1, DIM)))
+    assert new.generation > old.generation
+    with GalleryReader(run_dir) as reader:
+        assert reader.person(0) == "Ada"
+    assert not segment_path(run_dir, old.generation).exists()
+    new.close()
+
+
+def test_a_start_over_a_block_cut_short_takes_its_place(run_dir: Path) -> None:
+    """A segment that a crash left half made: damage to a reader, swept away by the next writer."""
+    old = publisher_of(run_dir)
+    old.close()
+    path = segment_path(run_dir, old.generation)
+    with path.open("r+b") as file:
+        file.truncate(8192)
+    with pytest.raises(ConfigurationError, match="damaged"):
+        GalleryReader(run_dir)
+    new = publisher_of(run_dir)
+    with GalleryReader(run_dir) as reader:
+        assert reader.generation == new.generation
+    assert not path.exists()
+    new.close()
+
+
+def test_another_model_and_another_dimension_are_told_by_the_reader(run_dir: Path) -> None:
+    """A generation of another model or dimension says so in its constants; a probe of the old dimension is refused, not matched."""
+    rng = np.random.default_rng(0)
+    publisher = publisher_of(run_dir)
+    publisher.append(batch([1], ["Ada"], noise(rng, 1, DIM)))
+    reader = GalleryReader(run_dir)
+    publisher.describe(DIM, "test/other", "e" * 64)
+    publisher.publish_all(1, [batch([1], ["Ada"], noise(rng, 1, DIM))], 1, 3)
+    assert reader.refresh()
+    assert (reader.model, reader.fingerprint, reader.dim) == ("test/other", "e" * 64, DIM)
+    publisher.describe(2 * DIM, "test/wide", "d" * 64)
+    publisher.publish_all(1, [batch([1], ["Ada"], noise(rng, 1, 2 * DIM))], 1, 3)
+    assert reader.refresh()
+    assert (reader.model, reader.dim) == ("test/wide", 2 * DIM)
+    with pytest.raises(ValueError, match="dimension"):
+        reader.match(noise(rng, 1, DIM))
+    reader.close()
+    publisher.close()
+
+
+def test_an_unsound_row_stops_the_load_and_is_named(run_dir: Path) -> None:
+    """A reference that is no unit vector, in the middle of many: its row is named, nothing is published, nothing is left."""
+    vectors = noise(np.random.default_rng(0), 3000, DIM)
+    vectors[2500] *= 2
+    publisher = publisher_of(run_dir)
+    with pytest.raises(UnsoundRowError, match="row 2501"):
+        publisher.publish_all(3000, [batch(list(range(1, 3001)), ["x"] * 3000, vectors)], 1, 1)
+    assert not segment_path(run_dir, publisher.generation + 1).exists()
+    with GalleryReader(run_dir) as reader:
+        assert reader.rows == 0
+    publisher.close()
+
+
+def test_a_person_who_is_replaced_while_a_match_runs_is_found(run_dir: Path) -> None:
+    """The reader knows the old row only, and it is dead: the match is done again with the row that replaced it."""
+    ada = noise(np.random.default_rng(0), 1, DIM)
+    publisher = publisher_of(run_dir)
+    publisher.append(batch([1], ["Ada"], ada))
+    with GalleryReader(run_dir) as reader:
+        publisher.replace(batch([1], ["Ada"], ada))
+        assert reader.match(ada)[0][0].person == "Ada"
+        assert reader.refresh(), "that the gallery changed is still told"
     publisher.close()
 
 

@@ -231,18 +231,23 @@ class Writer:
 
     def _answer(self, peer: Peer, request: Request) -> dict[str, Any]:
         try:
-            if request.op == "follow":
-                return self._start_following(peer, int(request.arguments.get("after_id", 0)))
-            if request.op == "put_status":
-                self._status = request.arguments
-                return {}
-            if request.op == "status":
-                return {"status": {**self._status, "gallery": self._service.info()}}
-            if request.op == "restore":
-                return self._service.restore(self._settings.run_dir / Path(request.arguments["name"]).name)
-            return self._service.read(request)
+            return self._carry_out(peer, request)
         except RollcallError as error:
             return ipc.error_document(error)
+        except (KeyError, TypeError, ValueError) as error:  # arguments of our own operations
+            return ipc.error_document(UsageError("not a request of this operation", where=request.op, got=str(error)))
+
+    def _carry_out(self, peer: Peer, request: Request) -> dict[str, Any]:
+        if request.op == "follow":
+            return self._start_following(peer, int(request.arguments.get("after_id", 0)))
+        if request.op == "put_status":
+            self._status = request.arguments
+            return {}
+        if request.op == "status":
+            return {"status": {**self._status, "gallery": self._service.info()}}
+        if request.op == "restore":
+            return self._service.restore(self._settings.run_dir / Path(request.arguments["name"]).name)
+        return self._service.read(request)
 
     def _start_following(self, peer: Peer, after_id: int) -> dict[str, Any]:
         """What was kept since `after_id` first, in pieces, then everything new."""

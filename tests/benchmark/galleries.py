@@ -1,0 +1,73 @@
+"""Galleries for the benchmarks: people with ten references each, written to a block or a database in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.gallery_publisher import Batch, GalleryPublisher
+from shared.store import Store
+from shared.store_opening import open_store
+from tests.vectors import people
+
+DIM = 512
+EACH = 10  # references a person
+_PIECE = 20_000
+
+
+def pieces(rows: int, seed: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """(first row, references) of a gallery of `rows` references."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, rows, _PIECE):
+        count = min(_PIECE, rows - start)
+        yield start, people(rng, -(-count // EACH), EACH, DIM)[:count]
+
+
+def name_of(row: int) -> str:
+    return f"person {row // EACH:07d}"
+
+
+def batches(rows: int, seed: int = 0) -> Iterator[Batch]:
+    for start, references in pieces(rows, seed):
+        ids = range(start + 1, start + 1 + len(references))
+        yield Batch(ids, [name_of(row - 1) for row in ids], [None] * len(ids), references)
+
+
+def publish(run_dir: Path, rows: int) -> GalleryPublisher:
+    """A publisher that has published a gallery of `rows` references."""
+    publisher = GalleryPublisher(run_dir, DIM, "test/none", "f" * 64)
+    publisher.publish_all(rows, batches(rows), -(-rows // EACH), rows // EACH * 15 + 15)
+    return publisher
+
+
+def write_database(path: Path, rows: int) -> None:
+    """A database of the site's own schema with `rows` references."""
+    store = open_store(path, lambda _: None)
+    try:
+        with store.transaction():
+            store.stamp("test/none", "f" * 64, DIM)
+            for start, references in pieces(rows):
+                store.connection.executemany(
+                    "INSERT INTO embeddings(person_name, embedding, image_path) VALUES (?, ?, ?)",
+                    [
+                        (name_of(start + i), reference.tobytes(), f"faces/{name_of(start + i)}/{start + i}.jpg")
+                        for i, reference in enumerate(references)
+                    ],
+                )
+        store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        store.close()
+
+
+def warm(path: Path) -> None:
+    """Have the page cache hold the whole file."""
+    with path.open("rb") as file:
+        while file.read(16 << 20):
+            pass
+
+
+def open_written(path: Path) -> Store:
+    return open_store(path, lambda _: None)
