@@ -44,7 +44,9 @@ Who may write what, when
     moved on, is done again with what the head says.
 6.  When room runs out, or too many rows are dead, the next generation is built beside the old one and the head then names it.
     The old file is unlinked; its memory goes when the last reader lets go of its mapping, which takes a second thread: to
-    free gigabytes takes longer than a frame.
+    free gigabytes takes longer than a frame. Nor does a reader fault in a large generation between two frames: a second thread
+    touches it while the reader goes on with the old one, as it was when it was replaced, for tenths of a second at most. What
+    was deleted before is dead there, too; what is deleted in those tenths of a second answers until they are over.
 7.  Order between processes: Python has no memory fences, so what must be seen in order goes through a system call. The writer
     stores, then calls pwrite on the head; a reader calls pread on the head, then loads. On ARM as on x86 the kernel's copy
     under the inode's lock orders the two.
@@ -52,7 +54,7 @@ Who may write what, when
     writing: a full /dev/shm is an error there, and not a SIGBUS later.
 
 A row read through `rows` of some head is therefore whole and of one moment; a deletion shows at the latest with the next
-refresh; the writer can die anywhere and readers go on with what the head last said.
+refresh (but for rule 6); the writer can die anywhere and readers go on with what the head last said.
 """
 
 from __future__ import annotations
@@ -91,7 +93,8 @@ __all__ = [
 FORMAT = 1
 _PAGE = 4096
 _LET_GO_BYTES = 8 << 20
-_MOST_RETRIES = 3  # of a match that saw a dead row while the writer published
+_TOUCH_AT_ONCE_BYTES = 32 << 20  # of codes: takes a few milliseconds
+_MOST_RETRIES = 4  # of a match that saw a dead row while the writer published
 _HEAD_MAGIC = b"RCHEAD\0\0"
 _SEGMENT_MAGIC = b"RCBLOCK\0"
 _SLOT = struct.Struct("<8sII5QI")
@@ -341,6 +344,27 @@ def _parse_constants(raw: bytes, path: Path) -> tuple[Shape, int, str, str]:
     return Shape(dim, rows, people, heap), generation, model.rstrip(b"\0").decode(), fingerprint.rstrip(b"\0").decode()
 
 
+class _Coming:
+    """A generation that a reader is about to use. Touched first: to fault in a million rows would hold up the first match."""
+
+    def __init__(self, segment: Segment, rows: int) -> None:
+        self.segment, self.rows = segment, rows
+        self.largest_scale = self.widest_error = 0.0
+        self.done = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self.touch, name="gallery-touch", daemon=True).start()
+
+    def touch(self) -> None:
+        try:
+            self.segment.codes[: self.rows].reshape(-1)[::_PAGE].max(initial=0)
+            self.segment.persons[: self.rows : _PAGE // 4].max(initial=0)
+            self.largest_scale = float(self.segment.scales[: self.rows].max(initial=0))
+            self.widest_error = float(self.segment.errors[: self.rows].max(initial=0))
+        finally:
+            self.done.set()
+
+
 class GalleryReader:
     """A reader's view of the gallery: `refresh` between two frames, `match` as often as wanted. Not thread-safe."""
 
@@ -362,6 +386,7 @@ class GalleryReader:
         self.rows = 0
         self.published_ns = 0
         self._moved = False
+        self._coming: _Coming | None = None
         self._measured, self._largest_scale, self._widest_error = 0, 0.0, 0.0
         try:
             self.refresh()
@@ -384,7 +409,8 @@ class GalleryReader:
             if head is None:
                 return moved
             try:
-                self._follow(head)
+                if not self._follow(head):
+                    return moved
             except FileNotFoundError:
                 self._reopen_head()
                 raw = os.pread(self._descriptor, 2 * _SLOT_SIZE, 0)
@@ -402,18 +428,49 @@ class GalleryReader:
         os.close(self._descriptor)
         self._descriptor = descriptor
 
-    def _follow(self, head: Head) -> None:
+    def _follow(self, head: Head) -> bool:
+        """Take over what `head` says; False while the generation that it names is being made ready."""
         if self._segment is None or self._segment.generation != head.generation:
-            fresh = Segment.attach(self._run_dir, head.generation)
-            old, self._segment = self._segment, fresh
+            fresh = self._ready(head)
+            if fresh is None:
+                return False
+            old, self._segment = self._segment, fresh.segment
+            self._largest_scale, self._widest_error, self._measured = (
+                fresh.largest_scale,
+                fresh.widest_error,
+                fresh.rows,
+            )
             self._texts = {}
             if old is not None:
                 # The last one to let go frees the old generation's memory, 0.4 s for 2.5 GiB: not between two frames.
                 threading.Thread(target=old.let_go, name="gallery-let-go", daemon=True).start()
-            self._measured, self._largest_scale, self._widest_error = 0, 0.0, 0.0
         self.rows = head.rows
-        self._measure()
         self.published_ns = head.published_ns
+        self._measure()
+        return True
+
+    def _ready(self, head: Head) -> _Coming | None:
+        """The generation that `head` names, mapped and touched; a large one takes a second thread and some turns."""
+        coming = self._coming
+        if coming is None or coming.segment.generation != head.generation:
+            self._abandon()
+            coming = _Coming(Segment.attach(self._run_dir, head.generation), head.rows)
+            if self._segment is None or coming.segment.codes[: head.rows].nbytes < _TOUCH_AT_ONCE_BYTES:
+                coming.touch()
+                return coming
+            coming.start()
+            self._coming = coming
+        if not coming.done.is_set():
+            return None
+        self._coming = None
+        return coming
+
+    def _abandon(self) -> None:
+        """Let go of a generation that was replaced, or is not wanted, before it was ready."""
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            coming.done.wait()  # a moment: to touch a whole gallery takes tenths of a second at most
+            coming.segment.close()
 
     def _measure(self) -> None:
         """Take new rows into the gallery's largest scale and widest error, which every match needs."""
@@ -463,13 +520,14 @@ class GalleryReader:
 
         Exact: the same people and scores (1e-6) as float32 brute force over the live rows. An empty gallery gives [].
         """
-        found = self._search(probes, k)
         for _ in range(_MOST_RETRIES):
+            found, known = self._search(probes, k), (self.generation, self.rows)
             if not found.dead_in_play or os.pread(self._descriptor, 2 * _SLOT_SIZE, 0) == self._raw:
                 break
             # A row that died may have been replaced by one beyond the rows we know: look again with those (rule 5).
-            self._moved |= self.refresh()
-            found = self._search(probes, k)
+            self._moved = self.refresh()
+            if known == (self.generation, self.rows):
+                break
         return [
             [Candidate(self.person(person), self.user_id(person), score) for person, score in best]
             for best in found.people
@@ -489,6 +547,7 @@ class GalleryReader:
         return search(rows, probes, k)
 
     def close(self) -> None:
+        self._abandon()
         if self._segment is not None:
             os.close(self._descriptor)
             self._segment.close()

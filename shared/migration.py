@@ -26,7 +26,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> list[str]:
     A step that fails leaves the database as it was, and takes its backup away again: a full disk must not be filled by trying.
     """
     notes = []
-    while (found := schema.version(connection, path)) < schema.SCHEMA_VERSION:
+    found = schema.version(connection, path)
+    while found < schema.SCHEMA_VERSION:
         to = found + 1 if found else schema.SCHEMA_VERSION  # an adopted database gets our tables as they are today
         backup = path.with_name(f"{path.name}.before-v{to}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}.bak")
         schema.copy_database(connection, backup)
@@ -36,6 +37,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> list[str]:
             backup.unlink()
             raise
         notes += [f"{path.name}: schema {found} -> {to}; a copy of what was there: {backup.name}", *done]
+        found = to
     return notes
 
 

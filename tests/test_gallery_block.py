@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from numpy.typing import NDArray
 
+from shared import gallery_block
 from shared.errors import ConfigurationError, TemporaryError
 from shared.gallery_block import GalleryReader, Segment, head_path, segment_path, shm_folder, site_prefix
 from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError, UnsoundRowError, remove_left_behind
@@ -298,6 +300,30 @@ def test_an_unsound_row_stops_the_load_and_is_named(run_dir: Path) -> None:
     assert not segment_path(run_dir, publisher.generation + 1).exists()
     with GalleryReader(run_dir) as reader:
         assert reader.rows == 0
+    publisher.close()
+
+
+def test_a_large_generation_is_made_ready_beside_the_old_one(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every generation taken as large: the reader answers from the old one, and has the newest after some refreshes, also
+    when the generation it was making ready is replaced meanwhile."""
+    monkeypatch.setattr(gallery_block, "_TOUCH_AT_ONCE_BYTES", 0)
+    rng = np.random.default_rng(0)
+    ada = noise(rng, 1, DIM)
+    publisher = publisher_of(run_dir)
+    publisher.append(batch([1, 2], ["Ada", "Bo"], np.concatenate([ada, noise(rng, 1, DIM)])))
+    with GalleryReader(run_dir) as reader:
+        for row_id in (2, 3, 4):
+            publisher.append(batch([row_id + 1], ["Cy"], noise(rng, 1, DIM)))
+            publisher.remove([row_id])
+            publisher.compact()
+            reader.refresh()
+            assert reader.match(ada)[0][0].person == "Ada"
+        deadline = time.monotonic() + 10
+        while reader.generation != publisher.generation:
+            assert time.monotonic() < deadline
+            reader.refresh()
+        assert reader.rows == 2
+        assert reader.match(ada)[0][0].person == "Ada"
     publisher.close()
 
 

@@ -787,6 +787,42 @@ def test_a_fault_of_the_disk_is_everybodys_answer(tmp_path: Path) -> None:
     assert len(after["sightings"]) == 1
 
 
+def test_a_switch_waits_for_who_was_enrolled_meanwhile(tmp_path: Path) -> None:
+    """References enrolled, changed or deleted since their photos were read: what was staged of the old ones does not count, the
+    switch names who is missing and changes nothing; with everybody staged it is one step, each reference under a new change number."""
+    with store_in(tmp_path) as store:
+        service = service_of(store, tmp_path)
+        service.write([save_request(1, f"p{i}", image_path=f"{i}.jpg") for i in range(4)])
+        read = store.references()
+        (changed, gone, added) = service.write(
+            [
+                save_request(1, "p1", image_path="1.jpg"),
+                request("forget", person="p2"),
+                save_request(1, "p9", image_path="9.jpg"),
+            ]
+        )
+        assert not [one for one in (changed, gone, added) if isinstance(one, RollcallError)]
+        to: dict[str, Any] = {"model": "dlib/dlib", "fingerprint": "f" * 64, "dim": 8}
+
+        def staged(references: list[dict[str, Any]]) -> Any:
+            ids, changes = [one["id"] for one in references], [one["change_number"] for one in references]
+            blob = vectors(len(ids), 8).tobytes()
+            return service.write([request("stage", blob, ids=ids, changes=changes, fingerprint="f" * 64)])[0]
+
+        assert staged(read) == {"staged": 2}
+        before, number = everything(store.path), store.change_number
+        (answer,) = service.write([request("switch_model", leave_out=[], **to)])
+        assert answer == {"switched": False, "not_staged": [2, 5]}
+        assert everything(store.path) == before
+        assert staged([one for one in store.references() if one["id"] in (2, 5)]) == {"staged": 2}
+        (answer,) = service.write([request("switch_model", leave_out=[], **to)])
+        assert answer == {"switched": True, "references": 4, "left_out": 0}
+        assert (store.dim, store.model, store.fingerprint) == (8, "dlib/dlib", "f" * 64)
+        assert {one["change_number"] for one in store.references()} == {store.change_number}
+        assert store.change_number > number
+        assert store.check() == []
+
+
 # --- failures at every step -----------------------------------------------------------------------------------------
 
 

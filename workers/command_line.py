@@ -32,17 +32,11 @@ _COMMANDS: dict[str, str] = {
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; every command takes --config, every one that prints takes --json."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--config",
-        metavar="FILE",
-        help="site.toml; default: $ROLLCALL_CONFIG, ./site.toml, or the one beside supervisor.py",
-    )
-    common.add_argument("--json", action="store_true", help="print JSON")
+    common = _common_options()
     parser = argparse.ArgumentParser(
         prog="supervisor.py",
         description="Rollcall: who is in front of the site's cameras.",
-        parents=[common],
+        parents=[_common_options()],
         allow_abbrev=False,
     )
     words = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -51,17 +45,15 @@ def build_parser() -> argparse.ArgumentParser:
         for name, text in _COMMANDS.items()
     }
     for target in (parser, added["run"]):
-        target.add_argument("--until-ended", action="store_true", help="stop once every file source has ended")
-        target.add_argument(
-            "--assume-model", action="store_true", help="take an unstamped gallery as made by the configured model"
-        )
+        _add_flag(target, "--until-ended", "stop once every file source has ended")
+        _add_flag(target, "--assume-model", "take an unstamped gallery as made by the configured model")
     added["demo"].add_argument("--seconds", type=_seconds, metavar="N", help="end after N seconds")
     added["demo"].add_argument("--sheet", metavar="PATH", help="where the contact sheet goes; default: the temp folder")
     models = added["models"].add_subparsers(dest="action", metavar="ACTION")
-    models.add_parser("install", help="fetch a pack, or take it from disk", parents=[common]).add_argument(
-        "source", metavar="NAME|FOLDER|ZIP"
-    )
-    use = models.add_parser("use", help="embed the stored photos anew and switch", parents=[common])
+    models.add_parser(
+        "install", help="fetch a pack, or take it from disk", parents=[common], allow_abbrev=False
+    ).add_argument("source", metavar="NAME|FOLDER|ZIP")
+    use = models.add_parser("use", help="embed the stored photos anew and switch", parents=[common], allow_abbrev=False)
     use.add_argument("name", metavar="NAME")
     use.add_argument(
         "--leave-out", action="store_true", help="switch although some references have no photo; they are set aside"
@@ -69,23 +61,35 @@ def build_parser() -> argparse.ArgumentParser:
     added["enrol"].add_argument("paths", nargs="+", metavar="PATH")
     added["enrol"].add_argument("--name", help="the person on these photos; default: named after file or sub-folder")
     added["enrol"].add_argument("--user-id", help="the person's id in your own systems")
-    added["enrol"].add_argument(
-        "--assume-model", action="store_true", help="take an unstamped gallery as made by the configured model"
-    )
+    _add_flag(added["enrol"], "--assume-model", "take an unstamped gallery as made by the configured model")
     added["forget"].add_argument("name", metavar="NAME")
     added["forget"].add_argument("--photo", metavar="PATH", help="only this photo")
     added["identify"].add_argument("photos", nargs="+", metavar="PHOTO")
-    added["identify"].add_argument(
-        "--assume-model", action="store_true", help="take an unstamped gallery as made by the configured model"
-    )
+    _add_flag(added["identify"], "--assume-model", "take an unstamped gallery as made by the configured model")
     added["events"].add_argument("--follow", action="store_true", help="go on as they come")
     added["events"].add_argument("--since", metavar="T", help="ISO 8601 time, or an age like 90s, 10m, 2h, 3d")
     added["backup"].add_argument("file", metavar="FILE")
     added["restore"].add_argument("file", metavar="FILE")
-    added["restore"].add_argument(
-        "--assume-model", action="store_true", help="take an unstamped backup as made by the gallery's model"
-    )
+    _add_flag(added["restore"], "--assume-model", "take an unstamped backup as made by the gallery's model")
+    # Here only, and on options of the parser's own: a sub-command's default would undo what was said before its word.
+    parser.set_defaults(config=None, json=False, until_ended=False, assume_model=False)
     return parser
+
+
+def _common_options() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="site.toml; default: $ROLLCALL_CONFIG, ./site.toml, or the one beside supervisor.py",
+    )
+    _add_flag(common, "--json", "print JSON")
+    return common
+
+
+def _add_flag(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    parser.add_argument(name, action="store_true", default=argparse.SUPPRESS, help=text)
 
 
 def _seconds(text: str) -> float:
@@ -124,18 +128,9 @@ def main(argv: Sequence[str] | None, supervisor: type[Any], beside: Path) -> int
 
 def _parse(given: list[str]) -> argparse.Namespace:
     """`run` may be left out, and options may stand before or after the command."""
-    parser = build_parser()
-    arguments = parser.parse_args(given)
-    before, _ = parser.parse_known_args(given[: _first_word(given)])
-    for name in ("config", "json", "until_ended", "assume_model"):
-        if not getattr(arguments, name, None):
-            setattr(arguments, name, getattr(before, name))
+    arguments = build_parser().parse_args(given)
     arguments.command = arguments.command or "run"
     return arguments
-
-
-def _first_word(given: list[str]) -> int:
-    return next((i for i, word in enumerate(given) if word in _COMMANDS), len(given))
 
 
 def _report(error: RollcallError, *, as_json: bool) -> int:

@@ -82,7 +82,7 @@ def watched(
 ) -> dict[str, Any]:
     """What a reader lived through while `change` replaced the generation."""
     before = publisher.generation
-    seconds = 3 + publisher.live_rows / 80_000
+    seconds = 10 + publisher.live_rows / 10_000  # at most: it ends by itself soon after the change
     with Readers(run_dir, 1) as readers:
         readers.ask("match 0.5")
         readers.tell(f"watch {every_s} {seconds}")

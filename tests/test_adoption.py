@@ -1,0 +1,398 @@
+"""A database of the original program, and older ones of ours: opened, adopted or migrated, with nothing destroyed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shared import migration, schema
+from shared.errors import ConfigurationError, TemporaryError
+from shared.settings import Settings, load_settings
+from shared.site_access import all_references
+from shared.store_opening import open_read_only, open_store
+from tests.data_paths import FACES, SMALL_PACK, needs_data, needs_dlib
+from tests.site_process import command, command_json
+from tests.sites import write_site
+from tests.stores import (
+    DLIB,
+    Failing,
+    FailingConnection,
+    InterruptedConnection,
+    everything,
+    failing_store,
+    files_of,
+    rows,
+    silent,
+    site_settings,
+    store_in,
+)
+from tests.vectors import noise
+from workers.engines import Engine, open_engine
+from workers.enrolment import embed_photo
+from workers.gallery_model import require_same_model, stored_photo
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS embeddings (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    person_name TEXT NOT NULL,
+    embedding BLOB NOT NULL,
+    image_path TEXT,
+    user_id TEXT,
+    created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
+    updated_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
+    UNIQUE(person_name, image_path)
+)
+"""
+_RNG = np.random.default_rng(11)
+Row = tuple[str, bytes, str | None, str | None]
+
+
+def write_original(path: Path, given: list[Row]) -> Path:
+    """`path` as the original program wrote it: its table, 4 KiB pages, no WAL, open to all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA page_size=4096")
+    connection.execute(_TABLE)
+    connection.executemany(
+        "INSERT INTO embeddings(person_name, embedding, image_path, user_id, created_at, updated_at) "
+        "VALUES (?, ?, ?, ?, '2024-05-06 07:08:09', '2024-05-06 07:08:09')",
+        given,
+    )
+    connection.commit()
+    connection.close()
+    path.chmod(0o644)
+    return path
+
+
+def raw(vector: NDArray[np.float32], length: float = 1.0) -> bytes:
+    return (vector * np.float32(length)).astype("<f4").tobytes()
+
+
+def originals() -> tuple[list[Row], NDArray[np.float32]]:
+    """One row of every kind; the first five are fit (their unit vectors beside), the sixth is the first one's twin."""
+    unit = noise(_RNG, 5, 512)
+    nan = unit[0].copy()
+    nan[7] = np.nan
+    infinite = unit[0].copy()
+    infinite[7] = -np.inf
+    given: list[Row] = [
+        ("Ada", raw(unit[0], 23.7), None, "e-17"),
+        ("Ada", raw(unit[1], 0.01), None, None),
+        ("Ada", raw(unit[2]), "faces/Ada/1.jpg", None),
+        ("Bo", raw(unit[3], 19), "/srv/photos/bo.jpg", None),
+        ("Bo", raw(unit[4], 19), None, None),
+        ("Ada", raw(unit[0], 23.7), None, None),
+        ("Short", raw(unit[0])[:2044], None, None),
+        ("Tiny", raw(unit[0])[:512], "t.jpg", None),
+        ("Odd", b"odd", None, None),
+        ("Empty", b"", None, None),
+        ("Nan", raw(nan), "n.jpg", "e-18"),
+        ("Infinite", raw(infinite), None, None),
+        ("Zero", bytes(2048), None, None),
+    ]
+    return given, unit
+
+
+def test_it_is_adopted_as_it_stands(tmp_path: Path) -> None:
+    """Un-normalised rows are normalised, ids, dates, paths and user ids kept; identical vectors under one name without a photo count
+    once, also in another scale of the same bytes; every row that can't be used is named, with the reason, and kept aside whole."""
+    given, unit = originals()
+    path, said = write_original(tmp_path / "face_embeddings.db", given), []  # type: tuple[Path, list[str]]
+    before = sorted(everything(path)["embeddings"])
+    with store_in(tmp_path, said) as store:
+        found = rows(
+            store, "SELECT id, person_name, image_path, user_id, created_at, updated_at FROM embeddings ORDER BY id"
+        )
+        date = "2024-05-06 07:08:09"
+        assert found == [(i + 1, name, image, user, date, date) for i, (name, _, image, user) in enumerate(given[:5])]
+        vectors = [np.frombuffer(one, "<f4") for (one,) in rows(store, "SELECT embedding FROM embeddings ORDER BY id")]
+        assert np.allclose(vectors, unit, atol=1e-6)
+        assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+        columns = ", ".join(schema.COLUMNS)
+        assert rows(store, f"SELECT {columns} FROM left_out ORDER BY id") == before[5:]  # noqa: S608  # constants
+        assert (store.dim, store.fingerprint, store.model, store.change_number) == (512, None, None, 5)
+        assert rows(store, "SELECT COUNT(DISTINCT uuid), MIN(change_number) FROM reference_facts") == [(5, 1)]
+        assert rows(store, "PRAGMA page_size") == [(16384,)]
+        assert store.check() == []
+    told = "\n".join(said)
+    assert "adopted 5 references; 8 rows left out" in told
+    for row_id, name, reason in (
+        (6, "Ada", "same vector as row 1"),
+        (7, "Short", "2044 bytes"),
+        (8, "Tiny", "512 bytes"),
+        (9, "Odd", "3 bytes"),
+        (10, "Empty", "0 bytes"),
+        (11, "Nan", "NaN"),
+        (12, "Infinite", "infinity"),
+        (13, "Zero", "zero vector"),
+    ):
+        assert re.search(rf"row {row_id} \({name}\): left out: .*{reason}", told)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_backup_lies_beside_before_anything_changes(tmp_path: Path) -> None:
+    """The file as it was, complete alone and 0600; a second opening makes no other and changes nothing."""
+    given, _ = originals()
+    path, said = write_original(tmp_path / "face_embeddings.db", given), []  # type: tuple[Path, list[str]]
+    before = everything(path)
+    with store_in(tmp_path, said):
+        pass
+    (backup,) = tmp_path.glob("face_embeddings.db.before-v1-*.bak")
+    assert everything(backup) == before
+    assert backup.stat().st_mode & 0o777 == 0o600
+    assert backup.name in "\n".join(said)
+    adopted = everything(path)
+    del said[:]
+    with store_in(tmp_path, said):
+        pass
+    assert said == []
+    assert everything(path) == adopted
+    assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, backup.name]
+
+
+def test_a_file_of_nothing_usable_and_an_empty_one(tmp_path: Path) -> None:
+    """They open, with nobody in them, and take enrolments."""
+    for name, given in (("empty", []), ("useless", [("Ada", b"odd", None, None), ("Bo", bytes(2048), None, None)])):
+        write_original(tmp_path / name / "face_embeddings.db", list(given))
+        with store_in(tmp_path / name) as store:
+            assert (store.count(), store.check()) == (0, [])
+            assert rows(store, "SELECT COUNT(*) FROM left_out") == [(len(given),)]
+
+
+def test_most_rows_of_a_wrong_length_do_not_outvote_the_originals(tmp_path: Path) -> None:
+    """The original's vectors have 512 numbers, however many rows have not; a file of one other length only is taken at that."""
+    short: list[Row] = [(f"p{i}", raw(noise(_RNG, 1, 128)[0]), None, None) for i in range(3)]
+    for name, given, dim, count in (
+        ("mixed", [*short, ("Ada", raw(noise(_RNG, 1)[0]), None, None)], 512, 1),
+        ("short", short, 128, 3),
+    ):
+        write_original(tmp_path / name / "face_embeddings.db", given)
+        with store_in(tmp_path / name) as store:
+            assert (store.dim, store.count()) == (dim, count)
+
+
+@pytest.mark.parametrize("kind", [FailingConnection, InterruptedConnection], ids=["statement", "instruction"])
+def test_an_adoption_that_fails_anywhere_changes_nothing(tmp_path: Path, kind: Failing) -> None:
+    """Each step made to fail in turn: the rows are as the original wrote them and no backup is left over; at last it passes."""
+    given, _ = originals()
+    path = write_original(tmp_path / "face_embeddings.db", given)
+    before = everything(path)
+    for fails_at in range(1, 10_000):
+        store, connection = failing_store(path, kind, fails_at)
+        try:
+            migration.migrate(store.connection, path)
+        except (sqlite3.Error, ConfigurationError):
+            assert connection.disarm()
+            store.connection.close()
+            assert everything(path) == before
+            assert [one.name for one in tmp_path.glob("*.bak*")] == []
+            continue
+        connection.disarm()
+        store.connection.close()
+        break
+    assert fails_at > 20
+    with store_in(tmp_path) as store:
+        assert store.count() == 5
+        assert store.check() == []
+    assert len(list(tmp_path.glob("*.bak"))) == 1
+
+
+def test_a_program_that_still_uses_it_is_waited_for_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the original program writes, adoption is refused as temporary, and the file is left as it is."""
+    given, _ = originals()
+    path = write_original(tmp_path / "face_embeddings.db", given)
+    monkeypatch.setattr("shared.store_opening.BUSY_TIMEOUT_S", 0.1)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(TemporaryError, match="in use"):
+        open_store(path, silent)
+    other.execute("ROLLBACK")
+    other.close()
+    with store_in(tmp_path) as store:
+        assert store.count() == 5
+
+
+def test_each_migration_has_its_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two versions further: each step runs once, in order, after a backup of what was there before it; a step that fails leaves
+    the version it began with, and is tried again at the next opening."""
+    with store_in(tmp_path):
+        pass
+    path = tmp_path / "face_embeddings.db"
+    ran: list[int] = []
+    fail = [True]
+
+    def step(to: int) -> Any:
+        def run(connection: sqlite3.Connection) -> list[str]:
+            ran.append(to)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.execute(f"CREATE TABLE of_version_{to}(x)")
+                if to == 3 and fail[0]:
+                    raise ConfigurationError("failed on purpose")
+                connection.execute("UPDATE store_facts SET value=? WHERE key='schema_version'", (str(to),))
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            return [f"made version {to}"]
+
+        return run
+
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setitem(migration.MIGRATIONS, 1, step(2))
+    monkeypatch.setitem(migration.MIGRATIONS, 2, step(3))
+    with pytest.raises(ConfigurationError, match="on purpose"):
+        open_store(path, silent)
+    fail[0] = False
+    said: list[str] = []
+    with store_in(tmp_path, said) as store:
+        assert store.fact("schema_version") == "3"
+    assert ran == [2, 3, 3]
+    assert "made version 3" in said
+    tables = {}
+    for backup in sorted(tmp_path.glob("*.bak")):
+        tables[backup.name.split("-")[1]] = {name for name in everything(backup) if name.startswith("of_version")}
+    assert tables == {"v2": set(), "v3": {"of_version_2"}}
+
+
+# --- whose model it is ----------------------------------------------------------------------------------------------
+
+
+def _site_with_photos(folder: Path, paths: str) -> tuple[Settings, Engine, list[tuple[str, str, NDArray[np.float32]]]]:
+    """A site with the small pack, its engine, and (person, path as the original noted it, embedding) of four real photos.
+
+    `paths`: "relative" to data_dir, "base" (to the configuration file's folder), or "absolute".
+    """
+    settings = load_settings(write_site(folder, {}) / "site.toml")
+    engine = open_engine(settings, det_size=640, threads=1)
+    found = []
+    for person in sorted((FACES / "lfw_mini").iterdir())[:4]:
+        photo = min(person.iterdir())
+        target = settings.faces_dir / person.name / photo.name
+        target.parent.mkdir(parents=True)
+        shutil.copyfile(photo, target)
+        noted = {
+            "relative": target.relative_to(settings.data_dir),
+            "base": target.relative_to(settings.base),
+            "absolute": target,
+        }[paths]
+        found.append((person.name, str(noted), embed_photo(engine, target).embedding))
+    return settings, engine, found
+
+
+@needs_data
+@pytest.mark.parametrize("paths", ["relative", "base", "absolute"])
+def test_it_is_stamped_when_its_photos_agree(tmp_path: Path, paths: str) -> None:
+    """Sample photos embedded anew agree with the rows: the gallery is of the configured model from then on."""
+    settings, engine, found = _site_with_photos(tmp_path, paths)
+    write_original(settings.db_path, [(name, raw(vector, 21), path, None) for name, path, vector in found])
+    with files_of(settings) as files:
+        assert all(stored_photo(one, settings) for one in all_references(files))
+        require_same_model(files, engine, settings)
+        assert (files.store.fingerprint, files.store.model) == (engine.fingerprint, f"insightface/{SMALL_PACK.name}")
+    found_again = command_json(tmp_path, "people")["people"]
+    assert [one["person"] for one in found_again] == [name for name, *_ in found]
+
+
+@needs_data
+def test_it_is_refused_when_they_disagree(tmp_path: Path) -> None:
+    """Rows that another model made, or of other faces: refused (78), unchanged, until --assume-model says otherwise."""
+    settings, engine, found = _site_with_photos(tmp_path, "relative")
+    shuffled: list[Row] = [(name, raw(found[i - 1][2]), path, None) for i, (name, path, _) in enumerate(found)]
+    write_original(settings.db_path, shuffled)
+    with files_of(settings) as files:
+        with pytest.raises(ConfigurationError, match="which model") as caught:
+            require_same_model(files, engine, settings)
+        assert "--assume-model" in str(caught.value)
+        assert files.store.fingerprint is None
+    asked = command(tmp_path, "identify", str(settings.data_dir / found[0][1]))
+    assert asked.returncode == 78
+    assert "--assume-model" in asked.stderr
+    assert command(tmp_path, "--assume-model", "identify", str(settings.data_dir / found[0][1])).returncode == 0
+    assert command(tmp_path, "identify", str(settings.data_dir / found[0][1])).returncode == 0, "said once is enough"
+
+
+@needs_data
+def test_one_odd_photo_among_many_does_not_refuse_it(tmp_path: Path) -> None:
+    """A few samples may disagree (another of several faces was enrolled then); most must agree."""
+    settings, engine, found = _site_with_photos(tmp_path, "relative")
+    given: list[Row] = [(name, raw(vector), path, None) for name, path, vector in found]
+    given[1] = (given[1][0], raw(noise(_RNG, 1)[0]), *given[1][2:])
+    write_original(settings.db_path, [*given, ("Ghost", raw(noise(_RNG, 1)[0]), "gone.jpg", None)])
+    with files_of(settings) as files:
+        require_same_model(files, engine, settings)
+        assert files.store.fingerprint == engine.fingerprint
+
+
+@needs_dlib
+def test_a_gallery_of_another_length_is_refused(tmp_path: Path) -> None:
+    """512 numbers where the engine makes 128: refused, also with --assume-model; no photo: it has to be said."""
+    settings = site_settings(tmp_path, DLIB)
+    given, _ = originals()
+    write_original(settings.db_path, given)
+    engine = open_engine(settings, det_size=640, threads=1)
+    with files_of(settings) as files:
+        for assume in (False, True):
+            with pytest.raises(ConfigurationError, match="another length"):
+                require_same_model(files, engine, settings, assume=assume)
+    settings.db_path.unlink()
+    write_original(settings.db_path, [("Ada", raw(noise(_RNG, 1, 128)[0]), None, None)])
+    with files_of(settings) as files:
+        with pytest.raises(ConfigurationError, match="--assume-model"):
+            require_same_model(files, engine, settings)
+        require_same_model(files, engine, settings, assume=True)
+        require_same_model(files, engine, settings)
+
+
+def test_no_photo_outside_the_site_is_opened(tmp_path: Path) -> None:
+    """A path in a database leads nowhere but to the site's own folders."""
+    (tmp_path / "site").mkdir()
+    settings = site_settings(tmp_path / "site")
+    (tmp_path / "secret.jpg").write_bytes(b"x")
+    settings.faces_dir.mkdir(parents=True)
+    (settings.faces_dir / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    for path in (
+        "../secret.jpg",
+        "../../secret.jpg",
+        str(tmp_path / "secret.jpg"),
+        "faces/link.jpg",
+        "a\0b",
+        "x" * 5000,
+        "",
+        None,
+    ):
+        assert stored_photo({"person": "..", "image_path": path}, settings) is None
+    (settings.faces_dir / "Ada").mkdir()
+    (settings.faces_dir / "Ada" / "1.jpg").write_bytes(b"x")
+    for path in ("faces/Ada/1.jpg", "data/faces/Ada/1.jpg", "elsewhere/1.jpg", "/old/machine/1.jpg"):
+        assert stored_photo({"person": "Ada", "image_path": path}, settings) == settings.faces_dir / "Ada" / "1.jpg"
+
+
+def test_the_original_file_is_restored_like_a_backup(tmp_path: Path) -> None:
+    """`restore` takes the original program's file too: brought to our schema on the way, itself left as it is."""
+    given, _ = originals()
+    old = write_original(tmp_path / "old" / "face_embeddings.db", given)
+    before = old.read_bytes()
+    site_settings(tmp_path)
+    assert command_json(tmp_path, "restore", str(old)) == {"restored": 5, "kept_deleted": 0}
+    assert [one["references"] for one in command_json(tmp_path, "people")["people"]] == [3, 2]
+    assert old.read_bytes() == before
+    assert [one.name for one in old.parent.iterdir()] == [old.name]
+    assert list((tmp_path / "data" / "run").iterdir()) == []
+
+
+def test_a_reader_does_not_adopt(tmp_path: Path) -> None:
+    """Opening for reading says that the site has to be started once, and leaves the file alone."""
+    given, _ = originals()
+    path = write_original(tmp_path / "face_embeddings.db", given)
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="migration"):
+        open_read_only(path)
+    assert path.read_bytes() == before
