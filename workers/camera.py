@@ -152,7 +152,8 @@ class Camera:
     # -- the model ----------------------------------------------------------------------------------------------------
 
     def _open_engine(self, settings: Settings) -> Engine:
-        return open_engine(settings, det_size=self._camera.det_size, threads=self._camera.threads)
+        camera = self._camera
+        return open_engine(settings, det_size=camera.det_size, threads=camera.threads, least_face_px=camera.min_face_px)
 
     def _open_gallery(self) -> GalleryReader:
         deadline = time.monotonic() + _GALLERY_WAIT_S

@@ -67,8 +67,8 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(settings: Settings, *, det_size: int, threads: int) -> Engine:
-    """The configured engine, ready to run within `threads` CPU threads.
+def open_engine(settings: Settings, *, det_size: int, threads: int, least_face_px: int | None = None) -> Engine:
+    """The configured engine, ready to run within `threads` CPU threads. `least_face_px`: narrower faces need not be found.
 
     Raises ConfigurationError when its package or its model is missing or unfit, with what to put where.
     """
@@ -78,4 +78,5 @@ def open_engine(settings: Settings, *, det_size: int, threads: int) -> Engine:
         return DlibEngine(det_size=det_size)
     from workers.recognizer_arcface import ArcFaceEngine
 
-    return ArcFaceEngine(settings.models_dir / settings.model, det_size=det_size, threads=threads)
+    pack = settings.models_dir / settings.model
+    return ArcFaceEngine(pack, det_size=det_size, threads=threads, least_face_px=least_face_px)

@@ -1,20 +1,21 @@
 """The insightface engine: a SCRFD detector and an ArcFace recogniser from a model pack, run by onnxruntime.
 
-The two files are handed to insightface's `get_model` one by one, not through `FaceAnalysis`: that builds a session for
-every file of a pack, and a pack copied by hand holds 150 MB of landmarks that nobody asks for.
+The models are insightface's, and so is what is done with them; the package itself is not imported. Its import alone
+takes 33 MB of a process's own memory (scipy, scikit-image, onnx), and a site has a process for each camera.
 """
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from shared.errors import ConfigurationError
+from workers.alignment import aligned
 from workers.engines import Face, Image, Vectors
 from workers.onnx_pack import ENGINE, OnnxModel, damaged_model, read_pack
+from workers.scrfd import Scrfd
 from workers.unit_norm import unit_rows
 
 # SCRFD's own default; what it scores lower is rarely a face that could be told apart.
@@ -23,8 +24,10 @@ _DETECTION_THRESHOLD = 0.5
 # the input is small. So such a frame is searched a second time, at 1.7 ms beside 24; a 16:9 frame is too flat.
 _LARGE_FACE = 0.57
 _LARGE_FACE_INPUT_PX = 128
-# Crops a run: enough to keep the kernels busy, and it bounds the memory of one call.
-_MOST_CROPS = 32
+# Crops a run. Four at once take as long as one after another, and the memory of one run is kept for the next.
+_MOST_CROPS = 4
+# A face this wide in the detector's input is found as surely as a larger one; below it, ever fewer are.
+_SURELY_FOUND_PX = 16
 
 # Working points by the recognition file's name. w600k_r50 at 0.408 has a false accept rate of 1e-6 in insightface's
 # published table; at 0.45 with this margin 0.5 % of strangers were named by a small model and a gallery of 180 photos.
@@ -36,7 +39,8 @@ class ArcFaceEngine:
     """An `Engine` on an insightface pack: `dim` is the model's (512 in published packs), the points are both eyes, the
     nose and both corners of the mouth, crops are the recogniser's square input (112 pixels in published packs).
 
-    `det_size`: side of the detector's square input in pixels; it finds faces from about 2.5 % of that side up.
+    `det_size`: the longer side of the detector's input in pixels; it finds faces from about 2.5 % of that side up.
+    `least_face_px`: narrower faces need not be found, which makes the input of a large frame smaller; None: all.
     `threads`: CPU threads a run takes; a GPU is used where onnxruntime has CUDA.
 
     Raises ConfigurationError when the pack is missing or unfit: before anything is loaded where its files tell.
@@ -44,57 +48,42 @@ class ArcFaceEngine:
 
     name = ENGINE
 
-    def __init__(self, pack_folder: Path, *, det_size: int, threads: int) -> None:
+    def __init__(self, pack_folder: Path, *, det_size: int, threads: int, least_face_px: int | None = None) -> None:
         pack = read_pack(pack_folder.absolute())
-        _require_package()
         self.model = pack.folder.name
         self.threshold, self.margin = _WORKING_POINTS.get(pack.recognition.path.stem, _DEFAULT_POINT)
         self.fingerprint = pack.fingerprint()
         options = _session_options(threads)
-        self._detector = _load(pack.detection, "detection", options)
-        # ctx_id 0 leaves the session as it is; a negative one would build it a second time.
-        self._detector.prepare(0, input_size=(det_size, det_size), det_thresh=_DETECTION_THRESHOLD)
+        try:
+            self._detector = Scrfd(_session(pack.detection, options), _DETECTION_THRESHOLD)
+        except ValueError as error:
+            raise damaged_model(pack.detection.path, error) from error
         self._det_size = det_size
-        self._search_large = self._detector.static_input_size is None and det_size > _LARGE_FACE_INPUT_PX
-        self._recogniser = _load(pack.recognition, "recognition", options)
-        self._require_same_preprocessing(pack.recognition)
+        self._scale_limit = _SURELY_FOUND_PX / least_face_px if least_face_px else float("inf")
+        self._search_large = self._detector.fixed_size is None and det_size > _LARGE_FACE_INPUT_PX
+        self._recogniser = _session(pack.recognition, options)
+        self._input = self._recogniser.get_inputs()[0].name
+        self._mean, self._std = pack.recognition.mean, pack.recognition.std
         self._side_px = pack.recognition.side_px
         self._batch = min(pack.recognition.batch or _MOST_CROPS, _MOST_CROPS)
         self._fixed_batch = pack.recognition.batch
         self.dim = pack.recognition.dim or self._measured_dim(pack.recognition)
-        from insightface.utils import face_align
-
-        self._norm_crop = face_align.norm_crop
-        # scikit-image 0.26 deprecates what insightface 2.1 aligns with; whoever runs a site can't do anything about it.
-        warnings.filterwarnings(
-            "ignore", message="`estimate` is deprecated", category=FutureWarning, module="insightface"
-        )
 
     def detect(self, frame: Image) -> list[Face]:
         """Faces of a BGR frame (height, width, 3), best score first; boxes are cut to the frame."""
         height, width = frame.shape[:2]
         if min(height, width) * self._det_size < max(height, width):
             return []  # scaled to the detector's input, the short side would have no pixel left
-        faces = self._search(frame, self._det_size)
+        faces = self._detector.search(frame, self._det_size, self._scale_limit)
         if self._search_large and min(height, width) > _LARGE_FACE * max(height, width):
-            large = [face for face in self._search(frame, _LARGE_FACE_INPUT_PX) if _fills(face, width, height)]
+            again = self._detector.search(frame, _LARGE_FACE_INPUT_PX)
+            large = [face for face in again if _fills(face, width, height)]
             faces += [face for face in large if all(_overlap(face, known) < 0.4 for known in faces)]
         return sorted(faces, key=lambda face: -face.det_score)
 
-    def _search(self, frame: Image, input_px: int) -> list[Face]:
-        height, width = frame.shape[:2]
-        boxes, points = self._detector.detect(frame, input_size=(input_px, input_px))
-        faces = []
-        for (x1, y1, x2, y2, score), five in zip(boxes.tolist(), points, strict=True):
-            box = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
-            if box[2] > box[0] and box[3] > box[1]:
-                faces.append(Face(box, np.ascontiguousarray(five, dtype=np.float32), score))
-        return faces
-
     def crop(self, frame: Image, face: Face) -> Image:
         """The aligned BGR crop (side, side, 3) that `embed` takes; black where it reaches beyond the frame."""
-        crop: Image = self._norm_crop(frame, landmark=face.points, image_size=self._side_px)
-        return crop
+        return aligned(frame, face.points, self._side_px)
 
     def embed(self, crops: list[Image]) -> Vectors:
         """(len(crops), dim) float32, rows of unit L2 norm. Raises RefusedError for a crop that gives no embedding."""
@@ -106,28 +95,13 @@ class ArcFaceEngine:
     def _run(self, crops: list[Image]) -> Any:
         """Raw embeddings of at most `_batch` crops; a graph with a fixed batch gets its number, the last repeated."""
         missing = self._fixed_batch - len(crops) if self._fixed_batch else 0
-        return self._recogniser.get_feat([*crops, *crops[-1:] * missing])[: len(crops)]
+        size, mean = (self._side_px, self._side_px), (self._mean, self._mean, self._mean)
+        blob = cv2.dnn.blobFromImages([*crops, *crops[-1:] * missing], 1.0 / self._std, size, mean, swapRB=True)
+        return self._recogniser.run(None, {self._input: blob})[0][: len(crops)]
 
     def _measured_dim(self, model: OnnxModel) -> int:
         blank = np.zeros((model.side_px, model.side_px, 3), np.uint8)
         return int(self._run([blank]).shape[1])
-
-    def _require_same_preprocessing(self, expected: OnnxModel) -> None:
-        """The fingerprint was made from what the file says; it must be what insightface will do."""
-        actual = (
-            float(self._recogniser.input_mean),
-            float(self._recogniser.input_std),
-            tuple(self._recogniser.input_size),
-        )
-        wanted = (expected.mean, expected.std, (expected.side_px, expected.side_px))
-        if actual != wanted:
-            raise ConfigurationError(
-                "the installed insightface prepares crops otherwise than the gallery's fingerprint says",
-                where=str(expected.path),
-                got=f"mean, std, size {actual}",
-                expected=str(wanted),
-                remedy="install the insightface version that Rollcall was released with",
-            )
 
 
 def _fills(face: Face, width: int, height: int) -> bool:
@@ -141,18 +115,6 @@ def _overlap(one: Face, other: Face) -> float:
     height = min(one.box[3], other.box[3]) - max(one.box[1], other.box[1])
     shared = max(0.0, width) * max(0.0, height)
     return shared / (one.area + other.area - shared)
-
-
-def _require_package() -> None:
-    try:
-        import insightface  # noqa: F401  # only whether it can be imported
-    except ImportError as error:
-        raise ConfigurationError(
-            "the insightface package can't be imported",
-            where="[recognition] engine",
-            got=str(error).splitlines()[0],
-            remedy="pip install . in Rollcall's folder; on Debian also: apt install libgl1 libglib2.0-0",
-        ) from error
 
 
 def _session_options(threads: int) -> Any:
@@ -174,12 +136,12 @@ def _providers() -> list[str]:
     return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
 
 
-def _load(model: OnnxModel, task: str, options: Any) -> Any:
-    """insightface's object around one ONNX file. Raises ConfigurationError when it can't be loaded as `task`."""
-    from insightface.model_zoo import get_model
+def _session(model: OnnxModel, options: Any) -> Any:
+    """An onnxruntime session of one ONNX file. Raises ConfigurationError when it can't be run."""
+    import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-    # onnxruntime's exceptions have no base of their own; insightface states its expectations with assert.
+    # onnxruntime's exceptions have no base of their own.
     refusals = (
         native.Fail,
         native.InvalidArgument,
@@ -190,14 +152,8 @@ def _load(model: OnnxModel, task: str, options: Any) -> Any:
         native.NotImplemented,
         native.RuntimeException,
         RuntimeError,
-        AssertionError,
     )
     try:
-        loaded = get_model(str(model.path), providers=_providers(), sess_options=options, static_shape_sessions=False)
+        return onnxruntime.InferenceSession(str(model.path), options, providers=_providers())
     except refusals as error:
         raise damaged_model(model.path, error) from error
-    if loaded is None or loaded.taskname != task:
-        raise damaged_model(
-            model.path, ValueError(f"insightface takes it for {getattr(loaded, 'taskname', 'nothing')}, not {task}")
-        )
-    return loaded
