@@ -59,8 +59,24 @@ def adopt(connection: sqlite3.Connection) -> list[str]:
     return notes
 
 
+def add_strangers(connection: sqlite3.Connection) -> list[str]:
+    """Tables for strangers, and whose sighting each is."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute("ALTER TABLE sightings ADD COLUMN stranger INTEGER")
+        for statement in schema.STRANGERS:
+            connection.execute(statement)
+        connection.execute("UPDATE store_facts SET value='2' WHERE key='schema_version'")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return []
+
+
 # From each version to the next, each in one transaction of its own; 0 is the original program's database.
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], list[str]]] = {0: adopt}
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], list[str]]] = {0: adopt, 1: add_strangers}
 
 
 def _adopt_rows(connection: sqlite3.Connection) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shared.errors import ConfigurationError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PAGE_SIZE = 16384  # a 4 KiB page holds one 512-d row; 16 KiB pages hold seven and load faster
 _PAGES_AT_ONCE = 256  # of a copy, between two looks at whether it is still wanted
 
@@ -27,6 +27,24 @@ CREATE TABLE embeddings(
     updated_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
     UNIQUE(person_name, image_path))
 """
+STRANGERS = (
+    # who was seen and is not enrolled; an id is never given twice. cameras: JSON, the one that saw them last comes last
+    """CREATE TABLE strangers(
+        id INTEGER PRIMARY KEY AUTOINCREMENT, first_seen TEXT NOT NULL, last_seen TEXT NOT NULL, visits INTEGER NOT NULL,
+        cameras TEXT NOT NULL)""",
+    "CREATE INDEX strangers_by_last_seen ON strangers(last_seen)",
+    # their best crops; photo: the picture's file name in data/strangers
+    """CREATE TABLE stranger_traces(
+        id INTEGER PRIMARY KEY, stranger INTEGER NOT NULL REFERENCES strangers(id) ON DELETE CASCADE,
+        fingerprint TEXT NOT NULL, quality REAL NOT NULL, embedding BLOB NOT NULL, photo TEXT NOT NULL UNIQUE)""",
+    "CREATE INDEX stranger_traces_by_stranger ON stranger_traces(stranger)",
+    # tracks that are a stranger's and have not ended: all events of a track are one visit of one stranger
+    """CREATE TABLE stranger_visits(
+        camera TEXT NOT NULL, track INTEGER NOT NULL, stranger INTEGER NOT NULL REFERENCES strangers(id) ON DELETE CASCADE,
+        PRIMARY KEY(camera, track)) WITHOUT ROWID""",
+    "CREATE INDEX stranger_visits_by_stranger ON stranger_visits(stranger)",
+    "CREATE INDEX sightings_by_stranger ON sightings(stranger) WHERE stranger IS NOT NULL",
+)
 COLUMNS = ("id", "person_name", "embedding", "image_path", "user_id", "created_at", "updated_at")
 
 OWN_TABLES = (
@@ -44,7 +62,7 @@ OWN_TABLES = (
     "CREATE INDEX deletion_marks_by_person ON deletion_marks(person_mark)",
     """CREATE TABLE sightings(
         id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, event TEXT NOT NULL, time TEXT NOT NULL,
-        camera TEXT NOT NULL, person TEXT, document TEXT NOT NULL)""",
+        camera TEXT NOT NULL, person TEXT, document TEXT NOT NULL, stranger INTEGER)""",
     "CREATE INDEX sightings_by_time ON sightings(time)",
     "CREATE INDEX sightings_by_person ON sightings(person) WHERE person IS NOT NULL",
     # rows that can't be used (of an adopted database, or without a photo when the model changed); nothing is destroyed
@@ -55,7 +73,9 @@ OWN_TABLES = (
     """CREATE TABLE staged_embeddings(
         embedding_id INTEGER PRIMARY KEY REFERENCES embeddings(id) ON DELETE CASCADE,
         fingerprint TEXT NOT NULL, embedding BLOB NOT NULL)""",
+    *STRANGERS,
 )
+_STRANGER_TABLES = ("stranger_visits", "stranger_traces", "strangers")
 
 
 def tables(connection: sqlite3.Connection) -> set[str]:
@@ -127,13 +147,16 @@ def version(connection: sqlite3.Connection, path: Path) -> int:
 def copy_database(connection: sqlite3.Connection, target: Path, wanted: Callable[[], bool] = lambda: True) -> bool:
     """A consistent copy of the open database in `target`, mode 0600, complete alone; False when it was no longer `wanted`.
 
-    The copy is of one moment, whatever is written meanwhile. What is there of an unfinished copy is removed.
+    The copy is of one moment, whatever is written meanwhile. Strangers are not in it: a copy would keep their embeddings
+    longer than the settings say. What is there of an unfinished copy is removed.
     """
     target.touch(mode=0o600)
     try:
         copy = sqlite3.connect(target, isolation_level=None)
         try:
             finished = _copy_pages(connection, copy, wanted)
+            if finished:
+                _leave_out_strangers(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
         finally:
             copy.close()
@@ -167,3 +190,14 @@ def _copy_pages(source: sqlite3.Connection, copy: sqlite3.Connection, wanted: Ca
         if alone:
             source.execute("COMMIT")
     return True
+
+
+def _leave_out_strangers(copy: sqlite3.Connection) -> None:
+    """Empty the strangers' tables, and overwrite what was in them."""
+    if not tables(copy).issuperset(_STRANGER_TABLES):
+        return  # an older schema
+    copy.execute("PRAGMA secure_delete=ON")
+    copy.execute("BEGIN")
+    for table in _STRANGER_TABLES:
+        copy.execute(f"DELETE FROM {table}")  # noqa: S608  # our own tables
+    copy.execute("COMMIT")

@@ -27,6 +27,8 @@ _PASSWORD_IN_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s]*@")
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Cosine = Annotated[float, Field(ge=0.0, le=1.0)]
+Liveness = Literal["off", "observe", "require"]
+_LIVENESS = "off, observe (sightings say whether a face is alive) or require (only such a face is named)"
 
 
 class _Section(BaseModel):
@@ -40,6 +42,12 @@ class SiteSettings(_Section):
     data_dir: Text = Field(default="data", description="where the gallery lives; relative to this file")
     keep_sightings_days: int = Field(
         default=30, ge=0, le=3650, description="sightings older than this are deleted; 0 keeps none"
+    )
+    keep_unknowns_days: int = Field(
+        default=7,
+        ge=0,
+        le=3650,
+        description="strangers last seen longer ago are deleted, crops and all; 0: nothing of a stranger is kept",
     )
 
 
@@ -63,6 +71,7 @@ class _PerCamera(_Section):
     )
     fps: float | None = Field(default=None, gt=0, le=60, description="frames a second that are searched for faces")
     threads: int | None = Field(default=None, ge=1, le=64, description="CPU threads each camera process may use")
+    liveness: Liveness | None = Field(default=None, description=_LIVENESS)
 
 
 class RecognitionSettings(_PerCamera):
@@ -85,6 +94,7 @@ class RecognitionSettings(_PerCamera):
     votes: int = Field(default=3, ge=1, le=50, description="crops of a track that must agree before it gets a name")
     fps: float = Field(default=5.0, gt=0, le=60, description="frames a second that are searched for faces")
     threads: int = Field(default=1, ge=1, le=64, description="CPU threads each camera process may use")
+    liveness: Liveness = Field(default="off", description=_LIVENESS)
 
 
 class CameraSettings(_PerCamera):
@@ -144,6 +154,7 @@ class EffectiveCamera:
     votes: int
     fps: float
     threads: int
+    liveness: Liveness = "off"
 
 
 @dataclass(frozen=True)
@@ -194,7 +205,7 @@ class Settings:
             value = getattr(own, key)
             return getattr(common, key) if value is None else value
 
-        keys = ("threshold", "margin", "min_face_px", "det_size", "votes", "fps", "threads")
+        keys = ("threshold", "margin", "min_face_px", "det_size", "votes", "fps", "threads", "liveness")
         return EffectiveCamera(name, own.source, own.loop, own.realtime, **{key: pick(key) for key in keys})
 
     def enabled_cameras(self) -> list[str]:

@@ -66,6 +66,7 @@ class FilesOfSite:
             site=settings.site.name,
             data_dir=settings.data_dir,
             keep_days=settings.site.keep_sightings_days,
+            keep_unknowns_days=settings.site.keep_unknowns_days,
             say=say,
         )
 
@@ -134,3 +135,11 @@ def all_people(site: Site) -> Iterator[dict[str, Any]]:
     while page := site.call("people", after=after, limit=_ROWS_A_PAGE)["people"]:
         yield from page
         after = page[-1]["person"]
+
+
+def all_strangers(site: Site) -> Iterator[dict[str, Any]]:
+    """Everybody who was seen and is not enrolled, by id: a page at a time."""
+    after = None
+    while page := site.call("strangers", after=after)["strangers"]:
+        yield from page
+        after = page[-1]["id"]

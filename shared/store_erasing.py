@@ -6,11 +6,12 @@ import hashlib
 import shutil
 import sqlite3
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.errors import RollcallError
+from shared.errors import RefusedError, RollcallError
+from shared.schema import tables
 from shared.store import Store
 from shared.store_opening import Say, backup_path, connect
 
@@ -22,6 +23,27 @@ def photo_digest(data_dir: Path, image_path: str) -> str | None:
         return None
     with photo.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def photo_named(data_dir: Path, store: Store, person: str, photo: str) -> str:
+    """The stored path of one of `person`'s photos, named by stored path, absolute path or file name. Raises RefusedError."""
+    known = [str(row["image_path"]) for row in store.references(person) if row["image_path"]]
+    wanted = (data_dir / photo).resolve()
+    ways: tuple[Callable[[str], bool], ...] = (
+        lambda path: path == photo,
+        lambda path: (data_dir / path).resolve() == wanted,
+        lambda path: Path(path).name == Path(photo).name,
+    )
+    for is_it in ways:
+        if found := [path for path in known if is_it(path)]:
+            return found[0]
+    raise RefusedError(
+        "no such photo of that person",
+        where=person,
+        got=photo,
+        expected="one of " + (", ".join(known[:20]) or "none"),
+        remedy="name one of those",
+    )
 
 
 # Writing a file of this size anew takes a second or two, in which the writer does nothing else; cameras go on meanwhile.
@@ -83,6 +105,34 @@ def remove(kept: Kept) -> list[str]:
 
 def forget_in_backup(backup: Path, person: str, photo: str | None, digest: str | None, say: Say) -> None:
     """The site's own backup must not bring anybody back: the person leaves it too; an unfit backup is removed."""
+
+    def forget(store: Store) -> None:
+        if photo is None:
+            store.forget(person)
+        else:
+            store.delete(person, photo, digest)
+
+    _change_backup(backup, forget, say)
+
+
+def forget_stranger_in_backup(backup: Path, number: int, say: Say) -> None:
+    """A stranger's sightings leave the site's own backup; embeddings of strangers were never in it."""
+    _change_backup(backup, lambda store: _with_strangers(store, lambda: store.sightings.forget_stranger(number)), say)
+
+
+def name_in_backup(backup: Path, number: int, person: str, say: Say) -> None:
+    """A stranger's sightings are `person`'s in the site's own backup too: it could come back, and `person` be forgotten then."""
+    _change_backup(
+        backup, lambda store: _with_strangers(store, lambda: store.sightings.give_to(number, person)), say, erase=False
+    )
+
+
+def _with_strangers(store: Store, change: Callable[[], object]) -> None:
+    if "strangers" in tables(store.connection):  # a backup made before there were any knows of none
+        change()
+
+
+def _change_backup(backup: Path, change: Callable[[Store], object], say: Say, *, erase: bool = True) -> None:
     backup.with_name(backup.name + ".new").unlink(missing_ok=True)  # one that was not finished
     if not backup.exists():
         return
@@ -90,11 +140,8 @@ def forget_in_backup(backup: Path, person: str, photo: str | None, digest: str |
         store = Store(connect(backup), backup, read_only=False)
         try:
             with store.transaction():
-                if photo is None:
-                    store.forget(person)
-                else:
-                    store.delete(person, photo, digest)
-            if backup.stat().st_size <= AT_ONCE_BYTES:
+                change(store)
+            if erase and backup.stat().st_size <= AT_ONCE_BYTES:
                 store.erase_remains()
         finally:
             store.connection.close()

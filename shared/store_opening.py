@@ -20,6 +20,7 @@ from shared.errors import ConfigurationError, TemporaryError
 from shared.migration import migrate
 from shared.store import BUSY_TIMEOUT_S, Store, explain
 from shared.store_sightings import Sightings
+from shared.stranger_ids import strangers_begin_after
 
 _MMAP_BYTES = 1 << 30
 _PARTS = ("", "-wal", "-shm", "-journal")
@@ -32,6 +33,10 @@ _PRAGMAS = (
     f"cache_size=-{_CACHE_KIB}",
 )
 _IDS_PER_S = 1000  # more sightings than any site has; see _continue_ids
+_STRANGERS_SINCE_S, _S_PER_STRANGER = (
+    1767225600,
+    10,
+)  # 2026 began then; no site meets 8,640 strangers a day, year after year
 
 Say = Callable[[str], None]
 
@@ -213,6 +218,7 @@ def _put_in_place(half: Path, db_path: Path) -> None:
 def _continue_ids(connection: sqlite3.Connection) -> None:
     """Sightings' ids only rise, also when the newest were lost with a damaged file: go on beyond what can have been given out."""
     Sightings(connection).ids_begin_after(int(time.time() * _IDS_PER_S))
+    strangers_begin_after(connection, int(time.time() - _STRANGERS_SINCE_S) // _S_PER_STRANGER)
 
 
 def damage_of(db_path: Path) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from shared import schema
 from shared.store import Store
+from shared.stranger_ids import strangers_begin_after
 
 _COLUMNS = ", ".join(schema.COLUMNS)
 
@@ -70,6 +71,10 @@ def _take_sightings(store: Store) -> None:
     last_id = store.sightings.last_id()  # of sightings that were deleted here: their ids are given out
     people = execute("SELECT DISTINCT person FROM backup.sightings WHERE person IS NOT NULL").fetchall()
     execute("INSERT INTO sightings SELECT * FROM backup.sightings WHERE id>?", (last_id,))
+    if execute("SELECT 1 FROM strangers LIMIT 1").fetchone() is not None:
+        execute("UPDATE sightings SET stranger=NULL")  # our own strangers have those numbers
+    (highest,) = execute("SELECT MAX(stranger) FROM sightings").fetchone()
+    strangers_begin_after(store.connection, highest or 0)  # the ids in them are given out
     for (person,) in people:
         if store.is_marked(person):
             store.sightings.forget(person)

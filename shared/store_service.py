@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared import store_erasing, store_switching
 from shared.errors import RefusedError, RollcallError, UsageError
 from shared.gallery_publisher import GalleryPublisher
+from shared.presence import WITHIN_S, Presence
+from shared.request_values import name_of, text_of, vectors_of
 from shared.store import Store, explain, unit_vector
 from shared.store_opening import Say, backup_path, open_read_only
 from shared.store_publishing import BlockKeeper, Changes
 from shared.store_restoring import replace_from
 from shared.store_saving import NewReference, save
+from shared.store_strangers import Strangers
+from shared.stranger_requests import StrangerRequests
 
 _MAX_EVENTS = 5000
-_MAX_NAME_BYTES = 1024
-_MAX_TEXT_BYTES = 4096
+_MOST_COMPARED = 200  # references of a person who is forgotten, with the strangers who may be the same
 _ERASE_AGAIN_S = 1.0
 _WAL_IS_READ = "somebody is reading the WAL; it is emptied as soon as they have done"
 # What arguments of the wrong shape or type make Python and SQLite's binding raise.
@@ -54,9 +57,20 @@ class StoreService:
     """The operations on one open store; with a publisher, every committed change is published too."""
 
     def __init__(
-        self, store: Store, publisher: GalleryPublisher | None, *, site: str, data_dir: Path, keep_days: int, say: Say
+        self,
+        store: Store,
+        publisher: GalleryPublisher | None,
+        *,
+        site: str,
+        data_dir: Path,
+        keep_days: int,
+        keep_unknowns_days: int = 0,
+        say: Say,
     ) -> None:
         self.store = store
+        self._strangers = Strangers(store, data_dir, keep_unknowns_days, say)
+        self._ask_strangers = StrangerRequests(self._strangers, store, say)
+        self._presence: Presence | None = None
         self._block = None if publisher is None else BlockKeeper(store, publisher, say)
         self._site, self._data_dir, self._keep_days, self._say = site, data_dir, keep_days, say
         self._erase_at: float | None = None
@@ -67,6 +81,8 @@ class StoreService:
             "delete": self._delete,
             "forget": self._forget,
             "record": self._record,
+            "forget_stranger": self._forget_stranger,
+            "name_stranger": self._name_stranger,
             "stage": self._stage,
             "unstage": self._unstage,
             "switch_model": self._switch_model,
@@ -77,6 +93,7 @@ class StoreService:
             "people": self._people,
             "references": self._references,
             "events": self._events,
+            "strangers": lambda one: self._ask_strangers.listed(one.arguments),
             "info": lambda _: self.info(),
             "is_marked": self._is_marked,
             "cosine": self._cosine,
@@ -111,27 +128,27 @@ class StoreService:
             with self.store.transaction():
                 for request in requests:
                     answers.append(self._write_one(request, changes))
-        except RollcallError as error:
+        except BaseException as error:
             self.new_events = []
-            return [error] * len(requests)
+            self._strangers.undo()
+            if isinstance(error, RollcallError):
+                return [error] * len(requests)
+            raise
+        changes.doomed.append(self._strangers.settle())
         warnings = [self._publish(changes), *self._finish_erasing(changes)]
-        if warning := "; ".join(filter(None, warnings)):
-            answers = [
-                answer if isinstance(answer, RollcallError) else {**answer, "warning": warning} for answer in answers
-            ]
+        if any(warnings):
+            answers = [one if isinstance(one, RollcallError) else _warned(one, warnings) for one in answers]
         return answers
 
     def _write_one(self, request: Request, changes: Changes) -> dict[str, Any] | RollcallError:
-        mine, before = Changes(), len(self.new_events)
+        mine, before, pictures = Changes(), len(self.new_events), self._strangers.pictures.mark()
         try:
             with self.store.savepoint():
                 answer = self._writes[request.op](request, mine)
-        except RollcallError as error:
+        except (RollcallError, *_ONE_REQUESTS_FAULT, *_MALFORMED) as error:
             del self.new_events[before:]
-            return error
-        except (*_ONE_REQUESTS_FAULT, *_MALFORMED) as error:
-            del self.new_events[before:]
-            return _malformed(request, error)
+            self._strangers.undo(pictures)
+            return error if isinstance(error, RollcallError) else _malformed(request, error)
         changes.take(mine)
         return answer
 
@@ -140,7 +157,7 @@ class StoreService:
     def _save(self, request: Request, changes: Changes) -> dict[str, Any]:
         given = request.arguments
         rows: list[dict[str, Any]] = given["rows"]
-        vectors = _vectors(request.blob, len(rows))
+        vectors = vectors_of(request.blob, len(rows))
         self._require_fingerprint(given.get("fingerprint"))
         references = [
             NewReference(
@@ -153,9 +170,9 @@ class StoreService:
             for row in rows
         ]
         for name in {one.person_name for one in references}:
-            _name(name)
+            name_of(name)
         for text in {text for one in references for text in one[1:]}:
-            _text(text)
+            text_of(text)
         saved = save(self.store, references, vectors)
         if saved.row_ids:
             changes.steps.append((saved, references))
@@ -173,28 +190,32 @@ class StoreService:
             )
 
     def _delete(self, request: Request, changes: Changes) -> dict[str, Any]:
-        deleted = self.store.delete(_name(request.arguments["person_name"]), _text(request.arguments.get("image_path")))
+        deleted = self.store.delete(
+            name_of(request.arguments["person_name"]), text_of(request.arguments.get("image_path"))
+        )
         changes.steps.append(deleted.row_ids)
         return {"deleted": len(deleted.row_ids)}
 
     def _forget(self, request: Request, changes: Changes) -> dict[str, Any]:
-        person, photo = _name(request.arguments["person"]), _text(request.arguments.get("photo"))
+        person, photo = name_of(request.arguments["person"]), text_of(request.arguments.get("photo"))
         path = digest = None
         if photo is None:
+            vectors = [self.store.vector(row["id"]) for row in self.store.references(person, limit=_MOST_COMPARED)]
+            if vectors:
+                self._strangers.forget_like(np.stack(vectors))
             deleted = self.store.forget(person)
+            self._presence = None  # it is made anew from the sightings that are left
             kept = store_erasing.kept_of_person(self._data_dir, self.store, person, deleted.image_paths)
             if not (deleted.row_ids or deleted.sightings or deleted.left_out or kept):
                 raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
         else:
-            path = self._photo_of(person, photo)
+            path = store_erasing.photo_named(self._data_dir, self.store, person, photo)
             digest = store_erasing.photo_digest(self._data_dir, path)
             deleted = self.store.delete(person, path, digest)
             kept = store_erasing.kept_photo(self._data_dir, self.store, path)
         changes.steps.append(deleted.row_ids)
         changes.doomed.append(kept)
-        changes.erase = True
-        self.store.want_remains_erased()
-        self.erasures += 1
+        self._erase(changes)
         store_erasing.forget_in_backup(backup_path(self.store.path), person, path, digest, self._say)
         return {
             "person": person,
@@ -204,46 +225,60 @@ class StoreService:
             "other_copies": store_erasing.other_copies(self.store.path),
         }
 
-    def _photo_of(self, person: str, photo: str) -> str:
-        """The stored path of one of `person`'s photos, named by stored path, absolute path or file name."""
-        known = [str(row["image_path"]) for row in self.store.references(person) if row["image_path"]]
-        wanted = (self._data_dir / photo).resolve()
-        ways: tuple[Callable[[str], bool], ...] = (
-            lambda path: path == photo,
-            lambda path: (self._data_dir / path).resolve() == wanted,
-            lambda path: Path(path).name == Path(photo).name,
-        )
-        for is_it in ways:
-            if found := [path for path in known if is_it(path)]:
-                return found[0]
-        raise RefusedError(
-            "no such photo of that person",
-            where=person,
-            got=photo,
-            expected="one of " + (", ".join(known[:20]) or "none"),
-            remedy="name one of those",
-        )
+    def _erase(self, changes: Changes) -> None:
+        """Somebody is forgotten: nothing of theirs may stay in the file's free space, in the WAL or in a copy being made."""
+        changes.erase = True
+        self.store.want_remains_erased()
+        self.erasures += 1
+
+    # --- strangers ---------------------------------------------------------------------------------------------
+
+    def _forget_stranger(self, request: Request, changes: Changes) -> dict[str, Any]:
+        answer = self._ask_strangers.forget(request.arguments["id"])
+        self._erase(changes)
+        return answer
+
+    def _name_stranger(self, request: Request, changes: Changes) -> dict[str, Any]:  # noqa: ARG002  # the block has the references already
+        answer = self._ask_strangers.name(request.arguments["id"], name_of(request.arguments["person"]))
+        self.erasures += 1  # a backup begun before would not know whose the sightings are
+        return answer
 
     # --- sightings ---------------------------------------------------------------------------------------------
 
     def _record(self, request: Request, changes: Changes) -> dict[str, Any]:  # noqa: ARG002  # sightings don't change the block
-        kept = self.store.sightings.record(request.arguments["events"], self._site)
+        presence = self._presence = self._presence or self._who_is_here()
+        kept = self.store.sightings.record(request.arguments["events"], self._site, self._strangers, presence)
         self.new_events += kept
         return {"recorded": len(kept)}
 
+    def _who_is_here(self) -> Presence:
+        """What the last minutes' sightings tell: also a writer that takes another's place knows who was seen where."""
+        presence = Presence()
+        since = (datetime.now(UTC) - timedelta(seconds=WITHIN_S)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        for event in self.store.sightings.since(since=since, limit=_MAX_EVENTS):
+            presence.take(event)
+        return presence
+
     def purge(self) -> None:
-        """Delete sightings past their time; on a full disk they wait."""
+        """Delete sightings and strangers past their time; on a full disk they wait."""
         try:
             with self.store.transaction():
                 self.store.sightings.purge(self._keep_days)
+                self._strangers.purge()
+                pictures = self._strangers.mend()
         except RollcallError as error:
+            self._strangers.undo()
             self._say(f"old sightings could not be deleted: {error.line()}")
+            return
+        for line in store_erasing.remove(self._strangers.settle()):
+            self._say(f"could not be removed: {line}")
+        self._strangers.pictures.sweep(pictures)
 
     # --- the model ---------------------------------------------------------------------------------------------
 
     def _stage(self, request: Request, changes: Changes) -> dict[str, Any]:  # noqa: ARG002  # staged rows are not published
         given = request.arguments
-        vectors = _vectors(request.blob, len(given["ids"]))
+        vectors = vectors_of(request.blob, len(given["ids"]))
         return {
             "staged": store_switching.stage(self.store, given["ids"], given["changes"], vectors, given["fingerprint"])
         }
@@ -260,7 +295,12 @@ class StoreService:
             return {"switched": False, "not_staged": waiting}
         left_out = store_switching.switch_model(self.store, given["model"], given["fingerprint"], int(given["dim"]))
         changes.republish = True
-        return {"switched": True, "references": self.store.count(), "left_out": left_out}
+        answer: dict[str, Any] = {"switched": True, "references": self.store.count(), "left_out": left_out}
+        if strangers := self._strangers.of_model_only(given["fingerprint"]):
+            answer["warning"] = (
+                f"{strangers} strangers were dropped: the new model can't know them by the old one's embeddings"
+            )
+        return answer
 
     def _stamp(self, request: Request, changes: Changes) -> dict[str, Any]:
         given = request.arguments
@@ -272,7 +312,8 @@ class StoreService:
                 expected=str(dim),
                 remedy="models use NAME embeds anew",
             )
-        self.store.stamp(_name(given["model"]), _name(given["fingerprint"]), int(given["dim"]))
+        self.store.stamp(name_of(given["model"]), name_of(given["fingerprint"]), int(given["dim"]))
+        self._strangers.of_model_only(given["fingerprint"])
         changes.republish = True
         return {}
 
@@ -337,7 +378,7 @@ class StoreService:
 
     def check(self) -> list[str]:
         """Everything unsound in the store and in the block; empty when both are sound and agree."""
-        return self.store.check() + (self._block.check() if self._block else [])
+        return self.store.check() + self._strangers.check() + (self._block.check() if self._block else [])
 
     # --- what comes after a commit -----------------------------------------------------------------------------
 
@@ -391,38 +432,10 @@ class StoreService:
         return done
 
 
+def _warned(answer: dict[str, Any], warnings: Iterable[str | None]) -> dict[str, Any]:
+    """An answer with what else its reader should know, beside what it says already."""
+    return {**answer, "warning": "; ".join(filter(None, [answer.get("warning"), *warnings]))}
+
+
 def _malformed(request: Request, error: Exception) -> UsageError:
     return UsageError("not a request of this operation", where=request.op, got=f"{type(error).__name__}: {error}")
-
-
-def _vectors(blob: bytes | memoryview, rows: int) -> NDArray[np.float32]:
-    if not rows:
-        return np.empty((0, 0), np.float32)
-    if not blob or len(blob) % (4 * rows):
-        raise ValueError(f"{len(blob)} bytes of vectors for {rows} rows")
-    return np.frombuffer(blob, "<f4").reshape(rows, -1)
-
-
-def _name(value: object) -> str:
-    """`value`, when it can name a person. Raises RefusedError."""
-    if not isinstance(value, str) or not value.strip() or not _fits(value, _MAX_NAME_BYTES):
-        raise RefusedError(
-            "not a name", got=repr(value)[:80], expected=f"text of 1 to {_MAX_NAME_BYTES} bytes without NUL"
-        )
-    return value
-
-
-def _text(value: object) -> str | None:
-    """`value`, when it is text or nothing. Raises RefusedError."""
-    if value is not None and (not isinstance(value, str) or not _fits(value, _MAX_TEXT_BYTES)):
-        raise RefusedError(
-            "not text", got=repr(value)[:80], expected=f"at most {_MAX_TEXT_BYTES} bytes of UTF-8 without NUL"
-        )
-    return value
-
-
-def _fits(text: str, size: int) -> bool:
-    try:
-        return len(text.encode()) <= size and "\0" not in text
-    except UnicodeEncodeError:  # half of a surrogate pair: bytes of a file name that are no UTF-8
-        return False

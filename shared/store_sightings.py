@@ -6,7 +6,18 @@ import json
 import sqlite3
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol, TypeVar
+
+from shared.stranger_ids import PRIVATE_FIELDS, stranger_id
+
+_NOT_KEPT = PRIVATE_FIELDS | {"key", "id"}
+_Answer_co = TypeVar("_Answer_co", covariant=True)
+
+
+class TakesEvents(Protocol[_Answer_co]):
+    """What is told every new event, in order, and has something to say on it."""
+
+    def take(self, event: dict[str, Any]) -> _Answer_co: ...
 
 
 class Sightings:
@@ -15,36 +26,46 @@ class Sightings:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def record(self, events: Iterable[dict[str, Any]], site: str) -> list[dict[str, Any]]:
+    def record(
+        self,
+        events: Iterable[dict[str, Any]],
+        site: str,
+        strangers: TakesEvents[int | None] | None = None,
+        presence: TakesEvents[list[dict[str, Any]]] | None = None,
+    ) -> list[dict[str, Any]]:
         """Keep sightings; those already kept (same key) are passed over. Returns the new ones with `id` and `site`.
 
-        A person who was deleted meanwhile is not written down again: the sighting becomes one of nobody known.
+        A person who was deleted meanwhile is not written down again: the sighting becomes one of nobody known. `strangers`
+        says whose the sighting of nobody known is: `unknown` in it; `presence` where else a person is: `also_at` in it.
         """
         kept = []
         for event in events:
-            document = {name: value for name, value in event.items() if name not in ("key", "id")}
+            if self._is_kept(event["key"]):
+                continue
+            document = {name: value for name, value in event.items() if name not in _NOT_KEPT}
             document["site"] = site
             if document.get("person") is not None and not self._is_enrolled(document["person"]):
-                if document["event"] == "named":
+                if document["event"] in ("named", "withdrawn"):
                     continue
                 document |= {"person": None, "user_id": None, "score": None, "margin": None}
                 if document.get("verdict") == "named":
                     document["verdict"] = "unknown"
+            private = {name: event[name] for name in PRIVATE_FIELDS if name in event}
+            stranger = None if strangers is None else strangers.take(document | private)
+            if stranger is not None:
+                document["unknown"] = stranger_id(stranger)
+            if presence is not None and (also_at := presence.take(document)):
+                document["also_at"] = also_at
+            row = tuple(document.get(name) for name in ("event", "time", "camera", "person"))
             cursor = self._connection.execute(
-                "INSERT INTO sightings(key, event, time, camera, person, document) VALUES (?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT(key) DO NOTHING",
-                (
-                    event["key"],
-                    document["event"],
-                    document["time"],
-                    document["camera"],
-                    document.get("person"),
-                    json.dumps(document),
-                ),
+                "INSERT INTO sightings(key, event, time, camera, person, document, stranger) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (event["key"], *row, json.dumps(document), stranger),
             )
-            if cursor.rowcount:
-                kept.append({"id": cursor.lastrowid, **document})
+            kept.append({"id": cursor.lastrowid, **document})
         return kept
+
+    def _is_kept(self, key: str) -> bool:
+        return self._connection.execute("SELECT 1 FROM sightings WHERE key=?", (key,)).fetchone() is not None
 
     def _is_enrolled(self, person: str) -> bool:
         row = self._connection.execute("SELECT 1 FROM embeddings WHERE person_name=? LIMIT 1", (person,)).fetchone()
@@ -85,3 +106,13 @@ class Sightings:
     def forget(self, person: str) -> int:
         """Delete every sighting of a person; how many."""
         return self._connection.execute("DELETE FROM sightings WHERE person=?", (person,)).rowcount
+
+    def give_to(self, stranger: int, person: str) -> int:
+        """A stranger turned out to be `person`: their sightings are that person's, to be forgotten with them; how many."""
+        return self._connection.execute(
+            "UPDATE sightings SET person=COALESCE(person, ?), stranger=NULL WHERE stranger=?", (person, stranger)
+        ).rowcount
+
+    def forget_stranger(self, stranger: int) -> int:
+        """Delete every sighting of a stranger; how many."""
+        return self._connection.execute("DELETE FROM sightings WHERE stranger=?", (stranger,)).rowcount

@@ -19,7 +19,7 @@ from shared.reference_uuid import new_uuids
 REQUEST_TIMEOUT_S = 60.0
 _RETRY_S = 0.2
 _MAX_QUEUED_EVENTS = 20_000  # an hour of a busy camera; beyond it the oldest go
-_MAX_SENT_AT_ONCE = 200
+_MAX_SENT_AT_ONCE = 50  # with pictures of strangers 60 KB each; a frame holds 16 MiB
 _CLOSE_S = 2.0  # a writer that hangs must not keep a camera from stopping; the thread dies with the process
 _GIVE_UP_S = 5.0
 

@@ -144,7 +144,7 @@ def test_a_backup_lies_beside_before_anything_changes(tmp_path: Path) -> None:
     before = everything(path)
     with store_in(tmp_path, said):
         pass
-    (backup,) = tmp_path.glob("face_embeddings.db.before-v1-*.bak")
+    (backup,) = tmp_path.glob("face_embeddings.db.before-v2-*.bak")
     assert everything(backup) == before
     assert backup.stat().st_mode & 0o777 == 0o600
     assert backup.name in "\n".join(said)
@@ -234,7 +234,7 @@ def test_each_migration_has_its_backup(tmp_path: Path, monkeypatch: pytest.Monke
             connection.execute("BEGIN IMMEDIATE")
             try:
                 connection.execute(f"CREATE TABLE of_version_{to}(x)")
-                if to == 3 and fail[0]:
+                if to == 4 and fail[0]:
                     raise ConfigurationError("failed on purpose")
                 connection.execute("UPDATE store_facts SET value=? WHERE key='schema_version'", (str(to),))
                 connection.execute("COMMIT")
@@ -245,21 +245,21 @@ def test_each_migration_has_its_backup(tmp_path: Path, monkeypatch: pytest.Monke
 
         return run
 
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
-    monkeypatch.setitem(migration.MIGRATIONS, 1, step(2))
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
     monkeypatch.setitem(migration.MIGRATIONS, 2, step(3))
+    monkeypatch.setitem(migration.MIGRATIONS, 3, step(4))
     with pytest.raises(ConfigurationError, match="on purpose"):
         open_store(path, silent)
     fail[0] = False
     said: list[str] = []
     with store_in(tmp_path, said) as store:
-        assert store.fact("schema_version") == "3"
-    assert ran == [2, 3, 3]
-    assert "made version 3" in said
+        assert store.fact("schema_version") == "4"
+    assert ran == [3, 4, 4]
+    assert "made version 4" in said
     tables = {}
     for backup in sorted(tmp_path.glob("*.bak")):
         tables[backup.name.split("-")[1]] = {name for name in everything(backup) if name.startswith("of_version")}
-    assert tables == {"v2": set(), "v3": {"of_version_2"}}
+    assert tables == {"v3": set(), "v4": {"of_version_3"}}
 
 
 # --- whose model it is ----------------------------------------------------------------------------------------------

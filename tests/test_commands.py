@@ -127,8 +127,12 @@ def test_enrol(either: Path, tmp_path: Path) -> None:
     photo_of_one(photos / "Bo.png", mirrored=True)
     shutil.copyfile(no_faces(), photos / "Cup.png")
     answer = command_json(either, "enrol", str(photos), str(either / "photos" / "Ada.png"), expect=1)
-    assert set(answer) == {"enrolled", "refused", "unchanged"}
+    assert set(answer) == {"enrolled", "refused", "unchanged", "look_alikes", "disagrees"}
     assert answer["enrolled"] == [{"person": "Bo", "photo": str(photos / "Bo.png")}]
+    (alike,) = answer["look_alikes"]
+    assert (alike["person"], alike["photo"], alike["looks_like"]) == ("Bo", str(photos / "Bo.png"), "Ada")
+    assert 0.945 <= alike["score"] <= 1
+    assert answer["disagrees"] == []
     (refused,) = answer["refused"]
     assert set(refused) == {"photo", "reason"}
     assert refused["photo"] == str(photos / "Cup.png")

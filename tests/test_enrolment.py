@@ -11,9 +11,19 @@ import pytest
 
 from shared.errors import RefusedError
 from shared.photos import Image, read_photo
-from tests.data_paths import astronaut, needs_dlib, no_faces, six_faces
-from workers.engines import Engine
-from workers.enrolment import embed_photo, face_of_photo, people_in, person_name, refusal_reason
+from tests.data_paths import FACES, SMALL_PACK, astronaut, needs_data, needs_dlib, no_faces, six_faces
+from workers.engines import Engine, Face
+from workers.enrolment import (
+    embed_image,
+    embed_photo,
+    enrolment_gate,
+    face_of_photo,
+    people_in,
+    person_name,
+    refusal_reason,
+    require_fit,
+)
+from workers.quality import Gate
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +76,69 @@ def test_photos_without_one_clear_face_are_refused_by_name(engine: Engine) -> No
             embed_photo(engine, path)
         assert refusal.value.where == str(path)
         assert str(path) not in refusal_reason(refusal.value)
+
+
+@needs_dlib
+def test_what_no_camera_would_judge_is_no_reference(engine: Engine) -> None:
+    """Too small, too dark, too bright: refused with what was measured and what to do; the photo itself is taken."""
+    image, gate = read_photo(astronaut()), enrolment_gate(engine, 60)
+    assert embed_image(engine, image, gate).embedding.shape == (engine.dim,)
+    small = cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA)
+    unfit = {
+        "too small; got 4[0-9] pixels wide of 60": small,
+        "too dark; got a mean grey of 1[0-9] of 255": (image * 0.1).astype(np.uint8),
+        "too bright; got a mean grey of 2[0-9]+ of 255": np.clip(image * 0.15 + 215, 0, 255).astype(np.uint8),
+    }
+    for told, worse in unfit.items():
+        with pytest.raises(RefusedError, match=told) as refusal:
+            embed_image(engine, np.asarray(worse, np.uint8), gate)
+        assert "take a " in refusal.value.remedy
+        assert embed_image(engine, np.asarray(worse, np.uint8)).embedding.shape == (engine.dim,), "embedded anew"
+
+
+def test_blurred_profile_and_hardly_a_face_are_refused() -> None:
+    """Blurred, turned away or of a low detector score: each part that refuses is named, by what it measured."""
+    crop = np.asarray(cv2.resize(read_photo(astronaut())[70:175, 170:275], (112, 112)), np.uint8)
+    front = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], np.float32)
+    profile = front.copy()
+    profile[1, 0] = 52
+    box = (0.0, 0.0, 100.0, 130.0)
+    require_fit(Gate(40), Face(box, front, 0.8), crop)
+    with pytest.raises(RefusedError, match=r"turned away; got from the side: eyes apart 0\.3"):
+        require_fit(Gate(40), Face(box, profile, 0.8), crop)
+    with pytest.raises(
+        RefusedError, match=r"hardly a face and the face is turned away; got a detector score of 0\.51, from"
+    ):
+        require_fit(Gate(40), Face(box, profile, 0.51), crop)
+    blurred = np.asarray(cv2.GaussianBlur(crop, (0, 0), 4.0), np.uint8)
+    with pytest.raises(RefusedError, match=r"blurred; got a sharpness of 0\.[12].* remedy: take a sharp photo"):
+        require_fit(Gate(40), Face(box, front, 0.8), blurred)
+    require_fit(Gate(40, points=False), Face(box, profile, 0.8), crop)
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["insightface", pytest.param("dlib", marks=needs_dlib)])
+def test_gate_refuses_no_good_photo(name: str) -> None:
+    """Of 36 photos of the test data that show one clear face, every person's first, none is refused for its quality."""
+    if name == "dlib":
+        from workers.recognizer_dlib import DlibEngine
+
+        chosen: Engine = DlibEngine(det_size=640)
+    else:
+        from workers.recognizer_arcface import ArcFaceEngine
+
+        chosen = ArcFaceEngine(SMALL_PACK, det_size=640, threads=1)
+    gate, taken = enrolment_gate(chosen, 40), 0
+    firsts = dict(reversed(people_in([FACES / "lfw_mini", FACES / "friends_enrol"])))
+    for photo in firsts.values():
+        try:
+            image = read_photo(photo)
+            face = face_of_photo(chosen, image)
+        except RefusedError:  # bystanders, or dlib sees no face
+            continue
+        require_fit(gate, face, chosen.crop(image, face))
+        taken += 1
+    assert taken >= 30
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from workers.tracking import APPEARANCE, Box, CutDetector, Observation, Pair, Tracker
+from workers.tracking import APPEARANCE, Box, Observation, Pair, Proposal, Tracker
 
 STEP_S = 0.2
 SIDE = 100.0
@@ -164,14 +164,47 @@ def test_far_jump_without_an_embedding_is_another_track() -> None:
 def test_proposal_asks_for_an_embedding_only_in_doubt() -> None:
     """A face that is where it was expected and alone needs none; far off, new, or with company it does."""
     tracks = tracker()
-    assert tracks.propose([box(100)], 0.0) == [(None, False)]
+    assert tracks.propose([box(100)], 0.0) == [Proposal(None, doubtful=False)]
     tracks.update([Observation(box(100))], 0.0)
     track = tracks.tracks[0]
-    assert tracks.propose([box(110)], STEP_S) == [(track, False)]
-    assert tracks.propose([box(260)], STEP_S) == [(track, True)]
+    assert tracks.propose([box(110)], STEP_S) == [Proposal(track, doubtful=False)]
+    assert tracks.propose([box(260)], STEP_S) == [Proposal(track, doubtful=True)]
     assert [proposal.doubtful for proposal in tracks.propose([box(110), box(170)], STEP_S)] == [True, True]
-    assert [proposal.track for proposal in tracks.propose([box(110), box(170)], STEP_S)] == [track, None]
-    assert len(tracks.tracks) == 1, "proposing changed something"
+
+
+def test_proposal_tells_that_the_face_looks_otherwise() -> None:
+    """Its small picture against the one of the look before; what was never seen has not changed."""
+    tracks = tracker()
+    assert not tracks.propose([box(100)], 0.0, [person(1)])[0].changed
+    tracks.update([Observation(box(100), picture=person(1))], 0.0)
+    assert not tracks.propose([box(100)], STEP_S, [look(person(1), 5, 0.9)])[0].changed
+    assert tracks.propose([box(100)], STEP_S, [look(person(1), 5, 0.5)])[0].changed
+
+
+def test_track_that_ran_on_over_somebody_else_goes_back_to_where_it_was_sure() -> None:
+    """Another face takes the place between two looks; three looks later an embedding tells."""
+    ann, bob = person(1), person(2)
+    tracks = tracker()
+    for step in range(3):
+        tracks.update([Observation(box(100), look(ann, step), True, picture=ann)], step * STEP_S)
+    (track,) = tracks.tracks
+    for step in range(3, 6):
+        assert numbers(tracks.update([Observation(box(104), picture=bob)], step * STEP_S)) == [1]
+    assert (track.last_s, track.seen) == (5 * STEP_S, 6)
+    assert numbers(tracks.update([Observation(box(104), look(bob, 9), True, picture=bob)], 6 * STEP_S)) == [2]
+    assert (track.last_s, track.seen, track.box, track.cut_short) == (2 * STEP_S, 3, box(100), True)
+
+
+def test_track_whose_picture_changed_is_sure_again_once_an_embedding_agrees() -> None:
+    """A turned head: what was followed meanwhile counts."""
+    ann = person(1)
+    tracks = tracker()
+    tracks.update([Observation(box(100), look(ann, 1), True, picture=ann)], 0.0)
+    tracks.update([Observation(box(100), picture=person(2))], STEP_S)
+    (track,) = tracks.tracks
+    assert track.sure[1] == 0.0
+    tracks.update([Observation(box(100), look(ann, 2), True, picture=person(2))], 2 * STEP_S)
+    assert (track.sure[1], track.cut_short) == (2 * STEP_S, False)
 
 
 def test_a_cut_or_the_end_ends_every_track() -> None:
@@ -192,39 +225,6 @@ def test_other_model_forgets_what_tracks_looked_like() -> None:
 
 
 # -- cuts -------------------------------------------------------------------------------------------------------------
-
-
-def scene(seed: int, height: int = 360, width: int = 640) -> NDArray[np.uint8]:
-    """A picture of large grey areas, like a room."""
-    areas = np.random.default_rng(seed).integers(30, 220, size=(6, 8)).astype(np.uint8)
-    return np.repeat(np.repeat(np.repeat(areas, height // 6, 0), width // 8, 1)[:, :, None], 3, 2)
-
-
-def test_another_scene_is_a_cut() -> None:
-    """The first picture is none; neither is the second of one scene."""
-    cuts = CutDetector()
-    assert [cuts.is_cut(scene(seed)) for seed in (1, 1, 2, 2, 1)] == [False, False, True, False, True]
-
-
-def test_light_and_motion_are_no_cut() -> None:
-    """Lamps going on, and a person who fills a third of the picture, leave the tracks alone."""
-    cuts, dark = CutDetector(), (scene(1) * 0.4).astype(np.uint8)
-    with_person = scene(1)
-    with_person[60:, 200:420] = 90
-    assert not any(cuts.is_cut(picture) for picture in (scene(1), dark, scene(1), with_person, scene(1)))
-
-
-def test_dark_noise_is_no_cut() -> None:
-    """A covered lens gives noise, which correlates with nothing."""
-    cuts, noise = CutDetector(), np.random.default_rng(1)
-    pictures = [noise.integers(0, 12, size=(360, 640, 3)).astype(np.uint8) for _ in range(4)]
-    assert not any(cuts.is_cut(picture) for picture in pictures)
-
-
-def test_another_resolution_is_a_cut() -> None:
-    """A camera that was set to another size: places no longer mean the same."""
-    cuts = CutDetector()
-    assert [cuts.is_cut(picture) for picture in (scene(1), scene(1, 720, 1280))] == [False, True]
 
 
 @pytest.mark.parametrize("engine", ["insightface", "dlib"])

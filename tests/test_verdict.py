@@ -28,6 +28,11 @@ def ballot(*crops: Crop, started_s: float = 0.0) -> Ballot:
     return votes
 
 
+def turned() -> Crop:
+    """A head turned away: it looks like nobody, and says nothing."""
+    return crop(("ann", 0.2), clear=False)
+
+
 ANN = crop(("ann", 0.6), ("bob", 0.1))
 BOB = crop(("bob", 0.6), ("ann", 0.1))
 STRANGER = crop(("ann", 0.2), ("bob", 0.15))
@@ -73,9 +78,11 @@ def test_crops_that_contradict_each_other_are_uncertain() -> None:
 
 
 def test_a_few_lucky_crops_among_many_do_not_name() -> None:
-    """The named person's crops must be a fair share of all."""
-    assert decide([ANN] * 3 + [STRANGER] * 8, RULES).verdict == "named"
-    assert decide([ANN] * 3 + [STRANGER] * 12, RULES).verdict == "uncertain"
+    """The named person's crops must be a fair share of all, and clear crops of somebody else count double."""
+    assert decide([ANN] * 3 + [turned()] * 8, RULES).verdict == "named"
+    assert decide([ANN] * 3 + [turned()] * 12, RULES).verdict == "uncertain"
+    assert decide([ANN] * 3 + [STRANGER] * 5, RULES).verdict == "named"
+    assert decide([ANN] * 3 + [STRANGER] * 6, RULES).verdict == "uncertain"
 
 
 def test_track_without_a_good_crop_is_uncertain() -> None:
@@ -96,47 +103,45 @@ def test_short_track_is_never_named() -> None:
     assert ballot(STRANGER).decision().verdict == "unknown"
 
 
+def told(votes: Ballot, time_s: float, *, withheld: bool = False) -> list[tuple[str, str | None]]:
+    return [(news.report, news.decision.person) for news in votes.news(time_s, withheld=withheld)]
+
+
 def test_name_is_news_once() -> None:
     """Reported when it is reached, not again while it stands."""
     votes = ballot(ANN, ANN)
-    assert votes.news(0.4) is None
+    assert told(votes, 0.4) == []
     votes.add(ANN)
-    news = votes.news(0.6)
-    assert news is not None
-    assert (news.verdict, news.person) == ("named", "ann")
+    assert told(votes, 0.6) == [("named", "ann")]
     votes.add(ANN)
-    assert votes.news(0.8) is None
+    assert told(votes, 0.8) == []
 
 
 def test_unknown_is_news_once_and_not_before_there_was_time() -> None:
     """Three crops within half a second are too early; after a second the stranger is reported, once."""
     votes = ballot(STRANGER, STRANGER, STRANGER)
-    assert votes.news(0.5) is None
-    news = votes.news(1.0)
-    assert news is not None
-    assert news.verdict == "unknown"
+    assert told(votes, 0.5) == []
+    assert told(votes, 1.0) == [("unknown", None)]
     votes.add(STRANGER)
-    assert votes.news(2.0) is None
+    assert told(votes, 2.0) == []
 
 
 def test_unknown_waits_for_clear_crops() -> None:
     """Two clear crops among turned heads are not enough for three votes."""
     turned = crop(("ann", 0.2), clear=False)
     votes = ballot(STRANGER, STRANGER, turned, turned)
-    assert votes.news(5.0) is None
+    assert told(votes, 5.0) == []
     votes.add(STRANGER)
-    assert votes.news(5.2) is not None
+    assert told(votes, 5.2) == [("unknown", None)]
 
 
 def test_unknown_can_become_named() -> None:
     """Better crops come: the name is reported after all."""
     votes = ballot(*[STRANGER] * 3)
-    assert votes.news(1.0) is not None
+    assert told(votes, 1.0) == [("unknown", None)]
     for _ in range(3):
         votes.add(ANN)
-    news = votes.news(2.0)
-    assert news is not None
-    assert news.person == "ann"
+    assert told(votes, 2.0) == [("named", "ann")]
 
 
 def test_name_stays_when_the_person_turns_away() -> None:
@@ -149,40 +154,67 @@ def test_name_is_corrected_when_better_crops_name_another() -> None:
     """The new person must outweigh the old one; then it is news again."""
     weak_bob = crop(("bob", 0.7), quality=0.2)
     votes = ballot(*[weak_bob] * 3)
-    assert votes.news(0.5) is not None
+    assert told(votes, 0.5) == [("named", "bob")]
     for _ in range(3):
         votes.add(ANN)
-    news = votes.news(2.0)
-    assert news is not None
-    assert news.person == "ann"
+    assert told(votes, 2.0) == [("named", "ann")]
+
+
+def test_name_is_withdrawn_when_clear_crops_show_somebody_else() -> None:
+    """Five clear crops of a stranger are not yet twice as much as the three that gave the name; six are."""
+    votes = ballot(*[ANN] * 3)
+    assert told(votes, 0.5) == [("named", "ann")]
+    for _ in range(5):
+        votes.add(replace(STRANGER))
+    assert told(votes, 2.0) == []
+    votes.add(replace(STRANGER))
+    assert told(votes, 2.2) == [("withdrawn", "ann")]
+    assert told(votes, 2.4) == []
+    assert votes.decision().verdict == "uncertain"
+
+
+def test_withdrawn_name_leaves_a_stranger_once_the_lucky_crops_are_gone() -> None:
+    """The window moves on; then the track is a stranger's, and that is news."""
+    votes = ballot(*[ANN] * 3, *[STRANGER] * 6)
+    told(votes, 2.0)
+    for _ in range(12):
+        votes.add(STRANGER)
+    assert told(votes, 5.0) == [("unknown", None)]
+
+
+def test_name_that_must_not_go_out_waits() -> None:
+    """Withheld, it is not reported; reported and then withheld, it is withdrawn; let go, it is news again."""
+    votes = ballot(*[ANN] * 3)
+    assert told(votes, 0.5, withheld=True) == []
+    assert told(votes, 0.7) == [("named", "ann")]
+    assert told(votes, 0.9, withheld=True) == [("withdrawn", "ann")]
+    assert told(votes, 1.1) == [("named", "ann")]
 
 
 def test_crop_that_names_another_disputes_the_name() -> None:
-    """It is a reason to look closer; one that names nobody is not."""
+    """It is a reason to look closer, as is a clear one of a stranger; a turned head is not."""
     assert ballot(ANN, ANN, ANN, BOB).disputed
-    assert not ballot(ANN, ANN, ANN, BOB, STRANGER).disputed
+    assert ballot(ANN, ANN, ANN, STRANGER).disputed
+    assert not ballot(ANN, ANN, ANN, BOB, replace(STRANGER, clear=False)).disputed
     assert not ballot(ANN, BOB).disputed
 
 
 def test_person_who_is_enrolled_in_view_is_named() -> None:
     """The crops that are kept, matched again, name the new person."""
     votes = ballot(*[STRANGER] * 4)
-    assert votes.news(1.0) is not None
+    assert told(votes, 1.0) == [("unknown", None)]
     votes.rematch([[Candidate("new", "7", 0.7)] for _ in votes.crops()])
-    news = votes.news(1.2)
-    assert news is not None
-    assert (news.person, news.user_id) == ("new", "7")
+    (news,) = votes.news(1.2)
+    assert (news.report, news.decision.person, news.decision.user_id) == ("named", "new", "7")
 
 
 def test_person_who_is_forgotten_is_not_named_any_more() -> None:
-    """What remains decides anew, and is news when that makes a stranger."""
+    """The name is withdrawn; what remains decides anew, and is news when that makes a stranger."""
     votes = ballot(*[ANN] * 5)
-    assert votes.news(1.0) is not None
+    assert told(votes, 1.0) == [("named", "ann")]
     votes.rematch([[Candidate("bob", None, 0.1)] for _ in votes.crops()])
     assert votes.decision().verdict == "unknown"
-    news = votes.news(1.2)
-    assert news is not None
-    assert news.verdict == "unknown"
+    assert told(votes, 1.2) == [("withdrawn", "ann"), ("unknown", None)]
 
 
 def test_gallery_that_changes_elsewhere_leaves_a_name_alone() -> None:

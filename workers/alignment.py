@@ -34,14 +34,16 @@ def similarity(points: NDArray[np.floating], targets: NDArray[np.floating]) -> N
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     (x, y), (u, v) = (source - source_mean).T, (target - target_mean).T
     spread = float((x * x + y * y).sum())
-    cosine, sine = ((x @ u + y @ v) / spread, (x @ v - y @ u) / spread) if spread > 0 else (1.0, 0.0)
+    if spread > 0:
+        cosine, sine = float(x @ u + y @ v) / spread, float(x @ v - y @ u) / spread
+    else:
+        cosine, sine = 1.0, 0.0
     rotation = np.array([[cosine, -sine], [sine, cosine]])
-    shift = target_mean - rotation @ source_mean
-    return np.array([[cosine, -sine, shift[0]], [sine, cosine, shift[1]]])
+    return np.column_stack((rotation, target_mean - rotation @ source_mean))
 
 
 def _template(side_px: int) -> NDArray[np.float64]:
     if side_px % _TEMPLATE_PX == 0:
-        return _TEMPLATE * (side_px / _TEMPLATE_PX)
+        return np.multiply(_TEMPLATE, side_px / _TEMPLATE_PX)
     ratio = side_px / 128
-    return _TEMPLATE * ratio + np.array([8.0 * ratio, 0.0])
+    return np.add(_TEMPLATE * ratio, (8.0 * ratio, 0.0))

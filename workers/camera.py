@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
 import os
 import sys
@@ -23,13 +24,16 @@ from shared.writer_client import WriterClient  # noqa: E402
 from workers.capture import Capture, CaptureState  # noqa: E402
 from workers.child import Child, run_child, settings_of  # noqa: E402
 from workers.engines import Engine, open_engine  # noqa: E402
-from workers.pipeline import CameraPipeline, Event, make_event  # noqa: E402
+from workers.liveness import Liveness, open_liveness  # noqa: E402
+from workers.pipeline import CameraPipeline  # noqa: E402
+from workers.sightings import Event, make_event  # noqa: E402
 
 _FRAME_WAIT_S = 0.5
 _GALLERY_WAIT_S = 60.0
 _FLUSH_S = 3.0
 _CAPTURE_STOP_S = 2.0
 _STATS_EVERY_S = 1.0
+_MOST_WAITING_WITH_TRACES = 200
 
 _log = logging.getLogger("rollcall.camera")
 
@@ -72,14 +76,17 @@ class Camera:
         return EXIT_DONE
 
     def _work(self, engine: Engine, gallery: GalleryReader) -> None:
-        pipeline = CameraPipeline(self._camera, engine, gallery)
+        camera, settings = self._camera, self._settings
+        liveness = self._open_liveness(engine)
+        keep_unknowns = settings.site.keep_unknowns_days > 0
+        pipeline = CameraPipeline(camera, engine, gallery, liveness=liveness, keep_unknowns=keep_unknowns)
         client = WriterClient(self._settings.run_dir)
         # Only now: a file's time must not run while the engine loads, and a stream not pile up.
-        capture = Capture(self._source, realtime=self._camera.realtime, loop=self._camera.loop, fps=self._camera.fps)
+        capture = Capture(self._source, realtime=camera.realtime, loop=camera.loop, fps=camera.fps)
         capture.start()
         try:
             while not self._child.stopping and not capture.ended:
-                client.record(self._step(capture, pipeline, gallery))
+                client.record(_affordable(self._step(capture, pipeline, gallery), client.backlog))
                 if time.monotonic() - self._stats_at >= _STATS_EVERY_S:
                     self._stats = self._figures(capture, pipeline, client)
                     self._stats_at = time.monotonic()
@@ -153,7 +160,15 @@ class Camera:
 
     def _open_engine(self, settings: Settings) -> Engine:
         camera = self._camera
-        return open_engine(settings, det_size=camera.det_size, threads=camera.threads, least_face_px=camera.min_face_px)
+        engine = open_engine(
+            settings, det_size=camera.det_size, threads=camera.threads, least_face_px=camera.min_face_px
+        )
+        _return_unused_memory()
+        return engine
+
+    def _open_liveness(self, engine: Engine) -> Liveness | None:
+        camera = self._camera
+        return open_liveness(self._settings.models_dir, camera.liveness, threads=camera.threads, engine=engine.name)
 
     def _open_gallery(self) -> GalleryReader:
         deadline = time.monotonic() + _GALLERY_WAIT_S
@@ -169,7 +184,8 @@ class Camera:
         """`models use` has put another model's gallery in place: go on with that model, between two frames."""
         _log.info("camera %s: the gallery is now %s", self._camera.name, gallery.model)
         self._child.heartbeat(**{**self._stats, "state": "loading"})
-        pipeline.use_engine(self._engine_for(gallery))
+        engine = self._engine_for(gallery)
+        pipeline.use_engine(engine, self._open_liveness(engine))
 
     def _engine_for(self, gallery: GalleryReader) -> Engine:
         """The engine of the gallery's model. Raises ConfigurationError when it is not installed, or another by that name."""
@@ -181,6 +197,21 @@ class Camera:
         engine = self._open_engine(settings)
         _require_same_model(engine, gallery, f"camera {self._camera.name}")
         return engine
+
+
+def _return_unused_memory() -> None:
+    """Loading a model leaves 7 MB of holes in a heap that is never as large again; glibc gives them back when asked."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
+def _affordable(events: list[Event], backlog: int) -> list[Event]:
+    """While the writer is away sightings pile up: from here on without pictures of strangers, 60 KB each."""
+    if backlog < _MOST_WAITING_WITH_TRACES:
+        return events
+    return [{name: value for name, value in event.items() if name != "traces"} for event in events]
 
 
 def _require_same_model(engine: Engine, gallery: GalleryReader, where: str) -> None:

@@ -27,6 +27,7 @@ _COMMANDS: dict[str, str] = {
     "status": "how the running site does",
     "backup": "copy the gallery into a file",
     "restore": "take the gallery from a backup",
+    "calibrate": "threshold and margin from the gallery's own photos, and which of them to look at",
 }
 
 
@@ -58,12 +59,15 @@ def build_parser() -> argparse.ArgumentParser:
     use.add_argument(
         "--leave-out", action="store_true", help="switch although some references have no photo; they are set aside"
     )
-    added["enrol"].add_argument("paths", nargs="+", metavar="PATH")
+    added["enrol"].add_argument("paths", nargs="*", metavar="PATH")
     added["enrol"].add_argument("--name", help="the person on these photos; default: named after file or sub-folder")
+    added["enrol"].add_argument("--unknown", metavar="ID", help="no PATH: the pictures of this stranger, with --name")
     added["enrol"].add_argument("--user-id", help="the person's id in your own systems")
     _add_flag(added["enrol"], "--assume-model", "take an unstamped gallery as made by the configured model")
-    added["forget"].add_argument("name", metavar="NAME")
+    added["forget"].add_argument("name", metavar="NAME", nargs="?")
+    added["forget"].add_argument("--unknown", metavar="ID", help="no NAME: this stranger")
     added["forget"].add_argument("--photo", metavar="PATH", help="only this photo")
+    _add_flag(added["people"], "--unknown", "who was seen and is not enrolled")
     added["identify"].add_argument("photos", nargs="+", metavar="PHOTO")
     _add_flag(added["identify"], "--assume-model", "take an unstamped gallery as made by the configured model")
     added["events"].add_argument("--follow", action="store_true", help="go on as they come")
@@ -71,8 +75,16 @@ def build_parser() -> argparse.ArgumentParser:
     added["backup"].add_argument("file", metavar="FILE")
     added["restore"].add_argument("file", metavar="FILE")
     _add_flag(added["restore"], "--assume-model", "take an unstamped backup as made by the gallery's model")
+    calibrate = added["calibrate"]
+    calibrate.add_argument(
+        "--fmr", type=_rate, default=0.001, metavar="RATE", help="share of strangers that may be named (0.001)"
+    )
+    calibrate.add_argument("--plot", metavar="FILE", help="draw the scores into FILE, as SVG")
+    calibrate.add_argument("--all", action="store_true", help="ask every reference, however many")
+    calibrate.add_argument("--apart", action="store_true", help="take no two names for one person")
+    calibrate.add_argument("--write", action="store_true", help="put threshold and margin into site.toml")
     # Here only, and on options of the parser's own: a sub-command's default would undo what was said before its word.
-    parser.set_defaults(config=None, json=False, until_ended=False, assume_model=False)
+    parser.set_defaults(config=None, json=False, until_ended=False, assume_model=False, unknown=None)
     return parser
 
 
@@ -96,6 +108,13 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value <= 86400:
         raise argparse.ArgumentTypeError("seconds must lie between 0 and 86400")
+    return value
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 1e-9 <= value <= 0.5:
+        raise argparse.ArgumentTypeError("a rate must lie between 1e-9 and 0.5")
     return value
 
 

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import RefusedError, disk_fault
+from shared.errors import RefusedError, RollcallError, disk_fault
 from shared.settings import Settings
 from shared.site_access import Site, all_references
 from shared.store_opening import make_private_folder
 from shared.writer_client import save_rows
 from workers.engines import Engine
 from workers.photo_pool import embed_photos
+from workers.remarks import MOST_COMPARED, NewReferences, Remark, remarks_on
 
 _SAVED_AT_ONCE = 64
 
@@ -33,9 +34,12 @@ class EnrolmentReport:
     refused: list[dict[str, str]] = field(default_factory=list)
     unchanged: int = 0
     warnings: set[str] = field(default_factory=set)
+    look_alikes: list[Remark] = field(default_factory=list)
+    disagrees: list[Remark] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         document: dict[str, Any] = {"enrolled": self.enrolled, "refused": self.refused, "unchanged": self.unchanged}
+        document |= {"look_alikes": self.look_alikes, "disagrees": self.disagrees}
         return {**document, "warnings": sorted(self.warnings)} if self.warnings else document
 
 
@@ -74,8 +78,21 @@ def enrol_photos(
         else:
             wanted.setdefault(photo, []).append((person, digest or ""))
             known.add((person, digest or str(photo)))
-    _embed_and_save(wanted, site, engine, settings, user_id, report, progress)
+    new = _embed_and_save(wanted, site, engine, settings, user_id, report, progress)
+    _remark(new, site, engine, settings, report)
     return report
+
+
+def _remark(new: NewReferences, site: Site, engine: Engine, settings: Settings, report: EnrolmentReport) -> None:
+    """Point out who looks like whom. The photos are enrolled by now: a gallery that can't be read is only a warning."""
+    try:
+        report.look_alikes, report.disagrees = remarks_on(new, site, settings, engine)
+    except RollcallError as error:
+        report.warnings.add(f"enrolled, but not compared with the others: {error.line()}")
+    if new.beyond:
+        report.warnings.add(
+            f"the first {MOST_COMPARED} were compared with the others; for all: supervisor.py calibrate"
+        )
 
 
 def _embed_and_save(  # the halves of enrol_photos share its whole context
@@ -86,18 +103,22 @@ def _embed_and_save(  # the halves of enrol_photos share its whole context
     user_id: str | None,
     report: EnrolmentReport,
     progress: Progress | None,
-) -> None:
+) -> NewReferences:
     ready: list[_Ready] = []
-    for done, result in enumerate(embed_photos(settings, engine, wanted), 1):
+    new = NewReferences()
+    for done, result in enumerate(embed_photos(settings, engine, wanted, gated=True), 1):
         if result.embedding is None:
             _refuse(report, result.photo, result.reason or "no embedding")
         else:
             ready += [_Ready(person, result.photo, digest, result.embedding) for person, digest in wanted[result.photo]]
         if len(ready) >= _SAVED_AT_ONCE or done == len(wanted):
-            _save(ready, site, engine.fingerprint, settings, user_id, report)
+            ids = _save(ready, site, engine.fingerprint, settings, user_id, report)
+            for one, row_id in zip(ready, ids, strict=True):
+                new.add(one.person, one.photo, row_id, one.embedding)
             ready = []
         if progress is not None:
             progress(done, len(wanted))
+    return new
 
 
 def _save(
@@ -107,10 +128,10 @@ def _save(
     settings: Settings,
     user_id: str | None,
     report: EnrolmentReport,
-) -> None:
-    """Keep the photos, then save the references: a row never names a photo that is not there."""
+) -> list[int]:
+    """Keep the photos, then save the references: a row never names a photo that is not there. The rows' ids, in order."""
     if not ready:
-        return
+        return []
     kept: list[tuple[Path, bool]] = []
     try:
         for one in ready:
@@ -134,6 +155,8 @@ def _save(
     if "warning" in answer:
         report.warnings.add(answer["warning"])
     report.enrolled += [{"person": one.person, "photo": str(one.photo)} for one in ready]
+    ids: list[int] = answer["ids"]
+    return ids
 
 
 def _keep(one: _Ready, settings: Settings) -> tuple[Path, bool]:

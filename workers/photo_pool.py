@@ -17,12 +17,14 @@ from shared.errors import RefusedError
 from shared.settings import Settings
 from workers.child import die_with_parent
 from workers.engines import Engine, open_engine
-from workers.enrolment import embed_photo, refusal_reason
+from workers.enrolment import embed_photo, enrolment_gate, refusal_reason
+from workers.quality import Gate
 
 _FEW = 6  # photos: below it a process's start costs more than it saves
 _QUEUED_PER_PROCESS = 4
 
 _engine: Engine | None = None
+_gate: Gate | None = None
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,21 @@ class PhotoResult:
     reason: str | None
 
 
-def embed_photos(settings: Settings, engine: Engine, photos: Iterable[Path]) -> Iterator[PhotoResult]:
-    """The photos' results as they are ready, in any order; `engine` embeds a few, processes of their own many."""
+def embed_photos(
+    settings: Settings, engine: Engine, photos: Iterable[Path], *, gated: bool = False
+) -> Iterator[PhotoResult]:
+    """The photos' results as they are ready, in any order; `engine` embeds a few, processes of their own many.
+
+    `gated`: refuse what is unfit to become a reference; without, photos that are references already are embedded anew.
+    """
     listed = list(photos)
     processes = min(os.cpu_count() or 1, max(1, len(listed) // _FEW))
     if processes == 1:
         for photo in listed:
-            yield _embed(engine, photo)
+            yield _embed(engine, photo, _gate_for(engine, settings) if gated else None)
         return
     context = get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _open, (settings.to_json(), os.getpid())) as pool:
+    with ProcessPoolExecutor(processes, context, _open, (settings.to_json(), os.getpid(), gated)) as pool:
         remaining = iter(listed)
         pending: set[Future[PhotoResult]] = set()
         while True:
@@ -56,21 +63,26 @@ def embed_photos(settings: Settings, engine: Engine, photos: Iterable[Path]) -> 
                 yield future.result()
 
 
-def _open(document: dict[str, object], parent: int) -> None:
-    global _engine  # noqa: PLW0603  # a pool's processes keep their engine between photos
+def _open(document: dict[str, object], parent: int, gated: bool) -> None:
+    global _engine, _gate  # noqa: PLW0603  # a pool's processes keep their engine between photos
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the command, which ends the pool
     die_with_parent(parent)
     settings = Settings.from_json(document)
     _engine = open_engine(settings, det_size=settings.recognition.det_size, threads=1)
+    _gate = _gate_for(_engine, settings) if gated else None
+
+
+def _gate_for(engine: Engine, settings: Settings) -> Gate:
+    return enrolment_gate(engine, settings.recognition.min_face_px)
 
 
 def _embed_in_process(photo: Path) -> PhotoResult:
     assert _engine is not None  # _open ran first
-    return _embed(_engine, photo)
+    return _embed(_engine, photo, _gate)
 
 
-def _embed(engine: Engine, photo: Path) -> PhotoResult:
+def _embed(engine: Engine, photo: Path, gate: Gate | None) -> PhotoResult:
     try:
-        return PhotoResult(photo, embed_photo(engine, photo).embedding, None)
+        return PhotoResult(photo, embed_photo(engine, photo, gate).embedding, None)
     except RefusedError as error:
         return PhotoResult(photo, None, refusal_reason(error))

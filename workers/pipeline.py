@@ -7,31 +7,30 @@ so the same file gives the same answer every time.
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
 from shared.errors import RefusedError
 from shared.settings import EffectiveCamera, is_file_source
+from workers.attention import Attention
 from workers.capture import Frame
 from workers.engines import Engine, Face, Image, Vectors
+from workers.face_picture import face_picture
+from workers.liveness import Liveness
 from workers.pacing import Cadence, Progress
 from workers.quality import Gate, Quality
-from workers.tracking import APPEARANCE, CutDetector, Observation, Proposal, Track, Tracker
+from workers.scene_change import SceneChange
+from workers.sightings import Event, iso_time, make_event, rounded
+from workers.tracking import APPEARANCE, Observation, Proposal, Track, Tracker
 from workers.verdict import Ballot, Crop, Decision, Rules
+from workers.visit import Visit
 
 if TYPE_CHECKING:
     from shared.match import Candidate
 
-Event = dict[str, Any]
-
 _MOST_CROPS = 8  # embedded a frame; with more faces than that they take turns
-_CONFIRM_S = 1.0  # between two embeddings of a track that has its name
-_UNDECIDED_S = 0.5  # of one that has none after enough crops
 _LOST_AFTER_S = 1.5
 _LOOKS_UNTIL_LOST = 2.5  # where frames are looked at so seldom that 1.5 s would be one
 
@@ -45,39 +44,31 @@ class Gallery(Protocol):
     def match(self, probes: Vectors, k: int = 2) -> list[list[Candidate]]: ...
 
 
-@dataclass(eq=False)
-class _Visit:
-    """What is known about one track beyond its place."""
-
-    track: Track
-    ballot: Ballot
-    started_at: float  # wall clock, as are the others
-    ended_at: float
-    media_time_s: float | None
-    embedded_s: float = float("-inf")
-
-    def wants_crop(self, time_s: float, rules: Rules) -> bool:
-        """Whether one more embedding would tell something."""
-        since_s = time_s - self.embedded_s
-        if self.ballot.named is not None:
-            return since_s >= _CONFIRM_S or self.ballot.disputed
-        if self.ballot.total < 3 * rules.votes or since_s >= _UNDECIDED_S:
-            return True
-        # On the edge of a name: every crop may be the one that decides.
-        return any((crop.score or 0.0) >= rules.threshold - 2 * rules.margin for crop in self.ballot.recent)
-
-
 class CameraPipeline:
     """Takes frames in order, answers with sightings: event dicts, without the `id` and `site` that the writer adds."""
 
-    def __init__(self, settings: EffectiveCamera, engine: Engine, gallery: Gallery) -> None:
+    def __init__(
+        self,
+        settings: EffectiveCamera,
+        engine: Engine,
+        gallery: Gallery,
+        *,
+        liveness: Liveness | None = None,
+        keep_unknowns: bool = False,
+    ) -> None:
+        """`liveness`: the model, where the settings ask for it. `keep_unknowns`: sightings of strangers carry what the
+        writer needs to know them again, their `traces`."""
         self._settings = settings
         self._gallery = gallery
         self._file_time = not settings.realtime and is_file_source(settings.source)
         self._cadence = Cadence(settings.fps)
-        self._cuts = CutDetector()
+        self._attention = Attention(settings.fps)
+        self._scene = SceneChange()
+        self._liveness, self._keep_unknowns = liveness, keep_unknowns
         self._lap = 0
-        self._visits: dict[int, _Visit] = {}
+        self._searched_s = float("-inf")
+        self._glanced = (float("-inf"), 0.0, cast("float | None", None))  # the frame before: its times
+        self._visits: dict[int, Visit] = {}
         self.progress = Progress()
         self._take_engine(engine)
         lost_after_s = max(_LOST_AFTER_S, _LOOKS_UNTIL_LOST / settings.fps)
@@ -98,13 +89,13 @@ class CameraPipeline:
         """The gallery holds another model's embeddings: until `use_engine`, frames are passed over."""
         return self._gallery.fingerprint not in ("", self._engine.fingerprint)  # "": nobody was ever enrolled
 
-    def use_engine(self, engine: Engine) -> None:
+    def use_engine(self, engine: Engine, liveness: Liveness | None = None) -> None:
         """Go on with another model, between two frames. Tracks stay; how they looked and were called is dropped."""
         self._take_engine(engine)
+        self._liveness = liveness
         self._tracker.use_appearance(APPEARANCE[engine.name])
         for visit in self._visits.values():
-            visit.ballot = Ballot(self._rules, visit.ballot.started_s, reported=visit.ballot.reported)
-            visit.embedded_s = float("-inf")
+            visit.begin_anew(self._rules)
 
     def process(self, frame: Frame) -> list[Event]:
         """Look at a frame, if it is due, and report what is new."""
@@ -115,13 +106,27 @@ class CameraPipeline:
         events = self._gallery_news(time_s, frame.wall_time)
         if self.model_changed:
             return events
-        scene_ended = frame.lap != self._lap or self._cuts.is_cut(frame.image)
+        change = self._scene.look(frame.image)
+        scene_ended = change.cut or frame.lap != self._lap
         self._lap = frame.lap
+        if scene_ended:
+            self._stay_until_cut()
         ended = self._tracker.end_all() if scene_ended else self._tracker.end_lost(time_s)
         events += self._leave(ended, frame.wall_time)
-        faces = self._engine.detect(frame.image)
-        events += self._look(frame, faces, time_s)
-        self.progress.add(captured_at=frame.captured_at, taken_at=taken_at, done_at=time.monotonic(), faces=len(faces))
+        self._glanced = (time_s, frame.wall_time, frame.media_time_s)
+        undecided = any(
+            visit.is_undecided(time_s, self._rules) or visit.track.last_s < self._searched_s
+            for visit in self._visits.values()
+        )
+        in_view = bool(self._visits)
+        if self._attention.wants(time_s, cut=scene_ended, moved=change.moved, in_view=in_view, undecided=undecided):
+            self._scene.mark()
+            self._searched_s = time_s
+            faces = self._engine.detect(frame.image)
+            events += self._look(frame, faces, time_s)
+            self.progress.add(
+                captured_at=frame.captured_at, taken_at=taken_at, done_at=time.monotonic(), faces=len(faces)
+            )
         return events
 
     def idle(self, now_s: float, wall_time: float) -> list[Event]:
@@ -146,26 +151,41 @@ class CameraPipeline:
     # -- looking ------------------------------------------------------------------------------------------------------
 
     def _look(self, frame: Frame, faces: Sequence[Face], time_s: float) -> list[Event]:
-        proposals = self._tracker.propose([face.box for face in faces], time_s)
+        pictures = [face_picture(frame.image, face.box) for face in faces]
+        proposals = self._tracker.propose([face.box for face in faces], time_s, pictures)
         crops = self._good_crops(frame.image, faces, proposals, time_s)
         embeddings = self._embed({index: crop for index, (crop, _) in crops.items()})
         observations = [
-            Observation(face.box, embeddings.get(index), index in crops and crops[index][1].clear)
+            Observation(face.box, embeddings.get(index), index in crops and crops[index][1].clear, pictures[index])
             for index, face in enumerate(faces)
         ]
         pairs = self._tracker.update(observations, time_s)
+        alive = self._liveness.score(frame.image, [faces[index] for index in embeddings]) if self._liveness else []
+        live_scores = dict(zip(embeddings, alive, strict=False))  # none at all where liveness is off
         answers = self._match([embeddings[pair.face] for pair in pairs if pair.face in embeddings])
         for track, index in pairs:
             visit = self._visits.get(track.number) or self._begin_visit(track, frame, time_s)
-            visit.ended_at, visit.media_time_s = frame.wall_time, frame.media_time_s
+            visit.see(frame.wall_time, frame.media_time_s)
             if index in embeddings:
                 visit.embedded_s = time_s
-                quality = crops[index][1]
-                visit.ballot.add(Crop(quality.value, embeddings[index], next(answers), quality.clear))
+                crop = Crop(crops[index][1].value, embeddings[index], next(answers), crops[index][1].clear)
+                visit.live.add(live_scores.get(index))
+                if not visit.live.is_worthless(self._settings.liveness, live_scores.get(index)):
+                    visit.ballot.add(crop)
+                if self._keep_unknowns and crop.clear and crop.names(self._rules) is None:
+                    visit.portraits.offer(crop.quality, crop.embedding, frame.image, faces[index].box)
         return self._news(time_s, frame.wall_time)
 
-    def _begin_visit(self, track: Track, frame: Frame, time_s: float) -> _Visit:
-        visit = _Visit(track, Ballot(self._rules, time_s), frame.wall_time, frame.wall_time, frame.media_time_s)
+    def _stay_until_cut(self) -> None:
+        """Who was there at the last search was there until the scene ended, though not every frame was searched."""
+        time_s, wall_time, media_time_s = self._glanced
+        for visit in self._visits.values():
+            if visit.track.last_s >= self._searched_s:
+                visit.track.last_s = max(visit.track.last_s, time_s)
+                visit.see(wall_time, media_time_s)
+
+    def _begin_visit(self, track: Track, frame: Frame, time_s: float) -> Visit:
+        visit = Visit(track, Ballot(self._rules, time_s), frame.wall_time, self._settings.liveness)
         self._visits[track.number] = visit
         return visit
 
@@ -174,9 +194,9 @@ class CameraPipeline:
     ) -> dict[int, tuple[Image, Quality]]:
         """The crops worth embedding that pass the gate; those that tell tracks apart first, then the least known."""
         wanted = []
-        for index, (face, (track, doubtful)) in enumerate(zip(faces, proposals, strict=True)):
+        for index, (face, (track, doubtful, changed)) in enumerate(zip(faces, proposals, strict=True)):
             visit = self._visits.get(track.number) if track else None
-            due = visit is None or visit.wants_crop(time_s, self._rules)
+            due = visit is None or changed or visit.wants_crop(time_s, self._rules)
             if (due or doubtful) and self._gate.may_pass(face):
                 known = (visit.ballot.named is not None, visit.embedded_s) if visit else (False, float("-inf"))
                 wanted.append((not doubtful, *known, index))
@@ -222,54 +242,44 @@ class CameraPipeline:
         return True
 
     def _news(self, time_s: float, wall_time: float) -> list[Event]:
-        events = []
-        for visit in self._visits.values():
-            decision = visit.ballot.news(time_s)
-            if decision is not None:
-                events.append(self._event(decision.verdict, wall_time, visit, decision))
-        return events
+        return [
+            self._event(news.report, wall_time, visit, news.decision)
+            for visit in self._visits.values()
+            for news in visit.news(time_s)
+        ]
 
     def _leave(self, tracks: Iterable[Track], wall_time: float) -> list[Event]:
         events = []
         for track in tracks:
             visit = self._visits.pop(track.number)
-            if track.seen < 2 and visit.ballot.reported is None:
+            visit.end()
+            if track.seen < 2 and visit.ballot.told is None:
                 continue  # a flicker: one detection is as often a pattern as a face
-            decision = visit.ballot.decision()
+            decision = visit.decision()
             event = self._event("left", wall_time, visit, decision)
             event |= {
                 "started": iso_time(visit.started_at),
                 "ended": iso_time(visit.ended_at),
                 "duration_s": round(track.last_s - track.first_s, 3),
-                "verdict": decision.verdict,
             }
             events.append(event)
         return events
 
-    def _event(self, kind: str, wall_time: float, visit: _Visit, decision: Decision) -> Event:
-        return make_event(self._settings.name, kind, wall_time) | {
+    def _event(self, kind: str, wall_time: float, visit: Visit, decision: Decision) -> Event:
+        event = make_event(self._settings.name, kind, wall_time) | {
             "user_id": decision.user_id,
             "media_time_s": None if visit.media_time_s is None else round(visit.media_time_s, 3),
             "track": visit.track.number,
             "person": decision.person,
-            "score": _rounded(decision.score),
-            "margin": _rounded(decision.margin),
+            "score": rounded(decision.score),
+            "margin": rounded(decision.margin),
             "frames": visit.track.seen,
             "box": [round(side) for side in visit.track.box],
         }
-
-
-def make_event(camera: str, kind: str, wall_time: float) -> Event:
-    """An event with every field, those of a track empty. `wall_time`: seconds since 1970."""
-    empty = ("user_id", "media_time_s", "track", "person", "score", "margin", "frames", "box")
-    start = {"key": uuid.uuid4().hex, "event": kind, "time": iso_time(wall_time), "camera": camera}
-    return start | dict.fromkeys(empty)
-
-
-def iso_time(wall_time: float) -> str:
-    """ISO 8601 in UTC to the millisecond, ending in Z. `wall_time`: seconds since 1970."""
-    return datetime.fromtimestamp(wall_time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 4)
+        if self._liveness is not None:
+            event["liveness"] = visit.live.to_json()
+        if kind in ("left", "withdrawn"):
+            event["verdict"] = decision.verdict
+        if decision.verdict == "unknown" and kind != "withdrawn" and (traces := visit.portraits.traces()):
+            event |= {"traces": traces, "fingerprint": self._engine.fingerprint, "alike": self._engine.threshold}
+        return event

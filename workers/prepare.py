@@ -21,6 +21,9 @@ from workers.enrolment import people_in
 from workers.gallery_model import require_same_model
 from workers.model_packs import ensure_pack
 from workers.progress import progress_bar
+from workers.remarks import remark_lines
+
+_MOST_REMARKS = 20
 
 _log = logging.getLogger("prepare")
 
@@ -64,6 +67,8 @@ def fill(files: FilesOfSite, engine: Engine, settings: Settings) -> None:
         report = enrol_photos(pairs, files, engine, settings, respect_marks=True, progress=progress)
     for refused in report.refused:
         _log.warning("skipped %s: %s", refused["photo"], refused["reason"])
+    for line in [*sorted(report.warnings), *remark_lines(report.look_alikes, report.disagrees, _MOST_REMARKS)]:
+        _log.warning("%s", line)
     _log.info("enrolled %d photos, skipped %d", len(report.enrolled), len(report.refused))
 
 

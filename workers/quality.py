@@ -84,6 +84,14 @@ class Gate:
         return Quality(size, detector, pose, _ramp(sharpness(grey), 0.29, 0.42), _brightness(float(grey.mean())))
 
 
+def measured(face: Face, crop: Image) -> dict[str, float]:
+    """What each part of a quality is judged by: the face's width in pixels, the detector's score, the eyes' distance over
+    their distance to the mouth, sharpness, mean grey."""
+    grey = _inner_grey(crop)
+    found = {"size": face.width, "detector": face.det_score, "pose": eye_mouth_ratio(face.points)}
+    return {**found, "sharpness": sharpness(grey), "brightness": float(grey.mean())}
+
+
 def sharpness(grey: NDArray[np.float32]) -> float:
     """How much of a grey picture's local contrast a blur takes away, 0 to 1, in the direction where it takes less.
 

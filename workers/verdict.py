@@ -1,14 +1,15 @@
 """The verdict: what the crops of one track, taken together, say about who it is.
 
 A crop names somebody when its score reaches the threshold and its best person is ahead of the second by the margin. A
-track is *named* when `votes` of its crops name the same person, they are a fair share of its crops, and their quality
-outweighs whatever speaks for anybody else by two to one. It is *unknown* when there were enough crops and none of them
-came within a margin of being named; only clear ones count there, since a turned head looks like nobody. Everything
-between is *uncertain*, an answer of its own: no good crop, crops that contradict each other, a score without its
-margin, a near miss.
+track is *named* when `votes` of its crops name the same person, they are a fair share of its crops, their quality
+outweighs whatever speaks for anybody else by two to one, and clear crops that show somebody else do not outweigh them.
+It is *unknown* when there were enough crops and none of them came within a margin of being named; only clear ones count
+there, since a turned head looks like nobody. Everything between is *uncertain*, an answer of its own: no good crop,
+crops that contradict each other, a score without its margin, a near miss.
 
 The latest crops count (a stranger who stands about for minutes would otherwise collect `votes` lucky ones), and those
-that gave the name are kept, so that the name does not hang on whoever turned away since.
+that gave the name are kept, so that the name does not hang on whoever turned away since. It is withdrawn when clear crops
+that show somebody else outweigh them by two to one, and when the gallery no longer bears it out.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from shared.match import Candidate
 
 Verdict = Literal["named", "uncertain", "unknown"]
+Report = Literal["named", "withdrawn", "unknown"]
 
 _LEAST_WINDOW = 12  # crops
 _LEAST_SHARE = 0.25  # of the crops' weight that must speak for the person
 _OUTWEIGH = 2.0
+_FAR_MARGINS = 2.0  # below the threshold; a person's own crops come as low as that, but seldom when they are clear
 _UNKNOWN_AFTER_S = 1.0  # a face that has just come in is given time to turn to the camera
 
 
@@ -77,6 +80,12 @@ class Crop:
             return None
         return self.candidates[0].person
 
+    def refutes(self, person: str, rules: Rules) -> bool:
+        """Whether it shows clearly that this is not `person`: it looks most like another, or is far below the threshold."""
+        if not self.clear or self.score is None:
+            return False
+        return self.candidates[0].person != person or self.score < rules.threshold - _FAR_MARGINS * rules.margin
+
     def is_near(self, rules: Rules) -> bool:
         """Whether it came within a margin of the threshold: too close to call it a stranger's."""
         return self.score is not None and self.score >= rules.threshold - rules.margin
@@ -108,12 +117,28 @@ def _lead(crops: Sequence[Crop], rules: Rules) -> str | None:
         return None
     second = weights[ranked[1]] if len(ranked) > 1 else 0.0
     fair_share = weights[ranked[0]] >= _LEAST_SHARE * sum(crop.quality for crop in crops)
-    return ranked[0] if fair_share and weights[ranked[0]] >= _OUTWEIGH * second else None
+    if not fair_share or weights[ranked[0]] < _OUTWEIGH * second or _is_refuted(ranked[0], crops, crops, rules):
+        return None
+    return ranked[0]
+
+
+def _is_refuted(person: str, crops: Iterable[Crop], supporting: Iterable[Crop], rules: Rules) -> bool:
+    """Whether `crops` that show somebody else outweigh those of `supporting` that name the person."""
+    against = sum(crop.quality for crop in crops if crop.refutes(person, rules))
+    support = sum(crop.quality for crop in supporting if crop.names(rules) == person)
+    return against >= _OUTWEIGH * support - 1e-9  # sums of equal weights differ in the last bit
 
 
 def _named(person: str, crops: Iterable[Crop], rules: Rules) -> Decision:
     best = max((crop for crop in crops if crop.names(rules) == person), key=lambda crop: crop.score or 0.0)
     return Decision("named", person, best.candidates[0].user_id, best.score, best.margin)
+
+
+class News(NamedTuple):
+    """Something to report of a track. With `withdrawn`, `decision` has the person it was and the verdict it is now."""
+
+    report: Report
+    decision: Decision
 
 
 @dataclass(eq=False)
@@ -124,7 +149,7 @@ class Ballot:
     started_s: float
     total: int = 0  # good crops ever
     named: Decision | None = None  # stands until crops name somebody else, or the gallery no longer holds it
-    reported: str | None = None  # the person last reported, or "" for unknown
+    told: Decision | None = None  # what was last reported and still stands: a name, or unknown
     evidence: list[Crop] = field(default_factory=list)  # the crops that gave the name
     recent: deque[Crop] = field(default_factory=deque)
 
@@ -160,33 +185,48 @@ class Ballot:
 
     @property
     def disputed(self) -> bool:
-        """Whether the latest crop names somebody other than the track."""
-        latest = self.recent[-1].names(self.rules) if self.recent else None
-        return self.named is not None and latest not in (None, self.named.person)
+        """Whether the latest crop shows somebody other than the track's person."""
+        if self.named is None or self.named.person is None or not self.recent:
+            return False
+        latest = self.recent[-1].names(self.rules)
+        return latest not in (None, self.named.person) or self.recent[-1].refutes(self.named.person, self.rules)
 
-    def decision(self) -> Decision:
-        """The verdict as things stand; at a track's end, the verdict."""
-        return self.named or decide(list(self.recent), self.rules)
-
-    def news(self, time_s: float) -> Decision | None:
-        """A decision to report now: a name, another name, or, once there were crops and time enough, unknown."""
-        decision = self.decision()
-        if decision.verdict == "named":
-            told = self.reported == decision.person
-        elif decision.verdict == "unknown":
-            clear = sum(crop.clear for crop in self.recent)
-            early = time_s - self.started_s < _UNKNOWN_AFTER_S or clear < self.rules.votes
-            told = early or self.reported == ""
-        else:
-            told = True
-        if told:
-            return None
-        self.reported = decision.person or ""
+    def decision(self, *, withheld: bool = False) -> Decision:
+        """The verdict as things stand; at a track's end, the verdict. `withheld`: a name must not go out (yet)."""
+        decision = self.named or decide(list(self.recent), self.rules)
+        if withheld and decision.verdict == "named":
+            return Decision("uncertain", None, None, decision.score, decision.margin)
         return decision
+
+    def news(self, time_s: float, *, withheld: bool = False) -> list[News]:
+        """What to report now, in order: a name, another name, a name that no longer stands, or, once there were crops and
+        time enough, unknown."""
+        decision = self.decision(withheld=withheld)
+        news = []
+        if decision.verdict == "named":
+            if self.told is None or self.told.person != decision.person:
+                news.append(News("named", decision))
+                self.told = decision
+            return news
+        if self.told is not None and self.told.verdict == "named" and self.total >= self.rules.votes:
+            gone = decision._replace(person=self.told.person, user_id=self.told.user_id)
+            news.append(News("withdrawn", gone))
+            self.told = None
+        if decision.verdict == "unknown" and self.told is None and self._is_time_for_unknown(time_s):
+            news.append(News("unknown", decision))
+            self.told = decision
+        return news
+
+    def _is_time_for_unknown(self, time_s: float) -> bool:
+        clear = sum(crop.clear for crop in self.recent)
+        return time_s - self.started_s >= _UNKNOWN_AFTER_S and clear >= self.rules.votes
 
     def _conclude(self) -> None:
         decision = decide(list(self.recent), self.rules)
         if decision.verdict != "named":
+            named = self.named and self.named.person
+            if named is not None and _is_refuted(named, self.recent, self.crops(), self.rules):
+                self.named, self.evidence = None, []
             return
         if (
             self.named is None

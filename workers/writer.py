@@ -70,6 +70,7 @@ class Writer:
             site=settings.site.name,
             data_dir=settings.data_dir,
             keep_days=settings.site.keep_sightings_days,
+            keep_unknowns_days=settings.site.keep_unknowns_days,
             say=_log.warning,
         )
         self._selector = selectors.DefaultSelector()

@@ -13,6 +13,7 @@ from shared.store_opening import damage_of
 from shared.writer_client import site_is_running
 from workers.capture import Capture, CaptureState
 from workers.commands.run import warn_of_what_is_not_built
+from workers.liveness import LICENCE, open_liveness
 from workers.model_packs import ensure_pack
 from workers.output import say, say_json, warn
 
@@ -51,6 +52,20 @@ def _model_faults(settings: Settings) -> Iterator[str]:
     try:
         pack = ensure_pack(settings)
         warn(f"model {pack.engine}/{pack.name}: {pack.licence}")
+    except RollcallError as error:
+        yield error.line()
+    yield from _liveness_faults(settings)
+
+
+def _liveness_faults(settings: Settings) -> Iterator[str]:
+    """Of the first enabled camera that asks for it: all share one file."""
+    cameras = [settings.camera(name) for name in settings.enabled_cameras()]
+    camera = next((camera for camera in cameras if camera.liveness != "off"), None)
+    if camera is None:
+        return
+    try:
+        open_liveness(settings.models_dir, camera.liveness, threads=1, engine=settings.recognition.engine)
+        warn(f"liveness: {LICENCE}")
     except RollcallError as error:
         yield error.line()
 

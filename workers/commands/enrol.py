@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 
-from shared.errors import EXIT_DONE, EXIT_REFUSED
+from shared.errors import EXIT_DONE, EXIT_REFUSED, UsageError
 from shared.settings import find_config, load_settings
 from shared.site_access import SiteAccess
+from workers.commands.enrol_stranger import enrol_stranger
 from workers.engines import open_engine
 from workers.enrolling import enrol_photos, require_somebody
 from workers.enrolment import people_in
@@ -15,10 +16,17 @@ from workers.gallery_model import require_same_model
 from workers.model_packs import ensure_pack
 from workers.output import say, say_json, warn
 from workers.progress import progress_bar
+from workers.remarks import remark_lines
+
+_MOST_REMARKS = 20
 
 
 def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(find_config(arguments.config, arguments.beside))
+    if bool(arguments.paths) == (arguments.unknown is not None):
+        raise UsageError("enrol whom?", expected="PATH..., or --unknown ID --name NAME")
+    if arguments.unknown is not None:
+        return enrol_stranger(arguments, settings)
     pairs = people_in(arguments.paths, arguments.name)
     require_somebody(pairs, " ".join(arguments.paths))
     ensure_pack(settings)
@@ -33,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         for refused in report.refused:
             warn(f"refused {refused['photo']}: {refused['reason']}")
+        for line in remark_lines(report.look_alikes, report.disagrees, _MOST_REMARKS):
+            warn(line)
         people = len({one["person"] for one in report.enrolled})
         say(
             f"enrolled {len(report.enrolled)} photos of {people} people; {len(report.refused)} refused, {report.unchanged} unchanged"

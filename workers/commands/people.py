@@ -1,4 +1,4 @@
-"""`people`: who is enrolled."""
+"""`people`: who is enrolled; with --unknown: who was seen and is not."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import argparse
 from typing import Any
 
 from shared.errors import EXIT_DONE
-from shared.settings import find_config, load_settings
-from shared.site_access import SiteAccess, all_people
+from shared.settings import Settings, find_config, load_settings
+from shared.site_access import SiteAccess, all_people, all_strangers
 from shared.writer_client import site_is_running
 from workers.output import say, say_json, warn
 
 
 def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(find_config(arguments.config, arguments.beside))
+    if arguments.unknown:
+        return _strangers(settings, as_json=arguments.json)
     people: list[dict[str, Any]] = []
     if settings.db_path.exists() or site_is_running(settings.run_dir):
         with SiteAccess(settings, warn) as site:
@@ -29,3 +31,26 @@ def run(arguments: argparse.Namespace) -> int:
     if not people:
         say("nobody is enrolled; type: python supervisor.py enrol FOLDER")
     return EXIT_DONE
+
+
+def _strangers(settings: Settings, *, as_json: bool) -> int:
+    strangers: list[dict[str, Any]] = []
+    if settings.db_path.exists() or site_is_running(settings.run_dir):
+        with SiteAccess(settings, warn) as site:
+            strangers = [_document(one, settings) for one in all_strangers(site)]
+    if as_json:
+        say_json({"unknown": strangers})
+        return EXIT_DONE
+    for one in strangers:
+        visits = f"{one['visits']} {'visit' if one['visits'] == 1 else 'visits'}"
+        seen = f"{one['first_seen']} to {one['last_seen']}"
+        say(f"{one['id']}  {visits}, {seen}, {', '.join(one['cameras'])}  {one['photo'] or ''}".rstrip())
+    if not strangers:
+        say("no strangers are kept" + ("" if settings.site.keep_unknowns_days else ": [site] keep_unknowns_days is 0"))
+    return EXIT_DONE
+
+
+def _document(stranger: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """A stranger as `people --unknown --json` tells: `photo` is the best picture, None when there is none."""
+    photos = stranger.pop("photos")
+    return {**stranger, "photo": str(settings.data_dir / photos[0]) if photos else None}

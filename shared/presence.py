@@ -1,0 +1,56 @@
+"""Who is where now, as the events of all cameras tell: a person who is in two places at once shows.
+
+Either one of the two is a wrong name, or somebody holds up a photo, or two cameras look at one place. A presence begins with
+`named` and ends with the track's `left` or `withdrawn`, when its camera starts anew or loses its source (track numbers begin
+anew then), or after a while without news: a `left` can be lost with a camera that was killed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import datetime
+from typing import Any
+
+WITHIN_S = 600.0
+MOST_TRACKS = 1000
+
+_ENDS_TRACK = frozenset({"left", "withdrawn"})
+_ENDS_CAMERA = frozenset({"camera_up", "camera_down"})
+
+Place = tuple[str, int]
+
+
+class Presence:
+    """Fed with events in order. `within_s`: how long a `named` is believed without news; `most`: tracks remembered."""
+
+    def __init__(self, within_s: float = WITHIN_S, most: int = MOST_TRACKS) -> None:
+        self._within_s, self._most = within_s, most
+        self._here: OrderedDict[Place, tuple[str, float]] = OrderedDict()
+
+    def take(self, event: dict[str, Any]) -> list[dict[str, Any]]:
+        """Take an event in. For a `named`: where else the person is, the latest last, as `{"camera", "track"}`; else nothing.
+
+        The same event again changes nothing. Raises ValueError or TypeError for a `named` without a time.
+        """
+        kind = event["event"]
+        if kind in _ENDS_CAMERA:
+            for place in [place for place in self._here if place[0] == event["camera"]]:
+                del self._here[place]
+            return []
+        if kind in _ENDS_TRACK:
+            self._here.pop((event["camera"], event["track"]), None)
+            return []
+        if kind != "named":
+            return []
+        here, person = (event["camera"], event["track"]), event["person"]
+        at_s = datetime.fromisoformat(event["time"]).timestamp()
+        also = [
+            {"camera": place[0], "track": place[1]}
+            for place, (who, since_s) in self._here.items()
+            if who == person and place != here and abs(at_s - since_s) <= self._within_s
+        ]
+        self._here.pop(here, None)
+        self._here[here] = person, at_s
+        while len(self._here) > self._most:
+            self._here.popitem(last=False)
+        return also

@@ -1,0 +1,132 @@
+"""`calibrate`: threshold and margin from the site's own gallery, and which of its photos to look at; written only when told."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, disk_fault
+from shared.settings import Settings, find_config, load_settings
+from shared.site_access import Site, SiteAccess, all_references
+from shared.supervisor_pid import ask_to_reload
+from workers.calibration import MOST_PROBES, Calibration, calibrate
+from workers.calibration_plot import svg
+from workers.calibration_report import Names, document, rows_named, text
+from workers.engines import open_engine
+from workers.false_matches import WorkingPoint
+from workers.gallery_model import model_name, require_same_model
+from workers.model_packs import ensure_pack
+from workers.output import say, say_json, warn
+from workers.progress import progress_bar
+from workers.references import References, load_references
+from workers.site_toml import replace_file, with_values
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = load_settings(find_config(arguments.config, arguments.beside))
+    recognition = settings.recognition
+    ensure_pack(settings)
+    engine = open_engine(settings, det_size=recognition.det_size, threads=1)
+    default = WorkingPoint(engine.threshold, engine.margin)
+    now = WorkingPoint(
+        default.threshold if recognition.threshold is None else recognition.threshold,
+        default.margin if recognition.margin is None else recognition.margin,
+    )
+    with SiteAccess(settings, warn) as site:
+        require_same_model(site, engine, settings)
+        references = load_references(site, settings)
+        if not len(references.persons):
+            raise RefusedError(
+                "nobody is enrolled", where=str(settings.db_path), remedy="enrol somebody: supervisor.py enrol FOLDER"
+            )
+    # Between the two the files are not locked: to compare a large gallery takes a minute, and a site may want to start.
+    most = None if arguments.all else MOST_PROBES
+    with progress_bar("comparing", len(references.persons)) as progress:
+        found = calibrate(
+            references, default, now, arguments.fmr, most_probes=most, apart=arguments.apart, progress=progress
+        )
+    with SiteAccess(settings, warn) as site:
+        names = Names(references.persons, references.names, _photos(site, references, rows_named(found)))
+        live = site.live
+    written = {
+        "plot": _draw(arguments.plot, found, model_name(engine)),
+        "written": _write(settings, found, live=live) if arguments.write else None,
+    }
+    if arguments.json:
+        say_json({"model": model_name(engine), **document(found, names), **written})
+    else:
+        for line in text(found, names):
+            say(line)
+        _say_what_was_written(settings, written, live=live)
+    return EXIT_DONE
+
+
+def _photos(site: Site, references: References, rows: set[int]) -> dict[int, str | None]:
+    """The stored path of each row's photo, relative to data_dir."""
+    by_id = {int(references.row_ids[row]): row for row in rows}
+    people = {references.names[int(references.persons[row])] for row in rows}
+    listed = (one for person in sorted(people) for one in all_references(site, person))
+    return {by_id[one["id"]]: one["image_path"] for one in listed if one["id"] in by_id}
+
+
+def _draw(path: str | None, found: Calibration, model: str) -> str | None:
+    """The plot in `path`, and where that is."""
+    if path is None:
+        return None
+    target, scores = Path(path).expanduser().absolute(), found.scores
+    picture = svg(
+        scores.own[scores.genuine],
+        scores.first[scores.strangers],
+        now=found.now.threshold,
+        proposed=found.proposal.point.threshold,
+        title=f"{found.references} references of {found.people} people, {model}",
+    )
+    try:
+        target.write_text(picture, encoding="utf-8")
+    except OSError as error:
+        raise disk_fault(error, target) from error
+    return str(target)
+
+
+def _write(settings: Settings, found: Calibration, *, live: bool) -> str:
+    """The proposal put into site.toml, a running site asked to take it; where it was written.
+
+    Raises RefusedError when the photos are too few to propose anything, ConfigurationError when there is no file, or
+    one that would not load afterwards.
+    """
+    proposal = found.proposal
+    if proposal.basis == "default":
+        raise RefusedError(
+            "the gallery has too few photos to calibrate with: nothing was written",
+            where=str(settings.db_path),
+            got=f"{int(found.scores.strangers.sum())} photos of {found.people} people that count",
+            expected="50 photos of 10 people",
+            remedy="enrol more, or set threshold and margin by hand",
+        )
+    if settings.path is None:
+        raise ConfigurationError(
+            "there is no site.toml to write into", where="calibrate --write", remedy="type: python supervisor.py init"
+        )
+    try:
+        before = settings.path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise disk_fault(error, settings.path) from error
+    values = {"threshold": proposal.point.threshold, "margin": proposal.point.margin}
+    replace_file(settings.path, with_values(before, "recognition", values, settings.path))
+    if live:
+        ask_to_reload(settings.run_dir)
+    return os.fspath(settings.path)
+
+
+def _say_what_was_written(settings: Settings, written: dict[str, Any], *, live: bool) -> None:
+    if written["plot"]:
+        say(f"plot: {written['plot']}")
+    if not written["written"]:
+        say("nothing was changed; to put them into site.toml: python supervisor.py calibrate --write")
+        return
+    say(f"written to [recognition] in {written['written']}" + ("; the site takes it over now" if live else ""))
+    own = [name for name, one in settings.cameras.items() if one.threshold is not None or one.margin is not None]
+    if own:
+        say(f"cameras with settings of their own keep them: {', '.join(own)}")
