@@ -232,3 +232,15 @@ def test_every_engine_has_its_limits_of_likeness(engine: str) -> None:
     """Cosines of two models are not on one scale."""
     limits = APPEARANCE[engine]
     assert limits.different < limits.alike
+
+
+def test_turned_head_does_not_vouch_for_the_next_face() -> None:
+    """An unclear look of somebody else in an undoubtful place is followed, and not remembered: the next one still disagrees."""
+    ann, bob = person(1), person(2)
+    tracks = tracker()
+    for step in range(3):
+        tracks.update([Observation(box(100), look(ann, step), True, picture=ann)], step * STEP_S)
+    (track,) = tracks.tracks
+    assert numbers(tracks.update([Observation(box(100), look(bob, 7), False, picture=bob)], 3 * STEP_S)) == [1]
+    assert numbers(tracks.update([Observation(box(100), look(bob, 8), True, picture=bob)], 4 * STEP_S)) == [2]
+    assert (track.last_s, track.cut_short) == (2 * STEP_S, True)
