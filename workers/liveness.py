@@ -22,6 +22,7 @@ from shared.errors import ConfigurationError, RollcallError
 from shared.settings import Liveness as Mode
 from workers.alignment import similarity
 from workers.engines import Face, Image
+from workers.onnx_session import UnfitGraphError, open_session
 
 LiveVerdict = Literal["live", "spoof", "unsure"]
 
@@ -48,7 +49,10 @@ class Liveness:
         self._path = model_path
         if not model_path.is_file():
             raise _missing(model_path)
-        self._session = _session(model_path, threads)
+        try:
+            self._session = open_session(model_path, threads=threads)
+        except UnfitGraphError as error:
+            raise _unfit(model_path, str(error).splitlines()[0][:300]) from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if not _fits(inputs, outputs):
             shapes = [f"{value.name} {value.type} {value.shape}" for value in (*inputs, *outputs)]
@@ -160,30 +164,6 @@ def _tensor(crop: Image) -> NDArray[np.float32]:
     """(3, 80, 80) float32, RGB, 0 to 1."""
     rgb = np.ascontiguousarray(crop[:, :, ::-1].transpose(2, 0, 1), np.float32)
     return rgb / np.float32(255)
-
-
-def _session(path: Path, threads: int) -> Any:
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as native
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores belong to the other cameras
-    refusals = (
-        native.Fail,
-        native.InvalidArgument,
-        native.InvalidGraph,
-        native.InvalidProtobuf,
-        native.NoSuchFile,
-        native.NotImplemented,
-        native.RuntimeException,
-    )
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except refusals as error:
-        raise _unfit(path, (str(error) or type(error).__name__).splitlines()[0][:300]) from error
 
 
 def _fits(inputs: list[Any], outputs: list[Any]) -> bool:

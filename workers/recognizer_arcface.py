@@ -15,6 +15,7 @@ import numpy as np
 from workers.alignment import aligned
 from workers.engines import Face, Image, Vectors
 from workers.onnx_pack import ENGINE, OnnxModel, damaged_model, read_pack
+from workers.onnx_session import UnfitGraphError, best_providers, open_session
 from workers.scrfd import Scrfd
 from workers.unit_norm import unit_rows
 
@@ -53,15 +54,14 @@ class ArcFaceEngine:
         self.model = pack.folder.name
         self.threshold, self.margin = _WORKING_POINTS.get(pack.recognition.path.stem, _DEFAULT_POINT)
         self.fingerprint = pack.fingerprint()
-        options = _session_options(threads)
         try:
-            self._detector = Scrfd(_session(pack.detection, options), _DETECTION_THRESHOLD)
+            self._detector = Scrfd(_session(pack.detection, threads), _DETECTION_THRESHOLD)
         except ValueError as error:
             raise damaged_model(pack.detection.path, error) from error
         self._det_size = det_size
         self._scale_limit = _SURELY_FOUND_PX / least_face_px if least_face_px else float("inf")
         self._search_large = self._detector.fixed_size is None and det_size > _LARGE_FACE_INPUT_PX
-        self._recogniser = _session(pack.recognition, options)
+        self._recogniser = _session(pack.recognition, threads)
         self._input = self._recogniser.get_inputs()[0].name
         self._mean, self._std = pack.recognition.mean, pack.recognition.std
         self._side_px = pack.recognition.side_px
@@ -117,43 +117,9 @@ def _overlap(one: Face, other: Face) -> float:
     return shared / (one.area + other.area - shared)
 
 
-def _session_options(threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only
-    # Threads that spin while they wait would take the cores that other cameras need (6 ms of a 34 ms detection).
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
-
-
-def _providers() -> list[str]:
-    import onnxruntime
-
-    available = onnxruntime.get_available_providers()
-    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
-
-
-def _session(model: OnnxModel, options: Any) -> Any:
+def _session(model: OnnxModel, threads: int) -> Any:
     """An onnxruntime session of one ONNX file. Raises ConfigurationError when it can't be run."""
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as native
-
-    # onnxruntime's exceptions have no base of their own.
-    refusals = (
-        native.Fail,
-        native.InvalidArgument,
-        native.InvalidGraph,
-        native.InvalidProtobuf,
-        native.NoModel,
-        native.NoSuchFile,
-        native.NotImplemented,
-        native.RuntimeException,
-        RuntimeError,
-    )
     try:
-        return onnxruntime.InferenceSession(str(model.path), options, providers=_providers())
-    except refusals as error:
+        return open_session(model.path, threads=threads, providers=best_providers())
+    except UnfitGraphError as error:
         raise damaged_model(model.path, error) from error

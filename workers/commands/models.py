@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import tomlkit
 from numpy.typing import NDArray
 
-from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, TemporaryError
+from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, RollcallError, TemporaryError
 from shared.settings import Settings, find_config, load_settings, parse_settings
 from shared.site_access import Site, SiteAccess, all_references
 from shared.store_opening import make_private_folder
@@ -23,6 +22,7 @@ from workers.model_packs import InstalledPack, ensure_pack, install, installed_p
 from workers.output import say, say_json, warn
 from workers.photo_pool import embed_photos
 from workers.progress import progress_bar
+from workers.site_toml import replace_file
 
 _STAGED_AT_ONCE = 512
 _ROUNDS = 5
@@ -215,20 +215,12 @@ def _new_site_toml(settings: Settings, fresh: Settings) -> tuple[Path, str]:
 
 def _write(path: Path, text: str, fresh: Settings) -> None:
     """Put the new file in place in one step, with the old one's mode and owner."""
-    temporary = path.with_name(f".{path.name}.new")
     try:
-        old = path.stat()
-        temporary.write_text(text, encoding="utf-8")
-        temporary.chmod(old.st_mode & 0o777)
-        if (old.st_uid, old.st_gid) != (os.getuid(), os.getgid()):
-            os.chown(temporary, old.st_uid, old.st_gid)
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        replace_file(path, text)
+    except RollcallError as error:
         raise ConfigurationError(
             "the gallery was switched, but site.toml could not be written",
             where=str(path),
-            got=error.strerror or str(error),
+            got=error.got or error.what,
             remedy=f'set [recognition] engine = "{fresh.recognition.engine}" and model = "{fresh.model}" in it by hand',
         ) from error
