@@ -17,7 +17,7 @@ class Attention:
 
     def __init__(self, fps: float) -> None:
         self._frame_s = 1.0 / fps
-        self._searched_s: float | None = None
+        self.searched_s = float("-inf")  # when a frame was searched last
 
     def wants(self, time_s: float, *, cut: bool, moved: bool, in_view: bool, undecided: bool) -> bool:
         """Whether to search the frame of this time, which is then taken as done.
@@ -25,13 +25,13 @@ class Attention:
         `cut`: another scene has begun. `moved`: since the last search. `in_view`: there are tracks. `undecided`: of one
         of them it is still to be found out who it is, or whether it is still there.
         """
-        if self._searched_s is None or cut or time_s < self._searched_s or (in_view and undecided):
+        if cut or (in_view and undecided):
             due_s = 0.0
         elif moved:
             due_s = min(_KNOWN_EVERY * self._frame_s, _STILL_S) if in_view else 0.0
         else:
             due_s = _STILL_S if in_view else _EMPTY_S
-        if self._searched_s is not None and due_s and time_s - self._searched_s < due_s - _SLACK_S:
+        if 0 <= time_s - self.searched_s < due_s - _SLACK_S:  # a time that runs back begins anew
             return False
-        self._searched_s = time_s
+        self.searched_s = time_s
         return True

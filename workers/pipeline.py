@@ -66,7 +66,6 @@ class CameraPipeline:
         self._scene = SceneChange()
         self._liveness, self._keep_unknowns = liveness, keep_unknowns
         self._lap = 0
-        self._searched_s = float("-inf")
         self._glanced = (float("-inf"), 0.0, cast("float | None", None))  # the frame before: its times
         self._visits: dict[int, Visit] = {}
         self.progress = Progress()
@@ -115,13 +114,12 @@ class CameraPipeline:
         events += self._leave(ended, frame.wall_time)
         self._glanced = (time_s, frame.wall_time, frame.media_time_s)
         undecided = any(
-            visit.is_undecided(time_s, self._rules) or visit.track.last_s < self._searched_s
+            visit.is_undecided(time_s, self._rules) or visit.track.last_s < self._attention.searched_s
             for visit in self._visits.values()
         )
         in_view = bool(self._visits)
         if self._attention.wants(time_s, cut=scene_ended, moved=change.moved, in_view=in_view, undecided=undecided):
             self._scene.mark()
-            self._searched_s = time_s
             faces = self._engine.detect(frame.image)
             events += self._look(frame, faces, time_s)
             self.progress.add(
@@ -169,8 +167,9 @@ class CameraPipeline:
             if index in embeddings:
                 visit.embedded_s = time_s
                 crop = Crop(crops[index][1].value, embeddings[index], next(answers), crops[index][1].clear)
-                visit.live.add(live_scores.get(index))
-                if not visit.live.is_worthless(self._settings.liveness, live_scores.get(index)):
+                live_score = live_scores.get(index)
+                visit.live.add(live_score)
+                if not visit.live.is_worthless(self._settings.liveness, live_score):
                     visit.ballot.add(crop)
                 if self._keep_unknowns and crop.clear and crop.names(self._rules) is None:
                     visit.portraits.offer(crop.quality, crop.embedding, frame.image, faces[index].box)
@@ -180,7 +179,7 @@ class CameraPipeline:
         """Who was there at the last search was there until the scene ended, though not every frame was searched."""
         time_s, wall_time, media_time_s = self._glanced
         for visit in self._visits.values():
-            if visit.track.last_s >= self._searched_s:
+            if visit.track.last_s >= self._attention.searched_s:
                 visit.track.last_s = max(visit.track.last_s, time_s)
                 visit.see(wall_time, media_time_s)
 

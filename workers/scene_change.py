@@ -1,6 +1,6 @@
 """What changed in a camera's picture, told from thumbnails: another scene, or something that moved.
 
-Both together cost a third of a millisecond where a detection costs ten: an empty corridor is decoded and looked over, not searched.
+Both together cost a millisecond where a detection costs ten: an empty corridor is decoded and looked over, not searched.
 """
 
 from __future__ import annotations
@@ -54,9 +54,7 @@ class SceneChange:
         self._current = grey.astype(np.float32)
         if resized:
             self._marked = None
-        first = self._before is None
-        cut = self._is_cut(self._current, resized) and not first
-        return Change(cut, self._has_moved(self._current))
+        return Change(self._is_cut(self._current, resized), self._has_moved(self._current))
 
     def mark(self) -> None:
         """The picture looked at last is what the next ones are compared with: it was searched for faces."""
@@ -67,7 +65,7 @@ class SceneChange:
         thumbnail -= thumbnail.mean()
         before, self._before = self._before, thumbnail
         if before is None or resized:
-            return True
+            return before is not None
         spread = float(before.std()), float(thumbnail.std())
         if min(spread) < _LEAST_SPREAD:
             return False

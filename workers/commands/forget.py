@@ -26,17 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
         photo = str(Path(photo).absolute())  # the site may be in another folder
     with SiteAccess(settings, warn) as site:
         answer = site.call("forget", person=_stored_name(site, arguments.name), photo=photo)
-    answer.pop("v", None)
-    if "warning" in answer:
-        warn(answer["warning"])
-    if arguments.json:
-        say_json(answer)
-        return EXIT_DONE
-    say(
-        f"forgot {answer['person']}: {answer['references']} references, {answer['photos']} photos, {answer['sightings']} sightings removed"
+    return _report(
+        answer, settings, arguments, "{person}: {references} references, {photos} photos, {sightings} sightings"
     )
-    _say_copies(answer, settings)
-    return EXIT_DONE
 
 
 def _forget_stranger(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -44,22 +36,23 @@ def _forget_stranger(settings: Settings, arguments: argparse.Namespace) -> int:
         raise UsageError("a stranger is forgotten whole", got="--photo", expected="--unknown ID alone")
     with SiteAccess(settings, warn) as site:
         answer = site.call("forget_stranger", id=arguments.unknown)
+    return _report(answer, settings, arguments, "{unknown}: {photos} pictures, {sightings} sightings")
+
+
+def _report(answer: dict[str, Any], settings: Settings, arguments: argparse.Namespace, line: str) -> int:
+    """Say what was removed; `line` names the answer's fields. The exit code."""
     answer.pop("v", None)
     if "warning" in answer:
         warn(answer["warning"])
     if arguments.json:
         say_json(answer)
         return EXIT_DONE
-    say(f"forgot {answer['unknown']}: {answer['photos']} pictures, {answer['sightings']} sightings removed")
-    _say_copies(answer, settings)
-    return EXIT_DONE
-
-
-def _say_copies(answer: dict[str, Any], settings: Settings) -> None:
+    say(f"forgot {line.format_map(answer)} removed")
     for copy in answer["other_copies"]:
         say(
             f"not changed: {settings.data_dir / copy} was set aside before and may still hold this person; delete it when you no longer need it"
         )
+    return EXIT_DONE
 
 
 def _stored_name(site: Site, name: str) -> str:
