@@ -281,7 +281,7 @@ class Supervisor:
 
     def _require_model_of_gallery(self, fresh: Settings) -> None:
         """Another model in the file is only right once `models use` has switched the gallery, which cameras follow."""
-        from shared.gallery_block import GalleryReader  # numpy, which the supervisor otherwise lives without
+        from shared.gallery_reader import GalleryReader  # numpy, which the supervisor otherwise lives without
 
         with GalleryReader(fresh.run_dir) as gallery:
             wanted = f"{fresh.recognition.engine}/{fresh.model}"

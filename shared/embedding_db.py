@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shared.errors import RefusedError
-from shared.gallery_block import GalleryReader
+from shared.gallery_reader import GalleryReader
 from shared.settings import Settings, find_config, load_settings
 from shared.site_access import FilesOfSite, SiteAccess
 from shared.store import LoadedBatch

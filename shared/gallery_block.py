@@ -19,7 +19,7 @@ sequence among those whose CRC holds. Slot, little-endian:
 
 `rows`: rows published. `stores`: in-place stores made in this generation so far. `published_ns`: wall clock, for people.
 
-Segment: a page of constants (magic, format, generation, dim, capacities, section offsets, model, fingerprint, CRC), then
+Segment: a page of constants (magic, format, dim, generation, capacities, what it replaces, model, fingerprint, CRC), then
 sections, each at a multiple of 4096 bytes, as struct of arrays in enrolment order:
 
     codes       int8    (rows, dim)   round(reference / scale); scanned by every match
@@ -40,9 +40,11 @@ Who may write what, when
 4.  Two things change in place, each one aligned store, which no processor tears: `persons[row]` to -1 (a deletion) and
     `user_ids[person]` (to text already in the heap).
 5.  An update is an append and a deletion, in this order: a person is never without a reference in between. A reader can see
-    the deletion before it knows the appended row; so a match that met a dead row in play, and finds then that the head has
-    moved on, is done again with what the head says.
+    the deletion before it knows the appended row; so a match that met a dead row in play, and finds then that more rows were
+    published, searches those, too.
 6.  When room runs out, or too many rows are dead, the next generation is built beside the old one and the head then names it.
+    Its constants say which generation it replaces and how many rows that one had in the end, so that rule 5 holds for who
+    still reads the old one.
     The old file is unlinked; its memory goes when the last reader lets go of its mapping, which takes a second thread: to
     free gigabytes takes longer than a frame. Nor does a reader fault in a large generation between two frames: a second thread
     touches it while the reader goes on with the old one, as it was when it was replaced, for tenths of a second at most. What
@@ -66,40 +68,25 @@ import mmap
 import os
 import struct
 import sys
-import threading
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import ConfigurationError, TemporaryError
-from shared.match import Candidate, Found, Rows, search
+from shared.errors import ConfigurationError
 
-__all__ = [
-    "Candidate",
-    "GalleryReader",
-    "Head",
-    "Segment",
-    "head_path",
-    "read_head",
-    "segment_path",
-    "shm_folder",
-    "site_prefix",
-]
-
-FORMAT = 1
+FORMAT = 2
 _PAGE = 4096
 _LET_GO_BYTES = 8 << 20
-_TOUCH_AT_ONCE_BYTES = 32 << 20  # of codes: takes a few milliseconds
-_MOST_RETRIES = 4  # of a match that saw a dead row while the writer published
 _HEAD_MAGIC = b"RCHEAD\0\0"
 _SEGMENT_MAGIC = b"RCBLOCK\0"
 _SLOT = struct.Struct("<8sII5QI")
 _SLOT_SIZE = 64
-_CONSTANTS = struct.Struct("<8sIIQQQQ128s64s")
+HEAD_SIZE = 2 * _SLOT_SIZE
+_CONSTANTS = struct.Struct("<8sII6Q128s64s")
 _SECTIONS = (
     ("codes", np.dtype(np.int8)),
     ("scales", np.dtype("<f4")),
@@ -131,6 +118,13 @@ class Head:
         return (body + struct.pack("<I", zlib.crc32(body))).ljust(_SLOT_SIZE, b"\0")
 
 
+class Replaced(NamedTuple):
+    """Which generation a segment replaces, and how many rows that one had in the end; zeros for a site's first."""
+
+    generation: int = 0
+    rows: int = 0
+
+
 @dataclass(frozen=True)
 class Shape:
     """Capacities of one segment. `rows` and `people` are counts, `heap` is bytes."""
@@ -158,6 +152,37 @@ class Shape:
             placed[name] = (offset, shapes[name])
             offset += -(-int(np.prod(shapes[name], dtype=np.int64)) * dtype.itemsize // _PAGE) * _PAGE
         return placed, offset
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What a segment says of itself, once and for all."""
+
+    generation: int
+    shape: Shape
+    replaced: Replaced
+    model: str
+    fingerprint: str
+
+    def pack(self) -> bytes:
+        shape, named = self.shape, (self.model.encode()[:128], self.fingerprint.encode()[:64])
+        sizes = (shape.dim, self.generation, shape.rows, shape.people, shape.heap, *self.replaced)
+        packed = _CONSTANTS.pack(_SEGMENT_MAGIC, FORMAT, *sizes, *named)
+        return packed + struct.pack("<I", zlib.crc32(packed))
+
+
+def _other_format(version: int, where: str = "") -> ConfigurationError:
+    return ConfigurationError(
+        "the gallery block has another format version",
+        where=where,
+        got=version,
+        expected=str(FORMAT),
+        remedy="stop the other Rollcall version on this data_dir, then start again",
+    )
+
+
+def _damaged(path: Path) -> ConfigurationError:
+    return ConfigurationError("the gallery block is damaged", where=str(path), remedy="restart the site")
 
 
 def shm_folder(run_dir: Path) -> Path:
@@ -194,12 +219,7 @@ def parse_head(raw: bytes) -> Head | None:
         if magic != _HEAD_MAGIC or crc != zlib.crc32(slot[:-4]):
             continue
         if version != FORMAT:
-            raise ConfigurationError(
-                "the gallery block has another format version",
-                got=version,
-                expected=str(FORMAT),
-                remedy="stop the other Rollcall version on this data_dir, then start again",
-            )
+            raise _other_format(version)
         if best is None or sequence > best.sequence:
             best = Head(sequence, generation, rows, stores, published_ns)
     return best
@@ -212,7 +232,7 @@ def read_head(run_dir: Path) -> Head | None:
     except FileNotFoundError:
         return None
     try:
-        return parse_head(os.pread(descriptor, 2 * _SLOT_SIZE, 0))
+        return parse_head(os.pread(descriptor, HEAD_SIZE, 0))
     finally:
         os.close(descriptor)
 
@@ -230,32 +250,28 @@ class Segment:
     user_ids: NDArray[np.uint64]
     heap: NDArray[np.uint8]
 
-    def __init__(self, mapping: mmap.mmap, shape: Shape, generation: int, model: str, fingerprint: str) -> None:
+    def __init__(self, mapping: mmap.mmap, constants: Constants) -> None:
         self._mapping = mapping
-        self.shape, self.generation, self.model, self.fingerprint = shape, generation, model, fingerprint
+        self.constants, self.shape, self.generation = constants, constants.shape, constants.generation
         self.size_bytes = len(mapping)
-        placed, _ = shape.layout()
+        placed, _ = self.shape.layout()
         for name, dtype in _SECTIONS:
             offset, dims = placed[name]
             count = int(np.prod(dims, dtype=np.int64))
             setattr(self, name, np.frombuffer(mapping, dtype, count, offset).reshape(dims))
 
     @staticmethod
-    def begin(run_dir: Path, generation: int, shape: Shape, model: str, fingerprint: str) -> int:
+    def begin(run_dir: Path, constants: Constants) -> int:
         """The descriptor of a new segment's file, holding the constants only. Raises OSError when there is no room for it all."""
-        path = segment_path(run_dir, generation)
-        _, size = shape.layout()
+        path = segment_path(run_dir, constants.generation)
+        _, size = constants.shape.layout()
         found = os.statvfs(path.parent)
         if found.f_blocks and found.f_bavail * found.f_frsize < size:  # no blocks: a file system without a limit
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        named = (model.encode()[:128], fingerprint.encode()[:64])
-        constants = _CONSTANTS.pack(
-            _SEGMENT_MAGIC, FORMAT, shape.dim, generation, shape.rows, shape.people, shape.heap, *named
-        )
         try:
             os.ftruncate(descriptor, size)
-            os.pwrite(descriptor, constants + struct.pack("<I", zlib.crc32(constants)), 0)
+            os.pwrite(descriptor, constants.pack(), 0)
         except OSError:
             os.close(descriptor)
             path.unlink()
@@ -263,21 +279,16 @@ class Segment:
         return descriptor
 
     @classmethod
-    def view(cls, run_dir: Path, generation: int, shape: Shape) -> Segment:
+    def view(cls, descriptor: int, constants: Constants) -> Segment:
         """The segment being built, for its builder to read what it has written."""
-        descriptor = os.open(segment_path(run_dir, generation), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            mapping = mmap.mmap(descriptor, shape.layout()[1], prot=mmap.PROT_READ)
-        finally:
-            os.close(descriptor)
-        return cls(mapping, shape, generation, "", "")
+        return cls(mmap.mmap(descriptor, constants.shape.layout()[1], prot=mmap.PROT_READ), constants)
 
     @classmethod
-    def finish(cls, descriptor: int, generation: int, shape: Shape, model: str, fingerprint: str) -> Segment:
+    def finish(cls, descriptor: int, constants: Constants) -> Segment:
         """Reserve the space that nothing was written to yet, and map it all for writing. Raises OSError when there is no room."""
-        _, size = shape.layout()
+        _, size = constants.shape.layout()
         _reserve(descriptor, size)
-        return cls(mmap.mmap(descriptor, size), shape, generation, model, fingerprint)
+        return cls(mmap.mmap(descriptor, size), constants)
 
     @classmethod
     def attach(cls, run_dir: Path, generation: int) -> Segment:
@@ -285,15 +296,13 @@ class Segment:
         path = segment_path(run_dir, generation)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            raw = os.pread(descriptor, _CONSTANTS.size + 4, 0)
-            shape, named, model, fingerprint = _parse_constants(raw, path)
-            _, size = shape.layout()
-            if named != generation or os.fstat(descriptor).st_size != size:
-                raise ConfigurationError("the gallery block is damaged", where=str(path), remedy="restart the site")
-            mapping = mmap.mmap(descriptor, size, prot=mmap.PROT_READ)
+            constants = _constants(descriptor, path)
+            _, size = constants.shape.layout()
+            if constants.generation != generation or os.fstat(descriptor).st_size != size:
+                raise _damaged(path)
+            return cls(mmap.mmap(descriptor, size, prot=mmap.PROT_READ), constants)
         finally:
             os.close(descriptor)
-        return cls(mapping, shape, generation, model, fingerprint)
 
     def text(self, reference: int) -> str | None:
         """The heap text that a `names` or `user_ids` entry points at."""
@@ -324,239 +333,30 @@ def _reserve(descriptor: int, size: int) -> None:
         os.ftruncate(descriptor, size)
 
 
-def _parse_constants(raw: bytes, path: Path) -> tuple[Shape, int, str, str]:
+def read_constants(run_dir: Path, generation: int) -> Constants:
+    """What a generation says of itself. Raises FileNotFoundError when it is gone, ConfigurationError when it is unfit."""
+    path = segment_path(run_dir, generation)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _constants(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _constants(descriptor: int, path: Path) -> Constants:
+    """What an open segment says of itself. Raises ConfigurationError when it is none, of another format version, or damaged."""
+    raw = os.pread(descriptor, _CONSTANTS.size + 4, 0)
     if len(raw) < _CONSTANTS.size + 4 or raw[:8] != _SEGMENT_MAGIC:
         raise ConfigurationError(
             "is not a gallery block", where=str(path), remedy="remove the file and restart the site"
         )
-    magic_to_crc, (crc,) = raw[: _CONSTANTS.size], struct.unpack("<I", raw[_CONSTANTS.size :])
-    _, version, dim, generation, rows, people, heap, model, fingerprint = _CONSTANTS.unpack(magic_to_crc)
+    (version,) = struct.unpack_from("<I", raw, 8)
     if version != FORMAT:
-        raise ConfigurationError(
-            "the gallery block has another format version",
-            where=str(path),
-            got=version,
-            expected=str(FORMAT),
-            remedy="stop the other Rollcall version on this data_dir, then start again",
-        )
-    if crc != zlib.crc32(magic_to_crc):
-        raise ConfigurationError("the gallery block is damaged", where=str(path), remedy="restart the site")
-    return Shape(dim, rows, people, heap), generation, model.rstrip(b"\0").decode(), fingerprint.rstrip(b"\0").decode()
-
-
-class _Coming:
-    """A generation that a reader is about to use. Touched first: to fault in a million rows would hold up the first match."""
-
-    def __init__(self, segment: Segment, rows: int) -> None:
-        self.segment, self.rows = segment, rows
-        self.largest_scale = self.widest_error = 0.0
-        self.done = threading.Event()
-
-    def start(self) -> None:
-        threading.Thread(target=self.touch, name="gallery-touch", daemon=True).start()
-
-    def touch(self) -> None:
-        try:
-            self.segment.codes[: self.rows].reshape(-1)[::_PAGE].max(initial=0)
-            self.segment.persons[: self.rows : _PAGE // 4].max(initial=0)
-            self.largest_scale = float(self.segment.scales[: self.rows].max(initial=0))
-            self.widest_error = float(self.segment.errors[: self.rows].max(initial=0))
-        finally:
-            self.done.set()
-
-
-class GalleryReader:
-    """A reader's view of the gallery: `refresh` between two frames, `match` as often as wanted. Not thread-safe."""
-
-    def __init__(self, run_dir: Path) -> None:
-        """Raises TemporaryError when the site has no block yet, ConfigurationError when the block is unfit."""
-        self._run_dir = run_dir
-        try:
-            self._descriptor = os.open(head_path(run_dir), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise TemporaryError(
-                "no gallery block yet",
-                where=str(head_path(run_dir)),
-                expected="a running writer",
-                remedy="start the site",
-            ) from error
-        self._raw = b""
-        self._segment: Segment | None = None
-        self._texts: dict[int, str | None] = {}
-        self.rows = 0
-        self.published_ns = 0
-        self._moved = False
-        self._coming: _Coming | None = None
-        self._measured, self._largest_scale, self._widest_error = 0, 0.0, 0.0
-        try:
-            self.refresh()
-            if self._segment is None:
-                raise TemporaryError(
-                    "the gallery block is not published yet", where=str(head_path(run_dir)), remedy="try again"
-                )
-        except BaseException:
-            os.close(self._descriptor)
-            raise
-
-    def refresh(self) -> bool:
-        """Move to the newest published state; True when anything changed. One pread when nothing did."""
-        moved, self._moved = self._moved, False
-        raw = os.pread(self._descriptor, 2 * _SLOT_SIZE, 0)
-        if raw == self._raw:
-            return moved
-        for _ in range(4):  # a generation can be replaced between the pread and the open; each turn reads the head anew
-            head = parse_head(raw)
-            if head is None:
-                return moved
-            try:
-                if not self._follow(head):
-                    return moved
-            except FileNotFoundError:
-                self._reopen_head()
-                raw = os.pread(self._descriptor, 2 * _SLOT_SIZE, 0)
-                continue
-            self._raw = raw
-            return True
-        return moved
-
-    def _reopen_head(self) -> None:
-        """After a restart the head can be another file of the same name."""
-        try:
-            descriptor = os.open(head_path(self._run_dir), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return
-        os.close(self._descriptor)
-        self._descriptor = descriptor
-
-    def _follow(self, head: Head) -> bool:
-        """Take over what `head` says; False while the generation that it names is being made ready."""
-        if self._segment is None or self._segment.generation != head.generation:
-            fresh = self._ready(head)
-            if fresh is None:
-                return False
-            old, self._segment = self._segment, fresh.segment
-            self._largest_scale, self._widest_error, self._measured = (
-                fresh.largest_scale,
-                fresh.widest_error,
-                fresh.rows,
-            )
-            self._texts = {}
-            if old is not None:
-                # The last one to let go frees the old generation's memory, 0.4 s for 2.5 GiB: not between two frames.
-                threading.Thread(target=old.let_go, name="gallery-let-go", daemon=True).start()
-        self.rows = head.rows
-        self.published_ns = head.published_ns
-        self._measure()
-        return True
-
-    def _ready(self, head: Head) -> _Coming | None:
-        """The generation that `head` names, mapped and touched; a large one takes a second thread and some turns."""
-        coming = self._coming
-        if coming is None or coming.segment.generation != head.generation:
-            self._abandon()
-            coming = _Coming(Segment.attach(self._run_dir, head.generation), head.rows)
-            if self._segment is None or coming.segment.codes[: head.rows].nbytes < _TOUCH_AT_ONCE_BYTES:
-                coming.touch()
-                return coming
-            coming.start()
-            self._coming = coming
-        if not coming.done.is_set():
-            return None
-        self._coming = None
-        return coming
-
-    def _abandon(self) -> None:
-        """Let go of a generation that was replaced, or is not wanted, before it was ready."""
-        coming, self._coming = self._coming, None
-        if coming is not None:
-            coming.done.wait()  # a moment: to touch a whole gallery takes tenths of a second at most
-            coming.segment.close()
-
-    def _measure(self) -> None:
-        """Take new rows into the gallery's largest scale and widest error, which every match needs."""
-        new = slice(self._measured, self.rows)
-        if new.stop > new.start:
-            self._largest_scale = max(self._largest_scale, float(self.segment.scales[new].max()))
-            self._widest_error = max(self._widest_error, float(self.segment.errors[new].max()))
-        self._measured = self.rows
-
-    @property
-    def segment(self) -> Segment:
-        if self._segment is None:
-            raise TemporaryError("the gallery reader is closed", remedy="open another")
-        return self._segment
-
-    @property
-    def fingerprint(self) -> str:
-        return self.segment.fingerprint
-
-    @property
-    def model(self) -> str:
-        return self.segment.model
-
-    @property
-    def dim(self) -> int:
-        return self.segment.shape.dim
-
-    @property
-    def generation(self) -> int:
-        return self.segment.generation
-
-    def live_rows(self) -> NDArray[np.intp]:
-        """Indices of the rows that are published and not dead."""
-        return np.flatnonzero(self.segment.persons[: self.rows] >= 0)
-
-    def person(self, index: int) -> str:
-        """Name of person `index`."""
-        if index not in self._texts:
-            self._texts[index] = self.segment.text(int(self.segment.names[index]))
-        return self._texts[index] or ""
-
-    def user_id(self, index: int) -> str | None:
-        return self.segment.text(int(self.segment.user_ids[index]))
-
-    def match(self, probes: NDArray[np.float32], k: int = 2) -> list[list[Candidate]]:
-        """For each probe (n, dim; float32, unit norm) its `k` best people, best reference of each, best first.
-
-        Exact: the same people and scores (1e-6) as float32 brute force over the live rows. An empty gallery gives [].
-        """
-        for _ in range(_MOST_RETRIES):
-            found, known = self._search(probes, k), (self.generation, self.rows)
-            if not found.dead_in_play or os.pread(self._descriptor, 2 * _SLOT_SIZE, 0) == self._raw:
-                break
-            # A row that died may have been replaced by one beyond the rows we know: look again with those (rule 5).
-            self._moved = self.refresh()
-            if known == (self.generation, self.rows):
-                break
-        return [
-            [Candidate(self.person(person), self.user_id(person), score) for person, score in best]
-            for best in found.people
-        ]
-
-    def _search(self, probes: NDArray[np.float32], k: int) -> Found:
-        segment, n = self.segment, self.rows
-        rows = Rows(
-            segment.codes[:n],
-            segment.scales[:n],
-            segment.errors[:n],
-            segment.references[:n],
-            segment.persons[:n],
-            self._largest_scale,
-            self._widest_error,
-        )
-        return search(rows, probes, k)
-
-    def close(self) -> None:
-        self._abandon()
-        if self._segment is not None:
-            os.close(self._descriptor)
-            self._segment.close()
-            self._segment = None
-
-    def __enter__(self) -> GalleryReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        raise _other_format(version, str(path))
+    if raw[_CONSTANTS.size :] != struct.pack("<I", zlib.crc32(raw[: _CONSTANTS.size])):
+        raise _damaged(path)
+    _, _, dim, generation, rows, people, heap, replaced, replaced_rows, model, fingerprint = _CONSTANTS.unpack(
+        raw[: _CONSTANTS.size]
+    )
+    named = (model.rstrip(b"\0").decode(), fingerprint.rstrip(b"\0").decode())
+    return Constants(generation, Shape(dim, rows, people, heap), Replaced(replaced, replaced_rows), *named)

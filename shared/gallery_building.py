@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, RollcallError
-from shared.gallery_block import Segment, Shape, segment_path
+from shared.gallery_block import Constants, Segment, segment_path
 from shared.match import quantise
 
 _IOV_MAX = 1024  # buffers that one pwritev takes on Linux and macOS
@@ -72,12 +72,11 @@ def text_entry(text: str, offset: int) -> tuple[int, bytes]:
 class Building:
     """One generation's file, from its creation to `finish` or `discard`."""
 
-    def __init__(self, run_dir: Path, generation: int, shape: Shape, model: str, fingerprint: str) -> None:
+    def __init__(self, run_dir: Path, constants: Constants) -> None:
         """Raises OSError when there is no room."""
-        self._run_dir, self._generation, self._shape = run_dir, generation, shape
-        self._identity = (model, fingerprint)
-        self._descriptor = Segment.begin(run_dir, generation, shape, model, fingerprint)
-        self._layout, _ = shape.layout()
+        self._path, self._constants = segment_path(run_dir, constants.generation), constants
+        self._descriptor = Segment.begin(run_dir, constants)
+        self._layout, _ = constants.shape.layout()
         self._names: list[int] = []
         self._users: list[int] = []
         self._heap = bytearray(8)
@@ -87,7 +86,7 @@ class Building:
     def fill(self, batches: Any) -> None:
         """Write `batches` (iterable of Batch); a second thread codes what is written. Raises UnsoundRowError, OSError."""
         waiting: deque[Future[None]] = deque()
-        view = Segment.view(self._run_dir, self._generation, self._shape)
+        view = Segment.view(self._descriptor, self._constants)
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="gallery-codes") as pool:
                 for batch in batches:
@@ -141,14 +140,14 @@ class Building:
         self._write("user_ids", 0, np.array(self._users, np.uint64))
         self._write("heap", 0, np.frombuffer(self._heap, np.uint8))
         self.people.heap_used = len(self._heap)
-        segment = Segment.finish(self._descriptor, self._generation, self._shape, *self._identity)
+        segment = Segment.finish(self._descriptor, self._constants)
         os.close(self._descriptor)
         return segment
 
     def discard(self) -> None:
         """Leave nothing behind."""
         os.close(self._descriptor)
-        segment_path(self._run_dir, self._generation).unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
 
     def _add_text(self, text: str) -> int:
         entry, raw = text_entry(text, len(self._heap))
@@ -165,7 +164,7 @@ class Building:
         self.rows += len(batch.row_ids)
 
     def _write_blobs(self, blobs: Sequence[bytes]) -> None:
-        size = 4 * self._shape.dim
+        size = 4 * self._constants.shape.dim
         at = self._layout["references"][0] + self.rows * size
         for start in range(0, len(blobs), _IOV_MAX):
             part = blobs[start : start + _IOV_MAX]

@@ -12,7 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import RollcallError, TemporaryError
-from shared.gallery_block import Head, Segment, Shape, head_path, read_head, segment_path, shm_folder, site_prefix
+from shared.gallery_block import (
+    Constants,
+    Head,
+    Replaced,
+    Segment,
+    Shape,
+    head_path,
+    read_head,
+    segment_path,
+    shm_folder,
+    site_prefix,
+)
 from shared.gallery_building import Batch, Building, People, UnsoundRowError, text_entry
 from shared.match import quantise
 
@@ -35,7 +46,7 @@ class GalleryPublisher:
         self._run_dir, self._model, self._fingerprint, self._dim = run_dir, model, fingerprint, dim
         self._segment: Segment | None = None
         self._people = People()
-        self._head = _left_behind(run_dir)
+        self._head, self._last_generation = _left_behind(run_dir)
         self._rows = self._dead = self._stores = 0
         self._descriptor = os.open(head_path(run_dir), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
@@ -178,7 +189,9 @@ class GalleryPublisher:
     def _build(self, shape: Shape, write: Callable[[Building], None]) -> None:
         """Build the next generation with `write` and switch to it; nothing is left of it, and nothing changed, when that fails."""
         try:
-            building = Building(self._run_dir, self._head.generation + 1, shape, self._model, self._fingerprint)
+            replaced = Replaced(self._head.generation, self._head.rows)
+            names = (self._model, self._fingerprint)
+            building = Building(self._run_dir, Constants(self._last_generation + 1, shape, replaced, *names))
             try:
                 write(building)
                 fresh = building.finish()
@@ -228,6 +241,7 @@ class GalleryPublisher:
     def _switch(self, fresh: Segment, people: People, rows: int) -> None:
         old, self._segment = self._segment, fresh
         self._people, self._rows, self._dead, self._stores = people, rows, 0, 0
+        self._last_generation = fresh.generation
         self._publish(generation=fresh.generation)
         if old is not None:
             segment_path(self._run_dir, old.generation).unlink(missing_ok=True)
@@ -298,15 +312,17 @@ def _write_text(segment: Segment, people: People, text: str) -> int:
     return entry
 
 
-def _left_behind(run_dir: Path) -> Head:
-    """The head of a writer that is gone: readers may still follow it, so sequence and generation go on from there."""
+def _left_behind(run_dir: Path) -> tuple[Head, int]:
+    """The head of a writer that is gone, and the last generation there was.
+
+    Readers may still follow that head, so sequence and generation go on from there.
+    """
     try:
         head = read_head(run_dir)
     except RollcallError:
         head = None  # another format version: nobody of ours can be reading it
-    highest = max((generation for _, generation in _segments(run_dir)), default=0)
-    sequence = head.sequence if head else 0
-    return Head(sequence, max(head.generation if head else 0, highest), 0, 0, 0)
+    head = head or Head(0, 0, 0, 0, 0)
+    return head, max([head.generation, *(generation for _, generation in _segments(run_dir))])
 
 
 def _segments(run_dir: Path) -> Iterator[tuple[Path, int]]:

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import RollcallError
-from shared.gallery_block import GalleryReader
 from shared.gallery_publisher import GalleryPublisher
+from shared.gallery_reader import GalleryReader
 from shared.store_opening import SiteLock, open_store
 from shared.store_service import Request, StoreService
 from tests.vectors import noise, unit

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from shared import embedding_db
 from shared.errors import ConfigurationError, RefusedError, TemporaryError
-from shared.gallery_block import GalleryReader
+from shared.gallery_reader import GalleryReader
 from shared.settings import Settings
 from shared.site_access import SiteAccess, all_references
 from shared.store_opening import SiteLock

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from numpy.typing import NDArray
 
-from shared import gallery_block
+from shared import gallery_reader
 from shared.errors import ConfigurationError, TemporaryError
-from shared.gallery_block import GalleryReader, Segment, head_path, segment_path, shm_folder, site_prefix
+from shared.gallery_block import Segment, head_path, read_constants, segment_path, shm_folder, site_prefix
 from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError, UnsoundRowError, remove_left_behind
+from shared.gallery_reader import GalleryReader
 from tests.conftest import SmallDisk
 from tests.vectors import noise
 
@@ -170,7 +171,7 @@ def test_a_foreign_process_that_maps_and_dies_changes_nothing(run_dir: Path) -> 
     publisher = publisher_of(run_dir)
     publisher.append(batch([1], ["Ada"], noise(np.random.default_rng(0), 1, DIM)))
     for ending in ("", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"):
-        code = f"from pathlib import Path; from shared.gallery_block import GalleryReader as R; r = R(Path({str(run_dir)!r}));{ending}"
+        code = f"from pathlib import Path; from shared.gallery_reader import GalleryReader as R; r = R(Path({str(run_dir)!r}));{ending}"
         subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, check=False, timeout=60)
     with GalleryReader(run_dir) as reader:
         assert reader.person(0) == "Ada"
@@ -306,7 +307,7 @@ def test_an_unsound_row_stops_the_load_and_is_named(run_dir: Path) -> None:
 def test_a_large_generation_is_made_ready_beside_the_old_one(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every generation taken as large: the reader answers from the old one, and has the newest after some refreshes, also
     when the generation it was making ready is replaced meanwhile."""
-    monkeypatch.setattr(gallery_block, "_TOUCH_AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(gallery_reader, "_TOUCH_AT_ONCE_BYTES", 0)
     rng = np.random.default_rng(0)
     ada = noise(rng, 1, DIM)
     publisher = publisher_of(run_dir)
@@ -328,15 +329,56 @@ def test_a_large_generation_is_made_ready_beside_the_old_one(run_dir: Path, monk
 
 
 def test_a_person_who_is_replaced_while_a_match_runs_is_found(run_dir: Path) -> None:
-    """The reader knows the old row only, and it is dead: the match is done again with the row that replaced it."""
-    ada = noise(np.random.default_rng(0), 1, DIM)
+    """The reader knows the old row only, and it is dead: the row that replaced it is searched, too, again and again."""
+    rng = np.random.default_rng(0)
+    ada = noise(rng, 1, DIM)
     publisher = publisher_of(run_dir)
-    publisher.append(batch([1], ["Ada"], ada))
+    publisher.append(batch([1, 2], ["Ada", "Bo"], np.concatenate([ada, noise(rng, 1, DIM)])))
     with GalleryReader(run_dir) as reader:
-        publisher.replace(batch([1], ["Ada"], ada))
-        assert reader.match(ada)[0][0].person == "Ada"
+        for _ in range(2):
+            publisher.replace(batch([1], ["Ada"], ada))
+            assert [one.person for one in reader.match(ada)[0]] == ["Ada", "Bo"]
         assert reader.refresh(), "that the gallery changed is still told"
     publisher.close()
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_person_who_is_replaced_before_a_generation_is_found(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    """Replaced, and then the generation is replaced: who still reads the old one finds the person there, also while the new one
+    is made ready; then also who was enrolled just before."""
+    monkeypatch.setattr(gallery_reader, "_TOUCH_AT_ONCE_BYTES", 0 if large else 1 << 20)
+    monkeypatch.setattr(gallery_reader._Coming, "start", lambda _: None)  # one that never gets ready
+    ada, bo = noise(np.random.default_rng(0), 2, DIM)[:, None]
+    publisher = publisher_of(run_dir)
+    publisher.append(batch([1], ["Ada"], ada))
+    reader = GalleryReader(run_dir)
+    old = reader.generation
+    publisher.replace(batch([1], ["Ada"], ada))
+    publisher.append(batch([2], ["Bo"], bo))
+    publisher.compact()
+    assert reader.match(ada)[0][0].person == "Ada"
+    assert reader.generation == old, "a match moves to no other generation"
+    reader.rows = 1  # as if it had not matched since
+    assert reader.refresh() != large
+    assert (reader.generation == old, reader.rows) == ((True, 3) if large else (False, 2))
+    assert reader.match(bo)[0][0].person == "Bo"
+    assert reader.match(ada)[0][0].person == "Ada"
+    if large:
+        reader._coming.done.set()  # type: ignore[union-attr]  # so that it can be closed
+    reader.close()
+    publisher.close()
+
+
+def test_a_new_writer_says_what_it_replaces(run_dir: Path) -> None:
+    """A writer that takes over tells, in its first generation, how far the last one had got."""
+    publisher = publisher_of(run_dir)
+    publisher.append(batch([1, 2], ["Ada", "Bo"], noise(np.random.default_rng(0), 2, DIM)))
+    publisher.close()
+    successor = publisher_of(run_dir)
+    assert read_constants(run_dir, successor.generation).replaced == (publisher.generation, 2)
+    successor.close()
 
 
 @pytest.fixture

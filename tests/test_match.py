@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.match import Rows, match, quantise
+from shared import match as match_module
+from shared.match import Rows, match, merged, quantise
 from tests.vectors import noise, people, unit
 
 
@@ -32,7 +33,16 @@ def assert_same(found: list[tuple[int, float]], expected: list[tuple[int, float]
         assert person == wanted or abs(score - dict(expected).get(person, -9)) < 1e-6
 
 
-@pytest.mark.parametrize("probes_at_once", [1, 3, 4, 16])
+@pytest.fixture(params=["whole", "in pieces"])
+def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gallery looked at in one go, and in pieces of 64 rows or a few times that, cached 20 rows at a time."""
+    if request.param == "in pieces":
+        monkeypatch.setattr(match_module, "_PIECE_PRODUCTS", 300)
+        monkeypatch.setattr(match_module, "_CACHED_BYTES", 20 * 512)
+
+
+@pytest.mark.usefixtures("pieces")
+@pytest.mark.parametrize("probes_at_once", [1, 2, 3, 4, 16])
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_same_as_brute_force_on_clusters(probes_at_once: int, k: int) -> None:
     """On people with several references, with dead rows among them, the answer is brute force's."""
@@ -49,15 +59,29 @@ def test_same_as_brute_force_on_clusters(probes_at_once: int, k: int) -> None:
             assert_same(found, brute_force(rows, probe, k))
 
 
-def test_near_ties_are_settled_by_the_exact_score() -> None:
+@pytest.mark.usefixtures("pieces")
+@pytest.mark.parametrize("probes", [1, 3])
+def test_near_ties_are_settled_by_the_exact_score(probes: int) -> None:
     """Rows that differ by less than a quantisation step come out in the order of their float32 scores."""
     rng = np.random.default_rng(2)
-    probe = noise(rng, 1)[0]
     base = noise(rng, 1)[0]
     wiggle = noise(rng, 300) * np.float32(2e-4)
     references = unit(base + wiggle)
     rows = rows_of(references, np.arange(300, dtype=np.int32))
-    assert_same(match(rows, probe[None], 3)[0], brute_force(rows, probe, 3))
+    asked = unit(base + noise(rng, probes) * np.float32(0.5))
+    for probe, found in zip(asked, match(rows, asked, 3), strict=True):
+        assert_same(found, brute_force(rows, probe, 3))
+
+
+def test_two_answers_are_one() -> None:
+    """What two parts of a gallery answer, put together, is what the whole answers, also for a person with rows in both."""
+    rng = np.random.default_rng(8)
+    references = people(rng, 30, 4)
+    persons = np.tile(np.arange(30, dtype=np.int32), 4)
+    probes = unit(references[:5] + noise(rng, 5) * np.float32(0.5))
+    rows = rows_of(references, persons)
+    parts = [rows_of(references[part], persons[part]) for part in (slice(50), slice(50, None))]
+    assert merged(match(parts[0], probes, 30), match(parts[1], probes, 30), 30) == match(rows, probes, 30)
 
 
 def test_dead_rows_never_answer() -> None:
@@ -96,6 +120,33 @@ def test_a_probe_of_another_dimension_is_refused() -> None:
     rng = np.random.default_rng(6)
     with pytest.raises(ValueError, match="dimension"):
         match(rows_of(noise(rng, 3), np.arange(3, dtype=np.int32)), noise(rng, 1, 128), 2)
+
+
+def rounded_down(first: int, rest: int) -> NDArray[np.float32]:
+    """A vector whose codes lose 0.49 of a step in every place but the first, and always in the same direction."""
+    whole = np.where(np.arange(512) < 256, first, rest) + np.float32(0.49)
+    whole[0] = 127
+    return unit(whole[None].astype(np.float32))
+
+
+@pytest.mark.parametrize("probes", [1, 2])
+@pytest.mark.parametrize("lossy", ["probe", "row"])
+def test_what_the_codes_lose_at_worst_costs_no_answer(monkeypatch: pytest.MonkeyPatch, probes: int, lossy: str) -> None:
+    """The best row, scanned far too low, is found behind one that scans better, met in an earlier piece of the gallery."""
+    monkeypatch.setattr(match_module, "_PIECE_PRODUCTS", 64 * probes)
+    ones = unit(np.ones((1, 512), np.float32))
+    half = unit((np.arange(512) < 256).astype(np.float32)[None])
+    exact_codes = unit(np.where(np.arange(512) == 0, 127, 41).astype(np.float32)[None])
+    if lossy == "probe":
+        probe, scans_better, best = rounded_down(99, 41), half, ones
+    else:
+        probe, scans_better, best = ones, exact_codes, rounded_down(41, 41)
+    references = np.concatenate([scans_better, noise(np.random.default_rng(9), 127), best])
+    rows = rows_of(references, np.arange(129, dtype=np.int32))
+    assert probe @ best.T > probe @ scans_better.T
+    exact = float(probe[0].astype(np.float64) @ best[0].astype(np.float64))
+    for found in match(rows, np.repeat(probe, probes, axis=0), 1):
+        assert_same(found, [(128, exact)])
 
 
 def test_the_error_bound_covers_the_scan() -> None:

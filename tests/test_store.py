@@ -20,8 +20,8 @@ import pytest
 
 from shared import schema
 from shared.errors import ConfigurationError, RefusedError, RollcallError, TemporaryError, UsageError
-from shared.gallery_block import GalleryReader
 from shared.gallery_publisher import GalleryPublisher
+from shared.gallery_reader import GalleryReader
 from shared.reference_uuid import new_uuids
 from shared.store_backup import BackupKeeper
 from shared.store_opening import GalleryInUseError, SiteLock, backup_path, open_read_only, open_store

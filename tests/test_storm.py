@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.gallery_block import GalleryReader, head_path
+from shared.gallery_block import head_path
 from shared.gallery_publisher import NoRoomError, remove_left_behind
+from shared.gallery_reader import GalleryReader
 from tests.conftest import SmallDisk
 from tests.storm_processes import DIM, ask, service
 from tests.vectors import noise

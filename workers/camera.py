@@ -18,7 +18,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import cv2  # noqa: E402  # see above
 
 from shared.errors import EXIT_DONE, ConfigurationError, TemporaryError  # noqa: E402
-from shared.gallery_block import GalleryReader  # noqa: E402
+from shared.gallery_reader import GalleryReader  # noqa: E402
 from shared.settings import Settings, expand_source, is_file_source, public_source  # noqa: E402
 from shared.writer_client import WriterClient  # noqa: E402
 from workers.capture import Capture, CaptureState  # noqa: E402

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.gallery_block import GalleryReader
+from shared.gallery_reader import GalleryReader
 from shared.settings import Settings
 from shared.site_access import FilesOfSite, Site
 from shared.store import LoadedBatch

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from shared.gallery_block import GalleryReader
 from shared.gallery_publisher import Batch, GalleryPublisher, remove_left_behind
+from shared.gallery_reader import GalleryReader
 from tests.benchmark.galleries import DIM, pieces, publish
 from tests.benchmark.readers import Readers
 from tests.benchmark.report import print_report

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.gallery_block import GalleryReader
 from shared.gallery_publisher import Batch, GalleryPublisher, remove_left_behind
+from shared.gallery_reader import GalleryReader
 from tests.benchmark.galleries import DIM, EACH, publish
 from tests.benchmark.report import print_report
 from tests.benchmark.timing import one_thread, spread

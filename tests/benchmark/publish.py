@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from shared import embedding_db
-from shared.gallery_block import GalleryReader
 from shared.gallery_publisher import GalleryPublisher, remove_left_behind
+from shared.gallery_reader import GalleryReader
 from shared.schema import EMBEDDINGS, PAGE_SIZE
 from shared.settings import load_settings
 from shared.store import Store

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from shared.gallery_block import GalleryReader
+from shared.gallery_reader import GalleryReader
 from shared.match import Rows, search
 from tests.vectors import noise
 
@@ -56,8 +56,6 @@ class Reading:
             segment.errors[:n].copy(),
             segment.references[:n].copy(),
             segment.persons[:n].copy(),
-            float(segment.scales[:n].max()),
-            float(segment.errors[:n].max()),
         )
         return {}
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import psutil
 
-from shared.gallery_block import GalleryReader
 from shared.gallery_publisher import remove_left_behind
+from shared.gallery_reader import GalleryReader
 from tests.benchmark.galleries import publish
 from tests.benchmark.readers import Readers
 from tests.benchmark.report import print_report

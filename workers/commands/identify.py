@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from shared.errors import EXIT_DONE, EXIT_REFUSED
-from shared.gallery_block import GalleryReader
+from shared.gallery_reader import GalleryReader
 from shared.memory_gallery import MemoryGallery
 from shared.settings import Settings, find_config, load_settings
 from shared.site_access import FilesOfSite, SiteAccess

@@ -1,0 +1,233 @@
+"""A process's view of the gallery: it looks for news with one pread, moves on between two frames, and matches in place.
+
+gallery_block.py has the specification that this follows.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import TemporaryError
+from shared.gallery_block import HEAD_SIZE, Head, Segment, head_path, parse_head, read_constants
+from shared.match import Candidate, Found, Rows, merged, search
+
+_TOUCH_BYTES = 4096
+_TOUCH_AT_ONCE_BYTES = 32 << 20  # of codes: takes a few milliseconds
+_MOST_LOOKS = 4  # for more rows, of a match that meets dead ones
+
+
+class _Coming:
+    """A generation that a reader is about to use. Touched first: to fault in a million rows would hold up the first match."""
+
+    def __init__(self, segment: Segment, rows: int) -> None:
+        self.segment, self.rows = segment, rows
+        self.done = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self.touch, name="gallery-touch", daemon=True).start()
+
+    def touch(self) -> None:
+        try:
+            segment, rows = self.segment, self.rows
+            for section in (segment.codes[:rows], segment.scales[:rows], segment.errors[:rows], segment.persons[:rows]):
+                section.reshape(-1)[:: _TOUCH_BYTES // section.itemsize].max(initial=0)
+        finally:
+            self.done.set()
+
+
+class GalleryReader:
+    """A reader's view of the gallery: `refresh` between two frames, `match` as often as wanted. Not thread-safe."""
+
+    def __init__(self, run_dir: Path) -> None:
+        """Raises TemporaryError when the site has no block yet, ConfigurationError when the block is unfit."""
+        self._run_dir = run_dir
+        try:
+            self._descriptor = os.open(head_path(run_dir), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise TemporaryError(
+                "no gallery block yet",
+                where=str(head_path(run_dir)),
+                expected="a running writer",
+                remedy="start the site",
+            ) from error
+        self._raw = b""
+        self._segment: Segment | None = None
+        self._texts: dict[int, str | None] = {}
+        self.rows = 0
+        self.published_ns = 0
+        self._coming: _Coming | None = None
+        try:
+            self.refresh()
+            if self._segment is None:
+                raise TemporaryError(
+                    "the gallery block is not published yet", where=str(head_path(run_dir)), remedy="try again"
+                )
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def refresh(self) -> bool:
+        """Move to the newest published state; True when anything changed. One pread when nothing did."""
+        raw = os.pread(self._descriptor, HEAD_SIZE, 0)
+        if raw == self._raw:
+            return False
+        for _ in range(4):  # a generation can be replaced between the pread and the open; each turn reads the head anew
+            head = parse_head(raw)
+            if head is None:
+                return False
+            try:
+                if not self._follow(head):
+                    return False
+            except FileNotFoundError:
+                self._reopen_head()
+                raw = os.pread(self._descriptor, HEAD_SIZE, 0)
+                continue
+            self._raw = raw
+            return True
+        return False
+
+    def _reopen_head(self) -> None:
+        """After a restart the head can be another file of the same name."""
+        try:
+            descriptor = os.open(head_path(self._run_dir), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+
+    def _follow(self, head: Head) -> bool:
+        """Take over what `head` says; False while the generation that it names is being made ready."""
+        if self._segment is None or self._segment.generation != head.generation:
+            fresh = self._ready(head)
+            if fresh is None:
+                self._catch_up(head)
+                return False
+            old, self._segment = self._segment, fresh
+            self._texts = {}
+            if old is not None:
+                # The last one to let go frees the old generation's memory, 0.4 s for 2.5 GiB: not between two frames.
+                threading.Thread(target=old.let_go, name="gallery-let-go", daemon=True).start()
+        self.rows = head.rows
+        self.published_ns = head.published_ns
+        return True
+
+    def _ready(self, head: Head) -> Segment | None:
+        """The generation that `head` names, mapped and touched; a large one takes a second thread and some turns."""
+        coming = self._coming
+        if coming is None or coming.segment.generation != head.generation:
+            self._abandon()
+            coming = _Coming(Segment.attach(self._run_dir, head.generation), head.rows)
+            if self._segment is None or coming.segment.codes[: head.rows].nbytes < _TOUCH_AT_ONCE_BYTES:
+                coming.touch()
+                return coming.segment
+            coming.start()
+            self._coming = coming
+        if not coming.done.is_set():
+            return None
+        self._coming = None
+        return coming.segment
+
+    def _abandon(self) -> None:
+        """Let go of a generation that was replaced, or is not wanted, before it was ready."""
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            coming.done.wait()  # a moment: to touch a whole gallery takes tenths of a second at most
+            coming.segment.close()
+
+    def _catch_up(self, head: Head | None) -> bool:
+        """Take in what was published of this generation since; True when there are more rows. Stays in this generation."""
+        if head is None:
+            return False
+        rows = head.rows
+        if head.generation != self.generation:
+            try:
+                replaced = read_constants(self._run_dir, head.generation).replaced
+            except FileNotFoundError:
+                return False
+            rows = replaced.rows if replaced.generation == self.generation else 0
+        more, self.rows = rows > self.rows, max(rows, self.rows)
+        return more
+
+    @property
+    def segment(self) -> Segment:
+        if self._segment is None:
+            raise TemporaryError("the gallery reader is closed", remedy="open another")
+        return self._segment
+
+    @property
+    def fingerprint(self) -> str:
+        return self.segment.constants.fingerprint
+
+    @property
+    def model(self) -> str:
+        return self.segment.constants.model
+
+    @property
+    def dim(self) -> int:
+        return self.segment.shape.dim
+
+    @property
+    def generation(self) -> int:
+        return self.segment.generation
+
+    def live_rows(self) -> NDArray[np.intp]:
+        """Indices of the rows that are published and not dead."""
+        return np.flatnonzero(self.segment.persons[: self.rows] >= 0)
+
+    def person(self, index: int) -> str:
+        """Name of person `index`."""
+        if index not in self._texts:
+            self._texts[index] = self.segment.text(int(self.segment.names[index]))
+        return self._texts[index] or ""
+
+    def user_id(self, index: int) -> str | None:
+        return self.segment.text(int(self.segment.user_ids[index]))
+
+    def match(self, probes: NDArray[np.float32], k: int = 2) -> list[list[Candidate]]:
+        """For each probe (n, dim; float32, unit norm) its `k` best people, best reference of each, best first.
+
+        Exact: the same people and scores (1e-6) as float32 brute force over the live rows. An empty gallery gives [].
+        """
+        known = self.rows
+        found = self._search(probes, k, 0)
+        best = found.people
+        for _ in range(_MOST_LOOKS):
+            if not found.dead_in_play or not self._catch_up(parse_head(os.pread(self._descriptor, HEAD_SIZE, 0))):
+                break
+            # A row that died may have been replaced by one beyond the rows known so far (rule 5): these, too.
+            found = self._search(probes, k, known)
+            best, known = merged(best, found.people, k), self.rows
+        return [[Candidate(self.person(person), self.user_id(person), score) for person, score in one] for one in best]
+
+    def _search(self, probes: NDArray[np.float32], k: int, start: int) -> Found:
+        """The match over the rows from `start` on."""
+        segment, part = self.segment, slice(start, self.rows)
+        rows = Rows(
+            segment.codes[part],
+            segment.scales[part],
+            segment.errors[part],
+            segment.references[part],
+            segment.persons[part],
+        )
+        return search(rows, probes, k)
+
+    def close(self) -> None:
+        self._abandon()
+        if self._segment is not None:
+            os.close(self._descriptor)
+            self._segment.close()
+            self._segment = None
+
+    def __enter__(self) -> GalleryReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
