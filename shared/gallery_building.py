@@ -128,7 +128,8 @@ class Building:
                 self._names.append(self._add_text(name))
                 self._users.append(0)
             found = [indices[name] for name in names]
-        for name, user in {name: user for name, user in zip(names, users, strict=True) if user is not None}.items():
+        given = {name: user for name, user in zip(names, users, strict=True) if user is not None} if any(users) else {}
+        for name, user in given.items():
             if self.people.users[name] != user:
                 self.people.users[name] = user
                 self._users[indices[name]] = self._add_text(user)

@@ -13,7 +13,7 @@ from shared.errors import ConfigurationError
 from shared.gallery_building import Batch
 from shared.store import Store, explain
 
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE = 2048  # blobs that are still in the cache when they are written
 
 
 def stored_batches(store: Store, progress: Callable[[], None]) -> Iterator[Batch]:

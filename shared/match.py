@@ -26,7 +26,9 @@ _TIGHTEN_AFTER = 64  # rows in play of each probe, from which it pays to look wh
 _BLOCKS = 8  # of rows for each person wanted, to learn from the best row of each
 _WALK = 64  # rows looked at one by one for different people, before all are at once
 _RESCORE_ROWS = 4096  # references gathered at once: 8 MiB of 512-d ones, however many rows an adversary puts in play
-_CODE_ROWS = 256  # coded at once: 512 KiB of 512-d rows, and as much again for what comes of them
+_CODE_ROWS = (
+    1024  # coded at once: beside a thread that needs the interpreter, few long steps pass quicker than many short ones
+)
 _LEAST_SCALE = np.float32(1e-12)
 _ROUNDING = np.float32(1e-6)  # float32 rounding of codes, scales and scores, on a score of at most 1
 _INT32 = np.iinfo(np.int32)

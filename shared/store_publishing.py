@@ -70,11 +70,12 @@ class BlockKeeper:
 
         def batches() -> Iterator[Batch]:
             for batch in stored_batches(store, progress):
-                several.update(
-                    name
-                    for name, user_id in zip(batch.names, batch.user_ids, strict=True)
-                    if user_id is not None and users.setdefault(name, user_id) != user_id
-                )
+                if any(batch.user_ids):
+                    several.update(
+                        name
+                        for name, user_id in zip(batch.names, batch.user_ids, strict=True)
+                        if user_id is not None and users.setdefault(name, user_id) != user_id
+                    )
                 yield batch
 
         publisher.publish_all(store.count(), batches(), store.people_count(), store.text_bytes())
