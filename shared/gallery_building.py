@@ -84,7 +84,7 @@ class Building:
         self.rows = 0
 
     def fill(self, batches: Any) -> None:
-        """Write `batches` (iterable of Batch); a second thread codes what is written. Raises UnsoundRowError, OSError."""
+        """Write `batches` (iterable of Batch); a second thread writes and codes the references. Raises UnsoundRowError, OSError."""
         waiting: deque[Future[None]] = deque()
         view = Segment.view(self._descriptor, self._constants)
         try:
@@ -92,7 +92,7 @@ class Building:
                 for batch in batches:
                     start = self.rows
                     self._write_batch(batch)
-                    waiting.append(pool.submit(self._write_codes, view, start, self.rows))
+                    waiting.append(pool.submit(self._write_references, view, start, batch.references))
                     while len(waiting) > _MOST_AHEAD or (waiting and waiting[0].done()):
                         waiting.popleft().result()
                 for one in waiting:
@@ -156,17 +156,20 @@ class Building:
         return entry
 
     def _write_batch(self, batch: Batch) -> None:
-        if isinstance(batch.references, np.ndarray):
-            self._write("references", self.rows, np.ascontiguousarray(batch.references, "<f4"))
-        else:
-            self._write_blobs(batch.references)
         self._write("row_ids", self.rows, np.array(batch.row_ids, np.int64))
         self._write("persons", self.rows, np.array(self.add_people(batch.names, batch.user_ids), np.int32))
         self.rows += len(batch.row_ids)
 
-    def _write_blobs(self, blobs: Sequence[bytes]) -> None:
+    def _write_references(self, view: Segment, row: int, references: NDArray[np.float32] | Sequence[bytes]) -> None:
+        if isinstance(references, np.ndarray):
+            self._write("references", row, np.ascontiguousarray(references, "<f4"))
+        else:
+            self._write_blobs(row, references)
+        self._write_codes(view, row, row + len(references))
+
+    def _write_blobs(self, row: int, blobs: Sequence[bytes]) -> None:
         size = 4 * self._constants.shape.dim
-        at = self._layout["references"][0] + self.rows * size
+        at = self._layout["references"][0] + row * size
         for start in range(0, len(blobs), _IOV_MAX):
             part = blobs[start : start + _IOV_MAX]
             written = os.pwritev(self._descriptor, part, at)
@@ -175,7 +178,7 @@ class Building:
             at += size * len(part)
 
     def _write_codes(self, view: Segment, begin: int, end: int) -> None:
-        """Check and code rows that have been written; in the second thread."""
+        """Check and code rows that have been written."""
         for start in range(begin, end, _CODE_ROWS):
             stop = min(start + _CODE_ROWS, end)
             references = view.references[start:stop]
