@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,9 +72,10 @@ def text_entry(text: str, offset: int) -> tuple[int, bytes]:
 class Building:
     """One generation's file, from its creation to `finish` or `discard`."""
 
-    def __init__(self, run_dir: Path, constants: Constants) -> None:
-        """Raises OSError when there is no room."""
+    def __init__(self, run_dir: Path, constants: Constants, progress: Callable[[], None]) -> None:
+        """`progress` is called every few thousand rows. Raises OSError when there is no room."""
         self._path, self._constants = segment_path(run_dir, constants.generation), constants
+        self._progress = progress
         self._descriptor = Segment.begin(run_dir, constants)
         self._layout, _ = constants.shape.layout()
         self._names: list[int] = []
@@ -90,6 +91,7 @@ class Building:
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="gallery-codes") as pool:
                 for batch in batches:
+                    self._progress()
                     start = self.rows
                     self._write_batch(batch)
                     waiting.append(pool.submit(self._write_references, view, start, batch.references))
@@ -113,6 +115,7 @@ class Building:
             values = getattr(old, section)
             step = max(1, _WRITE_BYTES // values[:1].nbytes)
             for start in range(0, len(live), step):
+                self._progress()
                 rows = live[start : start + step]
                 self._write(section, start, values[start : start + len(rows)] if dense else values[rows])
         self.rows = len(live)

@@ -7,7 +7,7 @@ system call, and are checked and coded there by another thread.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from shared.errors import ConfigurationError
 from shared.gallery_building import Batch
@@ -16,16 +16,15 @@ from shared.store import Store, explain
 _ROWS_AT_ONCE = 2048  # blobs that are still in the cache when they are written
 
 
-def stored_batches(store: Store, progress: Callable[[], None]) -> Iterator[Batch]:
+def stored_batches(store: Store) -> Iterator[Batch]:
     """Every reference in id order, as blobs of `dim` float32. Raises ConfigurationError for a row of another length.
 
-    `progress` is called at every batch. Norms are checked where the codes are made.
+    Norms are checked where the codes are made.
     """
     size = 4 * (store.dim or 0)
     try:
         cursor = store.connection.execute("SELECT id, person_name, user_id, embedding FROM embeddings ORDER BY id")
         while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-            progress()
             row_ids, names, user_ids, blobs = zip(*rows, strict=True)
             if set(map(type, blobs)) != {bytes} or set(map(len, blobs)) != {size}:
                 raise _wrong_length(store, row_ids, blobs, size)

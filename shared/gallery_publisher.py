@@ -42,8 +42,12 @@ class NoRoomError(TemporaryError):
 class GalleryPublisher:
     """Publishes the gallery of one store. Only the process that holds the site's lock may have one."""
 
-    def __init__(self, run_dir: Path, dim: int, model: str, fingerprint: str) -> None:
+    def __init__(
+        self, run_dir: Path, dim: int, model: str, fingerprint: str, progress: Callable[[], None] = lambda: None
+    ) -> None:
+        """`progress` is called every few thousand rows while a generation is built: with a million that takes seconds."""
         self._run_dir, self._model, self._fingerprint, self._dim = run_dir, model, fingerprint, dim
+        self._progress = progress
         self._segment: Segment | None = None
         self._people = People()
         self._head, self._last_generation = _left_behind(run_dir)
@@ -191,7 +195,9 @@ class GalleryPublisher:
         try:
             replaced = Replaced(self._head.generation, self._head.rows)
             names = (self._model, self._fingerprint)
-            building = Building(self._run_dir, Constants(self._last_generation + 1, shape, replaced, *names))
+            building = Building(
+                self._run_dir, Constants(self._last_generation + 1, shape, replaced, *names), self._progress
+            )
             try:
                 write(building)
                 fresh = building.finish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from shared.gallery_load import stored_batches
@@ -57,11 +57,8 @@ class BlockKeeper:
     def live_rows(self) -> int:
         return self._publisher.live_rows
 
-    def publish_everything(self, progress: Callable[[], None] = lambda: None) -> None:
-        """Load the whole store into a new generation, calling `progress` every few thousand rows.
-
-        Raises NoRoomError or what the load raises.
-        """
+    def publish_everything(self) -> None:
+        """Load the whole store into a new generation. Raises NoRoomError or what the load raises."""
         store, publisher = self._store, self._publisher
         if store.dim is not None:
             publisher.describe(store.dim, store.model or "", store.fingerprint or "")
@@ -69,7 +66,7 @@ class BlockKeeper:
         several: set[str] = set()
 
         def batches() -> Iterator[Batch]:
-            for batch in stored_batches(store, progress):
+            for batch in stored_batches(store):
                 if any(batch.user_ids):
                     several.update(
                         name

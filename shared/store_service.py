@@ -382,13 +382,10 @@ class StoreService:
 
     # --- what comes after a commit -----------------------------------------------------------------------------
 
-    def publish_everything(self, progress: Callable[[], None] = lambda: None) -> None:
-        """Load the whole store into a new generation, calling `progress` every few thousand rows.
-
-        Raises NoRoomError or what the load raises.
-        """
+    def publish_everything(self) -> None:
+        """Load the whole store into a new generation. Raises NoRoomError or what the load raises."""
         assert self._block is not None  # only a writer calls this
-        self._block.publish_everything(progress)
+        self._block.publish_everything()
 
     def tick(self, now: float) -> None:
         """What has to be done from time to time: what could not be done at once."""

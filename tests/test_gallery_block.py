@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from numpy.typing import NDArray
 
-from shared import gallery_reader
+from shared import gallery_building, gallery_reader
 from shared.errors import ConfigurationError, TemporaryError
 from shared.gallery_block import Segment, head_path, read_constants, segment_path, shm_folder, site_prefix
 from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError, UnsoundRowError, remove_left_behind
@@ -368,6 +368,24 @@ def test_a_person_who_is_replaced_before_a_generation_is_found(
     if large:
         reader._coming.done.set()  # type: ignore[union-attr]  # so that it can be closed
     reader.close()
+    publisher.close()
+
+
+def test_whoever_builds_a_generation_proves_progress(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading, growing and compacting report every few rows: a writer silent for seconds would be taken for stuck, and killed."""
+    monkeypatch.setattr(gallery_building, "_WRITE_BYTES", 4096)
+    told: list[int] = []
+    publisher = GalleryPublisher(run_dir, DIM, "test/none", "f" * 64, lambda: told.append(1))
+    vectors = noise(np.random.default_rng(0), 1200, DIM)
+    publisher.publish_all(600, [batch([i], ["x"], vectors[i : i + 1]) for i in range(600)], 1, 1)
+    assert len(told) == 600
+    told.clear()
+    publisher.append(batch(list(range(600, 1200)), ["x"] * 600, vectors[600:]))
+    assert len(told) > 10
+    told.clear()
+    publisher.remove([3])
+    publisher.compact()
+    assert len(told) > 20
     publisher.close()
 
 

@@ -85,7 +85,8 @@ class Writer:
 
     def load(self) -> None:
         """Publish the whole store. Raises what stops a site from having a gallery."""
-        self._service.publish_everything(lambda: self._child.heartbeat(state="loading"))
+        self._child.heartbeat(state="loading")
+        self._service.publish_everything()
 
     def serve(self) -> None:
         """Answer until asked to stop, then drain: what has been received is still written and answered."""
@@ -285,7 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         store = open_store(settings.db_path, _log.warning)
         publisher = GalleryPublisher(
-            settings.run_dir, store.dim or _UNKNOWN_DIM, store.model or "", store.fingerprint or ""
+            settings.run_dir, store.dim or _UNKNOWN_DIM, store.model or "", store.fingerprint or "", child.heartbeat
         )
         try:
             writer = Writer(settings, store, publisher, child)
