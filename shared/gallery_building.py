@@ -131,7 +131,11 @@ class Building:
                 self._names.append(self._add_text(name))
                 self._users.append(0)
             found = [indices[name] for name in names]
-        given = {name: user for name, user in zip(names, users, strict=True) if user is not None} if any(users) else {}
+        given = (
+            {name: user for name, user in zip(names, users, strict=True) if user is not None}
+            if set(users) != {None}
+            else {}
+        )
         for name, user in given.items():
             if self.people.users[name] != user:
                 self.people.users[name] = user

@@ -67,7 +67,7 @@ class BlockKeeper:
 
         def batches() -> Iterator[Batch]:
             for batch in stored_batches(store):
-                if any(batch.user_ids):
+                if set(batch.user_ids) != {None}:
                     several.update(
                         name
                         for name, user_id in zip(batch.names, batch.user_ids, strict=True)
