@@ -35,8 +35,8 @@ _CASES = {
         {"share": {"rollcall", "private"}},
     ),
     "grow": (
-        ["--rows", "4000", "--runs", "2"],
-        {"doubling": {"rollcall"}, "growth": {"rollcall"}, "compaction": {"rollcall"}},
+        ["--rows", "4000", "--runs", "2", "--times", "1"],
+        {"doubling": {"rollcall"}, "growth": {"rollcall"}, "compaction": {"rollcall", "limit"}},
     ),
 }
 

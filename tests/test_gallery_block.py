@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -326,6 +328,42 @@ def test_a_large_generation_is_made_ready_beside_the_old_one(run_dir: Path, monk
         assert reader.rows == 2
         assert reader.match(ada)[0][0].person == "Ada"
     publisher.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a niceness for each thread")
+def test_a_reader_s_own_thread_goes_before_its_helpers(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To make a generation ready and to let go of the old one stand back for the thread that looks and matches."""
+    monkeypatch.setattr(gallery_reader, "_TOUCH_AT_ONCE_BYTES", 0)
+    usual, niceness = os.getpriority(os.PRIO_PROCESS, 0), {}
+    done = threading.Event()
+    touch, let_go = gallery_reader._Coming.touch, Segment.let_go
+
+    def touch_noted(coming: gallery_reader._Coming) -> None:
+        niceness[threading.current_thread().name] = os.getpriority(os.PRIO_PROCESS, 0)
+        touch(coming)
+
+    def let_go_noted(segment: Segment) -> None:
+        niceness[threading.current_thread().name] = os.getpriority(os.PRIO_PROCESS, 0)
+        let_go(segment)
+        done.set()
+
+    monkeypatch.setattr(gallery_reader._Coming, "touch", touch_noted)
+    monkeypatch.setattr(Segment, "let_go", let_go_noted)
+    rng = np.random.default_rng(0)
+    publisher = publisher_of(run_dir)
+    publisher.append(batch([1, 2], ["Ada", "Bo"], noise(rng, 2, DIM)))
+    with GalleryReader(run_dir) as reader:
+        publisher.remove([1])
+        publisher.compact()
+        deadline = time.monotonic() + 10
+        while reader.generation != publisher.generation:
+            assert time.monotonic() < deadline
+            reader.refresh()
+        assert done.wait(10)
+    publisher.close()
+    aside = min(usual + gallery_reader._NICENESS, 19)
+    assert niceness == {"MainThread": usual, "gallery-touch": aside, "gallery-let-go": aside}
+    assert os.getpriority(os.PRIO_PROCESS, 0) == usual
 
 
 def test_a_person_who_is_replaced_while_a_match_runs_is_found(run_dir: Path) -> None:
