@@ -34,7 +34,7 @@ sections, each at a multiple of 4096 bytes, as struct of arrays in enrolment ord
 
 Who may write what, when
 1.  Only the writer process writes, and it holds the site's file lock for its whole life. Readers map read-only.
-2.  The constants are written before the head names the generation, and never again.
+2.  The constants are written last, once, when all else of a generation is built, and before the head names it.
 3.  Rows, names and heap text are written beyond what is published, then published by raising `rows` in the head. A published
     row is never rewritten: a reader that took `rows` from the head reads only bytes that will not change again.
 4.  Two things change in place, each one aligned store, which no processor tears: `persons[row]` to -1 (a deletion) and
@@ -52,8 +52,8 @@ Who may write what, when
 7.  Order between processes: Python has no memory fences, so what must be seen in order goes through a system call. The writer
     stores, then calls pwrite on the head; a reader calls pread on the head, then loads. On ARM as on x86 the kernel's copy
     under the inode's lock orders the two.
-8.  A generation is built with pwrite, and the rest of its space is reserved with posix_fallocate before it is mapped for
-    writing: a full /dev/shm is an error there, and not a SIGBUS later.
+8.  A generation is built with pwrite, and the rest of its space is reserved with posix_fallocate before it is mapped:
+    a full /dev/shm is an error there, and not a SIGBUS later.
 
 A row read through `rows` of some head is therefore whole and of one moment; a deletion shows at the latest with the next
 refresh (but for rule 6); the writer can die anywhere and readers go on with what the head last said.
@@ -71,7 +71,7 @@ import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,7 @@ _SECTIONS = (
     ("user_ids", np.dtype("<u8")),
     ("heap", np.dtype(np.uint8)),
 )
+_DTYPES: dict[str, np.dtype[Any]] = dict(_SECTIONS)
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,10 @@ class Replaced(NamedTuple):
     rows: int = 0
 
 
+def _whole_pages(size_bytes: int) -> int:
+    return -(-size_bytes // _PAGE) * _PAGE
+
+
 @dataclass(frozen=True)
 class Shape:
     """Capacities of one segment. `rows` and `people` are counts, `heap` is bytes."""
@@ -150,8 +155,14 @@ class Shape:
         offset, placed = _PAGE, {}
         for name, dtype in _SECTIONS:
             placed[name] = (offset, shapes[name])
-            offset += -(-int(np.prod(shapes[name], dtype=np.int64)) * dtype.itemsize // _PAGE) * _PAGE
+            offset += _whole_pages(int(np.prod(shapes[name], dtype=np.int64)) * dtype.itemsize)
         return placed, offset
+
+    def rest(self, section: str, used: int) -> tuple[int, int]:
+        """Where what lies behind the first `used` entries of a section begins and ends, in bytes from the segment's start."""
+        offset, (count, *dims) = self.layout()[0][section]
+        entry = int(np.prod(dims, dtype=np.int64)) * _DTYPES[section].itemsize
+        return offset + used * entry, offset + _whole_pages(count * entry)
 
 
 @dataclass(frozen=True)
@@ -261,34 +272,19 @@ class Segment:
             setattr(self, name, np.frombuffer(mapping, dtype, count, offset).reshape(dims))
 
     @staticmethod
-    def begin(run_dir: Path, constants: Constants) -> int:
-        """The descriptor of a new segment's file, holding the constants only. Raises OSError when there is no room for it all."""
-        path = segment_path(run_dir, constants.generation)
-        _, size = constants.shape.layout()
+    def begin(run_dir: Path, generation: int, size_bytes: int) -> int:
+        """The descriptor of a new segment's file, empty. Raises OSError when there is no room for `size_bytes`."""
+        path = segment_path(run_dir, generation)
         found = os.statvfs(path.parent)
-        if found.f_blocks and found.f_bavail * found.f_frsize < size:  # no blocks: a file system without a limit
+        if found.f_blocks and found.f_bavail * found.f_frsize < size_bytes:  # no blocks: a file system without a limit
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.ftruncate(descriptor, size)
-            os.pwrite(descriptor, constants.pack(), 0)
-        except OSError:
-            os.close(descriptor)
-            path.unlink()
-            raise
-        return descriptor
-
-    @classmethod
-    def view(cls, descriptor: int, constants: Constants) -> Segment:
-        """The segment being built, for its builder to read what it has written."""
-        return cls(mmap.mmap(descriptor, constants.shape.layout()[1], prot=mmap.PROT_READ), constants)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     @classmethod
     def finish(cls, descriptor: int, constants: Constants) -> Segment:
-        """Reserve the space that nothing was written to yet, and map it all for writing. Raises OSError when there is no room."""
-        _, size = constants.shape.layout()
-        _reserve(descriptor, size)
-        return cls(mmap.mmap(descriptor, size), constants)
+        """Write the constants, which make a file a segment, and map it for writing. All its space is reserved by now."""
+        os.pwrite(descriptor, constants.pack(), 0)
+        return cls(mmap.mmap(descriptor, constants.shape.layout()[1]), constants)
 
     @classmethod
     def attach(cls, run_dir: Path, generation: int) -> Segment:
@@ -326,11 +322,14 @@ class Segment:
             self._mapping.close()
 
 
-def _reserve(descriptor: int, size: int) -> None:
+def reserve(descriptor: int, start: int, stop: int) -> None:
+    """Reserve bytes `start` to `stop` of a segment's file. Raises OSError when there is no room."""
+    if stop <= start:
+        return
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:  # macOS: the folder is on disk there, where a full disk fails the write below
-        os.ftruncate(descriptor, size)
+        os.posix_fallocate(descriptor, start, stop - start)
+    else:  # macOS: the folder is on disk there, where a full disk fails the write
+        os.ftruncate(descriptor, max(stop, os.fstat(descriptor).st_size))
 
 
 def read_constants(run_dir: Path, generation: int) -> Constants:

@@ -2,6 +2,7 @@
 
 A store through a fresh mapping faults at every 4 KiB, which is six times slower than pwrite of the same bytes. A pwrite that
 finds no room is an error, not a SIGBUS; what stays unwritten, the room to grow, is reserved before anybody maps it.
+How many rows there will be is known at the beginning; how many people, and how long their names are, at the end, where these lie.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, RollcallError
-from shared.gallery_block import Constants, Segment, segment_path
+from shared.gallery_block import Constants, Segment, reserve, segment_path
 from shared.match import quantise
 
-_IOV_MAX = 1024  # buffers that one pwritev takes on Linux and macOS
 _CODE_ROWS = 1024  # rows checked and coded between two writes
 _MOST_AHEAD = 4  # batches written and not coded yet
 _WRITE_BYTES = 16 << 20
 _NORM_TOLERANCE = 1e-3
+_OF_ROWS = ("codes", "scales", "errors", "references", "row_ids", "persons")
 _MAX_TEXT = 0xFFFF
 
 
 @dataclass(frozen=True)
 class Batch:
-    """References to publish: parallel sequences; `references` (n, dim) float32 of unit norm, or n blobs of the same bytes."""
+    """References to publish: parallel sequences; `references` (n, dim) float32 of unit norm."""
 
     row_ids: Sequence[int]
     names: Sequence[str]
     user_ids: Sequence[str | None]
-    references: NDArray[np.float32] | Sequence[bytes]
+    references: NDArray[np.float32]
 
 
 class UnsoundRowError(ConfigurationError):
@@ -73,11 +74,14 @@ class Building:
     """One generation's file, from its creation to `finish` or `discard`."""
 
     def __init__(self, run_dir: Path, constants: Constants, progress: Callable[[], None]) -> None:
-        """`progress` is called every few thousand rows. Raises OSError when there is no room."""
+        """`constants` with a shape that has room for rows and not yet for people. `progress` is called every few thousand rows.
+
+        Raises OSError when there is no room.
+        """
         self._path, self._constants = segment_path(run_dir, constants.generation), constants
         self._progress = progress
-        self._descriptor = Segment.begin(run_dir, constants)
-        self._layout, _ = constants.shape.layout()
+        self._layout, size_bytes = constants.shape.layout()
+        self._descriptor = Segment.begin(run_dir, constants.generation, size_bytes)
         self._names: list[int] = []
         self._users: list[int] = []
         self._heap = bytearray(8)
@@ -87,20 +91,16 @@ class Building:
     def fill(self, batches: Any) -> None:
         """Write `batches` (iterable of Batch); a second thread writes and codes the references. Raises UnsoundRowError, OSError."""
         waiting: deque[Future[None]] = deque()
-        view = Segment.view(self._descriptor, self._constants)
-        try:
-            with ThreadPoolExecutor(1, thread_name_prefix="gallery-codes") as pool:
-                for batch in batches:
-                    self._progress()
-                    start = self.rows
-                    self._write_batch(batch)
-                    waiting.append(pool.submit(self._write_references, view, start, batch.references))
-                    while len(waiting) > _MOST_AHEAD or (waiting and waiting[0].done()):
-                        waiting.popleft().result()
-                for one in waiting:
-                    one.result()
-        finally:
-            view.close()
+        with ThreadPoolExecutor(1, thread_name_prefix="gallery-codes") as pool:
+            for batch in batches:
+                self._progress()
+                waiting.append(pool.submit(self._write_references, self.rows, batch))
+                self._write_rows(batch)
+                while len(waiting) > _MOST_AHEAD or (waiting and waiting[0].done()):
+                    waiting.popleft().result()
+            self._reserve_rows()  # while the last references are written
+            for one in waiting:
+                one.result()
 
     def copy(self, old: Segment, live: NDArray[np.intp], names: Sequence[str], users: Sequence[str | None]) -> None:
         """Write rows `live` of `old` as they are. `names`, `users`: of each person index of `old`. Raises OSError."""
@@ -111,7 +111,7 @@ class Building:
         index[used] = np.arange(len(used))
         self._write("persons", 0, index[persons])
         dense = len(live) == 0 or int(live[-1]) == len(live) - 1
-        for section in ("codes", "scales", "errors", "references", "row_ids"):
+        for section in _OF_ROWS[:-1]:
             values = getattr(old, section)
             step = max(1, _WRITE_BYTES // values[:1].nbytes)
             for start in range(0, len(live), step):
@@ -119,6 +119,7 @@ class Building:
                 rows = live[start : start + step]
                 self._write(section, start, values[start : start + len(rows)] if dense else values[rows])
         self.rows = len(live)
+        self._reserve_rows()
 
     def add_people(self, names: Sequence[str], users: Sequence[str | None]) -> list[int]:
         """The person index of each of `names`, new ones made; a person's user id is the last one given."""
@@ -142,13 +143,22 @@ class Building:
                 self._users[indices[name]] = self._add_text(user)
         return found
 
-    def finish(self) -> Segment:
-        """The whole generation, mapped for writing. Raises OSError when there is no room for its room to grow."""
+    @property
+    def text_bytes(self) -> int:
+        """How much of the heap is used."""
+        return len(self._heap)
+
+    def finish(self, people: int, heap: int) -> Segment:
+        """The whole generation, mapped for writing, with room for so many people and bytes of text. Raises OSError."""
+        shape = replace(self._constants.shape, people=people, heap=heap)
+        self._layout, _ = shape.layout()
         self._write("names", 0, np.array(self._names, np.uint64))
         self._write("user_ids", 0, np.array(self._users, np.uint64))
         self._write("heap", 0, np.frombuffer(self._heap, np.uint8))
-        self.people.heap_used = len(self._heap)
-        segment = Segment.finish(self._descriptor, self._constants)
+        for section, used in (("names", len(self._names)), ("user_ids", len(self._users)), ("heap", self.text_bytes)):
+            reserve(self._descriptor, *shape.rest(section, used))
+        self.people.heap_used = self.text_bytes
+        segment = Segment.finish(self._descriptor, replace(self._constants, shape=shape))
         os.close(self._descriptor)
         return segment
 
@@ -162,41 +172,29 @@ class Building:
         self._heap += raw
         return entry
 
-    def _write_batch(self, batch: Batch) -> None:
+    def _write_rows(self, batch: Batch) -> None:
         self._write("row_ids", self.rows, np.array(batch.row_ids, np.int64))
         self._write("persons", self.rows, np.array(self.add_people(batch.names, batch.user_ids), np.int32))
         self.rows += len(batch.row_ids)
 
-    def _write_references(self, view: Segment, row: int, references: NDArray[np.float32] | Sequence[bytes]) -> None:
-        if isinstance(references, np.ndarray):
-            self._write("references", row, np.ascontiguousarray(references, "<f4"))
-        else:
-            self._write_blobs(row, references)
-        self._write_codes(view, row, row + len(references))
-
-    def _write_blobs(self, row: int, blobs: Sequence[bytes]) -> None:
-        size = 4 * self._constants.shape.dim
-        at = self._layout["references"][0] + row * size
-        for start in range(0, len(blobs), _IOV_MAX):
-            part = blobs[start : start + _IOV_MAX]
-            written = os.pwritev(self._descriptor, part, at)
-            if written < size * len(part):  # nearly full: the next write says so
-                _write_all(self._descriptor, memoryview(b"".join(part))[written:], at + written)
-            at += size * len(part)
-
-    def _write_codes(self, view: Segment, begin: int, end: int) -> None:
-        """Check and code rows that have been written."""
-        for start in range(begin, end, _CODE_ROWS):
-            stop = min(start + _CODE_ROWS, end)
-            references = view.references[start:stop]
+    def _write_references(self, row: int, batch: Batch) -> None:
+        """Check, code and write the references of `batch` as rows from `row` on."""
+        for start in range(0, len(batch.references), _CODE_ROWS):
+            references = np.ascontiguousarray(batch.references[start : start + _CODE_ROWS], "<f4")
             norms = np.sqrt(np.vecdot(references, references))
             off = np.flatnonzero(~(np.abs(norms - 1) < _NORM_TOLERANCE))  # NaN is off, too
             if len(off):
-                raise UnsoundRowError(int(view.row_ids[start + off[0]]), float(norms[off[0]]))
+                raise UnsoundRowError(batch.row_ids[start + off[0]], float(norms[off[0]]))
             codes, scales, errors = quantise(references)
-            self._write("codes", start, codes)
-            self._write("scales", start, scales)
-            self._write("errors", start, errors)
+            self._write("references", row + start, references)
+            self._write("codes", row + start, codes)
+            self._write("scales", row + start, scales)
+            self._write("errors", row + start, errors)
+
+    def _reserve_rows(self) -> None:
+        """Reserve the room for rows behind those that there are."""
+        for section in _OF_ROWS:
+            reserve(self._descriptor, *self._constants.shape.rest(section, self.rows))
 
     def _write(self, section: str, row: int, values: NDArray[Any]) -> None:
         if not values.size:

@@ -79,12 +79,12 @@ class GalleryPublisher:
     def published_ns(self) -> int:
         return self._head.published_ns
 
-    def publish_all(self, count: int, batches: Iterable[Batch], people: int, text_bytes: int) -> None:
-        """Build and publish a generation holding `batches`: `count` rows of `people` people, `text_bytes` of names and ids.
+    def publish_all(self, count: int, batches: Iterable[Batch]) -> None:
+        """Build and publish a generation holding `batches`, `count` rows in all.
 
         Raises NoRoomError; then the old generation, if any, is untouched and still serves.
         """
-        self._build(self._shape(count, people, text_bytes), lambda building: building.fill(batches))
+        self._build(count, lambda building: building.fill(batches))
 
     def append(self, batch: Batch) -> None:
         """Publish new rows. Builds a larger generation when room has run out. Raises NoRoomError, nothing published then."""
@@ -183,15 +183,12 @@ class GalleryPublisher:
             raise TemporaryError("the gallery block is not published", remedy="wait for the writer to load the gallery")
         return self._segment
 
-    def _shape(self, rows: int, people: int, text_bytes: int) -> Shape:
-        room = max(_LEAST_ROWS, int(rows * _ROOM))
-        heads = max(_LEAST_ROWS, int(people * _ROOM) + (room - rows))
-        return Shape(
-            self._dim, room, heads, int(text_bytes * _ROOM) + _HEAP_PER_PERSON * (heads - people) + 2 * _MAX_TEXT
-        )
+    def _build(self, rows: int, write: Callable[[Building], None], people: int = 0, text_bytes: int = 0) -> None:
+        """Build the next generation with `write` and switch to it; nothing is left of it, and nothing changed, when that fails.
 
-    def _build(self, shape: Shape, write: Callable[[Building], None]) -> None:
-        """Build the next generation with `write` and switch to it; nothing is left of it, and nothing changed, when that fails."""
+        It gets room for `rows`, for `people` and their `text_bytes` besides those that `write` writes, and for more of each.
+        """
+        shape = Shape(self._dim, max(_LEAST_ROWS, int(rows * _ROOM)), 0, 0)
         try:
             replaced = Replaced(self._head.generation, self._head.rows)
             names = (self._model, self._fingerprint)
@@ -200,7 +197,10 @@ class GalleryPublisher:
             )
             try:
                 write(building)
-                fresh = building.finish()
+                people, text_bytes = people + len(building.people.indices), text_bytes + building.text_bytes
+                heads = max(_LEAST_ROWS, int(people * _ROOM) + shape.rows - rows)
+                heap = int(text_bytes * _ROOM) + _HEAP_PER_PERSON * (heads - people) + 2 * _MAX_TEXT
+                fresh = building.finish(heads, heap)
             except BaseException:
                 building.discard()
                 raise
@@ -216,7 +216,7 @@ class GalleryPublisher:
             "no room in shared memory for the gallery",
             where=str(folder),
             got=f"{_free_bytes(folder) >> 20} MiB free",
-            expected=f"{(size >> 20) + 1} MiB",
+            expected=f"at least {(size >> 20) + 1} MiB",
             remedy="remove other files there or mount it larger (mount -o remount,size=…); what is published goes on serving",
         )
 
@@ -233,16 +233,13 @@ class GalleryPublisher:
         """The live rows of the current generation in a new one, with room for `extra` and more."""
         old, people = self._current(), self._people
         live = np.flatnonzero(old.persons[: self._rows] >= 0)
-        alive = np.bincount(old.persons[live], minlength=len(people.indices)) > 0
-        text, count, more = people.heap_used, int(alive.sum()), 0
+        more, count, text = 0, 0, 0
         if extra is not None:
-            fresh = set(extra.names) - people.indices.keys()
-            count, more = count + len(set(extra.names)), len(extra.row_ids)
-            text += sum(len(name.encode()) for name in fresh)
+            more, count = len(extra.row_ids), len(set(extra.names))
+            text = sum(len(name.encode()) for name in set(extra.names))
             text += sum(len(user.encode()) for user in extra.user_ids if user)
         names, users = list(people.indices), list(people.users.values())
-        shape = self._shape(len(live) + more, count, text)
-        self._build(shape, lambda building: building.copy(old, live, names, users))
+        self._build(len(live) + more, lambda building: building.copy(old, live, names, users), count, text)
 
     def _switch(self, fresh: Segment, people: People, rows: int) -> None:
         old, self._segment = self._segment, fresh

@@ -238,13 +238,6 @@ class Store:
             remedy="delete the row or restore a backup: supervisor.py restore FILE",
         )
 
-    def text_bytes(self) -> int:
-        """Bytes of all names and user ids; what the block's heap must hold at the least."""
-        row = self.connection.execute(
-            "SELECT COALESCE(SUM(LENGTH(CAST(person_name AS BLOB)) + LENGTH(CAST(COALESCE(user_id, '') AS BLOB))), 0) FROM embeddings"
-        ).fetchone()
-        return int(row[0])
-
     def people_count(self) -> int:
         return int(self.connection.execute("SELECT COUNT(DISTINCT person_name) FROM embeddings").fetchone()[0])
 

@@ -75,7 +75,7 @@ class BlockKeeper:
                     )
                 yield batch
 
-        publisher.publish_all(store.count(), batches(), store.people_count(), store.text_bytes())
+        publisher.publish_all(store.count(), batches())
         for name in several:  # the rows' order is not the order in which the ids were given
             publisher.set_user_id(name, store.user_id(name))
         self._retry_at = None

@@ -89,7 +89,7 @@ def site(tmp_path: Path) -> Path:
 def gallery(site: Path) -> Iterator[GalleryPublisher]:
     """An empty gallery of the model `first`."""
     publisher = GalleryPublisher(site / "data" / "run", DIM, "insightface/first", fingerprint_of(site, "first"))
-    publisher.publish_all(0, [], 0, 0)
+    publisher.publish_all(0, [])
     yield publisher
     publisher.remove_block()
     publisher.close()
@@ -122,7 +122,7 @@ def test_it_follows_the_gallery_to_another_model(site: Path, gallery: GalleryPub
     with CameraProcess(site) as camera:
         camera.wait_for(is_running)
         gallery.describe(DIM, "insightface/second", fingerprint_of(site, "second"))
-        gallery.publish_all(0, [], 0, 0)
+        gallery.publish_all(0, [])
         stats = camera.wait_for(lambda stats: is_running(stats) and stats["model"] == "insightface/second")
         looked_at = stats["looked_at"]
         camera.wait_for(lambda stats: stats["looked_at"] > looked_at)
@@ -132,7 +132,7 @@ def test_it_goes_by_the_gallerys_model_and_not_the_files(site: Path, gallery: Ga
     """After `models use` the settings it was started with may be older than the gallery."""
     write_pack(site / "data" / "models" / "second", seed=1)
     gallery.describe(DIM, "insightface/second", fingerprint_of(site, "second"))
-    gallery.publish_all(0, [], 0, 0)
+    gallery.publish_all(0, [])
     with CameraProcess(site) as camera:
         assert camera.wait_for(is_running)["model"] == "insightface/second"
 
@@ -140,7 +140,7 @@ def test_it_goes_by_the_gallerys_model_and_not_the_files(site: Path, gallery: Ga
 def test_gallery_made_with_another_pack_of_the_same_name_is_refused(site: Path, gallery: GalleryPublisher) -> None:
     """Exit code 78, and both fingerprints are named."""
     gallery.describe(DIM, "insightface/first", "e" * 64)
-    gallery.publish_all(0, [], 0, 0)
+    gallery.publish_all(0, [])
     with CameraProcess(site) as camera:
         assert camera.process.wait(30) == 78
         output = camera.output()

@@ -40,7 +40,7 @@ def run_dir(tmp_path: Path) -> Iterator[Path]:
 
 def publisher_of(run_dir: Path, dim: int = DIM) -> GalleryPublisher:
     publisher = GalleryPublisher(run_dir, dim, "test/none", "f" * 64)
-    publisher.publish_all(0, [], 0, 0)
+    publisher.publish_all(0, [])
     return publisher
 
 
@@ -280,11 +280,11 @@ def test_another_model_and_another_dimension_are_told_by_the_reader(run_dir: Pat
     publisher.append(batch([1], ["Ada"], noise(rng, 1, DIM)))
     reader = GalleryReader(run_dir)
     publisher.describe(DIM, "test/other", "e" * 64)
-    publisher.publish_all(1, [batch([1], ["Ada"], noise(rng, 1, DIM))], 1, 3)
+    publisher.publish_all(1, [batch([1], ["Ada"], noise(rng, 1, DIM))])
     assert reader.refresh()
     assert (reader.model, reader.fingerprint, reader.dim) == ("test/other", "e" * 64, DIM)
     publisher.describe(2 * DIM, "test/wide", "d" * 64)
-    publisher.publish_all(1, [batch([1], ["Ada"], noise(rng, 1, 2 * DIM))], 1, 3)
+    publisher.publish_all(1, [batch([1], ["Ada"], noise(rng, 1, 2 * DIM))])
     assert reader.refresh()
     assert (reader.model, reader.dim) == ("test/wide", 2 * DIM)
     with pytest.raises(ValueError, match="dimension"):
@@ -299,7 +299,7 @@ def test_an_unsound_row_stops_the_load_and_is_named(run_dir: Path) -> None:
     vectors[2500] *= 2
     publisher = publisher_of(run_dir)
     with pytest.raises(UnsoundRowError, match="row 2501"):
-        publisher.publish_all(3000, [batch(list(range(1, 3001)), ["x"] * 3000, vectors)], 1, 1)
+        publisher.publish_all(3000, [batch(list(range(1, 3001)), ["x"] * 3000, vectors)])
     assert not segment_path(run_dir, publisher.generation + 1).exists()
     with GalleryReader(run_dir) as reader:
         assert reader.rows == 0
@@ -415,7 +415,7 @@ def test_whoever_builds_a_generation_proves_progress(run_dir: Path, monkeypatch:
     told: list[int] = []
     publisher = GalleryPublisher(run_dir, DIM, "test/none", "f" * 64, lambda: told.append(1))
     vectors = noise(np.random.default_rng(0), 1200, DIM)
-    publisher.publish_all(600, [batch([i], ["x"], vectors[i : i + 1]) for i in range(600)], 1, 1)
+    publisher.publish_all(600, [batch([i], ["x"], vectors[i : i + 1]) for i in range(600)])
     assert len(told) == 600
     told.clear()
     publisher.append(batch(list(range(600, 1200)), ["x"] * 600, vectors[600:]))

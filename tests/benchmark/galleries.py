@@ -39,7 +39,7 @@ def batches(rows: int, seed: int = 0) -> Iterator[Batch]:
 def publish(run_dir: Path, rows: int) -> GalleryPublisher:
     """A publisher that has published a gallery of `rows` references."""
     publisher = GalleryPublisher(run_dir, DIM, "test/none", "f" * 64)
-    publisher.publish_all(rows, batches(rows), -(-rows // EACH), rows // EACH * 15 + 15)
+    publisher.publish_all(rows, batches(rows))
     return publisher
 
 

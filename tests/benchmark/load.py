@@ -46,9 +46,7 @@ def load_naive(store: Store, publisher: GalleryPublisher) -> None:
         users.append(row[2])
         vectors.append(np.frombuffer(row[3], np.float32))
     references = np.array(vectors)
-    people = len(set(names))
-    text = sum(len(name.encode()) for name in set(names))
-    publisher.publish_all(len(ids), [Batch(ids, names, users, references)], people, text)
+    publisher.publish_all(len(ids), [Batch(ids, names, users, references)])
 
 
 def copy_bytes(run_dir: Path, block: Path) -> float:

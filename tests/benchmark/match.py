@@ -131,7 +131,7 @@ def check(kind: str, count: int, rows: int) -> dict[str, Any]:
             publisher = GalleryPublisher(run_dir, DIM, "test/none", "f" * 64)
             names = [f"person {row // EACH:07d}" for row in range(rows)]
             batch = Batch(range(1, rows + 1), names, [None] * rows, near_ties(rng, rows))
-            publisher.publish_all(rows, [batch], rows // EACH, 15 * rows // EACH)
+            publisher.publish_all(rows, [batch])
         try:
             with GalleryReader(run_dir) as reader:
                 wrong, furthest = compare(reader, rng, count)
