@@ -71,13 +71,8 @@ def load_embeddings_from_db() -> tuple[NDArray[np.float32], list[str]] | tuple[N
 
 def _load_from_block(settings: Settings) -> tuple[NDArray[np.float32], list[str]] | tuple[None, None]:
     with GalleryReader(settings.run_dir) as reader:
-        live = reader.live_rows()
-        if not len(live):
-            return None, None
-        persons = reader.segment.persons[live]
-        # A row can die between the two loads; -1 is nobody's index.
-        live, persons = live[persons >= 0], persons[persons >= 0]
-        return reader.segment.references[live], [reader.person(int(index)) for index in persons]
+        live = reader.copy_live()
+        return (live.references, live.names) if live.names else (None, None)
 
 
 def _load_from_file(settings: Settings) -> tuple[NDArray[np.float32], list[str]] | tuple[None, None]:
@@ -183,7 +178,7 @@ def get_cache_info() -> dict[str, Any]:
         settings = _settings()
         if site_is_running(settings.run_dir):
             with GalleryReader(settings.run_dir) as reader:
-                return {"cached": True, "count": len(reader.live_rows()), "timestamp": reader.published_ns / 1e9}
+                return {"cached": True, "count": reader.count_live(), "timestamp": reader.published_ns / 1e9}
         count = 0 if _cache.names is None else len(_cache.names)
         return {"cached": _cache.embeddings is not None, "count": count, "timestamp": _cache.timestamp}
 

@@ -15,48 +15,60 @@ Head: two slots of 64 bytes, at 0 and 64; slot `sequence % 2` is written, with o
 middle spoils at most the slot that nobody relies on yet. Readers take both with one pread and use the slot with the higher
 sequence among those whose CRC holds. Slot, little-endian:
 
-    magic 8s | format u32 | reserved u32 | sequence u64 | generation u64 | rows u64 | stores u64 | published_ns u64 | crc32 u32
+    magic 8s | format u32 | reserved u32 | sequence u64 | generation u64 | rows u64 | rewrites u64 | published_ns u64 | crc32 u32
 
-`rows`: rows published. `stores`: in-place stores made in this generation so far. `published_ns`: wall clock, for people.
+`rows`: rows published. `rewrites`: rises before anything that was published is overwritten (rule 5). `published_ns`: wall clock,
+for people.
 
 Segment: a page of constants (magic, format, dim, generation, capacities, what it replaces, model, fingerprint, CRC), then
-sections, each at a multiple of 4096 bytes, as struct of arrays in enrolment order:
+sections, each at a multiple of 4096 bytes, as struct of arrays:
 
     codes       int8    (rows, dim)   round(reference / scale); scanned by every match
-    scales      float32 (rows,)       largest magnitude of the reference / 127
+    scales      float32 (rows,)       largest magnitude of the reference / 127; 0: the row was wiped
     errors      float32 (rows,)       upper bound of |reference - codes * scale|, L2
     references  float32 (rows, dim)   unit L2 norm; exact scores
     row_ids     int64   (rows,)       embeddings.id in SQLite
     persons     int32   (rows,)       index into `names`, or -1: the row is dead
-    names       uint64  (people,)     heap offset << 16 | length in bytes
+    names       uint64  (people,)     heap offset << 16 | length in bytes; 0: this person was wiped
     user_ids    uint64  (people,)     the same; 0 is "none"
     heap        uint8                 UTF-8 text, never moved
+
+The capacities are addresses, not memory: they are many times what the generation begins with, the file is sparse, and memory is
+reserved a few thousand rows at a time. So growth maps and copies nothing, and no reader notices it. Nobody loads what lies beyond
+the published rows: even to load a hole of a file in shared memory takes memory.
 
 Who may write what, when
 1.  Only the writer process writes, and it holds the site's file lock for its whole life. Readers map read-only.
 2.  The constants are written last, once, when all else of a generation is built, and before the head names it.
-3.  Rows, names and heap text are written beyond what is published, then published by raising `rows` in the head. A published
-    row is never rewritten: a reader that took `rows` from the head reads only bytes that will not change again.
-4.  Two things change in place, each one aligned store, which no processor tears: `persons[row]` to -1 (a deletion) and
-    `user_ids[person]` (to text already in the heap).
-5.  An update is an append and a deletion, in this order: a person is never without a reference in between. A reader can see
-    the deletion before it knows the appended row; so a match that met a dead row in play, and finds then that more rows were
-    published, searches those, too.
-6.  When room runs out, or too many rows are dead, the next generation is built beside the old one and the head then names it.
-    Its constants say which generation it replaces and how many rows that one had in the end, so that rule 5 holds for who
-    still reads the old one.
-    The old file is unlinked; its memory goes when the last reader lets go of its mapping, which takes a second thread: to
-    free gigabytes takes longer than a frame. Nor does a reader fault in a large generation between two frames: a second thread
-    touches it while the reader goes on with the old one, as it was when it was replaced, for tenths of a second at most. What
-    was deleted before is dead there, too; what is deleted in those tenths of a second answers until they are over.
-7.  Order between processes: Python has no memory fences, so what must be seen in order goes through a system call. The writer
+3.  Rows, names and heap text are written beyond what is published, then published by raising `rows` in the head. Two things
+    change in place, each one aligned store, which no processor tears: `persons[row]` to -1 (a deletion) and `user_ids[person]`
+    (to text already in the heap). An update is an append and a deletion, in this order: a person is never without a reference in
+    between. A reader can see the deletion before it knows the appended row; so a match that met a dead row in play, and finds
+    then that more rows were published, searches those, too.
+4.  Order between processes: Python has no memory fences, so what must be seen in order goes through a system call. The writer
     stores, then calls pwrite on the head; a reader calls pread on the head, then loads. On ARM as on x86 the kernel's copy
     under the inode's lock orders the two.
-8.  A generation is built with pwrite, and the rest of its space is reserved with posix_fallocate before it is mapped:
-    a full /dev/shm is an error there, and not a SIGBUS later.
+5.  What was published is overwritten only where nobody may rely on it any more, and `rewrites` rises before: whatever a reader
+    has read counts only if the head, read after it, still has the `rewrites` of the head that it began with; else it reads
+    again. The writer leaves a pause between two rewritings in which many matches come to their end. There are two kinds:
+    erase     dead rows and the texts of people without a row are wiped. They died before `rewrites` rose: who begins after
+              that meets them as dead, whatever they hold.
+    compact   the last live rows are copied into dead ones; `rewrites` rises; the copies come alive; `rewrites` rises; the
+              originals die; `rewrites` rises with the new, smaller `rows`; then what lies beyond is wiped. In between a reference can
+              be met twice, never not at all, and that is also how it stays when the writer dies there.
+6.  When even the addresses run out, or another model comes, the next generation is built beside the old one and the head then
+    names it. Its constants say which generation it replaces and how many rows that one had in the end, so that rule 3 holds for
+    who still reads the old one. The old one is not written any more. Its file is unlinked; its memory goes when the last reader
+    lets go of its mapping, which takes a second thread: to free gigabytes takes longer than a frame. Nor does a reader fault in a
+    large generation between two frames: a second thread touches it while the reader goes on with the old one, as it was when it
+    was replaced, for tenths of a second at most. What was deleted before is dead there, too; what is deleted in those tenths of
+    a second answers until they are over.
+7.  A generation is built with pwrite, and memory is reserved with posix_fallocate before anybody stores through a mapping: a
+    full /dev/shm is an error there, and not a SIGBUS later.
 
-A row read through `rows` of some head is therefore whole and of one moment; a deletion shows at the latest with the next
-refresh (but for rule 6); the writer can die anywhere and readers go on with what the head last said.
+What a reader has read under one `rewrites`, through the `rows` of some head, is therefore whole and of one moment; a deletion
+shows at the latest with the next refresh (but for rule 6); the writer can die anywhere and readers go on with what the head
+last said.
 """
 
 from __future__ import annotations
@@ -78,7 +90,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError
 
-FORMAT = 2
+FORMAT = 3
 _PAGE = 4096
 _LET_GO_BYTES = 8 << 20
 _HEAD_MAGIC = b"RCHEAD\0\0"
@@ -98,6 +110,8 @@ _SECTIONS = (
     ("user_ids", np.dtype("<u8")),
     ("heap", np.dtype(np.uint8)),
 )
+OF_ROWS = ("codes", "scales", "errors", "references", "row_ids", "persons")
+OF_PEOPLE = ("names", "user_ids")
 _DTYPES: dict[str, np.dtype[Any]] = dict(_SECTIONS)
 
 
@@ -108,12 +122,12 @@ class Head:
     sequence: int
     generation: int
     rows: int
-    stores: int
+    rewrites: int
     published_ns: int
 
     def pack(self) -> bytes:
         body = _SLOT.pack(
-            _HEAD_MAGIC, FORMAT, 0, self.sequence, self.generation, self.rows, self.stores, self.published_ns, 0
+            _HEAD_MAGIC, FORMAT, 0, self.sequence, self.generation, self.rows, self.rewrites, self.published_ns, 0
         )
         body = body[:-4]
         return (body + struct.pack("<I", zlib.crc32(body))).ljust(_SLOT_SIZE, b"\0")
@@ -132,7 +146,7 @@ def _whole_pages(size_bytes: int) -> int:
 
 @dataclass(frozen=True)
 class Shape:
-    """Capacities of one segment. `rows` and `people` are counts, `heap` is bytes."""
+    """So much of each: `rows` and `people` are counts, `heap` is bytes. A segment's capacities, or how much memory is reserved."""
 
     dim: int
     rows: int
@@ -140,7 +154,7 @@ class Shape:
     heap: int
 
     def layout(self) -> tuple[dict[str, tuple[int, tuple[int, ...]]], int]:
-        """Each section's offset and array shape, and the segment's size in bytes."""
+        """Each section's offset and array shape, and the size in bytes of a segment with these capacities."""
         shapes: dict[str, tuple[int, ...]] = {
             "codes": (self.rows, self.dim),
             "scales": (self.rows,),
@@ -158,11 +172,11 @@ class Shape:
             offset += _whole_pages(int(np.prod(shapes[name], dtype=np.int64)) * dtype.itemsize)
         return placed, offset
 
-    def rest(self, section: str, used: int) -> tuple[int, int]:
-        """Where what lies behind the first `used` entries of a section begins and ends, in bytes from the segment's start."""
-        offset, (count, *dims) = self.layout()[0][section]
+    def span(self, section: str, start: int, stop: int) -> tuple[int, int]:
+        """Where entries `start` to `stop` of a section begin and end, in bytes from the segment's start."""
+        offset, (_, *dims) = self.layout()[0][section]
         entry = int(np.prod(dims, dtype=np.int64)) * _DTYPES[section].itemsize
-        return offset + used * entry, offset + _whole_pages(count * entry)
+        return offset + start * entry, offset + stop * entry
 
 
 @dataclass(frozen=True)
@@ -226,13 +240,13 @@ def parse_head(raw: bytes) -> Head | None:
         slot = raw[start : start + _SLOT.size]
         if len(slot) < _SLOT.size:
             continue
-        magic, version, _, sequence, generation, rows, stores, published_ns, crc = _SLOT.unpack(slot)
+        magic, version, _, sequence, generation, rows, rewrites, published_ns, crc = _SLOT.unpack(slot)
         if magic != _HEAD_MAGIC or crc != zlib.crc32(slot[:-4]):
             continue
         if version != FORMAT:
             raise _other_format(version)
         if best is None or sequence > best.sequence:
-            best = Head(sequence, generation, rows, stores, published_ns)
+            best = Head(sequence, generation, rows, rewrites, published_ns)
     return best
 
 
@@ -264,7 +278,7 @@ class Segment:
     def __init__(self, mapping: mmap.mmap, constants: Constants) -> None:
         self._mapping = mapping
         self.constants, self.shape, self.generation = constants, constants.shape, constants.generation
-        self.size_bytes = len(mapping)
+        self._size_bytes = len(mapping)
         placed, _ = self.shape.layout()
         for name, dtype in _SECTIONS:
             offset, dims = placed[name]
@@ -282,9 +296,11 @@ class Segment:
 
     @classmethod
     def finish(cls, descriptor: int, constants: Constants) -> Segment:
-        """Write the constants, which make a file a segment, and map it for writing. All its space is reserved by now."""
+        """Write the constants, which make a file a segment, and map it for writing; what is in it has its memory by now."""
+        size_bytes = constants.shape.layout()[1]
+        os.ftruncate(descriptor, size_bytes)
         os.pwrite(descriptor, constants.pack(), 0)
-        return cls(mmap.mmap(descriptor, constants.shape.layout()[1]), constants)
+        return cls(mmap.mmap(descriptor, size_bytes), constants)
 
     @classmethod
     def attach(cls, run_dir: Path, generation: int) -> Segment:
@@ -300,18 +316,32 @@ class Segment:
         finally:
             os.close(descriptor)
 
+    def reserve(self, run_dir: Path, old: Shape, room: Shape) -> None:
+        """Have memory for `room` where there is some for `old`. Raises OSError when there is no room."""
+        descriptor = os.open(segment_path(run_dir, self.generation), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            for sections, start, stop in (
+                (OF_ROWS, old.rows, room.rows),
+                (OF_PEOPLE, old.people, room.people),
+                (("heap",), old.heap, room.heap),
+            ):
+                for section in sections:
+                    reserve(descriptor, *self.shape.span(section, start, stop))
+        finally:
+            os.close(descriptor)
+
     def text(self, reference: int) -> str | None:
-        """The heap text that a `names` or `user_ids` entry points at."""
+        """The heap text that a `names` or `user_ids` entry points at; one that is wiped meanwhile can be any text."""
         if reference == 0:
             return None
         offset, length = reference >> 16, reference & 0xFFFF
-        return self.heap[offset : offset + length].tobytes().decode("utf-8")
+        return self.heap[offset : offset + length].tobytes().decode("utf-8", "replace")
 
     def let_go(self) -> None:
         """As `close`, in small steps: one munmap of gigabytes holds up every thread that asks for memory meanwhile."""
         if hasattr(mmap, "MADV_DONTNEED"):
-            for start in range(0, self.size_bytes, _LET_GO_BYTES):
-                self._mapping.madvise(mmap.MADV_DONTNEED, start, min(_LET_GO_BYTES, self.size_bytes - start))
+            for start in range(0, self._size_bytes, _LET_GO_BYTES):
+                self._mapping.madvise(mmap.MADV_DONTNEED, start, min(_LET_GO_BYTES, self._size_bytes - start))
         self.close()
 
     def close(self) -> None:
@@ -323,13 +353,9 @@ class Segment:
 
 
 def reserve(descriptor: int, start: int, stop: int) -> None:
-    """Reserve bytes `start` to `stop` of a segment's file. Raises OSError when there is no room."""
-    if stop <= start:
-        return
-    if hasattr(os, "posix_fallocate"):
+    """Have memory for bytes `start` to `stop` of a segment's file. Raises OSError when there is no room."""
+    if stop > start and hasattr(os, "posix_fallocate"):  # macOS has none: the folder is on disk there
         os.posix_fallocate(descriptor, start, stop - start)
-    else:  # macOS: the folder is on disk there, where a full disk fails the write
-        os.ftruncate(descriptor, max(stop, os.fstat(descriptor).st_size))
 
 
 def read_constants(run_dir: Path, generation: int) -> Constants:

@@ -1,7 +1,7 @@
 """A generation of the gallery block while it is built: everything is written through its descriptor, in bulk.
 
 A store through a fresh mapping faults at every 4 KiB, which is six times slower than pwrite of the same bytes. A pwrite that
-finds no room is an error, not a SIGBUS; what stays unwritten, the room to grow, is reserved before anybody maps it.
+finds no room is an error, not a SIGBUS; what stays unwritten, the first room to grow, is reserved before anybody maps it.
 How many rows there will be is known at the beginning; how many people, and how long their names are, at the end, where these lie.
 """
 
@@ -19,14 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, RollcallError
-from shared.gallery_block import Constants, Segment, reserve, segment_path
+from shared.gallery_block import OF_ROWS, Constants, Segment, Shape, reserve, segment_path
 from shared.match import quantise
 
 _CODE_ROWS = 1024  # rows checked and coded between two writes
 _MOST_AHEAD = 4  # batches written and not coded yet
 _WRITE_BYTES = 16 << 20
 _NORM_TOLERANCE = 1e-3
-_OF_ROWS = ("codes", "scales", "errors", "references", "row_ids", "persons")
 _MAX_TEXT = 0xFFFF
 
 
@@ -59,7 +58,16 @@ class People:
 
     indices: dict[str, int] = field(default_factory=dict)
     users: dict[str, str | None] = field(default_factory=dict)
+    count: int = 0  # indices given so far: that of a person who was wiped is nobody else's
     heap_used: int = 8  # offset 0 would read as "none"
+
+    def by_index(self) -> tuple[list[str], list[str | None]]:
+        """Name and user id of each index; of one that was wiped an empty name."""
+        names = [""] * self.count
+        users: list[str | None] = [None] * self.count
+        for name, index in self.indices.items():
+            names[index], users[index] = name, self.users[name]
+        return names, users
 
 
 def text_entry(text: str, offset: int) -> tuple[int, bytes]:
@@ -73,14 +81,15 @@ def text_entry(text: str, offset: int) -> tuple[int, bytes]:
 class Building:
     """One generation's file, from its creation to `finish` or `discard`."""
 
-    def __init__(self, run_dir: Path, constants: Constants, progress: Callable[[], None]) -> None:
-        """`constants` with a shape that has room for rows and not yet for people. `progress` is called every few thousand rows.
+    def __init__(self, run_dir: Path, constants: Constants, rows: int, progress: Callable[[], None]) -> None:
+        """`constants` with a shape that has addresses for rows and not yet for people. `rows`: how many to have memory for.
 
-        Raises OSError when there is no room.
+        `progress` is called every few thousand rows. Raises OSError when there is no room.
         """
         self._path, self._constants = segment_path(run_dir, constants.generation), constants
-        self._progress = progress
-        self._layout, size_bytes = constants.shape.layout()
+        self._room_rows, self._progress = rows, progress
+        self._layout, _ = constants.shape.layout()
+        size_bytes = Shape(constants.shape.dim, rows, 0, 0).layout()[1]
         self._descriptor = Segment.begin(run_dir, constants.generation, size_bytes)
         self._names: list[int] = []
         self._users: list[int] = []
@@ -111,7 +120,7 @@ class Building:
         index[used] = np.arange(len(used))
         self._write("persons", 0, index[persons])
         dense = len(live) == 0 or int(live[-1]) == len(live) - 1
-        for section in _OF_ROWS[:-1]:
+        for section in OF_ROWS[:-1]:
             values = getattr(old, section)
             step = max(1, _WRITE_BYTES // values[:1].nbytes)
             for start in range(0, len(live), step):
@@ -127,7 +136,8 @@ class Building:
         found = [indices.get(name, -1) for name in names]
         if -1 in found:
             for name in dict.fromkeys(name for name, index in zip(names, found, strict=True) if index < 0):
-                indices[name] = len(indices)
+                indices[name] = self.people.count
+                self.people.count += 1
                 self.people.users[name] = None
                 self._names.append(self._add_text(name))
                 self._users.append(0)
@@ -148,15 +158,23 @@ class Building:
         """How much of the heap is used."""
         return len(self._heap)
 
-    def finish(self, people: int, heap: int) -> Segment:
-        """The whole generation, mapped for writing, with room for so many people and bytes of text. Raises OSError."""
+    def finish(self, people: int, heap: int, room: Shape) -> Segment:
+        """The whole generation, mapped for writing, with addresses for so many people and bytes of text, and memory for `room`.
+
+        Raises OSError.
+        """
         shape = replace(self._constants.shape, people=people, heap=heap)
         self._layout, _ = shape.layout()
         self._write("names", 0, np.array(self._names, np.uint64))
         self._write("user_ids", 0, np.array(self._users, np.uint64))
         self._write("heap", 0, np.frombuffer(self._heap, np.uint8))
-        for section, used in (("names", len(self._names)), ("user_ids", len(self._users)), ("heap", self.text_bytes)):
-            reserve(self._descriptor, *shape.rest(section, used))
+        sections = (
+            ("names", len(self._names), room.people),
+            ("user_ids", len(self._users), room.people),
+            ("heap", self.text_bytes, room.heap),
+        )
+        for section, used, reserved in sections:
+            reserve(self._descriptor, *shape.span(section, used, reserved))
         self.people.heap_used = self.text_bytes
         segment = Segment.finish(self._descriptor, replace(self._constants, shape=shape))
         os.close(self._descriptor)
@@ -193,8 +211,8 @@ class Building:
 
     def _reserve_rows(self) -> None:
         """Reserve the room for rows behind those that there are."""
-        for section in _OF_ROWS:
-            reserve(self._descriptor, *self._constants.shape.rest(section, self.rows))
+        for section in OF_ROWS:
+            reserve(self._descriptor, *self._constants.shape.span(section, self.rows, self._room_rows))
 
     def _write(self, section: str, row: int, values: NDArray[Any]) -> None:
         if not values.size:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -21,8 +21,9 @@ _ROWS_AT_ONCE = 1024  # 2 MiB of references: still in the cache when they are co
 _BATCH = """
     SELECT COUNT(*), json_group_array(id), json_group_array(person_name), json_group_array(user_id),
         SUM(typeof(embedding) <> 'blob' OR length(embedding) <> ?), {references}
-    FROM (SELECT id, person_name, user_id, embedding FROM embeddings WHERE id > ? ORDER BY id LIMIT ?)
+    FROM (SELECT id, person_name, user_id, embedding FROM embeddings WHERE id > ? {chosen} ORDER BY id LIMIT ?)
 """
+_CHOSEN = "AND id IN (SELECT value FROM json_each(?))"
 _AS_THEY_ARE = "CAST(group_concat(embedding, '') AS BLOB)"
 # Where text is UTF-16 (an adopted database may be so), group_concat would convert them; hexadecimal stays what it is.
 _AS_HEX = "group_concat(hex(embedding), '')"
@@ -32,28 +33,31 @@ _WRONG = """
 """
 
 
-def stored_batches(store: Store) -> Iterator[Batch]:
-    """Every reference in id order. Raises ConfigurationError for a row that is not a blob of `dim` float32.
+def stored_batches(store: Store, row_ids: Sequence[int] | None = None) -> Iterator[Batch]:
+    """Every reference, or those of these ids, in id order. Raises ConfigurationError for a row that is not a blob of `dim` float32.
 
     Norms are checked where the codes are made.
     """
     size, last = 4 * (store.dim or 0), -(1 << 63)
     try:
         (encoding,) = store.connection.execute("PRAGMA encoding").fetchone()
-        query = _BATCH.format(references=_AS_THEY_ARE if encoding == "UTF-8" else _AS_HEX)
+        query = _BATCH.format(
+            references=_AS_THEY_ARE if encoding == "UTF-8" else _AS_HEX, chosen="" if row_ids is None else _CHOSEN
+        )
+        chosen = [] if row_ids is None else [json.dumps(list(row_ids))]
         while True:
-            (one,) = store.connection.execute(query, (size, last, _ROWS_AT_ONCE)).fetchall()
-            count, row_ids, names, user_ids, wrong, references = one
+            (one,) = store.connection.execute(query, (size, last, *chosen, _ROWS_AT_ONCE)).fetchall()
+            count, found, names, user_ids, wrong, references = one
             if not count:
                 return
             if wrong:
                 raise _wrong_length(store, last, size)
-            row_ids = json.loads(row_ids)
+            ids = json.loads(found)
             if isinstance(references, str):
                 references = bytes.fromhex(references)
             vectors = np.frombuffer(references, "<f4").reshape(count, -1)
-            yield Batch(row_ids, json.loads(names), json.loads(user_ids), vectors)
-            last = row_ids[-1]
+            yield Batch(ids, json.loads(names), json.loads(user_ids), vectors)
+            last = ids[-1]
     except sqlite3.Error as error:
         raise explain(error, store.path) from error
 

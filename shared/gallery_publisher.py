@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import RollcallError, TemporaryError
+from shared.errors import TemporaryError
 from shared.gallery_block import (
     Constants,
     Head,
@@ -19,20 +19,31 @@ from shared.gallery_block import (
     Segment,
     Shape,
     head_path,
-    read_head,
     segment_path,
     shm_folder,
-    site_prefix,
 )
 from shared.gallery_building import Batch, Building, People, UnsoundRowError, text_entry
+from shared.gallery_check import check_segment
+from shared.gallery_files import left_behind, sweep
+from shared.gallery_rewriting import copy_rows, moves, unwiped, wipe_rows, wipe_texts
 from shared.match import quantise
 
-_ROOM = 1.25  # a new generation holds this many times what is in it
-_LEAST_ROWS = 1024
-_HEAP_PER_PERSON = 64  # bytes of text reserved for each person there is room for
-_DEAD_SHARE = 0.25  # more dead rows than this share: the next generation leaves them behind
+_ADDRESSES = (
+    16  # a generation has addresses for this many times what is in it at first: more than that is copied to a new one
+)
+_LEAST_ADDRESSES = 1 << 16
+# Rows that memory is reserved for ahead: to reserve 20 MiB takes milliseconds, and an enrolment waits for it.
+_LEAST_STEP, _MOST_STEP, _STEP_SHARE = 1024, 8192, 16
+_HEAP_PER_PERSON = 64  # bytes of text
+_DEAD_SHARE = (
+    1 / 16
+)  # more dead rows than this share are not worth scanning; each deletion pays for one row's move at most
+_LEAST_DEAD = 1024
+# Between two rewritings of a million rows a second: 40 matches of one probe. A few rows need no pause that anybody would notice.
+_PAUSE_S_PER_ROW, _MOST_PAUSE_S = 1e-6, 1.0
+_STEP_SHARE_OF_PAUSE = 0.1  # between the steps of one compaction: so that hardly a match falls into two of them
 _MAX_TEXT = 0xFFFF
-__all__ = ["Batch", "GalleryPublisher", "NoRoomError", "UnsoundRowError", "check_segment", "remove_left_behind"]
+__all__ = ["Batch", "GalleryPublisher", "NoRoomError", "UnsoundRowError"]
 
 
 class NoRoomError(TemporaryError):
@@ -50,8 +61,10 @@ class GalleryPublisher:
         self._progress = progress
         self._segment: Segment | None = None
         self._people = People()
-        self._head, self._last_generation = _left_behind(run_dir)
-        self._rows = self._dead = self._stores = 0
+        self._head, self._last_generation = left_behind(run_dir)
+        self._room = Shape(dim, 0, 0, 0)  # what memory is reserved for
+        self._rows = self._dead = 0
+        self._rewritten_at = 0.0
         self._descriptor = os.open(head_path(run_dir), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     @property
@@ -68,8 +81,8 @@ class GalleryPublisher:
 
     @property
     def room_rows(self) -> int:
-        """Rows that the current generation still has room for."""
-        return self._current().shape.rows - self._rows
+        """Rows that there is still memory for."""
+        return self._room.rows - self._rows
 
     @property
     def generation(self) -> int:
@@ -87,12 +100,9 @@ class GalleryPublisher:
         self._build(count, lambda building: building.fill(batches))
 
     def append(self, batch: Batch) -> None:
-        """Publish new rows. Builds a larger generation when room has run out. Raises NoRoomError, nothing published then."""
-        segment = self._current()
-        if not self._fits(segment, batch):
-            self._rebuild(extra=batch)
-            segment = self._current()
-        _fill(segment, self._people, self._rows, batch)
+        """Publish new rows. Raises NoRoomError, nothing published then."""
+        self._make_room(batch)
+        _fill(self._current(), self._people, self._rows, batch)
         self._rows += len(batch.row_ids)
         self._publish()
 
@@ -124,42 +134,74 @@ class GalleryPublisher:
             return
         self._current().persons[rows] = -1
         self._dead += len(rows)
-        self._stores += len(rows)
         self._publish()
 
     def set_user_id(self, name: str, user_id: str | None) -> None:
         """Give a published person this user id."""
         if name not in self._people.indices or self._people.users.get(name) == user_id:
             return
+        self._make_room(Batch([], [name], [user_id], np.empty((0, self._dim), np.float32)))
         segment = self._current()
-        if self._people.heap_used + len((user_id or "").encode()) > segment.shape.heap:
-            self._rebuild()
-            segment = self._current()
         index = self._people.indices[name]
         segment.user_ids[index] = _write_text(segment, self._people, user_id) if user_id else 0
         self._people.users[name] = user_id
-        self._stores += 1
         self._publish()
 
+    def erase(self) -> None:
+        """Wipe what dead rows held and the texts of people who have no row any more: nothing is left of them in memory."""
+        segment = self._current()
+        dead = unwiped(segment, self._rows)
+        if len(dead):
+            self._pause_rewriting()
+            self._rewriting()
+            wipe_rows(segment, dead, self._progress)
+            self._wipe_texts()
+
     def compact(self) -> None:
-        """Publish a generation without the dead rows, so that erased vectors leave memory. Raises NoRoomError."""
-        if self._dead:
-            self._rebuild()
+        """Move the last live rows to where dead ones are, and wipe what lies behind them then. Rule 5 tells the order."""
+        if not self._dead:
+            return
+        segment, rows = self._current(), self._rows
+        persons, move = segment.persons, moves(segment.persons[:rows])
+        self._pause_rewriting()
+        self._rewriting()
+        copy_rows(segment, move, self._progress)
+        self._pause_rewriting(_STEP_SHARE_OF_PAUSE)
+        self._rewriting()
+        persons[move.targets] = persons[move.sources]
+        self._pause_rewriting(_STEP_SHARE_OF_PAUSE)
+        self._rewriting()
+        persons[move.sources] = -1
+        self._pause_rewriting(_STEP_SHARE_OF_PAUSE)
+        self._rows, self._dead = rows - self._dead, 0
+        self._rewriting()
+        wipe_rows(segment, np.arange(self._rows, rows), self._progress)
+        self._wipe_texts()
 
     def compact_if_wasteful(self) -> None:
-        """Compact when dead rows cost more scanning than a rebuild is worth."""
-        if self._dead > _LEAST_ROWS and self._dead > _DEAD_SHARE * self._rows:
-            self._rebuild()
+        """Compact when dead rows cost more scanning than their places are worth."""
+        if self._dead > max(_LEAST_DEAD, _DEAD_SHARE * self._rows):
+            self.compact()
 
-    def wipe(self) -> None:
-        """Overwrite the dead rows' vectors in place: the last resort when there is no room to compact.
+    def _rewriting(self) -> None:
+        """Tell readers that what they read before this counts no more: rule 5."""
+        self._publish(rewrites=1)
+        self._rewritten_at = time.monotonic()
 
-        A dead row never answers, so a reader that scans one while it is wiped loses nothing.
-        """
-        segment = self._current()
-        dead = np.flatnonzero(segment.persons[: self._rows] < 0)
-        segment.references[dead] = 0
-        segment.codes[dead] = 0
+    def _pause_rewriting(self, share: float = 1.0) -> None:
+        """Wait until matches have had the time to come to their end since the last rewriting."""
+        pause = share * min(_MOST_PAUSE_S, _PAUSE_S_PER_ROW * self._rows)
+        time.sleep(max(0.0, self._rewritten_at + pause - time.monotonic()))
+
+    def _wipe_texts(self) -> None:
+        segment, people = self._current(), self._people
+        persons = segment.persons[: self._rows]
+        alive = np.bincount(persons[persons >= 0], minlength=people.count) > 0
+        gone = np.flatnonzero(~alive & (segment.names[: people.count] != 0))
+        for index in gone.tolist():
+            name = segment.text(int(segment.names[index])) or ""
+            del people.indices[name], people.users[name]
+        wipe_texts(segment, gone, people.count, people.heap_used)
 
     def remove_block(self) -> None:
         """Take the block away at a clean stop, when nobody reads it any more."""
@@ -186,99 +228,112 @@ class GalleryPublisher:
     def _build(self, rows: int, write: Callable[[Building], None], people: int = 0, text_bytes: int = 0) -> None:
         """Build the next generation with `write` and switch to it; nothing is left of it, and nothing changed, when that fails.
 
-        It gets room for `rows`, for `people` and their `text_bytes` besides those that `write` writes, and for more of each.
+        It gets memory for `rows`, for `people` and their `text_bytes` besides those that `write` writes, and for some more.
         """
-        shape = Shape(self._dim, max(_LEAST_ROWS, int(rows * _ROOM)), 0, 0)
+        shape = Shape(self._dim, max(_LEAST_ADDRESSES, _ADDRESSES * rows), 0, 0)
+        room = Shape(self._dim, _ahead(rows), 0, 0)
         try:
             replaced = Replaced(self._head.generation, self._head.rows)
-            names = (self._model, self._fingerprint)
-            building = Building(
-                self._run_dir, Constants(self._last_generation + 1, shape, replaced, *names), self._progress
-            )
+            constants = Constants(self._last_generation + 1, shape, replaced, self._model, self._fingerprint)
+            building = Building(self._run_dir, constants, room.rows, self._progress)
             try:
                 write(building)
-                people, text_bytes = people + len(building.people.indices), text_bytes + building.text_bytes
-                heads = max(_LEAST_ROWS, int(people * _ROOM) + shape.rows - rows)
-                heap = int(text_bytes * _ROOM) + _HEAP_PER_PERSON * (heads - people) + 2 * _MAX_TEXT
-                fresh = building.finish(heads, heap)
+                people, text_bytes = people + building.people.count, text_bytes + building.text_bytes
+                room = _room(self._dim, rows, people, text_bytes)
+                heap = _ADDRESSES * text_bytes + _HEAP_PER_PERSON * shape.rows + 2 * _MAX_TEXT
+                fresh = building.finish(shape.rows, heap, room)
             except BaseException:
                 building.discard()
                 raise
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT):
-                raise
-            raise self._no_room(shape) from error
+            raise self._no_room(error, room.layout()[1]) from error
+        self._room = room
         self._switch(fresh, building.people, building.rows)
 
-    def _no_room(self, shape: Shape) -> NoRoomError:
-        folder, (_, size) = shm_folder(self._run_dir), shape.layout()
+    def _no_room(self, error: OSError, needed_bytes: int) -> NoRoomError:
+        """What to raise for `error`. Raises it again when it is another one."""
+        if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT):
+            raise error
+        folder = shm_folder(self._run_dir)
         return NoRoomError(
             "no room in shared memory for the gallery",
             where=str(folder),
             got=f"{_free_bytes(folder) >> 20} MiB free",
-            expected=f"at least {(size >> 20) + 1} MiB",
+            expected=f"at least {(needed_bytes >> 20) + 1} MiB",
             remedy="remove other files there or mount it larger (mount -o remount,size=…); what is published goes on serving",
         )
 
-    def _fits(self, segment: Segment, batch: Batch) -> bool:
-        fresh = {name for name in batch.names if name not in self._people.indices}
-        text = sum(len(name.encode()) for name in fresh) + sum(len(user.encode()) for user in batch.user_ids if user)
-        return (
-            self._rows + len(batch.row_ids) <= segment.shape.rows
-            and len(self._people.indices) + len(fresh) <= segment.shape.people
-            and self._people.heap_used + text <= segment.shape.heap
+    def _make_room(self, batch: Batch) -> None:
+        """Have memory for `batch`, in a new generation when this one's addresses run out. Raises NoRoomError."""
+        if not _within(self._with(batch), self._current().shape):
+            self._rebuild(extra=batch)
+        needed = self._with(batch)
+        if _within(needed, self._room):
+            return
+        segment, old, room = self._current(), self._room, _room(self._dim, needed.rows, needed.people, needed.heap)
+        room = Shape(
+            self._dim,
+            min(max(old.rows, room.rows), segment.shape.rows),
+            min(max(old.people, room.people), segment.shape.people),
+            min(max(old.heap, room.heap), segment.shape.heap),
         )
+        try:
+            segment.reserve(self._run_dir, old, room)
+        except OSError as error:
+            raise self._no_room(error, room.layout()[1] - old.layout()[1]) from error
+        self._room = room
 
-    def _rebuild(self, extra: Batch | None = None) -> None:
+    def _with(self, batch: Batch) -> Shape:
+        """What is used, and what `batch` needs besides."""
+        people = self._people
+        fresh = {name for name in batch.names if name not in people.indices}
+        text = sum(len(name.encode()) for name in fresh) + sum(len(user.encode()) for user in batch.user_ids if user)
+        return Shape(self._dim, self._rows + len(batch.row_ids), people.count + len(fresh), people.heap_used + text)
+
+    def _rebuild(self, extra: Batch) -> None:
         """The live rows of the current generation in a new one, with room for `extra` and more."""
-        old, people = self._current(), self._people
+        old, names, users = self._current(), *self._people.by_index()
         live = np.flatnonzero(old.persons[: self._rows] >= 0)
-        more, count, text = 0, 0, 0
-        if extra is not None:
-            more, count = len(extra.row_ids), len(set(extra.names))
-            text = sum(len(name.encode()) for name in set(extra.names))
-            text += sum(len(user.encode()) for user in extra.user_ids if user)
-        names, users = list(people.indices), list(people.users.values())
-        self._build(len(live) + more, lambda building: building.copy(old, live, names, users), count, text)
+        text = sum(len(name.encode()) for name in set(extra.names))
+        text += sum(len(user.encode()) for user in extra.user_ids if user)
+        self._build(
+            len(live) + len(extra.row_ids),
+            lambda building: building.copy(old, live, names, users),
+            len(set(extra.names)),
+            text,
+        )
 
     def _switch(self, fresh: Segment, people: People, rows: int) -> None:
         old, self._segment = self._segment, fresh
-        self._people, self._rows, self._dead, self._stores = people, rows, 0, 0
+        self._people, self._rows, self._dead = people, rows, 0
         self._last_generation = fresh.generation
         self._publish(generation=fresh.generation)
         if old is not None:
             segment_path(self._run_dir, old.generation).unlink(missing_ok=True)
             old.close()
-        _sweep(self._run_dir, keep=fresh.generation)
+        sweep(self._run_dir, keep=fresh.generation)
 
-    def _publish(self, generation: int | None = None) -> None:
+    def _publish(self, generation: int | None = None, rewrites: int = 0) -> None:
+        old = self._head
         self._head = Head(
-            self._head.sequence + 1, generation or self._head.generation, self._rows, self._stores, time.time_ns()
+            old.sequence + 1, generation or old.generation, self._rows, old.rewrites + rewrites, time.time_ns()
         )
         os.pwrite(self._descriptor, self._head.pack(), (self._head.sequence % 2) * 64)
 
 
-def check_segment(segment: Segment, rows: int) -> list[str]:
-    """What is unsound in `rows` published rows: norms, codes, persons, names; one line each."""
-    faults: list[str] = []
-    live = np.flatnonzero(segment.persons[:rows] >= 0)
-    for chunk in np.array_split(live, max(1, len(live) // 16384)):
-        references = segment.references[chunk]
-        norms = np.linalg.norm(references, axis=1)
-        faults += [
-            f"block: row {row}: norm {norm:.6f}" for row, norm in zip(chunk, norms, strict=True) if abs(norm - 1) > 1e-3
-        ]
-        rest = np.linalg.norm(references - segment.codes[chunk] * segment.scales[chunk, None], axis=1)
-        faults += [
-            f"block: row {row}: codes are of another vector" for row in chunk[rest > segment.errors[chunk] + 1e-5]
-        ]
-    ids = segment.row_ids[live]
-    if len(np.unique(ids)) != len(ids):
-        faults.append("block: a reference is published twice")
-    faults += [
-        f"block: person {index} has no name" for index in np.unique(segment.persons[live]) if not segment.names[index]
-    ]
-    return faults
+def _ahead(rows: int) -> int:
+    """How many rows to have memory for when `rows` are needed."""
+    return rows + min(_MOST_STEP, max(_LEAST_STEP, rows // _STEP_SHARE))
+
+
+def _room(dim: int, rows: int, people: int, text_bytes: int) -> Shape:
+    """How much to have memory for when so much is needed: each row ahead may be a person of its own."""
+    ahead = _ahead(rows) - rows
+    return Shape(dim, rows + ahead, people + ahead, text_bytes + ahead * _HEAP_PER_PERSON)
+
+
+def _within(needed: Shape, there: Shape) -> bool:
+    return needed.rows <= there.rows and needed.people <= there.people and needed.heap <= there.heap
 
 
 def _fill(segment: Segment, people: People, start: int, batch: Batch) -> None:
@@ -297,7 +352,8 @@ def _fill(segment: Segment, people: People, start: int, batch: Batch) -> None:
 def _add_person(segment: Segment, people: People, name: str, user_id: str | None) -> int:
     index = people.indices.get(name)
     if index is None:
-        index = len(people.indices)
+        index = people.count
+        people.count += 1
         segment.names[index] = _write_text(segment, people, name)
         segment.user_ids[index] = 0
         people.indices[name] = index
@@ -313,42 +369,6 @@ def _write_text(segment: Segment, people: People, text: str) -> int:
     segment.heap[people.heap_used : people.heap_used + len(raw)] = np.frombuffer(raw, np.uint8)
     people.heap_used += len(raw)
     return entry
-
-
-def _left_behind(run_dir: Path) -> tuple[Head, int]:
-    """The head of a writer that is gone, and the last generation there was.
-
-    Readers may still follow that head, so sequence and generation go on from there.
-    """
-    try:
-        head = read_head(run_dir)
-    except RollcallError:
-        head = None  # another format version: nobody of ours can be reading it
-    head = head or Head(0, 0, 0, 0, 0)
-    return head, max([head.generation, *(generation for _, generation in _segments(run_dir))])
-
-
-def _segments(run_dir: Path) -> Iterator[tuple[Path, int]]:
-    prefix = site_prefix(run_dir) + "g"
-    for path in shm_folder(run_dir).glob(prefix + "*"):
-        number = path.name.removeprefix(prefix)
-        if number.isdigit():
-            yield path, int(number)
-
-
-def _sweep(run_dir: Path, keep: int) -> None:
-    """Remove generations that a killed writer left."""
-    for path, generation in _segments(run_dir):
-        if generation != keep:
-            path.unlink(missing_ok=True)
-
-
-def remove_left_behind(run_dir: Path) -> int:
-    """Remove every file of this site's block; for a start after a kill, under the site's lock. How many there were."""
-    gone = [path for path, _ in _segments(run_dir)]
-    for path in [*gone, head_path(run_dir)]:
-        path.unlink(missing_ok=True)
-    return len(gone)
 
 
 def _free_bytes(folder: Path) -> int:

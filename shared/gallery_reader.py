@@ -8,19 +8,24 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import TemporaryError
-from shared.gallery_block import HEAD_SIZE, Head, Segment, head_path, parse_head, read_constants
+from shared.gallery_block import HEAD_SIZE, Head, Replaced, Segment, head_path, parse_head, read_constants
 from shared.match import Candidate, Found, Rows, merged, search
 
+_T = TypeVar("_T")
 _TOUCH_BYTES = 4096
 _TOUCH_AT_ONCE_BYTES = 32 << 20  # of codes: takes a few milliseconds
 _MOST_LOOKS = 4  # for more rows, of a match that meets dead ones
+_MOST_READINGS = 8  # the writer leaves pauses of many matches between two rewritings; more than a second one is rare
+_REPLACED = -1  # `rewrites` of a generation that another one has replaced: it is not written any more
 _NICENESS = (
     5  # a third of the usual share of a short core: a switch takes .2 s instead of .1, and holds up half as long
 )
@@ -60,6 +65,14 @@ class _Coming:
             self.done.set()
 
 
+class Live(NamedTuple):
+    """Copies of live rows, parallel: `row_ids` (n,), `references` (n, dim) float32 of unit norm."""
+
+    row_ids: NDArray[np.int64]
+    names: list[str]
+    references: NDArray[np.float32]
+
+
 class GalleryReader:
     """A reader's view of the gallery: `refresh` between two frames, `match` as often as wanted. Not thread-safe."""
 
@@ -79,6 +92,7 @@ class GalleryReader:
         self._segment: Segment | None = None
         self._texts: dict[int, str | None] = {}
         self.rows = 0
+        self.rewrites = 0
         self.published_ns = 0
         self._coming: _Coming | None = None
         try:
@@ -132,9 +146,14 @@ class GalleryReader:
             if old is not None:
                 # The last one to let go frees the old generation's memory, 0.4 s for 2.5 GiB: not between two frames.
                 threading.Thread(target=_let_go, args=(old,), name="gallery-let-go", daemon=True).start()
-        self.rows = head.rows
+        self._take(head.rows, head.rewrites)
         self.published_ns = head.published_ns
         return True
+
+    def _take(self, rows: int, rewrites: int) -> None:
+        if rewrites != self.rewrites:
+            self._texts.clear()  # somebody can have been forgotten: their name is kept nowhere
+        self.rows, self.rewrites = rows, rewrites
 
     def _ready(self, head: Head) -> Segment | None:
         """The generation that `head` names, mapped and touched; a large one takes a second thread and some turns."""
@@ -159,19 +178,39 @@ class GalleryReader:
             coming.done.wait()  # a moment: to touch a whole gallery takes tenths of a second at most
             coming.segment.close()
 
-    def _catch_up(self, head: Head | None) -> bool:
-        """Take in what was published of this generation since; True when there are more rows. Stays in this generation."""
+    def _catch_up(self, head: Head | None) -> None:
+        """Take in what was published and rewritten of this generation since. Stays in this generation."""
         if head is None:
-            return False
-        rows = head.rows
-        if head.generation != self.generation:
-            try:
-                replaced = read_constants(self._run_dir, head.generation).replaced
-            except FileNotFoundError:
-                return False
-            rows = replaced.rows if replaced.generation == self.generation else 0
-        more, self.rows = rows > self.rows, max(rows, self.rows)
-        return more
+            return
+        if head.generation == self.generation:
+            self._take(head.rows, head.rewrites)
+            return
+        try:
+            replaced = read_constants(self._run_dir, head.generation).replaced
+        except FileNotFoundError:  # replaced by yet another one
+            replaced = Replaced()
+        self._take(replaced.rows if replaced.generation == self.generation else self.rows, _REPLACED)
+
+    def _look(self) -> None:
+        """As `_catch_up` with the head as it is now. Who has read something before learns by `rewrites` whether it counts."""
+        raw = os.pread(self._descriptor, HEAD_SIZE, 0)
+        if raw != self._raw:
+            self._catch_up(parse_head(raw))
+
+    def _settled(self, read: Callable[[], _T]) -> _T:
+        """What `read` returns, read again when something was rewritten meanwhile. Raises TemporaryError after several times."""
+        for _ in range(_MOST_READINGS):
+            rewrites = self.rewrites
+            answer = read()
+            self._look()
+            if self.rewrites == rewrites:
+                return answer
+        raise TemporaryError(
+            "the gallery was rewritten again and again while it was read",
+            where=str(head_path(self._run_dir)),
+            got=f"{_MOST_READINGS} times",
+            remedy="try again; a machine that is this much overloaded needs fewer cameras or a lower fps",
+        )
 
     @property
     def segment(self) -> Segment:
@@ -195,9 +234,27 @@ class GalleryReader:
     def generation(self) -> int:
         return self.segment.generation
 
-    def live_rows(self) -> NDArray[np.intp]:
-        """Indices of the rows that are published and not dead."""
-        return np.flatnonzero(self.segment.persons[: self.rows] >= 0)
+    def count_live(self) -> int:
+        """How many references are published and not dead."""
+        return self._settled(lambda: len(self._live(0, self.rows)))
+
+    def copy_live(self, start: int = 0, stop: int | None = None) -> Live:
+        """The live ones of rows `start` to `stop`. A later compaction can bring a row to where another call has been already."""
+        return self._settled(lambda: self._copied(start, stop))
+
+    def _live(self, start: int, stop: int) -> NDArray[np.intp]:
+        """Live rows, each reference once: in the midst of a compaction one can be met twice."""
+        segment = self.segment
+        rows = start + np.flatnonzero(segment.persons[start:stop] >= 0)
+        return rows[np.sort(np.unique(segment.row_ids[rows], return_index=True)[1])]
+
+    def _copied(self, start: int, stop: int | None) -> Live:
+        segment = self.segment
+        rows = self._live(start, self.rows if stop is None else min(stop, self.rows))
+        persons = segment.persons[rows]
+        rows, persons = rows[persons >= 0], persons[persons >= 0]  # a row can die between two loads
+        names = {index: self.person(index) for index in np.unique(persons).tolist()}
+        return Live(segment.row_ids[rows], [names[index] for index in persons.tolist()], segment.references[rows])
 
     def person(self, index: int) -> str:
         """Name of person `index`."""
@@ -213,13 +270,19 @@ class GalleryReader:
 
         Exact: the same people and scores (1e-6) as float32 brute force over the live rows. An empty gallery gives [].
         """
+        return self._settled(lambda: self._match(probes, k))
+
+    def _match(self, probes: NDArray[np.float32], k: int) -> list[list[Candidate]]:
         known = self.rows
         found = self._search(probes, k, 0)
         best = found.people
         for _ in range(_MOST_LOOKS):
-            if not found.dead_in_play or not self._catch_up(parse_head(os.pread(self._descriptor, HEAD_SIZE, 0))):
+            if not found.dead_in_play:
                 break
-            # A row that died may have been replaced by one beyond the rows known so far (rule 5): these, too.
+            # A row that died may have been replaced by one beyond the rows known so far (rule 3): these, too.
+            self._look()
+            if self.rows <= known:
+                break
             found = self._search(probes, k, known)
             best, known = merged(best, found.people, k), self.rows
         return [[Candidate(self.person(person), self.user_id(person), score) for person, score in one] for one in best]

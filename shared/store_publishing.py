@@ -14,6 +14,7 @@ from shared.store_opening import Say
 from shared.store_saving import NewReference, Saved
 
 _RETRY_S = 1.0
+_MOST_WAITING = 100_000  # rows that are remembered one by one: for more, a new generation is not dearer
 
 
 @dataclass
@@ -36,18 +37,24 @@ class Changes:
     def removed(self) -> list[int]:
         return [row_id for step in self.steps if isinstance(step, list) for row_id in step]
 
+    @property
+    def saved(self) -> list[int]:
+        return [row_id for step in self.steps if not isinstance(step, list) for row_id in step[0].row_ids]
+
 
 class BlockKeeper:
     """Keeps one block like one store; when shared memory has no room for that, until it has."""
 
     def __init__(self, store: Store, publisher: GalleryPublisher, say: Say) -> None:
         self._store, self._publisher, self._say = store, publisher, say
-        self._retry_at: float | None = None
+        # Rows that are not live yet for want of room; None: a generation has to be built, from all that is stored.
+        self._waiting: set[int] | None = set()
+        self._retry_at = 0.0
 
     @property
     def behind(self) -> bool:
         """Whether something that was committed is not live yet."""
-        return self._retry_at is not None
+        return self._waiting is None or bool(self._waiting)
 
     @property
     def generation(self) -> int:
@@ -78,35 +85,63 @@ class BlockKeeper:
         publisher.publish_all(store.count(), batches())
         for name in several:  # the rows' order is not the order in which the ids were given
             publisher.set_user_id(name, store.user_id(name))
-        self._retry_at = None
+        self._waiting = set()
 
     def publish(self, changes: Changes) -> str | None:
         """Bring the block up to what was committed. A warning when shared memory has no room; tried again by `tick`."""
-        if not (changes.steps or changes.republish):
-            return None
-        publisher = self._publisher
-        try:
-            if changes.republish or self.behind or self._store.dim not in (None, publisher.dim):
-                self._remove(changes.removed)
-                self.publish_everything()
-            else:
-                self._publish_steps(changes)
-            if changes.erase:
-                publisher.compact()
-            publisher.compact_if_wasteful()
-        except NoRoomError as error:
-            if not self.behind:
-                self._say(f"NOT LIVE YET: {error.line()}")
-            self._retry_at = time.monotonic() + _RETRY_S
-            self._remove(changes.removed)  # what can't be added can wait; what was removed must not answer
-            publisher.wipe()
-            return f"stored, but not live yet: {error.line()}"
-        return None
+        return self._bring_up(changes) if changes.steps or changes.republish else None
 
     def tick(self, now: float) -> None:
         """Publish what found no room before."""
-        if self._retry_at is not None and now >= self._retry_at:
-            self.publish(Changes(republish=True))
+        if self.behind and now >= self._retry_at:
+            self._bring_up(Changes())
+
+    def _bring_up(self, changes: Changes) -> str | None:
+        publisher, was_behind = self._publisher, self.behind
+        try:
+            if was_behind or changes.republish or self._holds_another_model():
+                self._wait(changes)
+                self._remove(changes.removed)
+                self._publish_waiting()
+            else:
+                self._publish_steps(changes)
+            if changes.erase:
+                publisher.erase()
+            publisher.compact_if_wasteful()
+        except NoRoomError as error:
+            if not was_behind:
+                self._say(f"NOT LIVE YET: {error.line()}")
+            self._wait(changes)
+            self._retry_at = time.monotonic() + _RETRY_S
+            self._remove(changes.removed)  # what can't be added can wait; what was removed must not answer
+            publisher.erase()
+            return f"stored, but not live yet: {error.line()}"
+        return None
+
+    def _holds_another_model(self) -> bool:
+        return self._store.dim not in (None, self._publisher.dim)
+
+    def _wait(self, changes: Changes) -> None:
+        """Have `changes` wait for room."""
+        if self._waiting is not None:
+            self._waiting.update(changes.saved)
+            if changes.republish or self._holds_another_model() or len(self._waiting) > _MOST_WAITING:
+                self._waiting = None
+
+    def _publish_waiting(self) -> None:
+        """Publish what waits, as it is stored now. Raises NoRoomError; what was published until then waits no more."""
+        if self._waiting is None:
+            self.publish_everything()
+            return
+        store, publisher = self._store, self._publisher
+        for batch in stored_batches(store, sorted(self._waiting)):
+            publisher.replace(batch)
+            for name in {
+                name for name, user_id in zip(batch.names, batch.user_ids, strict=True) if user_id is not None
+            }:
+                publisher.set_user_id(name, store.user_id(name))  # as in `publish_everything`
+            self._waiting.difference_update(batch.row_ids)
+        self._waiting.clear()  # what is left was removed meanwhile
 
     def check(self) -> list[str]:
         """What is unsound in the block; that it holds what the store holds, unless it is known to be behind."""

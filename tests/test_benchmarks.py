@@ -36,7 +36,10 @@ _CASES = {
     ),
     "grow": (
         ["--rows", "4000", "--runs", "2", "--times", "1"],
-        {"doubling": {"rollcall"}, "growth": {"rollcall"}, "compaction": {"rollcall", "limit"}},
+        {
+            **{case: {"rollcall"} for case in ("doubling", "growth", "erasure", "compaction")},
+            "replacement": {"rollcall", "limit"},
+        },
     ),
 }
 

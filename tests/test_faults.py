@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from shared import embedding_db
-from shared.gallery_publisher import remove_left_behind
+from shared.gallery_files import remove_left_behind
 from shared.settings import load_settings
 from shared.site_access import FilesOfSite
 from shared.writer_client import SiteClient, save_rows

@@ -21,11 +21,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from numpy.typing import NDArray
 
-from shared import gallery_building, gallery_reader
+from shared import gallery_building, gallery_publisher, gallery_reader, gallery_rewriting
 from shared.errors import ConfigurationError, TemporaryError
 from shared.gallery_block import Segment, head_path, read_constants, segment_path, shm_folder, site_prefix
-from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError, UnsoundRowError, remove_left_behind
+from shared.gallery_files import remove_left_behind
+from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError, UnsoundRowError
 from shared.gallery_reader import GalleryReader
+from tests.blocks import held_bytes
 from tests.conftest import SmallDisk
 from tests.vectors import noise
 
@@ -54,10 +56,14 @@ class BlockAgainstModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(gallery_publisher, "_LEAST_ADDRESSES", 2500)  # so that they run out now and then
+        self.patch.setattr(gallery_publisher, "_ADDRESSES", 2)
         self.publisher = publisher_of(self.folder)
         self.early = GalleryReader(self.folder)  # attached from the start: has to follow every generation
         self.model: dict[int, tuple[str, str | None, NDArray[np.float32]]] = {}
         self.users: dict[str, str | None] = {}
+        self.gone: list[NDArray[np.float32]] = []
         self.next_id = 1
 
     @initialize(seed=st.integers(0, 2**32 - 1))
@@ -74,26 +80,34 @@ class BlockAgainstModel(RuleBasedStateMachine):
             self.model[row_id] = (name, None, vector)
             self.users.setdefault(name, None)
 
+    def _append(self, new: Batch) -> None:
+        generation = self.publisher.generation
+        self.publisher.append(new)
+        if self.publisher.generation != generation:
+            self._drop_people_without_rows()
+        self._remember(new)
+
+    def _drop_people_without_rows(self) -> None:
+        self.users = {name: self.users[name] for name in {row[0] for row in self.model.values()}}
+
     @rule(names=st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=6))
     def enrol(self, names: list[str]) -> None:
-        new = self._rows([name.encode("utf-8", "ignore").decode() or "x" for name in names])
-        self.publisher.append(new)
-        self._remember(new)
+        self._append(self._rows([name.encode("utf-8", "ignore").decode() or "x" for name in names]))
 
     @rule(count=st.integers(1100, 1500))
     def enrol_past_the_room(self, count: int) -> None:
         if len(self.model) < 6000:
-            new = self._rows([f"p{i % 700}" for i in range(count)])
-            self.publisher.append(new)
-            self._remember(new)
+            self._append(self._rows([f"p{i % 700}" for i in range(count)]))
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
     def update(self, data: st.DataObject) -> None:
         row_id = data.draw(st.sampled_from(sorted(self.model)))
         name = self.model[row_id][0]
-        new = batch([row_id], [name], noise(self.rng, 1, DIM))
+        new, generation = batch([row_id], [name], noise(self.rng, 1, DIM)), self.publisher.generation
         self.publisher.replace(new)
+        if self.publisher.generation != generation:
+            self._drop_people_without_rows()
         self._remember(new)
 
     @precondition(lambda self: self.model)
@@ -103,7 +117,7 @@ class BlockAgainstModel(RuleBasedStateMachine):
         ids = [row_id for row_id, row in self.model.items() if row[0] == name]
         self.publisher.remove(ids)
         for row_id in ids:
-            del self.model[row_id]
+            self.gone.append(self.model.pop(row_id)[2])
 
     @precondition(lambda self: self.model)
     @rule(data=st.data(), user_id=st.one_of(st.none(), st.text(max_size=8)))
@@ -116,22 +130,27 @@ class BlockAgainstModel(RuleBasedStateMachine):
     @rule()
     def compact(self) -> None:
         self.publisher.compact()
-        self.users = {name: self.users[name] for name in {row[0] for row in self.model.values()}}
+        self._drop_people_without_rows()
+
+    @rule()
+    def erase(self) -> None:
+        self.publisher.erase()
+        self._drop_people_without_rows()
+        held = held_bytes(segment_path(self.folder, self.publisher.generation))
+        for vector in self.gone[-50:]:
+            assert vector.tobytes() not in held
 
     @invariant()
     def readers_see_the_model(self) -> None:
         self.early.refresh()
         with GalleryReader(self.folder) as late:
             for reader in (self.early, late):
-                live = reader.live_rows()
-                seen = {
-                    int(reader.segment.row_ids[row]): (
-                        reader.person(int(reader.segment.persons[row])),
-                        reader.segment.references[row].tobytes(),
-                    )
-                    for row in live
-                }
-                assert seen == {row_id: (row[0], row[2].tobytes()) for row_id, row in self.model.items()}
+                live = reader.copy_live()
+                assert len(live.names) == len(self.model) == reader.count_live()
+                assert {
+                    row_id: (name, vector.tobytes())
+                    for row_id, name, vector in zip(live.row_ids.tolist(), *live[1:], strict=True)
+                } == {row_id: (row[0], row[2].tobytes()) for row_id, row in self.model.items()}
         assert self.publisher.check() == []
 
     @invariant()
@@ -151,6 +170,7 @@ class BlockAgainstModel(RuleBasedStateMachine):
         self.publisher.close()
         assert not list(shm_folder(self.folder).glob(site_prefix(self.folder) + "*"))
         shutil.rmtree(self.folder)
+        self.patch.undo()
 
 
 BlockAgainstModel.TestCase.settings = hypothesis_settings(max_examples=25, stateful_step_count=20, deadline=None)
@@ -315,10 +335,9 @@ def test_a_large_generation_is_made_ready_beside_the_old_one(run_dir: Path, monk
     publisher = publisher_of(run_dir)
     publisher.append(batch([1, 2], ["Ada", "Bo"], np.concatenate([ada, noise(rng, 1, DIM)])))
     with GalleryReader(run_dir) as reader:
-        for row_id in (2, 3, 4):
-            publisher.append(batch([row_id + 1], ["Cy"], noise(rng, 1, DIM)))
-            publisher.remove([row_id])
-            publisher.compact()
+        for row_id in (3, 4, 5):
+            cy = noise(rng, 1, DIM)
+            publisher.publish_all(2, [batch([1, row_id], ["Ada", "Cy"], np.concatenate([ada, cy]))])
             reader.refresh()
             assert reader.match(ada)[0][0].person == "Ada"
         deadline = time.monotonic() + 10
@@ -353,8 +372,7 @@ def test_a_reader_s_own_thread_goes_before_its_helpers(run_dir: Path, monkeypatc
     publisher = publisher_of(run_dir)
     publisher.append(batch([1, 2], ["Ada", "Bo"], noise(rng, 2, DIM)))
     with GalleryReader(run_dir) as reader:
-        publisher.remove([1])
-        publisher.compact()
+        publisher.publish_all(1, [batch([2], ["Bo"], noise(rng, 1, DIM))])
         deadline = time.monotonic() + 10
         while reader.generation != publisher.generation:
             assert time.monotonic() < deadline
@@ -395,7 +413,7 @@ def test_a_person_who_is_replaced_before_a_generation_is_found(
     old = reader.generation
     publisher.replace(batch([1], ["Ada"], ada))
     publisher.append(batch([2], ["Bo"], bo))
-    publisher.compact()
+    publisher.publish_all(2, [batch([1, 2], ["Ada", "Bo"], np.concatenate([ada, bo]))])
     assert reader.match(ada)[0][0].person == "Ada"
     assert reader.generation == old, "a match moves to no other generation"
     reader.rows = 1  # as if it had not matched since
@@ -410,20 +428,27 @@ def test_a_person_who_is_replaced_before_a_generation_is_found(
 
 
 def test_whoever_builds_a_generation_proves_progress(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading, growing and compacting report every few rows: a writer silent for seconds would be taken for stuck, and killed."""
+    """Loading, growing out of the addresses, erasing and compacting report every few rows: a writer silent for seconds would be
+    taken for stuck, and killed."""
     monkeypatch.setattr(gallery_building, "_WRITE_BYTES", 4096)
+    monkeypatch.setattr(gallery_rewriting, "_ROWS_AT_ONCE", 8)
+    monkeypatch.setattr(gallery_publisher, "_LEAST_ADDRESSES", 1000)
+    monkeypatch.setattr(gallery_publisher, "_ADDRESSES", 1)
     told: list[int] = []
     publisher = GalleryPublisher(run_dir, DIM, "test/none", "f" * 64, lambda: told.append(1))
     vectors = noise(np.random.default_rng(0), 1200, DIM)
     publisher.publish_all(600, [batch([i], ["x"], vectors[i : i + 1]) for i in range(600)])
     assert len(told) == 600
     told.clear()
+    generation = publisher.generation
     publisher.append(batch(list(range(600, 1200)), ["x"] * 600, vectors[600:]))
+    assert publisher.generation > generation
     assert len(told) > 10
-    told.clear()
-    publisher.remove([3])
-    publisher.compact()
-    assert len(told) > 20
+    for change in (publisher.erase, publisher.compact):
+        publisher.remove(list(range(3, 600, 2)))
+        told.clear()
+        change()
+        assert len(told) > 20
     publisher.close()
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from shared import schema
 from shared.errors import ConfigurationError, RefusedError, RollcallError, TemporaryError, UsageError
+from shared.gallery_block import segment_path
 from shared.gallery_publisher import GalleryPublisher
 from shared.gallery_reader import GalleryReader
 from shared.reference_uuid import new_uuids
@@ -28,6 +29,7 @@ from shared.store_opening import GalleryInUseError, SiteLock, backup_path, open_
 from shared.store_saving import NewReference, save
 from shared.store_service import Request, StoreService
 from shared.store_switching import stage
+from tests.blocks import held_bytes
 from tests.conftest import SmallDisk
 from tests.site_process import ROOT
 from tests.stores import (
@@ -611,7 +613,7 @@ def test_the_forgotten_stop_answering_also_without_room(
         assert service.info()["behind"]
         with GalleryReader(tmp_path / "data") as reader:
             assert reader.match(ada[None]) == [[]]
-            assert ada.tobytes() not in reader.segment.references.tobytes()
+            assert ada.tobytes() not in held_bytes(segment_path(tmp_path / "data", reader.generation))
         assert store.count() == 2000
         (memory / "filler").unlink()
         subprocess.run(["mount", "-o", "remount,size=16m", str(memory)], check=True)

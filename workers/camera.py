@@ -86,11 +86,13 @@ class Camera:
         capture.start()
         try:
             while not self._child.stopping and not capture.ended:
-                client.record(_affordable(self._step(capture, pipeline, gallery), client.backlog))
+                events = self._step(capture, pipeline, gallery)
                 if time.monotonic() - self._stats_at >= _STATS_EVERY_S:
                     self._stats = self._figures(capture, pipeline, client)
                     self._stats_at = time.monotonic()
+                # Before the events: who hears that the camera is up may rely on the supervisor's knowing it, and on its patience with it.
                 self._child.heartbeat(**self._stats)
+                client.record(_affordable(events, client.backlog))
             client.record(pipeline.finish())
             if capture.ended:
                 if reason := capture.status().reason:

@@ -10,7 +10,7 @@ import logging
 import sys
 
 from shared.errors import EXIT_DONE
-from shared.gallery_publisher import remove_left_behind
+from shared.gallery_files import remove_left_behind
 from shared.settings import Settings
 from shared.site_access import FilesOfSite
 from shared.store_opening import make_private_folder

@@ -15,6 +15,7 @@ from shared.site_access import FilesOfSite, Site
 from shared.store import LoadedBatch
 
 _PIECE_ROWS = 4096
+_MOST_ROUNDS = 4  # compactions are rare
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +30,7 @@ class References:
 
 @contextmanager
 def reference_pieces(site: Site, settings: Settings) -> Iterator[Iterator[LoadedBatch]]:
-    """The references in pieces of 4,096: out of the shared block of a site that runs, else out of the database.
-
-    A piece's vectors may be a view of the block, good until the `with` ends.
-    """
+    """The references in pieces of 4,096 at most: out of the shared block of a site that runs, else out of the database."""
     if isinstance(site, FilesOfSite):
         yield site.store.load()
         return
@@ -59,14 +57,16 @@ def load_references(site: Site, settings: Settings) -> References:
 
 
 def _published(reader: GalleryReader) -> Iterator[LoadedBatch]:
-    segment = reader.segment
-    for start in range(0, reader.rows, _PIECE_ROWS):
-        rows = slice(start, min(start + _PIECE_ROWS, reader.rows))
-        persons = segment.persons[rows].copy()  # one look: a row can die between two
-        live = persons >= 0
-        vectors, row_ids = segment.references[rows], segment.row_ids[rows]
-        if not live.all():
-            vectors, row_ids, persons = vectors[live], row_ids[live], persons[live]
-        yield LoadedBatch(
-            row_ids.tolist(), [reader.person(int(one)) for one in persons], [None] * len(persons), vectors
-        )
+    seen: set[int] = set()
+    for _ in range(_MOST_ROUNDS):
+        rewrites, start = reader.rewrites, 0
+        while start < reader.rows:
+            piece = reader.copy_live(start, start + _PIECE_ROWS)
+            fresh = [place for place, row_id in enumerate(piece.row_ids.tolist()) if row_id not in seen]
+            names, row_ids = [piece.names[place] for place in fresh], piece.row_ids[fresh].tolist()
+            seen.update(row_ids)
+            yield LoadedBatch(row_ids, names, [None] * len(fresh), piece.references[fresh])
+            start += _PIECE_ROWS
+        if reader.rewrites == rewrites:
+            return
+        # A compaction can have brought rows to where this round had been before.

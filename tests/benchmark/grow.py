@@ -3,16 +3,18 @@
 `python -m tests.benchmark.grow [--rows 1000000] [--runs 15] [--times 3] [--json]`
 
 - doubling: a match of one probe at half the rows and at all of them; `ratio` of the two medians.
-- growth, compaction: one process looks for news and matches all the time while the gallery grows past its room, and while it is
-  compacted with a fifth of its rows dead. `stall_ms`: its longest turn less its median one, the median of `--times`;
+- growth, erasure, compaction, replacement: one process looks for news and matches all the time while the gallery grows past the
+  memory it has reserved, while a person is forgotten, while a fifth of its rows, dead, is compacted away, and while a new generation
+  takes its place (as with another model). `stall_ms`: the process's longest turn less its median one, the median of `--times`;
   `each_stall_ms`: of each time; `median_ms`: the median turn. `each_steal_ms`: what the machine's host took from all its cores
   meanwhile. `checking_stall_ms`: the longest turn of a process that only looks, every 1 ms. `build_ms`: how long the writer was busy.
-- `limit`: the same reader while another process does no more than copy the block's bytes into fresh shared memory.
+- `limit`: the same reader while another process does no more than copy what the block holds into fresh shared memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import threading
 import time
@@ -25,17 +27,21 @@ import numpy as np
 import psutil
 
 from shared.gallery_block import segment_path
-from shared.gallery_publisher import Batch, GalleryPublisher, remove_left_behind
+from shared.gallery_files import remove_left_behind
+from shared.gallery_publisher import Batch, GalleryPublisher
 from shared.gallery_reader import GalleryReader
-from tests.benchmark.galleries import DIM, pieces, publish
+from tests.benchmark.galleries import name_of, pieces, publish
 from tests.benchmark.readers import Readers
 from tests.benchmark.report import print_report
 from tests.benchmark.timing import one_thread, spread
+from tests.blocks import held_spans
 from tests.vectors import noise
 
 _FILL_ROWS = 20_000
 _COPY_BYTES = 16 << 20
-_AFTER_CHANGE_S = 1.5  # how long a reader of `copied` goes on about, as one that has seen a new generation does
+_AFTER_CHANGE_S = 1.5  # how long a reader goes on after the last news
+_DEAD_SHARE = 5  # one in so many
+_CASES = ("growth", "erasure", "compaction", "replacement")
 
 
 def measure_doubling(rows: int, runs: int) -> list[dict[str, Any]]:
@@ -66,26 +72,23 @@ def measure_doubling(rows: int, runs: int) -> list[dict[str, Any]]:
 def measure_stalls(rows: int, times: int) -> list[dict[str, Any]]:
     lived: dict[tuple[str, str], list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
-        publisher = publish(Path(name), rows)
+        gallery = Gallery(publish(Path(name), rows), rows)
+        publisher = gallery.publisher
         try:
             for _ in range(times):
                 for kind, every_s in (("matching", 0.0), ("checking", 0.001)):
-                    more = fill(publisher)
-                    for case, change in (("growth", grow), ("compaction", partial(compact, dead=more))):
-                        seen = watched(Path(name), publisher, change, every_s)
-                        lived.setdefault((case, kind), []).append(seen)
-                    lasting_s = seen["build_ms"] / 1e3
+                    for case in _CASES:
+                        change = gallery.prepare(case)
+                        lived.setdefault((case, kind), []).append(watched(Path(name), change, every_s))
+                    lasting_s = lived["replacement", kind][-1]["build_ms"] / 1e3
                     lived.setdefault(("plain copy", kind), []).append(copied(Path(name), publisher, every_s, lasting_s))
         finally:
             publisher.close()
             remove_left_behind(Path(name))
+    results = [stalls(case, "rollcall", rows, lived[case, "matching"], lived[case, "checking"]) for case in _CASES]
     return [
-        stalls(case, candidate, rows, *(lived[of, kind] for kind in ("matching", "checking")))
-        for case, candidate, of in (
-            ("growth", "rollcall", "growth"),
-            ("compaction", "rollcall", "compaction"),
-            ("compaction", "limit", "plain copy"),
-        )
+        *results,
+        stalls("replacement", "limit", rows, *(lived["plain copy", of] for of in ("matching", "checking"))),
     ]
 
 
@@ -107,15 +110,11 @@ def stalls(
     }  # fmt: skip
 
 
-def watched(
-    run_dir: Path, publisher: GalleryPublisher, change: Callable[[GalleryPublisher], None], every_s: float
-) -> dict[str, float]:
-    """What a reader lived through while `change` replaced the generation."""
-    before = publisher.generation
-    seconds = 10 + publisher.live_rows / 10_000  # at most: it ends by itself soon after the change
-    seen, generation = beside(run_dir, partial(change, publisher), every_s, seconds)
-    if not generation == publisher.generation > before:
-        raise SystemExit("the reader did not see the new generation in its time")
+def watched(run_dir: Path, change: Callable[[], None], every_s: float) -> dict[str, float]:
+    """What a reader lived through while `change` was made."""
+    seen, news = beside(run_dir, change, every_s, 120)  # at most: it ends by itself soon after the change
+    if not news:
+        raise SystemExit("the reader saw nothing of the change in its time")
     return seen
 
 
@@ -126,18 +125,18 @@ def copied(run_dir: Path, publisher: GalleryPublisher, every_s: float, lasting_s
 
 
 def beside(run_dir: Path, work: Callable[[], None], every_s: float, seconds: float) -> tuple[dict[str, float], int]:
-    """What a reader lived through in `seconds` while this process did `work`, and the generation that it ended with."""
+    """What a reader lived through in `seconds` while this process did `work`, and how many news it saw."""
     with Readers(run_dir, 1) as readers:
         readers.ask("match 0.5")
         stolen_s = _steal_s()
-        readers.tell(f"watch {every_s} {seconds}")
+        readers.tell(f"watch {every_s} {seconds} {_AFTER_CHANGE_S}")
         threading.Event().wait(0.5)  # the reader has begun
         began = time.perf_counter()
         work()
         build_ms = (time.perf_counter() - began) * 1e3
         answer = readers.gather()[0]
     seen = {"median_ms": answer["median_ms"], "worst_ms": answer["worst_ms"][-1], "build_ms": build_ms}
-    return {**seen, "steal_ms": (_steal_s() - stolen_s) * 1e3}, answer["generation"]
+    return {**seen, "steal_ms": (_steal_s() - stolen_s) * 1e3}, len(answer["seen"])
 
 
 def _steal_s() -> float:
@@ -145,36 +144,57 @@ def _steal_s() -> float:
     return float(getattr(psutil.cpu_times(), "steal", 0.0))
 
 
-def fill(publisher: GalleryPublisher) -> list[int]:
-    """Rows until there is no room left, people of their own; their ids."""
-    ids: list[int] = []
-    _, references = next(pieces(_FILL_ROWS, seed=1))
-    first = 10_000_000 * publisher.generation
-    while publisher.room_rows:
-        count = min(publisher.room_rows, _FILL_ROWS)
-        batch = range(first + len(ids), first + len(ids) + count)
-        publisher.append(Batch(batch, ["more"] * count, [None] * count, references[:count]))
-        ids += batch
-    return ids
+class Gallery:
+    """A published gallery that grows, shrinks, and stays about as large."""
 
+    def __init__(self, publisher: GalleryPublisher, rows: int) -> None:
+        self.publisher, self._rows = publisher, rows
+        self._ids = np.arange(1, rows + 1)
+        self._rng = np.random.default_rng(1)
+        _, self._references = next(pieces(_FILL_ROWS, seed=1))
 
-def grow(publisher: GalleryPublisher) -> None:
-    """One row more than there is room for."""
-    publisher.append(Batch([0], ["more"], [None], noise(np.random.default_rng(1), 1, DIM)))
+    def prepare(self, case: str) -> Callable[[], None]:
+        """Make everything ready for a change of this kind; the change."""
+        if case == "growth":
+            self._append(self.publisher.room_rows)
+            return partial(self._append, 1)
+        if case == "erasure":
+            return partial(self._remove, self._leaving(1), self.publisher.erase)
+        if case == "compaction":
+            while len(self._ids) < self._rows:
+                self._append(min(_FILL_ROWS, self._rows - len(self._ids)))
+            return partial(self._remove, self._leaving(len(self._ids) // _DEAD_SHARE), self.publisher.compact)
+        return self._replace
 
+    def _append(self, rows: int) -> None:
+        ids = np.arange(rows) + self._ids.max() + 1
+        names = [name_of(row) for row in ids.tolist()]
+        self.publisher.append(Batch(ids.tolist(), names, [None] * rows, self._references[:rows]))
+        self._ids = np.append(self._ids, ids)
 
-def compact(publisher: GalleryPublisher, dead: list[int]) -> None:
-    publisher.remove([0, *dead])
-    publisher.compact()
+    def _leaving(self, count: int) -> list[int]:
+        """Ids of rows that are about to go, drawn by chance."""
+        ids = self._rng.choice(self._ids, count, replace=False)
+        self._ids = np.setdiff1d(self._ids, ids)
+        return list(map(int, ids))
+
+    def _remove(self, ids: list[int], then: Callable[[], None]) -> None:
+        self.publisher.remove(ids)
+        then()
+
+    def _replace(self) -> None:
+        nothing = Batch([], [], [], self._references[:0])
+        self.publisher._rebuild(nothing)  # as when the addresses run out, which would take sixteen times as many rows
 
 
 def copy(source: Path) -> None:
-    """Every byte of a generation into fresh shared memory, and away again."""
+    """Every byte that a generation holds into fresh shared memory, and away again."""
     target = source.with_name(source.name + "-copy")
     try:
-        with source.open("rb") as old, target.open("xb", buffering=0) as new:
-            while piece := old.read(_COPY_BYTES):
-                new.write(piece)
+        with source.open("rb", buffering=0) as old, target.open("xb", buffering=0) as new:
+            for start, stop in held_spans(old.fileno()):
+                for at in range(start, stop, _COPY_BYTES):
+                    os.pwrite(new.fileno(), os.pread(old.fileno(), min(_COPY_BYTES, stop - at), at), at)
     finally:
         target.unlink(missing_ok=True)
 

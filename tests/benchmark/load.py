@@ -4,7 +4,7 @@
 
 - rollcall: what the writer does at its start, with its own second thread;
 - naive: SELECT, np.frombuffer for each row, np.array of the list; then the same checks, codes and copy;
-- limit: one copy of every byte of the block, room to grow included, into fresh shared memory.
+- limit: one copy of every byte that the block holds into fresh shared memory.
 
 The database is in the page cache; every run is a process of its own, timed from the open database to the published head.
 Candidates take turns. Needs room in the temp folder (2.3 KiB a row) and in shared memory (6.5 KiB a row).
@@ -23,12 +23,14 @@ from typing import Any
 import numpy as np
 
 from shared.gallery_block import segment_path, shm_folder
-from shared.gallery_publisher import Batch, GalleryPublisher, remove_left_behind
+from shared.gallery_files import remove_left_behind
+from shared.gallery_publisher import Batch, GalleryPublisher
 from shared.store import Store
 from shared.store_publishing import BlockKeeper
 from tests.benchmark.galleries import DIM, open_written, warm, write_database
 from tests.benchmark.report import print_report
 from tests.benchmark.timing import in_fresh_process, spread
+from tests.blocks import held_bytes
 
 CANDIDATES = ("limit", "rollcall", "naive")
 _COPY_BYTES = 16 << 20
@@ -50,8 +52,8 @@ def load_naive(store: Store, publisher: GalleryPublisher) -> None:
 
 
 def copy_bytes(run_dir: Path, block: Path) -> float:
-    """Seconds to copy a block's bytes from private memory into a fresh file of shared memory. The block itself is gone by then."""
-    source = np.fromfile(block, np.uint8).data
+    """Seconds to copy what a block holds from private memory into a fresh file of shared memory. The block itself is gone by then."""
+    source = memoryview(held_bytes(block))
     remove_left_behind(run_dir)
     target = shm_folder(run_dir) / f"{block.name}-copy"
     began = time.perf_counter()

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.gallery_publisher import Batch, GalleryPublisher, remove_left_behind
+from shared.gallery_files import remove_left_behind
+from shared.gallery_publisher import Batch, GalleryPublisher
 from shared.gallery_reader import GalleryReader
 from tests.benchmark.galleries import DIM, EACH, publish
 from tests.benchmark.report import print_report

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from shared import embedding_db
-from shared.gallery_publisher import GalleryPublisher, remove_left_behind
+from shared.gallery_files import remove_left_behind
+from shared.gallery_publisher import GalleryPublisher
 from shared.gallery_reader import GalleryReader
 from shared.schema import EMBEDDINGS, PAGE_SIZE
 from shared.settings import load_settings
@@ -67,7 +68,8 @@ def measure_publish(
 ) -> dict[str, Any]:
     keeper, rng = BlockKeeper(store, publisher, lambda _: None), np.random.default_rng(7)
     first, generation = publisher.live_rows, publisher.generation
-    readers.tell(f"watch {every_s} {commits * (_GAP_S + 0.02) + 1}")
+    seconds = commits * (_GAP_S + 0.02) + 1
+    readers.tell(f"watch {every_s} {seconds} {seconds}")
     pause = threading.Event()
     pause.wait(0.3)  # the readers have begun
     committed, took, publishing = [], [], []

@@ -31,6 +31,10 @@ class Readers:
         ]
         self.gather()
 
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes]
+
     def tell(self, command: str) -> None:
         """Give every process the command; `gather` takes their answers."""
         for process in self._processes:

@@ -1,7 +1,7 @@
 """A process that reads a block for the benchmarks: it answers commands on standard input with JSON lines.
 
 `python -m tests.benchmark.reading RUN_DIR`; commands: `match SECONDS` (match all the time), `private` (copy the gallery first),
-`watch HZ SECONDS` (look for news), `memory`.
+`watch EVERY_S SECONDS AFTER_S` (look for news, at most so long after some), `memory`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import psutil
 from shared.gallery_reader import GalleryReader
 from shared.match import Rows, search
 from tests.vectors import noise
-
-_AFTER_SWITCH_S = 1.5  # a watch goes on for this long when it has seen a new generation
 
 
 class Reading:
@@ -59,15 +57,19 @@ class Reading:
         )
         return {}
 
-    def watch(self, every_s: float, seconds: float) -> dict[str, Any]:
-        """Look every `every_s` seconds, 0: match in between; when each new row count was seen (CLOCK_MONOTONIC, ns), and gaps."""
+    def watch(self, every_s: float, seconds: float, after_s: float) -> dict[str, Any]:
+        """Look every `every_s` seconds, 0: match in between; when each new row count was seen (CLOCK_MONOTONIC, ns), and gaps.
+
+        For `seconds`, or until nothing new was seen for `after_s` after something was.
+        """
         seen: list[tuple[int, int]] = []
         gaps: list[float] = []
-        end, number, last = time.monotonic() + seconds, 0, time.perf_counter()
+        latest, number, last = time.monotonic() + seconds, 0, time.perf_counter()
+        end = latest
         while time.monotonic() < end:
-            generation = self.reader.generation
             if self.reader.refresh():
                 seen.append((self.reader.rows, time.monotonic_ns()))
+                end = min(latest, time.monotonic() + after_s)
             if every_s:
                 time.sleep(every_s)
             else:
@@ -76,10 +78,8 @@ class Reading:
             now = time.perf_counter()
             gaps.append(now - last)
             last = now
-            if self.reader.generation != generation:
-                end = min(end, time.monotonic() + _AFTER_SWITCH_S)
         worst = sorted(gaps)[-3:]
-        return {"seen": seen, "generation": self.reader.generation, "worst_ms": [gap * 1e3 for gap in worst],
+        return {"seen": seen, "worst_ms": [gap * 1e3 for gap in worst],
                 "median_ms": float(np.median(gaps)) * 1e3}  # fmt: skip
 
     def memory(self) -> dict[str, Any]:
