@@ -179,7 +179,8 @@ class _Play:
         To scale every product by its row's own scale would cost an eighth of the scan: this goes by the piece's largest.
         """
         piece = slice(start, start + rows)
-        widest, largest = float(self._gallery.errors[piece].max()), float(self._gallery.scales[piece].max())
+        widest = float(self._gallery.errors[piece].max())
+        largest = max(float(self._gallery.scales[piece].max()), float(_LEAST_SCALE))  # wiped rows have none
         scores = self._floors.astype(np.float64) - self._norms * widest - (_MOST_NORM + widest) * self._errors
         products = np.minimum(scores / self._scales / largest * (1 - 1e-6), _INT32.max)
         return np.where(scores > 0, products, _INT32.min)

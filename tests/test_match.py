@@ -96,6 +96,23 @@ def test_dead_rows_never_answer() -> None:
     assert match(nobody, references[:1], 2) == [[]]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("pieces")
+@pytest.mark.parametrize("probes", [1, 3])
+def test_rows_that_were_wiped_are_passed_over(probes: int) -> None:
+    """Nothing but zeros in the midst of a gallery, a whole piece of it and more: no answer, and no warning in a camera's journal."""
+    rng = np.random.default_rng(10)
+    references = people(rng, 120, 10)
+    persons = np.repeat(np.arange(120, dtype=np.int32), 10)
+    rows = rows_of(references, persons)
+    persons[200:900] = -1
+    for section in rows[:4]:
+        section[200:900] = 0
+    asked = unit(references[[100, 1000, 1199]][:probes] + noise(rng, probes) * np.float32(0.5))
+    for probe, found in zip(asked, match(rows, asked, 2), strict=True):
+        assert_same(found, brute_force(rows, probe, 2))
+
+
 def test_margin_is_over_the_second_person_not_the_second_row() -> None:
     """Many references of one person do not crowd the second person out of the top two."""
     rng = np.random.default_rng(4)
