@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from shared.gallery_load import stored_batches
@@ -12,6 +12,8 @@ from shared.store import Store
 from shared.store_erasing import Kept
 from shared.store_opening import Say
 from shared.store_saving import NewReference, Saved
+
+Progress = Callable[[int, int], None]  # rows done, of so many
 
 _RETRY_S = 1.0
 _MOST_WAITING = 100_000  # rows that are remembered one by one: for more, a new generation is not dearer
@@ -64,15 +66,18 @@ class BlockKeeper:
     def live_rows(self) -> int:
         return self._publisher.live_rows
 
-    def publish_everything(self) -> None:
-        """Load the whole store into a new generation. Raises NoRoomError or what the load raises."""
+    def publish_everything(self, progress: Progress = lambda *_: None) -> None:
+        """Load the whole store into a new generation. `progress` is told how many rows of how many. Raises NoRoomError or what the
+        load raises."""
         store, publisher = self._store, self._publisher
+        count, done = store.count(), 0
         if store.dim is not None:
             publisher.describe(store.dim, store.model or "", store.fingerprint or "")
         users: dict[str, str] = {}
         several: set[str] = set()
 
         def batches() -> Iterator[Batch]:
+            nonlocal done
             for batch in stored_batches(store):
                 if set(batch.user_ids) != {None}:
                     several.update(
@@ -81,8 +86,10 @@ class BlockKeeper:
                         if user_id is not None and users.setdefault(name, user_id) != user_id
                     )
                 yield batch
+                done += len(batch.row_ids)
+                progress(done, count)
 
-        publisher.publish_all(store.count(), batches())
+        publisher.publish_all(count, batches())
         for name in several:  # the rows' order is not the order in which the ids were given
             publisher.set_user_id(name, store.user_id(name))
         self._waiting = set()

@@ -23,7 +23,7 @@ from shared.presence import WITHIN_S, Presence
 from shared.request_values import name_of, text_of, vectors_of
 from shared.store import Store, explain, unit_vector
 from shared.store_opening import Say, backup_path, open_read_only
-from shared.store_publishing import BlockKeeper, Changes
+from shared.store_publishing import BlockKeeper, Changes, Progress
 from shared.store_restoring import replace_from
 from shared.store_saving import NewReference, save
 from shared.store_strangers import Strangers
@@ -382,10 +382,10 @@ class StoreService:
 
     # --- what comes after a commit -----------------------------------------------------------------------------
 
-    def publish_everything(self) -> None:
+    def publish_everything(self, progress: Progress = lambda *_: None) -> None:
         """Load the whole store into a new generation. Raises NoRoomError or what the load raises."""
         assert self._block is not None  # only a writer calls this
-        self._block.publish_everything()
+        self._block.publish_everything(progress)
 
     def tick(self, now: float) -> None:
         """What has to be done from time to time: what could not be done at once."""

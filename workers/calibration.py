@@ -11,7 +11,7 @@ look like one person under two names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from workers.false_matches import Proposal, Scores, WorkingPoint, propose
 from workers.look_alikes import Neighbours, PeoplePair, alike_pairs, copy_from, disagreeing, unlike_below
+from workers.progress import Progress
 from workers.references import References
 
 MOST_PROBES = 20_000  # at 100,000 references of 512 numbers: 2e12 multiplications, half a minute on two cores
@@ -28,8 +29,6 @@ _LEAST_GENUINE = 10  # scores, for their lower quartile to mean anything
 _LEAST_COMPARISONS = 6
 _USUAL = 0.9  # of the strangers' best scores
 _MOST_COMPARED = 100  # photos of a person
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,10 @@ from shared.store_opening import make_private_folder
 from shared.writer_client import save_rows
 from workers.engines import Engine
 from workers.photo_pool import embed_photos
+from workers.progress import Progress
 from workers.remarks import MOST_COMPARED, NewReferences, Remark, remarks_on
 
 _SAVED_AT_ONCE = 64
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""A progress bar on standard error: drawn on a terminal, a line now and then elsewhere."""
+"""A progress bar on standard error, past a second: drawn on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -7,26 +7,41 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+Progress = Callable[[int, int], None]  # so many done, of so many
+
+_AFTER_S = 1.0  # what is done by then needs no bar
 _LINE_EVERY_S = 10.0
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(what: str, total: int) -> Iterator[Progress]:
     """`with progress_bar("enrolling", 100) as progress: progress(done, 100)`."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(what, total=total)
-            yield lambda done, count: bar.update(task, completed=done, total=count)
+    began = time.monotonic()
+    if not sys.stderr.isatty():
+        yield _lines(what, began)
         return
-    last = time.monotonic()
+    from rich.console import Console
+    from rich.progress import Progress as Bar
 
+    bar = Bar(console=Console(stderr=True), transient=True)
+    task = bar.add_task(what, total=total)
+
+    def draw(done: int, count: int) -> None:
+        if time.monotonic() - began >= _AFTER_S:
+            bar.start()  # once: it knows
+            bar.update(task, completed=done, total=count)
+
+    try:
+        yield draw
+    finally:
+        bar.stop()
+
+
+def _lines(what: str, last: float) -> Progress:
     def say(done: int, count: int) -> None:
         nonlocal last
         if time.monotonic() - last >= _LINE_EVERY_S:
             last = time.monotonic()
             sys.stderr.write(f"{what}: {done} of {count}\n")
 
-    yield say
+    return say

@@ -29,6 +29,7 @@ from shared.store_backup import BackupKeeper
 from shared.store_opening import SiteLock, make_private_folder, open_store
 from shared.store_service import Request, StoreService
 from workers.child import Child, run_child, settings_of
+from workers.progress import progress_bar
 
 _log = logging.getLogger("writer")
 
@@ -86,7 +87,8 @@ class Writer:
     def load(self) -> None:
         """Publish the whole store. Raises what stops a site from having a gallery."""
         self._child.heartbeat(state="loading")
-        self._service.publish_everything()
+        with progress_bar("loading the gallery", self._service.store.count()) as progress:
+            self._service.publish_everything(progress)
 
     def serve(self) -> None:
         """Answer until asked to stop, then drain: what has been received is still written and answered."""
