@@ -15,13 +15,13 @@ Head: two slots of 64 bytes, at 0 and 64; slot `sequence % 2` is written, with o
 middle spoils at most the slot that nobody relies on yet. Readers take both with one pread and use the slot with the higher
 sequence among those whose CRC holds. Slot, little-endian:
 
-    magic 8s | format u32 | reserved u32 | sequence u64 | generation u64 | rows u64 | rewrites u64 | published_ns u64 | crc32 u32
+    magic 8s | format u32 | moves u32 | sequence u64 | generation u64 | rows u64 | rewrites u64 | published_ns u64 | crc32 u32
 
-`rows`: rows published. `rewrites`: rises before anything that was published is overwritten (rule 5). `published_ns`: wall clock,
-for people.
+`rows`: rows published. `rewrites`: rises before anything that was published is overwritten, `moves`: before rows that moved leave
+their old places (rule 5). `published_ns`: wall clock, for people.
 
-Segment: a page of constants (magic, format, dim, generation, capacities, what it replaces, model, fingerprint, CRC), then
-sections, each at a multiple of 4096 bytes, as struct of arrays:
+Segment: a page of constants (magic, format, dim, generation, capacities, model, fingerprint, CRC; at 2048 `ended` u64, rule 6),
+then sections, each at a multiple of 4096 bytes, as struct of arrays:
 
     codes       int8    (rows, dim)   round(reference / scale); scanned by every match
     scales      float32 (rows,)       largest magnitude of the reference / 127; 0: the row was wiped
@@ -43,11 +43,11 @@ Who may write what, when
 3.  Rows, names and heap text are written beyond what is published, then published by raising `rows` in the head. Two things
     change in place, each one aligned store, which no processor tears: `persons[row]` to -1 (a deletion) and `user_ids[person]`
     (to text already in the heap). An update is an append and a deletion, in this order: a person is never without a reference in
-    between. A reader can see the deletion before it knows the appended row; so a match that met a dead row in play, and finds
-    then that more rows were published, searches those, too.
+    between. A reader can see the deletion before it knows the appended row; so whoever goes over the rows looks at the head
+    again in the end, and goes over what was published meanwhile, too; a match need not where it met no dead row in play.
 4.  Order between processes: Python has no memory fences, so what must be seen in order goes through a system call. The writer
-    stores, then calls pwrite on the head; a reader calls pread on the head, then loads. On ARM as on x86 the kernel's copy
-    under the inode's lock orders the two.
+    stores, then calls pwrite on the head; a reader calls pread on the head, then loads. A text is published like that before
+    a published entry points at it. On ARM as on x86 the kernel's locks and page references on these two ways order the two.
 5.  What was published is overwritten only where nobody may rely on it any more, and `rewrites` rises before: whatever a reader
     has read counts only if the head, read after it, still has the `rewrites` of the head that it began with; else it reads
     again. The writer leaves a pause between two rewritings in which many matches come to their end. There are two kinds:
@@ -55,14 +55,16 @@ Who may write what, when
               that meets them as dead, whatever they hold.
     compact   the last live rows are copied into dead ones; `rewrites` rises; the copies come alive; `rewrites` rises; the
               originals die; `rewrites` rises with the new, smaller `rows`; then what lies beyond is wiped. In between a reference can
-              be met twice, never not at all, and that is also how it stays when the writer dies there.
-6.  When even the addresses run out, or another model comes, the next generation is built beside the old one and the head then
-    names it. Its constants say which generation it replaces and how many rows that one had in the end, so that rule 3 holds for
-    who still reads the old one. The old one is not written any more. Its file is unlinked; its memory goes when the last reader
-    lets go of its mapping, which takes a second thread: to free gigabytes takes longer than a frame. Nor does a reader fault in a
-    large generation between two frames: a second thread touches it while the reader goes on with the old one, as it was when it
-    was replaced, for tenths of a second at most. What was deleted before is dead there, too; what is deleted in those tenths of
-    a second answers until they are over.
+              be met twice, never not at all, and that is also how it stays when the writer dies there. Who reads the gallery in
+              pieces, each of which counts or not by itself, starts over when `moves` has risen: what moved may have gone from
+              where the reader was not yet to where it was already.
+6.  When even the addresses run out, another model comes or another writer starts, the next generation is built beside the old
+    one and the head then names it. Before, dead rows of the old one are wiped, and its `ended` is set to 1 more than the rows
+    that it has in the end, so that rule 3 holds for who still reads it; after that it is not written any more. Its file is
+    unlinked; its memory goes when the last reader lets go of its mapping, which takes a second thread: to free gigabytes takes
+    longer than a frame. Nor does a reader fault in a large generation between two frames: a second thread touches it while the
+    reader goes on with the old one, as it was when it was replaced, for tenths of a second at most. What was deleted before is
+    dead there, too; what is deleted in those tenths of a second answers until they are over.
 7.  A generation is built with pwrite, and memory is reserved with posix_fallocate before anybody stores through a mapping: a
     full /dev/shm is an error there, and not a SIGBUS later.
 
@@ -83,7 +85,7 @@ import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +100,8 @@ _SEGMENT_MAGIC = b"RCBLOCK\0"
 _SLOT = struct.Struct("<8sII5QI")
 _SLOT_SIZE = 64
 HEAD_SIZE = 2 * _SLOT_SIZE
-_CONSTANTS = struct.Struct("<8sII6Q128s64s")
+_CONSTANTS = struct.Struct("<8sII4Q128s64s")
+_ENDED, _ENDED_AT = struct.Struct("<Q"), 2048
 _SECTIONS = (
     ("codes", np.dtype(np.int8)),
     ("scales", np.dtype("<f4")),
@@ -123,21 +126,22 @@ class Head:
     generation: int
     rows: int
     rewrites: int
+    moves: int
     published_ns: int
 
     def pack(self) -> bytes:
         body = _SLOT.pack(
-            _HEAD_MAGIC, FORMAT, 0, self.sequence, self.generation, self.rows, self.rewrites, self.published_ns, 0
-        )
-        body = body[:-4]
+            _HEAD_MAGIC,
+            FORMAT,
+            self.moves,
+            self.sequence,
+            self.generation,
+            self.rows,
+            self.rewrites,
+            self.published_ns,
+            0,
+        )[:-4]
         return (body + struct.pack("<I", zlib.crc32(body))).ljust(_SLOT_SIZE, b"\0")
-
-
-class Replaced(NamedTuple):
-    """Which generation a segment replaces, and how many rows that one had in the end; zeros for a site's first."""
-
-    generation: int = 0
-    rows: int = 0
 
 
 def _whole_pages(size_bytes: int) -> int:
@@ -185,13 +189,12 @@ class Constants:
 
     generation: int
     shape: Shape
-    replaced: Replaced
     model: str
     fingerprint: str
 
     def pack(self) -> bytes:
         shape, named = self.shape, (self.model.encode()[:128], self.fingerprint.encode()[:64])
-        sizes = (shape.dim, self.generation, shape.rows, shape.people, shape.heap, *self.replaced)
+        sizes = (shape.dim, self.generation, shape.rows, shape.people, shape.heap)
         packed = _CONSTANTS.pack(_SEGMENT_MAGIC, FORMAT, *sizes, *named)
         return packed + struct.pack("<I", zlib.crc32(packed))
 
@@ -240,13 +243,13 @@ def parse_head(raw: bytes) -> Head | None:
         slot = raw[start : start + _SLOT.size]
         if len(slot) < _SLOT.size:
             continue
-        magic, version, _, sequence, generation, rows, rewrites, published_ns, crc = _SLOT.unpack(slot)
+        magic, version, moves, sequence, generation, rows, rewrites, published_ns, crc = _SLOT.unpack(slot)
         if magic != _HEAD_MAGIC or crc != zlib.crc32(slot[:-4]):
             continue
         if version != FORMAT:
             raise _other_format(version)
         if best is None or sequence > best.sequence:
-            best = Head(sequence, generation, rows, rewrites, published_ns)
+            best = Head(sequence, generation, rows, rewrites, moves, published_ns)
     return best
 
 
@@ -330,6 +333,22 @@ class Segment:
         finally:
             os.close(descriptor)
 
+    @staticmethod
+    def end(run_dir: Path, generation: int, rows: int) -> None:
+        """Say in a generation that is about to be replaced how many rows it has in the end; nothing where it is gone."""
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(segment_path(run_dir, generation), os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.pwrite(descriptor, _ENDED.pack(rows + 1), _ENDED_AT)
+            finally:
+                os.close(descriptor)
+
+    @property
+    def ended(self) -> int | None:
+        """How many rows it had in the end; None while it is not replaced, or was by somebody who did not find it any more."""
+        (after,) = _ENDED.unpack_from(self._mapping, _ENDED_AT)
+        return after - 1 if after else None
+
     def text(self, reference: int) -> str | None:
         """The heap text that a `names` or `user_ids` entry points at; one that is wiped meanwhile can be any text."""
         if reference == 0:
@@ -358,16 +377,6 @@ def reserve(descriptor: int, start: int, stop: int) -> None:
         os.posix_fallocate(descriptor, start, stop - start)
 
 
-def read_constants(run_dir: Path, generation: int) -> Constants:
-    """What a generation says of itself. Raises FileNotFoundError when it is gone, ConfigurationError when it is unfit."""
-    path = segment_path(run_dir, generation)
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return _constants(descriptor, path)
-    finally:
-        os.close(descriptor)
-
-
 def _constants(descriptor: int, path: Path) -> Constants:
     """What an open segment says of itself. Raises ConfigurationError when it is none, of another format version, or damaged."""
     raw = os.pread(descriptor, _CONSTANTS.size + 4, 0)
@@ -380,8 +389,6 @@ def _constants(descriptor: int, path: Path) -> Constants:
         raise _other_format(version, str(path))
     if raw[_CONSTANTS.size :] != struct.pack("<I", zlib.crc32(raw[: _CONSTANTS.size])):
         raise _damaged(path)
-    _, _, dim, generation, rows, people, heap, replaced, replaced_rows, model, fingerprint = _CONSTANTS.unpack(
-        raw[: _CONSTANTS.size]
-    )
+    _, _, dim, generation, rows, people, heap, model, fingerprint = _CONSTANTS.unpack(raw[: _CONSTANTS.size])
     named = (model.rstrip(b"\0").decode(), fingerprint.rstrip(b"\0").decode())
-    return Constants(generation, Shape(dim, rows, people, heap), Replaced(replaced, replaced_rows), *named)
+    return Constants(generation, Shape(dim, rows, people, heap), *named)

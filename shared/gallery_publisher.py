@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -15,7 +16,6 @@ from shared.errors import TemporaryError
 from shared.gallery_block import (
     Constants,
     Head,
-    Replaced,
     Segment,
     Shape,
     head_path,
@@ -64,6 +64,7 @@ class GalleryPublisher:
         self._head, self._last_generation = left_behind(run_dir)
         self._room = Shape(dim, 0, 0, 0)  # what memory is reserved for
         self._rows = self._dead = 0
+        self._given_up: list[int] = []  # entries of user ids that nobody has any more, not wiped yet
         self._rewritten_at = 0.0
         self._descriptor = os.open(head_path(run_dir), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
@@ -92,22 +93,36 @@ class GalleryPublisher:
     def published_ns(self) -> int:
         return self._head.published_ns
 
+    def has(self, name: str) -> bool:
+        """Whether a person of this name is published."""
+        return name in self._people.indices
+
+    def user_id(self, name: str) -> str | None:
+        """A published person's; None of anybody else."""
+        return self._people.users.get(name)
+
     def publish_all(self, count: int, batches: Iterable[Batch]) -> None:
         """Build and publish a generation holding `batches`, `count` rows in all.
 
-        Raises NoRoomError; then the old generation, if any, is untouched and still serves.
+        Raises NoRoomError; then the old generation, if any, still serves.
         """
+        if self._segment is not None:
+            self.erase()  # who goes on with the old one has nothing of those who are gone
         self._build(count, lambda building: building.fill(batches))
 
     def append(self, batch: Batch) -> None:
-        """Publish new rows. Raises NoRoomError, nothing published then."""
+        """Publish new rows; a person's user id is the last one given. Raises NoRoomError, nothing published then."""
         self._make_room(batch)
-        _fill(self._current(), self._people, self._rows, batch)
+        given = {name: user for name, user in zip(batch.names, batch.user_ids, strict=True) if user is not None}
+        known = self._people.indices.keys() & given
+        _fill(self._current(), self._people, self._rows, batch, given)
         self._rows += len(batch.row_ids)
         self._publish()
+        for name in known:
+            self.set_user_id(name, given[name])
 
-    def remove(self, row_ids: Sequence[int]) -> None:
-        """Kill the rows of these ids, in place; unknown ids are ignored."""
+    def remove(self, row_ids: Sequence[int]) -> set[str]:
+        """Kill the rows of these ids, in place; unknown ids are ignored. Whose rows they were."""
         segment = self._current()
         ids, persons = segment.row_ids[: self._rows], segment.persons
         hit = (
@@ -115,7 +130,10 @@ class GalleryPublisher:
             if len(row_ids) == 1
             else np.flatnonzero(np.isin(ids, np.asarray(row_ids)))
         )
-        self._kill(hit[persons[hit] >= 0])
+        hit = hit[persons[hit] >= 0]
+        people = np.unique(persons[hit])
+        self._kill(hit)
+        return {segment.text(int(entry)) or "" for entry in segment.names[people]}
 
     def replace(self, batch: Batch) -> None:
         """Publish rows in place of the published rows of the same ids: the new ones first, so nobody is ever missing."""
@@ -141,17 +159,22 @@ class GalleryPublisher:
         if name not in self._people.indices or self._people.users.get(name) == user_id:
             return
         self._make_room(Batch([], [name], [user_id], np.empty((0, self._dim), np.float32)))
-        segment = self._current()
+        segment, entry = self._current(), 0
         index = self._people.indices[name]
-        segment.user_ids[index] = _write_text(segment, self._people, user_id) if user_id else 0
+        if user_id is not None:
+            entry = _write_text(segment, self._people, user_id)
+            self._publish()  # rule 4: the text before what points at it
+        if former := int(segment.user_ids[index]):
+            self._given_up.append(former)
+        segment.user_ids[index] = entry
         self._people.users[name] = user_id
         self._publish()
 
     def erase(self) -> None:
-        """Wipe what dead rows held and the texts of people who have no row any more: nothing is left of them in memory."""
+        """Wipe what dead rows held, the texts of people who have no row any more, and user ids given up: nothing is left of them."""
         segment = self._current()
         dead = unwiped(segment, self._rows)
-        if len(dead):
+        if len(dead) or self._given_up:
             self._pause_rewriting()
             self._rewriting()
             wipe_rows(segment, dead, self._progress)
@@ -170,10 +193,10 @@ class GalleryPublisher:
         self._rewriting()
         persons[move.targets] = persons[move.sources]
         self._pause_rewriting(_STEP_SHARE_OF_PAUSE)
-        self._rewriting()
+        self._rewriting(moves=1)
         persons[move.sources] = -1
         self._pause_rewriting(_STEP_SHARE_OF_PAUSE)
-        self._rows, self._dead = rows - self._dead, 0
+        self._rows, self._dead = move.live, 0
         self._rewriting()
         wipe_rows(segment, np.arange(self._rows, rows), self._progress)
         self._wipe_texts()
@@ -183,9 +206,9 @@ class GalleryPublisher:
         if self._dead > max(_LEAST_DEAD, _DEAD_SHARE * self._rows):
             self.compact()
 
-    def _rewriting(self) -> None:
+    def _rewriting(self, moves: int = 0) -> None:
         """Tell readers that what they read before this counts no more: rule 5."""
-        self._publish(rewrites=1)
+        self._publish(rewrites=1, moves=moves)
         self._rewritten_at = time.monotonic()
 
     def _pause_rewriting(self, share: float = 1.0) -> None:
@@ -201,7 +224,8 @@ class GalleryPublisher:
         for index in gone.tolist():
             name = segment.text(int(segment.names[index])) or ""
             del people.indices[name], people.users[name]
-        wipe_texts(segment, gone, people.count, people.heap_used)
+        wipe_texts(segment, gone, self._given_up)
+        self._given_up.clear()
 
     def remove_block(self) -> None:
         """Take the block away at a clean stop, when nobody reads it any more."""
@@ -233,8 +257,7 @@ class GalleryPublisher:
         shape = Shape(self._dim, max(_LEAST_ADDRESSES, _ADDRESSES * rows), 0, 0)
         room = Shape(self._dim, _ahead(rows), 0, 0)
         try:
-            replaced = Replaced(self._head.generation, self._head.rows)
-            constants = Constants(self._last_generation + 1, shape, replaced, self._model, self._fingerprint)
+            constants = Constants(self._last_generation + 1, shape, self._model, self._fingerprint)
             building = Building(self._run_dir, constants, room.rows, self._progress)
             try:
                 write(building)
@@ -270,12 +293,18 @@ class GalleryPublisher:
         needed = self._with(batch)
         if _within(needed, self._room):
             return
-        segment, old, room = self._current(), self._room, _room(self._dim, needed.rows, needed.people, needed.heap)
+        self._reserve(needed)
+        with contextlib.suppress(NoRoomError):  # what is needed has its place; more only spares the next ones the wait
+            self._reserve(_room(self._dim, needed.rows, needed.people, needed.heap))
+
+    def _reserve(self, wanted: Shape) -> None:
+        """Have memory for so much, as far as this generation has addresses. Raises NoRoomError."""
+        segment, old = self._current(), self._room
         room = Shape(
             self._dim,
-            min(max(old.rows, room.rows), segment.shape.rows),
-            min(max(old.people, room.people), segment.shape.people),
-            min(max(old.heap, room.heap), segment.shape.heap),
+            min(max(old.rows, wanted.rows), segment.shape.rows),
+            min(max(old.people, wanted.people), segment.shape.people),
+            min(max(old.heap, wanted.heap), segment.shape.heap),
         )
         try:
             segment.reserve(self._run_dir, old, room)
@@ -292,6 +321,7 @@ class GalleryPublisher:
 
     def _rebuild(self, extra: Batch) -> None:
         """The live rows of the current generation in a new one, with room for `extra` and more."""
+        self.erase()
         old, names, users = self._current(), *self._people.by_index()
         live = np.flatnonzero(old.persons[: self._rows] >= 0)
         text = sum(len(name.encode()) for name in set(extra.names))
@@ -305,18 +335,24 @@ class GalleryPublisher:
 
     def _switch(self, fresh: Segment, people: People, rows: int) -> None:
         old, self._segment = self._segment, fresh
-        self._people, self._rows, self._dead = people, rows, 0
+        self._people, self._rows, self._dead, self._given_up = people, rows, 0, []
         self._last_generation = fresh.generation
+        Segment.end(self._run_dir, self._head.generation, self._head.rows)
         self._publish(generation=fresh.generation)
         if old is not None:
             segment_path(self._run_dir, old.generation).unlink(missing_ok=True)
             old.close()
         sweep(self._run_dir, keep=fresh.generation)
 
-    def _publish(self, generation: int | None = None, rewrites: int = 0) -> None:
+    def _publish(self, generation: int | None = None, rewrites: int = 0, moves: int = 0) -> None:
         old = self._head
         self._head = Head(
-            old.sequence + 1, generation or old.generation, self._rows, old.rewrites + rewrites, time.time_ns()
+            old.sequence + 1,
+            generation or old.generation,
+            self._rows,
+            old.rewrites + rewrites,
+            old.moves + moves,
+            time.time_ns(),
         )
         os.pwrite(self._descriptor, self._head.pack(), (self._head.sequence % 2) * 64)
 
@@ -336,7 +372,8 @@ def _within(needed: Shape, there: Shape) -> bool:
     return needed.rows <= there.rows and needed.people <= there.people and needed.heap <= there.heap
 
 
-def _fill(segment: Segment, people: People, start: int, batch: Batch) -> None:
+def _fill(segment: Segment, people: People, start: int, batch: Batch, given: dict[str, str]) -> None:
+    """Write a batch behind what is published. `given`: new people's user ids."""
     n = len(batch.row_ids)
     to = slice(start, start + n)
     references = np.asarray(batch.references, np.float32)
@@ -344,24 +381,20 @@ def _fill(segment: Segment, people: People, start: int, batch: Batch) -> None:
     segment.references[to] = references
     segment.row_ids[to] = batch.row_ids
     persons = np.empty(n, np.int32)
-    for i, (name, user_id) in enumerate(zip(batch.names, batch.user_ids, strict=True)):
-        persons[i] = _add_person(segment, people, name, user_id)
+    for i, name in enumerate(batch.names):
+        if name not in people.indices:
+            _add_person(segment, people, name, given.get(name))
+        persons[i] = people.indices[name]
     segment.persons[to] = persons
 
 
-def _add_person(segment: Segment, people: People, name: str, user_id: str | None) -> int:
-    index = people.indices.get(name)
-    if index is None:
-        index = people.count
-        people.count += 1
-        segment.names[index] = _write_text(segment, people, name)
-        segment.user_ids[index] = 0
-        people.indices[name] = index
-        people.users[name] = None
-    if user_id is not None and people.users[name] != user_id:
-        segment.user_ids[index] = _write_text(segment, people, user_id)
-        people.users[name] = user_id
-    return index
+def _add_person(segment: Segment, people: People, name: str, user_id: str | None) -> None:
+    index = people.count
+    people.count += 1
+    segment.names[index] = _write_text(segment, people, name)
+    segment.user_ids[index] = 0 if user_id is None else _write_text(segment, people, user_id)
+    people.indices[name] = index
+    people.users[name] = user_id
 
 
 def _write_text(segment: Segment, people: People, text: str) -> int:

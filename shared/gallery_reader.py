@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
@@ -17,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import TemporaryError
-from shared.gallery_block import HEAD_SIZE, Head, Replaced, Segment, head_path, parse_head, read_constants
+from shared.gallery_block import HEAD_SIZE, Head, Segment, head_path, parse_head
 from shared.match import Candidate, Found, Rows, merged, search
 
 _T = TypeVar("_T")
 _TOUCH_BYTES = 4096
 _TOUCH_AT_ONCE_BYTES = 32 << 20  # of codes: takes a few milliseconds
-_MOST_LOOKS = 4  # for more rows, of a match that meets dead ones
+_MOST_LOOKS = 4  # for more rows, of a reading that goes over what came meanwhile; also for a head that is whole
 _MOST_READINGS = 8  # the writer leaves pauses of many matches between two rewritings; more than a second one is rare
+_PIECE_ROWS = 4096
+_MOST_ROUNDS = 8  # over the pieces of a gallery: compactions are rarer than a round is long
 _REPLACED = -1  # `rewrites` of a generation that another one has replaced: it is not written any more
 _NICENESS = (
     5  # a third of the usual share of a short core: a switch takes .2 s instead of .1, and holds up half as long
@@ -93,6 +96,7 @@ class GalleryReader:
         self._texts: dict[int, str | None] = {}
         self.rows = 0
         self.rewrites = 0
+        self._moves = 0
         self.published_ns = 0
         self._coming: _Coming | None = None
         try:
@@ -146,14 +150,14 @@ class GalleryReader:
             if old is not None:
                 # The last one to let go frees the old generation's memory, 0.4 s for 2.5 GiB: not between two frames.
                 threading.Thread(target=_let_go, args=(old,), name="gallery-let-go", daemon=True).start()
-        self._take(head.rows, head.rewrites)
+        self._take(head.rows, head.rewrites, head.moves)
         self.published_ns = head.published_ns
         return True
 
-    def _take(self, rows: int, rewrites: int) -> None:
+    def _take(self, rows: int, rewrites: int, moves: int) -> None:
         if rewrites != self.rewrites:
             self._texts.clear()  # somebody can have been forgotten: their name is kept nowhere
-        self.rows, self.rewrites = rows, rewrites
+        self.rows, self.rewrites, self._moves = rows, rewrites, moves
 
     def _ready(self, head: Head) -> Segment | None:
         """The generation that `head` names, mapped and touched; a large one takes a second thread and some turns."""
@@ -178,37 +182,47 @@ class GalleryReader:
             coming.done.wait()  # a moment: to touch a whole gallery takes tenths of a second at most
             coming.segment.close()
 
-    def _catch_up(self, head: Head | None) -> None:
+    def _catch_up(self, head: Head) -> None:
         """Take in what was published and rewritten of this generation since. Stays in this generation."""
-        if head is None:
-            return
         if head.generation == self.generation:
-            self._take(head.rows, head.rewrites)
-            return
-        try:
-            replaced = read_constants(self._run_dir, head.generation).replaced
-        except FileNotFoundError:  # replaced by yet another one
-            replaced = Replaced()
-        self._take(replaced.rows if replaced.generation == self.generation else self.rows, _REPLACED)
+            self._take(head.rows, head.rewrites, head.moves)
+        else:
+            ended, moves = self.segment.ended, self._moves if self.rewrites == _REPLACED else head.moves
+            self._take(self.rows if ended is None else ended, _REPLACED, moves)
 
     def _look(self) -> None:
         """As `_catch_up` with the head as it is now. Who has read something before learns by `rewrites` whether it counts."""
-        raw = os.pread(self._descriptor, HEAD_SIZE, 0)
-        if raw != self._raw:
-            self._catch_up(parse_head(raw))
+        for _ in range(_MOST_LOOKS):
+            raw = os.pread(self._descriptor, HEAD_SIZE, 0)
+            if raw == self._raw:
+                return
+            if head := parse_head(raw):
+                self._catch_up(head)
+                return
+        raise TemporaryError(
+            "the gallery block's head cannot be read", where=str(head_path(self._run_dir)), remedy="try again"
+        )
 
-    def _settled(self, read: Callable[[], _T]) -> _T:
-        """What `read` returns, read again when something was rewritten meanwhile. Raises TemporaryError after several times."""
+    def _settled(self, read: Callable[[], _T | None]) -> _T:
+        """What `read` returns, read again when something was rewritten meanwhile, or when `read` could not follow: None.
+
+        Raises TemporaryError after several times.
+        """
         for _ in range(_MOST_READINGS):
             rewrites = self.rewrites
             answer = read()
             self._look()
-            if self.rewrites == rewrites:
+            if self.rewrites != rewrites:
+                self._texts.clear()  # what was read meanwhile can be somebody's who was forgotten
+            elif answer is not None:
                 return answer
-        raise TemporaryError(
-            "the gallery was rewritten again and again while it was read",
+        raise self._changed_too_often(_MOST_READINGS)
+
+    def _changed_too_often(self, times: int) -> TemporaryError:
+        return TemporaryError(
+            "the gallery changed again and again while it was read",
             where=str(head_path(self._run_dir)),
-            got=f"{_MOST_READINGS} times",
+            got=f"{times} times",
             remedy="try again; a machine that is this much overloaded needs fewer cameras or a lower fps",
         )
 
@@ -236,21 +250,56 @@ class GalleryReader:
 
     def count_live(self) -> int:
         """How many references are published and not dead."""
-        return self._settled(lambda: len(self._live(0, self.rows)))
+        return self._settled(self._counted)
 
-    def copy_live(self, start: int = 0, stop: int | None = None) -> Live:
-        """The live ones of rows `start` to `stop`. A later compaction can bring a row to where another call has been already."""
-        return self._settled(lambda: self._copied(start, stop))
+    def live_pieces(self) -> Iterator[Live]:
+        """Copies of all live rows, some thousand at a time, each reference once. Whoever is there all the time is in one of them.
 
-    def _live(self, start: int, stop: int) -> NDArray[np.intp]:
-        """Live rows, each reference once: in the midst of a compaction one can be met twice."""
-        segment = self.segment
+        Raises TemporaryError when the gallery is compacted again and again meanwhile.
+        """
+        seen: set[int] = set()
+        for _ in range(_MOST_ROUNDS):
+            moves, start = self._moves, 0
+            while start < self.rows:  # which rises with what is published meanwhile
+                stop = min(start + _PIECE_ROWS, self.rows)
+                piece = self._settled(partial(self._copied, start, stop, seen))
+                if piece.names:
+                    seen.update(piece.row_ids.tolist())
+                    yield piece
+                start = stop
+            if self._moves == moves:
+                return
+        raise self._changed_too_often(_MOST_ROUNDS)
+
+    def copy_live(self) -> Live:
+        """All of `live_pieces` as one."""
+        pieces = list(self.live_pieces())
+        nothing = Live(np.empty(0, np.int64), [], np.empty((0, self.dim), np.float32))
+        return Live(
+            np.concatenate([nothing.row_ids, *(piece.row_ids for piece in pieces)]),
+            [name for piece in pieces for name in piece.names],
+            np.concatenate([nothing.references, *(piece.references for piece in pieces)]),
+        )
+
+    def _counted(self) -> int | None:
+        """How many different references are alive; None when rows came faster than it could follow."""
+        segment, known = self.segment, 0
+        row_ids = np.empty(0, np.int64)
+        for _ in range(_MOST_LOOKS):
+            part, known = slice(known, self.rows), self.rows
+            row_ids = np.append(row_ids, segment.row_ids[part][segment.persons[part] >= 0])
+            self._look()
+            if self.rows <= known:
+                return len(np.unique(row_ids))
+        return None
+
+    def _copied(self, start: int, stop: int, seen: set[int]) -> Live:
+        """Rows `start` to `stop`, as far as they live and are not `seen`."""
+        segment, stop = self.segment, min(stop, self.rows)
         rows = start + np.flatnonzero(segment.persons[start:stop] >= 0)
-        return rows[np.sort(np.unique(segment.row_ids[rows], return_index=True)[1])]
-
-    def _copied(self, start: int, stop: int | None) -> Live:
-        segment = self.segment
-        rows = self._live(start, self.rows if stop is None else min(stop, self.rows))
+        # In the midst of a compaction or an update a reference is met twice: the last one counts.
+        last = {row_id: row for row, row_id in zip(rows.tolist(), segment.row_ids[rows].tolist(), strict=True)}
+        rows = np.array([row for row_id, row in last.items() if row_id not in seen], np.intp)
         persons = segment.persons[rows]
         rows, persons = rows[persons >= 0], persons[persons >= 0]  # a row can die between two loads
         names = {index: self.person(index) for index in np.unique(persons).tolist()}
@@ -272,20 +321,23 @@ class GalleryReader:
         """
         return self._settled(lambda: self._match(probes, k))
 
-    def _match(self, probes: NDArray[np.float32], k: int) -> list[list[Candidate]]:
+    def _match(self, probes: NDArray[np.float32], k: int) -> list[list[Candidate]] | None:
+        """None when people were replaced faster than it could follow."""
         known = self.rows
         found = self._search(probes, k, 0)
         best = found.people
         for _ in range(_MOST_LOOKS):
-            if not found.dead_in_play:
-                break
-            # A row that died may have been replaced by one beyond the rows known so far (rule 3): these, too.
-            self._look()
-            if self.rows <= known:
-                break
+            if found.dead_in_play:
+                # A row that died may have been replaced by one beyond the rows known so far (rule 3): these, too.
+                self._look()
+            if not found.dead_in_play or self.rows <= known:
+                return [
+                    [Candidate(self.person(person), self.user_id(person), score) for person, score in one]
+                    for one in best
+                ]
             found = self._search(probes, k, known)
             best, known = merged(best, found.people, k), self.rows
-        return [[Candidate(self.person(person), self.user_id(person), score) for person, score in one] for one in best]
+        return None
 
     def _search(self, probes: NDArray[np.float32], k: int, start: int) -> Found:
         """The match over the rows from `start` on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +16,9 @@ _OF_REFERENCES = ("codes", "errors", "references", "row_ids", "scales")
 
 
 class Moves(NamedTuple):
-    """Row `sources[i]`, alive, goes to where row `targets[i]` was, dead."""
+    """Row `sources[i]`, alive, goes to where row `targets[i]` was, dead. `live`: how many rows there are then."""
 
+    live: int
     sources: NDArray[np.intp]
     targets: NDArray[np.intp]
 
@@ -26,7 +27,7 @@ def moves(persons: NDArray[np.int32]) -> Moves:
     """The fewest moves after which all live rows come before all dead ones. `persons` (rows,): the published ones."""
     live = np.flatnonzero(persons >= 0)
     targets = np.flatnonzero(persons[: len(live)] < 0)
-    return Moves(live[len(live) - len(targets) :], targets)
+    return Moves(len(live), live[len(live) - len(targets) :], targets)
 
 
 def copy_rows(segment: Segment, move: Moves, progress: Callable[[], None]) -> None:
@@ -53,12 +54,11 @@ def unwiped(segment: Segment, rows: int) -> NDArray[np.intp]:
     return np.flatnonzero((segment.persons[:rows] < 0) & (segment.scales[:rows] != 0))
 
 
-def wipe_texts(segment: Segment, gone: NDArray[np.intp], people: int, heap_used: int) -> None:
-    """Leave nothing of the names and user ids of the people `gone`, of `people` in all, nor of user ids given up by others."""
+def wipe_texts(segment: Segment, gone: NDArray[np.intp], given_up: Iterable[int]) -> None:
+    """Leave nothing of the names and user ids of the people `gone`, nor of the entries that were `given_up` by others."""
+    entries = [*segment.names[gone].tolist(), *segment.user_ids[gone].tolist(), *given_up]
     segment.names[gone] = 0
     segment.user_ids[gone] = 0
-    entries = np.concatenate([segment.names[:people], segment.user_ids[:people]])
-    entries = entries[entries != 0]
-    begins, lengths = (entries >> np.uint64(16)).astype(np.intp), (entries & np.uint64(0xFFFF)).astype(np.intp)
-    edges = np.bincount(begins, minlength=heap_used + 1) - np.bincount(begins + lengths, minlength=heap_used + 1)
-    segment.heap[:heap_used][np.cumsum(edges[:heap_used]) == 0] = 0
+    for entry in entries:
+        begin, length = entry >> 16, entry & 0xFFFF
+        segment.heap[begin : begin + length] = 0

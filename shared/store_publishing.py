@@ -51,12 +51,13 @@ class BlockKeeper:
         self._store, self._publisher, self._say = store, publisher, say
         # Rows that are not live yet for want of room; None: a generation has to be built, from all that is stored.
         self._waiting: set[int] | None = set()
+        self._renamed: set[str] = set()  # people whose user id in the block may not be the store's
         self._retry_at = 0.0
 
     @property
     def behind(self) -> bool:
         """Whether something that was committed is not live yet."""
-        return self._waiting is None or bool(self._waiting)
+        return self._waiting is None or bool(self._waiting) or bool(self._renamed)
 
     @property
     def generation(self) -> int:
@@ -92,7 +93,7 @@ class BlockKeeper:
         publisher.publish_all(count, batches())
         for name in several:  # the rows' order is not the order in which the ids were given
             publisher.set_user_id(name, store.user_id(name))
-        self._waiting = set()
+        self._waiting, self._renamed = set(), set()
 
     def publish(self, changes: Changes) -> str | None:
         """Bring the block up to what was committed. A warning when shared memory has no room; tried again by `tick`."""
@@ -106,12 +107,18 @@ class BlockKeeper:
     def _bring_up(self, changes: Changes) -> str | None:
         publisher, was_behind = self._publisher, self.behind
         try:
+            if (
+                changes.erase
+            ):  # before anything is built: a generation that is replaced must not keep whom this one forgets
+                self._remove(changes.removed)
+                publisher.erase()
             if was_behind or changes.republish or self._holds_another_model():
                 self._wait(changes)
                 self._remove(changes.removed)
                 self._publish_waiting()
             else:
                 self._publish_steps(changes)
+            self._settle_user_ids()
             if changes.erase:
                 publisher.erase()
             publisher.compact_if_wasteful()
@@ -143,10 +150,7 @@ class BlockKeeper:
         store, publisher = self._store, self._publisher
         for batch in stored_batches(store, sorted(self._waiting)):
             publisher.replace(batch)
-            for name in {
-                name for name, user_id in zip(batch.names, batch.user_ids, strict=True) if user_id is not None
-            }:
-                publisher.set_user_id(name, store.user_id(name))  # as in `publish_everything`
+            self._renamed.update(batch.names)
             self._waiting.difference_update(batch.row_ids)
         self._waiting.clear()  # what is left was removed meanwhile
 
@@ -155,7 +159,19 @@ class BlockKeeper:
         faults = self._publisher.check()
         if not self.behind and self._publisher.live_rows != self._store.count():
             faults.append(f"block: {self._publisher.live_rows} live rows, database: {self._store.count()}")
+        if not self.behind:
+            faults += [
+                f"block: {one['person']} has another user id than in the database"
+                for one in self._store.people()
+                if one["user_id"] != self._publisher.user_id(one["person"])
+            ]
         return faults
+
+    def _settle_user_ids(self) -> None:
+        """Have the block give people the user ids that the store gives them. Raises NoRoomError."""
+        for name in list(self._renamed):
+            self._publisher.set_user_id(name, self._store.user_id(name))
+            self._renamed.discard(name)
 
     def _publish_steps(self, changes: Changes) -> None:
         for step in changes.steps:
@@ -166,7 +182,8 @@ class BlockKeeper:
 
     def _remove(self, row_ids: list[int]) -> None:
         if row_ids:
-            self._publisher.remove(row_ids)
+            names = self._publisher.remove(row_ids)
+            self._renamed.update(name for name in names if self._publisher.user_id(name) is not None)
 
     def _publish_saved(self, saved: Saved, references: Sequence[NewReference]) -> None:
         last = {
@@ -178,6 +195,12 @@ class BlockKeeper:
             [references[i].person_name for i in chosen],
             [references[i].user_id for i in chosen],
             saved.vectors[chosen],
+        )
+        # The rows' order is not the order in which their ids were given: the store knows. New people's it does not take.
+        self._renamed.update(
+            name
+            for name, user_id in zip(batch.names, batch.user_ids, strict=True)
+            if self._publisher.has(name) and (user_id is not None or self._publisher.user_id(name) is not None)
         )
         if any(saved.replaced):
             self._publisher.replace(batch)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from shared import gallery_building, gallery_publisher, gallery_reader, gallery_rewriting
 from shared.errors import ConfigurationError, TemporaryError
-from shared.gallery_block import Segment, head_path, read_constants, segment_path, shm_folder, site_prefix
+from shared.gallery_block import Segment, head_path, segment_path, shm_folder, site_prefix
 from shared.gallery_files import remove_left_behind
 from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError, UnsoundRowError
 from shared.gallery_reader import GalleryReader
@@ -139,6 +139,15 @@ class BlockAgainstModel(RuleBasedStateMachine):
         held = held_bytes(segment_path(self.folder, self.publisher.generation))
         for vector in self.gone[-50:]:
             assert vector.tobytes() not in held
+
+    @invariant()
+    def nothing_lies_where_no_memory_is(self) -> None:
+        room, people = self.publisher._room, self.publisher._people
+        assert self.publisher._rows <= room.rows
+        assert people.count <= room.people
+        assert people.heap_used <= room.heap
+        segment = segment_path(self.folder, self.publisher.generation)
+        assert segment.stat().st_blocks * 512 >= room.layout()[1]
 
     @invariant()
     def readers_see_the_model(self) -> None:
@@ -453,13 +462,33 @@ def test_whoever_builds_a_generation_proves_progress(run_dir: Path, monkeypatch:
 
 
 def test_a_new_writer_says_what_it_replaces(run_dir: Path) -> None:
-    """A writer that takes over tells, in its first generation, how far the last one had got."""
+    """A writer that takes over tells who still reads the last one's generation how far that one had got."""
     publisher = publisher_of(run_dir)
     publisher.append(batch([1, 2], ["Ada", "Bo"], noise(np.random.default_rng(0), 2, DIM)))
     publisher.close()
-    successor = publisher_of(run_dir)
-    assert read_constants(run_dir, successor.generation).replaced == (publisher.generation, 2)
+    with GalleryReader(run_dir) as reader:
+        assert reader.segment.ended is None
+        successor = publisher_of(run_dir)
+        assert reader.segment.ended == 2
     successor.close()
+
+
+def test_who_is_two_generations_behind_misses_nobody(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaced twice within one look, and the newest is not ready yet: who was replaced in the old one is found there."""
+    monkeypatch.setattr(gallery_reader, "_TOUCH_AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(gallery_reader._Coming, "start", lambda _: None)  # one that never gets ready
+    ada, bo = noise(np.random.default_rng(0), 2, DIM)[:, None]
+    publisher = publisher_of(run_dir)
+    publisher.append(batch([1, 2], ["Ada", "Bo"], np.concatenate([ada, bo])))
+    reader = GalleryReader(run_dir)
+    publisher.replace(batch([1], ["Ada"], ada))
+    for _ in range(2):
+        publisher.publish_all(2, [batch([1, 2], ["Ada", "Bo"], np.concatenate([ada, bo]))])
+    assert not reader.refresh()
+    assert [one.person for one in reader.match(ada)[0]] == ["Ada", "Bo"]
+    reader._coming.done.set()  # type: ignore[union-attr]  # so that it can be closed
+    reader.close()
+    publisher.close()
 
 
 @pytest.fixture
@@ -486,4 +515,39 @@ def test_full_memory_is_an_error_and_the_old_generation_serves(small_memory: Pat
         [head_path(run_dir).name, segment_path(run_dir, publisher.generation).name]
     )
     publisher.append(batch([2], ["Bo"], noise(rng, 1, DIM)))
+    publisher.close()
+
+
+def test_room_ahead_is_asked_for_only_where_there_is_some(small_memory: Path, tmp_path: Path) -> None:
+    """Memory left for one row more than is reserved, though not for a step of them: that row is live."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    rng = np.random.default_rng(0)
+    publisher = publisher_of(run_dir)
+    room = publisher.room_rows
+    publisher.append(batch(list(range(room)), ["x"] * room, noise(rng, room, DIM)))
+    free = os.statvfs(small_memory)
+    (small_memory / "filler").write_bytes(bytes((free.f_bavail - 10) * free.f_frsize))
+    publisher.append(batch([room], ["x"], noise(rng, 1, DIM)))
+    assert publisher.live_rows == room + 1
+    assert publisher.check() == []
+    publisher.close()
+
+
+def test_a_head_of_another_format_is_swept_away(run_dir: Path) -> None:
+    """Left by a Rollcall of another version: no slot of it stays beside ours, for readers to stumble over."""
+    publisher = publisher_of(run_dir)
+    publisher.close()
+    for start in (0, 64):
+        slot = bytearray(head_path(run_dir).read_bytes()[start : start + 60])
+        slot[8:12] = (2).to_bytes(4, "little")
+        slot[-4:] = zlib.crc32(slot[:-4]).to_bytes(4, "little")
+        with head_path(run_dir).open("r+b") as file:
+            file.seek(start)
+            file.write(slot)
+    with pytest.raises(ConfigurationError, match="another format version"):
+        GalleryReader(run_dir)
+    publisher = publisher_of(run_dir)
+    with GalleryReader(run_dir) as reader:
+        assert reader.rows == 0
     publisher.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from shared.gallery_block import Head, Segment, segment_path
 from shared.gallery_files import remove_left_behind
 from shared.gallery_publisher import Batch, GalleryPublisher
 from shared.gallery_reader import GalleryReader
-from shared.gallery_rewriting import moves
+from shared.gallery_rewriting import copy_rows, moves
 from shared.match import Found, Rows, search
 from tests.blocks import held_bytes
 from tests.vectors import noise
@@ -352,9 +353,132 @@ def test_a_match_is_not_repeated_for_ever(
 
     with GalleryReader(run_dir) as reader:
         calls = once_before(monkeypatch, change, times=100)
-        with pytest.raises(TemporaryError, match="rewritten again and again"):
+        with pytest.raises(TemporaryError, match="changed again and again"):
             reader.match(given.references[19:])
         assert len(calls) == 8
+
+
+def test_a_match_that_cannot_follow_says_so(
+    run_dir: Path, publisher: GalleryPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody is replaced before each and every scan: an error in the end, and no answer without them."""
+    given = people(2)
+    publisher.append(given)
+
+    def search_late(rows: Rows, probes: NDArray[np.float32], k: int) -> Found:
+        publisher.replace(Batch([2], ["person 2"], [None], given.references[1:2]))
+        return search(rows, probes, k)
+
+    with GalleryReader(run_dir) as reader:
+        monkeypatch.setattr(gallery_reader, "search", search_late)
+        with pytest.raises(TemporaryError, match="changed again and again"):
+            reader.match(given.references[1:2])
+
+
+def test_a_name_read_while_it_is_forgotten_is_not_kept(
+    run_dir: Path, publisher: GalleryPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A match names somebody who was removed after its scan and before its look at the head in the midst of it."""
+    given = people(3)
+    publisher.append(given)
+    publisher.remove([3])  # a dead row, so that it looks
+
+    def search_early(rows: Rows, probes: NDArray[np.float32], k: int) -> Found:
+        found = search(rows, probes, k)
+        if publisher.live_rows == 2:
+            publisher.remove([2])
+            publisher._rewriting()
+        return found
+
+    with GalleryReader(run_dir) as reader:
+        monkeypatch.setattr(gallery_reader, "search", search_early)
+        assert reader.match(given.references[1:2], 3)[0][0].person == "person 1"
+        assert "person 2" not in reader._texts.values()
+
+
+def test_a_head_that_is_not_whole_lets_no_reading_count(
+    run_dir: Path, publisher: GalleryPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both slots half written, whenever it looks: nobody knows what was rewritten."""
+    publisher.append(people(2))
+    with GalleryReader(run_dir) as reader:
+        monkeypatch.setattr(os, "pread", lambda *_: bytes(128))
+        with pytest.raises(TemporaryError, match="head cannot be read"):
+            reader.match(people(2).references[:1])
+
+
+@pytest.mark.parametrize("read", ["copy_live", "count_live"])
+def test_who_is_replaced_just_before_a_reading_is_in_it(run_dir: Path, publisher: GalleryPublisher, read: str) -> None:
+    """The reader knows the old row only, and it is dead; the new one is beyond the rows that it knows."""
+    given = people(3)
+    publisher.append(given)
+    with GalleryReader(run_dir) as reader:
+        publisher.replace(Batch([2], ["person 2"], [None], given.references[1:2]))
+        if read == "count_live":
+            assert reader.count_live() == 3
+        else:
+            assert sorted(reader.copy_live().names) == ["person 1", "person 2", "person 3"]
+
+
+def test_a_reference_met_twice_counts_once(run_dir: Path, publisher: GalleryPublisher) -> None:
+    """As in the midst of a compaction: the copy is alive, and so is the original."""
+    given = people(3)
+    publisher.append(given)
+    publisher.remove([1])
+    segment = publisher._current()
+    copy_rows(segment, moves(segment.persons[:3]), lambda: None)
+    segment.persons[0] = segment.persons[2]
+    publisher._publish(rewrites=1)
+    with GalleryReader(run_dir) as reader:
+        live = reader.copy_live()
+        assert sorted(live.names) == ["person 2", "person 3"]
+        assert reader.count_live() == 2
+    segment.persons[0] = -1
+
+
+def test_a_compaction_between_two_pieces_hides_nobody(
+    run_dir: Path, publisher: GalleryPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that moved to where the reader had been are met in another round, and those that it has are not met again."""
+    monkeypatch.setattr(gallery_reader, "_PIECE_ROWS", 4)
+    given = people(12)
+    publisher.append(given)
+    with GalleryReader(run_dir) as reader:
+        pieces = reader.live_pieces()
+        names = next(pieces).names
+        publisher.remove([1, 2, 6])
+        publisher.compact()
+        publisher.append(Batch([13, 14, 15], ["new"] * 3, [None] * 3, given.references[:3]))
+        for piece in pieces:
+            names += piece.names
+    assert sorted(names) == sorted([*(name for name in given.names if name != "person 6"), "new", "new", "new"])
+
+
+def test_a_reading_in_pieces_is_not_begun_for_ever(
+    run_dir: Path, publisher: GalleryPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compacted after each piece: a clear temporary error in the end; forgetting alone does not make it start over."""
+    monkeypatch.setattr(gallery_reader, "_PIECE_ROWS", 4)
+    given = people(40)
+    publisher.append(given)
+    with GalleryReader(run_dir) as reader:
+        ids = iter(range(1, 40))
+        for _ in reader.live_pieces():
+            publisher.remove([next(ids)])
+            publisher.erase()
+        met = 0
+        with pytest.raises(TemporaryError, match="changed again and again"):
+            for _ in reader.live_pieces():
+                met += 1
+                publisher.append(Batch([100 + met], ["new"], [None], given.references[:1]))
+                publisher.remove([next(ids)])
+                publisher.compact()
+
+
+def test_a_user_id_goes_with_its_person(publisher: GalleryPublisher) -> None:
+    """Told to whoever removes rows: whose they were."""
+    publisher.append(people(3))
+    assert publisher.remove([1, 3, 77]) == {"person 1", "person 3"}
 
 
 def test_the_writer_pauses_between_two_rewritings(publisher: GalleryPublisher, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,6 +492,10 @@ def test_the_writer_pauses_between_two_rewritings(publisher: GalleryPublisher, m
         publisher.remove([row_id])
         publisher.erase()
         assert expected[0] <= slept[-1] <= expected[1]
+    slept.clear()
+    publisher.remove([4])
+    publisher.compact()
+    assert [round(pause, 1) for pause in slept] == [1.0, 0.1, 0.1, 0.1], "also between its steps"
 
 
 def test_a_text_that_is_torn_is_no_error(publisher: GalleryPublisher) -> None:

@@ -18,7 +18,7 @@ _CANDIDATES = 3  # listed for each face: the verdict takes two, the third shows 
 
 
 class Gallery(Protocol):
-    """What is asked of a gallery; `shared.gallery_block.GalleryReader` is one."""
+    """What is asked of a gallery; `shared.gallery_reader.GalleryReader` is one."""
 
     def match(self, probes: Vectors, k: int = 2) -> list[list[Candidate]]:
         """For each probe (n, dim), float32 of unit norm: at most `k` people, best first, each with the best of their

@@ -36,7 +36,7 @@ _LOOKS_UNTIL_LOST = 2.5  # where frames are looked at so seldom that 1.5 s would
 
 
 class Gallery(Protocol):
-    """What the pipeline needs of `shared.gallery_block.GalleryReader`."""
+    """What the pipeline needs of `shared.gallery_reader.GalleryReader`."""
 
     @property
     def fingerprint(self) -> str: ...

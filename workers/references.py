@@ -14,9 +14,6 @@ from shared.settings import Settings
 from shared.site_access import FilesOfSite, Site
 from shared.store import LoadedBatch
 
-_PIECE_ROWS = 4096
-_MOST_ROUNDS = 4  # compactions are rare
-
 
 @dataclass(frozen=True, eq=False)
 class References:
@@ -30,7 +27,7 @@ class References:
 
 @contextmanager
 def reference_pieces(site: Site, settings: Settings) -> Iterator[Iterator[LoadedBatch]]:
-    """The references in pieces of 4,096 at most: out of the shared block of a site that runs, else out of the database."""
+    """The references, some thousand at a time: out of the shared block of a site that runs, else out of the database."""
     if isinstance(site, FilesOfSite):
         yield site.store.load()
         return
@@ -57,16 +54,5 @@ def load_references(site: Site, settings: Settings) -> References:
 
 
 def _published(reader: GalleryReader) -> Iterator[LoadedBatch]:
-    seen: set[int] = set()
-    for _ in range(_MOST_ROUNDS):
-        rewrites, start = reader.rewrites, 0
-        while start < reader.rows:
-            piece = reader.copy_live(start, start + _PIECE_ROWS)
-            fresh = [place for place, row_id in enumerate(piece.row_ids.tolist()) if row_id not in seen]
-            names, row_ids = [piece.names[place] for place in fresh], piece.row_ids[fresh].tolist()
-            seen.update(row_ids)
-            yield LoadedBatch(row_ids, names, [None] * len(fresh), piece.references[fresh])
-            start += _PIECE_ROWS
-        if reader.rewrites == rewrites:
-            return
-        # A compaction can have brought rows to where this round had been before.
+    for piece in reader.live_pieces():
+        yield LoadedBatch(piece.row_ids.tolist(), piece.names, [None] * len(piece.names), piece.references)
