@@ -21,7 +21,7 @@ sequence among those whose CRC holds. Slot, little-endian:
 their old places (rule 5). `published_ns`: wall clock, for people.
 
 Segment: a page of constants (magic, format, dim, generation, capacities, model, fingerprint, CRC; at 2048 `ended` u64, rule 6),
-then sections, each at a multiple of 4096 bytes, as struct of arrays:
+then sections, each at a multiple of 2 MiB, as struct of arrays:
 
     codes       int8    (rows, dim)   round(reference / scale); scanned by every match
     scales      float32 (rows,)       largest magnitude of the reference / 127; 0: the row was wiped
@@ -36,6 +36,10 @@ then sections, each at a multiple of 4096 bytes, as struct of arrays:
 The capacities are addresses, not memory: they are many times what the generation begins with, the file is sparse, and memory is
 reserved a few thousand rows at a time. So growth maps and copies nothing, and no reader notices it. Nobody loads what lies beyond
 the published rows: even to load a hole of a file in shared memory takes memory.
+
+Whole 2 MiB of the codes are one huge page where the kernel has MADV_COLLAPSE (Linux 6.1 and later; it does not go by the settings
+for transparent huge pages, but for "deny"): a scan of the codes then takes half the time, since a processor neither looks up nor
+fetches ahead beyond the end of a page. For that every mapping begins at a multiple of 2 MiB, and the file is as much longer.
 
 Who may write what, when
 1.  Only the writer process writes, and it holds the site's file lock for its whole life. Readers map read-only.
@@ -94,6 +98,8 @@ from shared.errors import ConfigurationError
 
 FORMAT = 3
 _PAGE = 4096
+HUGE_PAGE = 2 << 20
+_MADV_COLLAPSE = 25  # asm-generic/mman-common.h; Python's mmap has no name for it
 _LET_GO_BYTES = 8 << 20
 _HEAD_MAGIC = b"RCHEAD\0\0"
 _SEGMENT_MAGIC = b"RCBLOCK\0"
@@ -144,8 +150,12 @@ class Head:
         return (body + struct.pack("<I", zlib.crc32(body))).ljust(_SLOT_SIZE, b"\0")
 
 
-def _whole_pages(size_bytes: int) -> int:
-    return -(-size_bytes // _PAGE) * _PAGE
+def _whole(size_bytes: int, page: int) -> int:
+    return -(-size_bytes // page) * page
+
+
+def _bytes_of(section: str, dims: tuple[int, ...]) -> int:
+    return int(np.prod(dims, dtype=np.int64)) * _DTYPES[section].itemsize
 
 
 @dataclass(frozen=True)
@@ -157,9 +167,21 @@ class Shape:
     people: int
     heap: int
 
+    @property
+    def memory_bytes(self) -> int:
+        """How much memory it takes to have so much of each."""
+        return _PAGE + sum(_whole(_bytes_of(name, dims), _PAGE) for name, dims in self._dims().items())
+
     def layout(self) -> tuple[dict[str, tuple[int, tuple[int, ...]]], int]:
-        """Each section's offset and array shape, and the size in bytes of a segment with these capacities."""
-        shapes: dict[str, tuple[int, ...]] = {
+        """Each section's offset and array shape, and the addresses in bytes that a segment with these capacities takes."""
+        offset, placed = HUGE_PAGE, {}
+        for name, dims in self._dims().items():
+            placed[name] = (offset, dims)
+            offset += _whole(_bytes_of(name, dims), HUGE_PAGE)
+        return placed, offset
+
+    def _dims(self) -> dict[str, tuple[int, ...]]:
+        return {
             "codes": (self.rows, self.dim),
             "scales": (self.rows,),
             "errors": (self.rows,),
@@ -170,11 +192,6 @@ class Shape:
             "user_ids": (self.people,),
             "heap": (self.heap,),
         }
-        offset, placed = _PAGE, {}
-        for name, dtype in _SECTIONS:
-            placed[name] = (offset, shapes[name])
-            offset += _whole_pages(int(np.prod(shapes[name], dtype=np.int64)) * dtype.itemsize)
-        return placed, offset
 
     def span(self, section: str, start: int, stop: int) -> tuple[int, int]:
         """Where entries `start` to `stop` of a section begin and end, in bytes from the segment's start."""
@@ -300,10 +317,11 @@ class Segment:
     @classmethod
     def finish(cls, descriptor: int, constants: Constants) -> Segment:
         """Write the constants, which make a file a segment, and map it for writing; what is in it has its memory by now."""
-        size_bytes = constants.shape.layout()[1]
-        os.ftruncate(descriptor, size_bytes)
+        _, addresses = constants.shape.layout()
+        os.ftruncate(descriptor, addresses + HUGE_PAGE)
+        mapping = _mapped(descriptor, addresses, mmap.PROT_READ | mmap.PROT_WRITE)
         os.pwrite(descriptor, constants.pack(), 0)
-        return cls(mmap.mmap(descriptor, size_bytes), constants)
+        return cls(mapping, constants)
 
     @classmethod
     def attach(cls, run_dir: Path, generation: int) -> Segment:
@@ -312,10 +330,10 @@ class Segment:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             constants = _constants(descriptor, path)
-            _, size = constants.shape.layout()
-            if constants.generation != generation or os.fstat(descriptor).st_size != size:
+            _, addresses = constants.shape.layout()
+            if constants.generation != generation or os.fstat(descriptor).st_size != addresses + HUGE_PAGE:
                 raise _damaged(path)
-            return cls(mmap.mmap(descriptor, size, prot=mmap.PROT_READ), constants)
+            return cls(_mapped(descriptor, addresses, mmap.PROT_READ), constants)
         finally:
             os.close(descriptor)
 
@@ -329,7 +347,10 @@ class Segment:
                 (("heap",), old.heap, room.heap),
             ):
                 for section in sections:
-                    reserve(descriptor, *self.shape.span(section, start, stop))
+                    span = self.shape.span(section, start, stop)
+                    if section == "codes":
+                        take_huge(descriptor, *span)
+                    reserve(descriptor, *span)
         finally:
             os.close(descriptor)
 
@@ -369,6 +390,33 @@ class Segment:
             setattr(self, name, np.empty(0))
         with contextlib.suppress(BufferError):  # somebody still holds a view: the mapping goes with it
             self._mapping.close()
+
+
+def _mapped(descriptor: int, addresses: int, prot: int) -> mmap.mmap:
+    """A mapping that begins at a multiple of 2 MiB, where the system has it so. The file is longer by as much."""
+    mapping = mmap.mmap(descriptor, addresses, prot=prot)
+    over = np.frombuffer(mapping, np.uint8, 1).ctypes.data % HUGE_PAGE
+    if over:  # the kernel places mappings downwards: one that is so much longer begins so much lower
+        mapping.close()
+        mapping = mmap.mmap(descriptor, addresses + over, prot=prot)
+    return mapping
+
+
+def take_huge(descriptor: int, start: int, stop: int) -> None:
+    """Have huge pages for what of a section becomes whole 2 MiB when its file has memory up to `stop`, where it had up to `start`.
+
+    Where there are none to be had, small ones do, and whoever reserves the memory hears of it when there are not even those.
+    """
+    begin, end = start // HUGE_PAGE * HUGE_PAGE, stop // HUGE_PAGE * HUGE_PAGE
+    if end <= begin or sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError):
+        for at in range(begin, end, HUGE_PAGE):
+            if at >= start:
+                os.pwrite(descriptor, b"\0", at)  # of 2 MiB without any page the kernel makes none
+        os.ftruncate(descriptor, max(os.fstat(descriptor).st_size, end + HUGE_PAGE))
+        with _mapped(descriptor, end, mmap.PROT_READ | mmap.PROT_WRITE) as mapping:
+            mapping.madvise(_MADV_COLLAPSE, begin, end - begin)  # in one call: each waits for all processors
 
 
 def reserve(descriptor: int, start: int, stop: int) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, RollcallError
-from shared.gallery_block import OF_ROWS, Constants, Segment, Shape, reserve, segment_path
+from shared.gallery_block import OF_ROWS, Constants, Segment, Shape, reserve, segment_path, take_huge
 from shared.match import quantise
 
 _CODE_ROWS = 1024  # rows checked and coded between two writes
@@ -89,8 +89,9 @@ class Building:
         self._path, self._constants = segment_path(run_dir, constants.generation), constants
         self._room_rows, self._progress = rows, progress
         self._layout, _ = constants.shape.layout()
-        size_bytes = Shape(constants.shape.dim, rows, 0, 0).layout()[1]
+        size_bytes = Shape(constants.shape.dim, rows, 0, 0).memory_bytes
         self._descriptor = Segment.begin(run_dir, constants.generation, size_bytes)
+        take_huge(self._descriptor, *constants.shape.span("codes", 0, rows))
         self._names: list[int] = []
         self._users: list[int] = []
         self._heap = bytearray(8)

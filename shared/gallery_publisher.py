@@ -269,7 +269,7 @@ class GalleryPublisher:
                 building.discard()
                 raise
         except OSError as error:
-            raise self._no_room(error, room.layout()[1]) from error
+            raise self._no_room(error, room.memory_bytes) from error
         self._room = room
         self._switch(fresh, building.people, building.rows)
 
@@ -309,7 +309,7 @@ class GalleryPublisher:
         try:
             segment.reserve(self._run_dir, old, room)
         except OSError as error:
-            raise self._no_room(error, room.layout()[1] - old.layout()[1]) from error
+            raise self._no_room(error, room.memory_bytes - old.memory_bytes) from error
         self._room = room
 
     def _with(self, batch: Batch) -> Shape:

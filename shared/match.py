@@ -71,16 +71,15 @@ def quantise(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np
     """
     count, dim = vectors.shape
     codes, scales, errors = np.empty((count, dim), np.int8), np.empty(count, np.float32), np.empty(count, np.float32)
-    scaled, rounded = np.empty((2, min(count, _CODE_ROWS), dim), np.float32)
+    scaled = np.empty((min(count, _CODE_ROWS), dim), np.float32)
     for start in range(0, count, _CODE_ROWS):
         rows = slice(start, min(start + _CODE_ROWS, count))
         part = vectors[rows]
-        units, whole = scaled[: len(part)], rounded[: len(part)]
+        units = scaled[: len(part)]
         scales[rows] = np.maximum(np.maximum(part.max(axis=1), -part.min(axis=1)) / np.float32(127), _LEAST_SCALE)
         np.multiply(part, (1 / scales[rows])[:, None], out=units)
-        np.rint(units, out=whole)
-        np.copyto(codes[rows], whole, casting="unsafe")
-        np.subtract(units, whole, out=units)
+        np.rint(units, out=codes[rows], casting="unsafe")
+        np.subtract(units, codes[rows], out=units)
         errors[rows] = np.sqrt(np.vecdot(units, units)) * scales[rows] + _ROUNDING
     return codes, scales, errors
 

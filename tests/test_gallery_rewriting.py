@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+import mmap
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +16,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared import gallery_publisher, gallery_reader, gallery_rewriting
+from shared import gallery_block, gallery_publisher, gallery_reader, gallery_rewriting
 from shared.errors import TemporaryError
-from shared.gallery_block import Head, Segment, segment_path
+from shared.gallery_block import HUGE_PAGE, Head, Segment, segment_path, shm_folder
 from shared.gallery_files import remove_left_behind
 from shared.gallery_publisher import Batch, GalleryPublisher
 from shared.gallery_reader import GalleryReader
@@ -80,6 +82,80 @@ def test_growth_takes_memory_and_copies_nothing(run_dir: Path, publisher: Galler
     assert publisher.check() == []
 
 
+def test_long_texts_have_their_memory_before_they_are_written(run_dir: Path, publisher: GalleryPublisher) -> None:
+    """Names and user ids of a kilobyte and more, of new people and of known ones: nothing is stored where a full /dev/shm kills."""
+    vectors = noise(np.random.default_rng(0), 200, DIM)
+    for turn in range(2):
+        names = [f"{i} {'n' * 2000}" for i in range(200)]
+        users = [f"{turn} {i} {'u' * 1000}" for i in range(200)]
+        publisher.append(Batch(range(200 * turn, 200 * turn + 200), names, users, vectors))
+        assert publisher._people.heap_used <= publisher._room.heap
+        assert taken_bytes(run_dir, publisher) >= publisher._room.memory_bytes
+
+
+@pytest.fixture
+def huge_pages(tmp_path: Path) -> None:
+    """Skips where the kernel gives none to files in shared memory."""
+    path = shm_folder(tmp_path) / "rollcall-test-huge"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    path.unlink()
+    os.pwrite(descriptor, bytes(2 * HUGE_PAGE), 0)
+    with gallery_block._mapped(descriptor, HUGE_PAGE, mmap.PROT_READ | mmap.PROT_WRITE) as mapping:
+        os.close(descriptor)
+        try:
+            mapping.madvise(gallery_block._MADV_COLLAPSE, 0, HUGE_PAGE)
+        except OSError as error:
+            pytest.skip(f"no huge pages in {path.parent}: {error}")
+
+
+def huge_kib(segment: Segment) -> int:
+    """How much of a mapping's memory this process has in huge pages."""
+    begin = f"{segment.codes.ctypes.data - segment.shape.layout()[0]['codes'][0]:x}-"
+    (one,) = [
+        part
+        for part in re.split(r"(?m)^(?=[0-9a-f]+-)", Path("/proc/self/smaps").read_text())
+        if part.startswith(begin)
+    ]
+    (kib,) = re.findall(r"ShmemPmdMapped: +(\d+) kB", one)
+    return int(kib)
+
+
+@pytest.mark.usefixtures("huge_pages")
+def test_the_codes_lie_in_huge_pages(run_dir: Path) -> None:
+    """As loaded, and as grown: whole 2 MiB of codes, however they came, are one page to whoever reads them."""
+    publisher = GalleryPublisher(run_dir, 512, "test/none", "f" * 64)
+    vectors = noise(np.random.default_rng(0), 3000, 512)
+
+    def batch(start: int) -> Batch:
+        return Batch(range(start, start + 3000), ["x"] * 3000, [None] * 3000, vectors)
+
+    publisher.publish_all(6000, [batch(0), batch(3000)])
+    with GalleryReader(run_dir) as reader:
+        assert int(reader.segment.codes[:6000].any(axis=1).sum()) == 6000
+        assert huge_kib(reader.segment) == 2048, "of 6,000 rows 4,096"
+        for start in (6000, 9000):
+            publisher.append(batch(start))
+        reader.refresh()
+        assert reader.rows == 12000
+        assert int(reader.segment.codes[:12000].any(axis=1).sum()) == 12000
+        assert huge_kib(reader.segment) == publisher._room.rows // 4096 * 2048 >= 4096
+        assert reader.match(vectors[2999:])[0][0].person == "x"
+    assert publisher.check() == []
+    publisher.close()
+
+
+def test_where_there_are_no_huge_pages_small_ones_do(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel without them, or without any left."""
+    monkeypatch.setattr(gallery_block, "_MADV_COLLAPSE", 12345)
+    publisher = GalleryPublisher(run_dir, 512, "test/none", "f" * 64)
+    vectors = noise(np.random.default_rng(0), 5000, 512)
+    publisher.publish_all(5000, [Batch(range(5000), ["x"] * 5000, [None] * 5000, vectors)])
+    with GalleryReader(run_dir) as reader:
+        assert reader.match(vectors[4999:])[0][0].person == "x"
+    assert publisher.check() == []
+    publisher.close()
+
+
 # --- erasing --------------------------------------------------------------------------------------------------------
 
 
@@ -108,6 +184,25 @@ def test_an_erased_person_is_nowhere_in_memory(run_dir: Path, publisher: Gallery
         reader.refresh()
         assert reader.match(three.references[1:2])[0][0][:2] == ("person 2", None)
     assert publisher.check() == []
+
+
+@pytest.mark.parametrize("another", ["model", "addresses"])
+def test_a_generation_that_is_replaced_holds_nothing_of_the_dead(
+    run_dir: Path, publisher: GalleryPublisher, another: str
+) -> None:
+    """Whoever was only deleted, and not forgotten, is wiped at the latest when nobody writes the generation any more."""
+    given = people(3)
+    publisher.append(given)
+    publisher.remove([2])
+    with GalleryReader(run_dir) as reader:
+        held = reader.segment
+        assert given.references[1].tobytes() in held.references[:3].tobytes()
+        if another == "model":
+            publisher.publish_all(0, [])
+        else:
+            publisher._rebuild(extra=Batch([], [], [], given.references[:0]))
+        assert given.references[1].tobytes() not in held.references[:3].tobytes()
+        assert b"person 2" not in held.heap[:200].tobytes()
 
 
 def test_a_user_id_that_was_given_up_is_erased_with_the_next(run_dir: Path, publisher: GalleryPublisher) -> None:
