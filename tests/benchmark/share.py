@@ -63,6 +63,7 @@ class Group:
     def __init__(self, readers: Readers) -> None:
         self.readers = readers
         readers.ask("match 0.2")
+        readers.ask("touch")
         memory = readers.ask("memory")
         self._pss, self._base = sum(one["pss"] for one in memory), sum(one["base"] for one in memory)
         self._threads = max(psutil.Process(pid).num_threads() for pid in readers.pids)
