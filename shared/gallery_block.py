@@ -15,10 +15,10 @@ Head: two slots of 64 bytes, at 0 and 64; slot `sequence % 2` is written, with o
 middle spoils at most the slot that nobody relies on yet. Readers take both with one pread and use the slot with the higher
 sequence among those whose CRC holds. Slot, little-endian:
 
-    magic 8s | format u32 | moves u32 | sequence u64 | generation u64 | rows u64 | rewrites u64 | published_ns u64 | crc32 u32
+    magic 8s | format u32 | moves u32 | sequence u64 | generation u64 | rows u64 | counts_from u64 | published_ns u64 | crc32 u32
 
-`rows`: rows published. `rewrites`: rises before anything that was published is overwritten, `moves`: before rows that moved leave
-their old places (rule 5). `published_ns`: wall clock, for people.
+`rows`: rows published. `counts_from`: rises before anything that was published is overwritten, `moves`: before rows that moved
+leave their old places (rule 5). `published_ns`: wall clock, for people.
 
 Segment: a page of constants (magic, format, dim, generation, capacities, model, fingerprint, CRC; at 2048 `ended` u64, rule 6),
 then sections, each at a multiple of 2 MiB, as struct of arrays:
@@ -52,16 +52,18 @@ Who may write what, when
 4.  Order between processes: Python has no memory fences, so what must be seen in order goes through a system call. The writer
     stores, then calls pwrite on the head; a reader calls pread on the head, then loads. A text is published like that before
     a published entry points at it. On ARM as on x86 the kernel's locks and page references on these two ways order the two.
-5.  What was published is overwritten only where nobody may rely on it any more, and `rewrites` rises before: whatever a reader
-    has read counts only if the head, read after it, still has the `rewrites` of the head that it began with; else it reads
-    again. The writer leaves a pause between two rewritings in which many matches come to their end. There are two kinds:
-    erase     dead rows and the texts of people without a row are wiped. They died before `rewrites` rose: who begins after
-              that meets them as dead, whatever they hold.
-    compact   the last live rows are copied into dead ones; `rewrites` rises; the copies come alive; `rewrites` rises; the
-              originals die; `rewrites` rises with the new, smaller `rows`; then what lies beyond is wiped. In between a reference can
-              be met twice, never not at all, and that is also how it stays when the writer dies there. Who reads the gallery in
-              pieces, each of which counts or not by itself, starts over when `moves` has risen: what moved may have gone from
-              where the reader was not yet to where it was already.
+5.  What was published is overwritten only where nobody may rely on it any more. Whatever a reader has read counts only if the
+    head that it began with is no older than the `counts_from` of the head as read after it; else it reads again. So before the
+    writer overwrites something, it says by `counts_from` which head told first that this is not relied on any more; and between
+    that head and this it leaves a pause, in which readings that began before come to their end, so that hardly one is repeated.
+    erase     dead rows and the texts of people without a row are wiped. Who begins with the head that told of their death, or a
+              later one, meets them as dead, whatever they hold.
+    compact   the last live rows are copied into dead ones (no reading counts of when these lived); the copies come alive (none
+              of before the copies were whole); the originals die (none of before the copies lived); `rows` sinks and what
+              lies beyond is wiped (none of when the originals lived); these places are used again (none of when there were more
+              rows). In between a reference can be met twice, never not at all, and that is also how it stays when the writer
+              dies there. Who reads the gallery in pieces, each of which counts or not by itself, starts over when `moves` has
+              risen: what moved may have gone from where the reader was not yet to where it was already.
 6.  When even the addresses run out, another model comes or another writer starts, the next generation is built beside the old
     one and the head then names it. Before, dead rows of the old one are wiped, and its `ended` is set to 1 more than the rows
     that it has in the end, so that rule 3 holds for who still reads it; after that it is not written any more. Its file is
@@ -72,7 +74,7 @@ Who may write what, when
 7.  A generation is built with pwrite, and memory is reserved with posix_fallocate before anybody stores through a mapping: a
     full /dev/shm is an error there, and not a SIGBUS later.
 
-What a reader has read under one `rewrites`, through the `rows` of some head, is therefore whole and of one moment; a deletion
+What a reader has read through the `rows` of some head, and what counts, is therefore whole and of one moment; a deletion
 shows at the latest with the next refresh (but for rule 6); the writer can die anywhere and readers go on with what the head
 last said.
 """
@@ -131,7 +133,7 @@ class Head:
     sequence: int
     generation: int
     rows: int
-    rewrites: int
+    counts_from: int
     moves: int
     published_ns: int
 
@@ -143,7 +145,7 @@ class Head:
             self.sequence,
             self.generation,
             self.rows,
-            self.rewrites,
+            self.counts_from,
             self.published_ns,
             0,
         )[:-4]
@@ -260,13 +262,13 @@ def parse_head(raw: bytes) -> Head | None:
         slot = raw[start : start + _SLOT.size]
         if len(slot) < _SLOT.size:
             continue
-        magic, version, moves, sequence, generation, rows, rewrites, published_ns, crc = _SLOT.unpack(slot)
+        magic, version, moves, sequence, generation, rows, counts_from, published_ns, crc = _SLOT.unpack(slot)
         if magic != _HEAD_MAGIC or crc != zlib.crc32(slot[:-4]):
             continue
         if version != FORMAT:
             raise _other_format(version)
         if best is None or sequence > best.sequence:
-            best = Head(sequence, generation, rows, rewrites, moves, published_ns)
+            best = Head(sequence, generation, rows, counts_from, moves, published_ns)
     return best
 
 

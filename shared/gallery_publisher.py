@@ -39,9 +39,9 @@ _DEAD_SHARE = (
     1 / 16
 )  # more dead rows than this share are not worth scanning; each deletion pays for one row's move at most
 _LEAST_DEAD = 1024
-# Between two rewritings of a million rows a second: 40 matches of one probe. A few rows need no pause that anybody would notice.
-_PAUSE_S_PER_ROW, _MOST_PAUSE_S = 1e-6, 1.0
-_STEP_SHARE_OF_PAUSE = 0.1  # between the steps of one compaction: so that hardly a match falls into two of them
+# For readings to come to their end: with a million rows a quarter of a second, five to ten matches. A few rows need no pause that
+# anybody would notice.
+_PAUSE_S_PER_ROW, _MOST_PAUSE_S = 0.25e-6, 1.0
 _MAX_TEXT = 0xFFFF
 __all__ = ["Batch", "GalleryPublisher", "NoRoomError", "UnsoundRowError"]
 
@@ -65,7 +65,7 @@ class GalleryPublisher:
         self._room = Shape(dim, 0, 0, 0)  # what memory is reserved for
         self._rows = self._dead = 0
         self._given_up: list[int] = []  # entries of user ids that nobody has any more, not wiped yet
-        self._rewritten_at = 0.0
+        self._published_at = 0.0
         self._descriptor = os.open(head_path(run_dir), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     @property
@@ -175,8 +175,7 @@ class GalleryPublisher:
         segment = self._current()
         dead = unwiped(segment, self._rows)
         if len(dead) or self._given_up:
-            self._pause_rewriting()
-            self._rewriting()
+            self._outlive_readings()
             wipe_rows(segment, dead, self._progress)
             self._wipe_texts()
 
@@ -186,35 +185,32 @@ class GalleryPublisher:
             return
         segment, rows = self._current(), self._rows
         persons, move = segment.persons, moves(segment.persons[:rows])
-        self._pause_rewriting()
-        self._rewriting()
+        self._outlive_readings()  # of when the dead ones lived
         copy_rows(segment, move, self._progress)
-        self._pause_rewriting(_STEP_SHARE_OF_PAUSE)
-        self._rewriting()
+        self._publish()
+        self._outlive_readings()  # of before the copies were whole
         persons[move.targets] = persons[move.sources]
-        self._pause_rewriting(_STEP_SHARE_OF_PAUSE)
-        self._rewriting(moves=1)
+        self._publish()
+        self._outlive_readings(moves=1)  # of before the copies lived
         persons[move.sources] = -1
-        self._pause_rewriting(_STEP_SHARE_OF_PAUSE)
+        self._publish()
         self._rows, self._dead = move.live, 0
-        self._rewriting()
+        self._outlive_readings()  # of when the originals lived
         wipe_rows(segment, np.arange(self._rows, rows), self._progress)
         self._wipe_texts()
+        self._outlive_readings()  # of when there were more rows
 
     def compact_if_wasteful(self) -> None:
         """Compact when dead rows cost more scanning than their places are worth."""
         if self._dead > max(_LEAST_DEAD, _DEAD_SHARE * self._rows):
             self.compact()
 
-    def _rewriting(self, moves: int = 0) -> None:
-        """Tell readers that what they read before this counts no more: rule 5."""
-        self._publish(rewrites=1, moves=moves)
-        self._rewritten_at = time.monotonic()
-
-    def _pause_rewriting(self, share: float = 1.0) -> None:
-        """Wait until matches have had the time to come to their end since the last rewriting."""
-        pause = share * min(_MOST_PAUSE_S, _PAUSE_S_PER_ROW * self._rows)
-        time.sleep(max(0.0, self._rewritten_at + pause - time.monotonic()))
+    def _outlive_readings(self, moves: int = 0) -> None:
+        """From now on no reading counts that began before the head as it is: rule 5. First these have the time to end."""
+        told = self._head.sequence
+        pause = min(_MOST_PAUSE_S, _PAUSE_S_PER_ROW * self._rows)
+        time.sleep(max(0.0, self._published_at + pause - time.monotonic()))
+        self._publish(counts_from=told, moves=moves)
 
     def _wipe_texts(self) -> None:
         segment, people = self._current(), self._people
@@ -344,17 +340,18 @@ class GalleryPublisher:
             old.close()
         sweep(self._run_dir, keep=fresh.generation)
 
-    def _publish(self, generation: int | None = None, rewrites: int = 0, moves: int = 0) -> None:
+    def _publish(self, generation: int | None = None, counts_from: int | None = None, moves: int = 0) -> None:
         old = self._head
         self._head = Head(
             old.sequence + 1,
             generation or old.generation,
             self._rows,
-            old.rewrites + rewrites,
+            old.counts_from if counts_from is None else counts_from,
             old.moves + moves,
             time.time_ns(),
         )
         os.pwrite(self._descriptor, self._head.pack(), (self._head.sequence % 2) * 64)
+        self._published_at = time.monotonic()
 
 
 def _ahead(rows: int) -> int:

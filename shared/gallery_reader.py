@@ -25,10 +25,9 @@ _T = TypeVar("_T")
 _TOUCH_BYTES = 4096
 _TOUCH_AT_ONCE_BYTES = 32 << 20  # of codes: takes a few milliseconds
 _MOST_LOOKS = 4  # for more rows, of a reading that goes over what came meanwhile; also for a head that is whole
-_MOST_READINGS = 8  # the writer leaves pauses of many matches between two rewritings; more than a second one is rare
+_MOST_READINGS = 8  # the writer leaves pauses for them; more than a second one is rare
 _PIECE_ROWS = 4096
 _MOST_ROUNDS = 8  # over the pieces of a gallery: compactions are rarer than a round is long
-_REPLACED = -1  # `rewrites` of a generation that another one has replaced: it is not written any more
 _NICENESS = (
     5  # a third of the usual share of a short core: a switch takes .2 s instead of .1, and holds up half as long
 )
@@ -95,8 +94,8 @@ class GalleryReader:
         self._segment: Segment | None = None
         self._texts: dict[int, str | None] = {}
         self.rows = 0
-        self.rewrites = 0
-        self._moves = 0
+        self.counts_from = 0
+        self._sequence = self._moves = 0
         self.published_ns = 0
         self._coming: _Coming | None = None
         try:
@@ -150,14 +149,15 @@ class GalleryReader:
             if old is not None:
                 # The last one to let go frees the old generation's memory, 0.4 s for 2.5 GiB: not between two frames.
                 threading.Thread(target=_let_go, args=(old,), name="gallery-let-go", daemon=True).start()
-        self._take(head.rows, head.rewrites, head.moves)
+        self._take(head, head.rows)
         self.published_ns = head.published_ns
         return True
 
-    def _take(self, rows: int, rewrites: int, moves: int) -> None:
-        if rewrites != self.rewrites:
+    def _take(self, head: Head, rows: int) -> None:
+        """`rows`: of this reader's generation, which may be another one than the head's."""
+        if head.counts_from != self.counts_from:
             self._texts.clear()  # somebody can have been forgotten: their name is kept nowhere
-        self.rows, self.rewrites, self._moves = rows, rewrites, moves
+        self.rows, self._sequence, self.counts_from, self._moves = rows, head.sequence, head.counts_from, head.moves
 
     def _ready(self, head: Head) -> Segment | None:
         """The generation that `head` names, mapped and touched; a large one takes a second thread and some turns."""
@@ -184,14 +184,11 @@ class GalleryReader:
 
     def _catch_up(self, head: Head) -> None:
         """Take in what was published and rewritten of this generation since. Stays in this generation."""
-        if head.generation == self.generation:
-            self._take(head.rows, head.rewrites, head.moves)
-        else:
-            ended, moves = self.segment.ended, self._moves if self.rewrites == _REPLACED else head.moves
-            self._take(self.rows if ended is None else ended, _REPLACED, moves)
+        rows: int | None = head.rows if head.generation == self.generation else self.segment.ended
+        self._take(head, self.rows if rows is None else rows)
 
     def _look(self) -> None:
-        """As `_catch_up` with the head as it is now. Who has read something before learns by `rewrites` whether it counts."""
+        """As `_catch_up` with the head as it is now: tells by `counts_from` whether what was read before counts."""
         for _ in range(_MOST_LOOKS):
             raw = os.pread(self._descriptor, HEAD_SIZE, 0)
             if raw == self._raw:
@@ -204,15 +201,15 @@ class GalleryReader:
         )
 
     def _settled(self, read: Callable[[], _T | None]) -> _T:
-        """What `read` returns, read again when something was rewritten meanwhile, or when `read` could not follow: None.
+        """What `read` returns, read again when that does not count (rule 5), or when `read` could not follow: None.
 
         Raises TemporaryError after several times.
         """
         for _ in range(_MOST_READINGS):
-            rewrites = self.rewrites
+            began = self._sequence
             answer = read()
             self._look()
-            if self.rewrites != rewrites:
+            if began < self.counts_from:
                 self._texts.clear()  # what was read meanwhile can be somebody's who was forgotten
             elif answer is not None:
                 return answer

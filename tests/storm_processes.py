@@ -138,13 +138,13 @@ class Checks:
         self.longest_s = 0.0
 
     def turn(self) -> None:
-        began, generation, rewrites = time.monotonic(), self._reader.generation, self._reader.rewrites
+        began, generation, counts_from = time.monotonic(), self._reader.generation, self._reader.counts_from
         self._reader.refresh()
         self.generations += self._reader.generation != generation
-        self.rewrites += self._reader.rewrites != rewrites
         self._look_at_rows()
         best = self._reader.match(self._probe, 1)[0]
         self.missing += not best or best[0].person != ANCHOR
+        self.rewrites += self._reader.counts_from != counts_from
         self.longest_s = max(self.longest_s, time.monotonic() - began)
 
     @property
