@@ -37,7 +37,7 @@ The capacities are addresses, not memory: they are many times what the generatio
 reserved a few thousand rows at a time. So growth maps and copies nothing, and no reader notices it. Nobody loads what lies beyond
 the published rows: even to load a hole of a file in shared memory takes memory.
 
-Whole 2 MiB of the codes are one huge page where the kernel has MADV_COLLAPSE (Linux 6.1 and later; it does not go by the settings
+From 2 MiB on the codes lie in huge pages of 2 MiB where the kernel has MADV_COLLAPSE (Linux 6.1 and later; it does not go by the settings
 for transparent huge pages, but for "deny"): a scan of the codes then takes half the time, since a processor neither looks up nor
 fetches ahead beyond the end of a page. For that every mapping begins at a multiple of 2 MiB, and the file is as much longer.
 
@@ -102,6 +102,7 @@ FORMAT = 3
 _PAGE = 4096
 HUGE_PAGE = 2 << 20
 _MADV_COLLAPSE = 25  # asm-generic/mman-common.h; Python's mmap has no name for it
+_COLLAPSE_TRIES = 3  # a page can be in somebody's hands for a moment
 _LET_GO_BYTES = 8 << 20
 _HEAD_MAGIC = b"RCHEAD\0\0"
 _SEGMENT_MAGIC = b"RCBLOCK\0"
@@ -200,6 +201,14 @@ class Shape:
         offset, (_, *dims) = self.layout()[0][section]
         entry = int(np.prod(dims, dtype=np.int64)) * _DTYPES[section].itemsize
         return offset + start * entry, offset + stop * entry
+
+    def huge_span(self, start: int, stop: int) -> tuple[int, int]:
+        """Where the whole 2 MiB of codes begin and end that are first used when rows `start` to `stop` are. A few rows have none."""
+        first, _ = self.span("codes", 0, 0)
+        begin, end = self.span("codes", start, stop)
+        if end - first < HUGE_PAGE:
+            return begin, begin
+        return _whole(begin, HUGE_PAGE), _whole(end, HUGE_PAGE)
 
 
 @dataclass(frozen=True)
@@ -343,16 +352,14 @@ class Segment:
         """Have memory for `room` where there is some for `old`. Raises OSError when there is no room."""
         descriptor = os.open(segment_path(run_dir, self.generation), os.O_RDWR | os.O_CLOEXEC)
         try:
+            take_huge(descriptor, *self.shape.huge_span(old.rows, room.rows))
             for sections, start, stop in (
                 (OF_ROWS, old.rows, room.rows),
                 (OF_PEOPLE, old.people, room.people),
                 (("heap",), old.heap, room.heap),
             ):
                 for section in sections:
-                    span = self.shape.span(section, start, stop)
-                    if section == "codes":
-                        take_huge(descriptor, *span)
-                    reserve(descriptor, *span)
+                    reserve(descriptor, *self.shape.span(section, start, stop))
         finally:
             os.close(descriptor)
 
@@ -405,20 +412,24 @@ def _mapped(descriptor: int, addresses: int, prot: int) -> mmap.mmap:
 
 
 def take_huge(descriptor: int, start: int, stop: int) -> None:
-    """Have huge pages for what of a section becomes whole 2 MiB when its file has memory up to `stop`, where it had up to `start`.
+    """Have huge pages for the whole 2 MiB from `start` to `stop`, in which there is no page yet.
 
     Where there are none to be had, small ones do, and whoever reserves the memory hears of it when there are not even those.
     """
-    begin, end = start // HUGE_PAGE * HUGE_PAGE, stop // HUGE_PAGE * HUGE_PAGE
-    if end <= begin or sys.platform != "linux":
+    if stop <= start or sys.platform != "linux":
         return
     with contextlib.suppress(OSError):
-        for at in range(begin, end, HUGE_PAGE):
-            if at >= start:
-                os.pwrite(descriptor, b"\0", at)  # of 2 MiB without any page the kernel makes none
-        os.ftruncate(descriptor, max(os.fstat(descriptor).st_size, end + HUGE_PAGE))
-        with _mapped(descriptor, end, mmap.PROT_READ | mmap.PROT_WRITE) as mapping:
-            mapping.madvise(_MADV_COLLAPSE, begin, end - begin)  # in one call: each waits for all processors
+        for at in range(start, stop, HUGE_PAGE):
+            os.pwrite(descriptor, b"\0", at)  # of 2 MiB without any page the kernel makes none
+        os.ftruncate(descriptor, max(os.fstat(descriptor).st_size, stop + HUGE_PAGE))
+        with _mapped(descriptor, stop, mmap.PROT_READ | mmap.PROT_WRITE) as mapping:
+            for _ in range(_COLLAPSE_TRIES):
+                try:
+                    mapping.madvise(_MADV_COLLAPSE, start, stop - start)  # in one call: each waits for all processors
+                    return
+                except OSError as error:
+                    if error.errno not in (errno.EAGAIN, errno.EBUSY):
+                        raise
 
 
 def reserve(descriptor: int, start: int, stop: int) -> None:

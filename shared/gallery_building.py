@@ -91,7 +91,7 @@ class Building:
         self._layout, _ = constants.shape.layout()
         size_bytes = Shape(constants.shape.dim, rows, 0, 0).memory_bytes
         self._descriptor = Segment.begin(run_dir, constants.generation, size_bytes)
-        take_huge(self._descriptor, *constants.shape.span("codes", 0, rows))
+        take_huge(self._descriptor, *constants.shape.huge_span(0, rows))
         self._names: list[int] = []
         self._users: list[int] = []
         self._heap = bytearray(8)

@@ -17,7 +17,14 @@ _CASES = {
     "match": (
         ["--rows", "2000", "--runs", "2", "--probes", "1", "4", "--check", "200", "--check-rows", "2000"],
         {
-            "match": {"rollcall", "rollcall-2t", "faiss-flat", "numpy", "usearch-exact"},
+            "match": {
+                "rollcall",
+                "rollcall-2t",
+                "rollcall-small-pages",
+                "faiss-flat",
+                "numpy",
+                "usearch-exact",
+            },
             "exact: clusters": {"rollcall"},
             "exact: near-ties": {"rollcall"},
         },

@@ -4,11 +4,12 @@
 
 Candidates, one thread each, taking turns, on the same references (ten a person, cosine about 0.6 within a person):
 - rollcall: GalleryReader.match, the best two people; rollcall-2t: the same probes in two threads (from two probes on);
+  rollcall-small-pages: as rollcall, on a system that has no huge pages for the codes;
 - faiss-flat: IndexFlatIP.search, the best two rows; numpy: `G @ q` alone, nothing selected; usearch-exact: `search(exact)`.
 Half of the probes are of enrolled people, half of strangers.
 
 `--check N`: N probes of clustered data and as many near-ties, against float32 brute force: case "exact", with `wrong` answers and
-the largest difference of a score. Needs 7 KiB of memory a row, and 3.2 KiB of shared memory.
+the largest difference of a score. Needs 10 KiB of memory a row, 5.2 KiB of it shared.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared import gallery_block
 from shared.gallery_files import remove_left_behind
 from shared.gallery_publisher import Batch, GalleryPublisher
 from shared.gallery_reader import GalleryReader
@@ -45,7 +47,9 @@ def probes_of(rng: np.random.Generator, references: Vectors, count: int) -> Vect
     return np.where((np.arange(count) % 2 == 0)[:, None], own, noise(rng, count))
 
 
-def candidates(reader: GalleryReader, reader_2: GalleryReader, pool: ThreadPoolExecutor) -> dict[str, Search]:
+def candidates(
+    reader: GalleryReader, reader_2: GalleryReader, small: GalleryReader, pool: ThreadPoolExecutor
+) -> dict[str, Search]:
     # By name: neither ships types for the strict checker, and only this command needs them.
     faiss, usearch = importlib.import_module("faiss"), importlib.import_module("usearch.index")
     references = np.array(reader.segment.references[: reader.rows])  # in private memory, as the others would have it
@@ -61,6 +65,7 @@ def candidates(reader: GalleryReader, reader_2: GalleryReader, pool: ThreadPoolE
     return {
         "rollcall": reader.match,
         "rollcall-2t": in_two_threads,
+        "rollcall-small-pages": small.match,
         "faiss-flat": lambda probes: flat.search(probes, 2),
         "numpy": lambda probes: references @ (probes[0] if len(probes) == 1 else probes.T),
         "usearch-exact": lambda probes: usearch.search(
@@ -72,20 +77,38 @@ def candidates(reader: GalleryReader, reader_2: GalleryReader, pool: ThreadPoolE
 def measure(rows: int, probe_counts: list[int], runs: int) -> list[dict[str, Any]]:
     results = []
     rng = np.random.default_rng(1)
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(1) as pool:
-        publisher = publish(Path(name), rows)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        tempfile.TemporaryDirectory() as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        publishers = [publish(Path(name), rows), publish_in_small_pages(Path(other), rows)]
         try:
-            with GalleryReader(Path(name)) as reader, GalleryReader(Path(name)) as reader_2:
-                searches = candidates(reader, reader_2, pool)
+            with (
+                GalleryReader(Path(name)) as reader,
+                GalleryReader(Path(name)) as reader_2,
+                GalleryReader(Path(other)) as small,
+            ):
+                searches = candidates(reader, reader_2, small, pool)
                 for count in probe_counts:
                     times = take_turns(searches, rng, reader, count, runs)
                     for candidate, seconds in times.items():
                         case = {"case": "match", "rows": rows, "probes": count, "candidate": candidate}
                         results.append({**case, **spread(seconds)})
         finally:
-            publisher.close()
-            remove_left_behind(Path(name))
+            for publisher, run_dir in zip(publishers, (name, other), strict=True):
+                publisher.close()
+                remove_left_behind(Path(run_dir))
     return results
+
+
+def publish_in_small_pages(run_dir: Path, rows: int) -> GalleryPublisher:
+    """As `publish`, as if the kernel did not know how to make huge pages."""
+    advice, gallery_block._MADV_COLLAPSE = gallery_block._MADV_COLLAPSE, -1
+    try:
+        return publish(run_dir, rows)
+    finally:
+        gallery_block._MADV_COLLAPSE = advice
 
 
 def take_turns(
