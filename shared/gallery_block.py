@@ -38,8 +38,8 @@ reserved a few thousand rows at a time. So growth maps and copies nothing, and n
 the published rows: even to load a hole of a file in shared memory takes memory.
 
 From 2 MiB on the codes lie in huge pages of 2 MiB where the kernel has MADV_COLLAPSE (Linux 6.1 and later; it does not go by the settings
-for transparent huge pages, but for "deny"): a scan of the codes then takes half the time, since a processor neither looks up nor
-fetches ahead beyond the end of a page. For that every mapping begins at a multiple of 2 MiB, and the file is as much longer.
+for transparent huge pages, but for "deny"): a scan of the codes then takes up to half the time, where memory is scattered, since a processor
+neither looks up nor fetches ahead beyond the end of a page. For that every mapping begins at a multiple of 2 MiB, and the file is as much longer.
 
 Who may write what, when
 1.  Only the writer process writes, and it holds the site's file lock for its whole life. Readers map read-only.

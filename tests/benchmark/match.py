@@ -120,9 +120,10 @@ def take_turns(
     for run in range(runs + 1):
         probes = probes_of(rng, references, max(count, 2))
         probes = np.ascontiguousarray(probes[run % 2 :][:1] if count == 1 else probes)
-        for key, search in chosen.items():
+        order = list(chosen)
+        for key in order[run % len(order) :] + order[: run % len(order)]:  # nobody always comes after the same one
             began = time.perf_counter()
-            search(probes)
+            chosen[key](probes)
             if run:  # the first turn warms up
                 times[key].append(time.perf_counter() - began)
     return times
