@@ -13,7 +13,8 @@ segment when any process that attached to it exits (cpython issue 82300).
 
 Head: two slots of 64 bytes, at 0 and 64; slot `sequence % 2` is written, with one pwrite, so that a writer that dies in the
 middle spoils at most the slot that nobody relies on yet. Readers take both with one pread and use the slot with the higher
-sequence among those whose CRC holds. Slot, little-endian:
+sequence among those whose CRC holds; when one's does not, they look again, since the other may be older than what was told before
+they looked: only what stays as it is was spoilt by a writer that died. Slot, little-endian:
 
     magic 8s | format u32 | moves u32 | sequence u64 | generation u64 | rows u64 | counts_from u64 | published_ns u64 | crc32 u32
 
@@ -279,6 +280,12 @@ def parse_head(raw: bytes) -> Head | None:
         if best is None or sequence > best.sequence:
             best = Head(sequence, generation, rows, counts_from, moves, published_ns)
     return best
+
+
+def is_whole(raw: bytes) -> bool:
+    """Whether no slot of the head is spoilt, or was just being written."""
+    slots = [raw[start : start + _SLOT.size] for start in (0, _SLOT_SIZE)]
+    return all(not any(slot) or slot[-4:] == struct.pack("<I", zlib.crc32(slot[:-4])) for slot in slots)
 
 
 def read_head(run_dir: Path) -> Head | None:

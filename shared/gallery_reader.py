@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import TemporaryError
-from shared.gallery_block import HEAD_SIZE, Head, Segment, head_path, parse_head
+from shared.gallery_block import HEAD_SIZE, Head, Segment, head_path, is_whole, parse_head
 from shared.match import Candidate, Found, Rows, merged, search
 
 _T = TypeVar("_T")
@@ -110,7 +110,7 @@ class GalleryReader:
 
     def refresh(self) -> bool:
         """Move to the newest published state; True when anything changed. One pread when nothing did."""
-        raw = os.pread(self._descriptor, HEAD_SIZE, 0)
+        raw = self._read_head()
         if raw == self._raw:
             return False
         for _ in range(4):  # a generation can be replaced between the pread and the open; each turn reads the head anew
@@ -122,11 +122,22 @@ class GalleryReader:
                     return False
             except FileNotFoundError:
                 self._reopen_head()
-                raw = os.pread(self._descriptor, HEAD_SIZE, 0)
+                raw = self._read_head()
                 continue
             self._raw = raw
             return True
         return False
+
+    def _read_head(self) -> bytes:
+        """The head as it lies there, read again while somebody is writing it."""
+        raw = os.pread(self._descriptor, HEAD_SIZE, 0)
+        for _ in range(_MOST_LOOKS):
+            if raw == self._raw or is_whole(raw):
+                break
+            before, raw = raw, os.pread(self._descriptor, HEAD_SIZE, 0)
+            if raw == before:
+                break
+        return raw
 
     def _reopen_head(self) -> None:
         """After a restart the head can be another file of the same name."""
@@ -190,7 +201,7 @@ class GalleryReader:
     def _look(self) -> None:
         """As `_catch_up` with the head as it is now: tells by `counts_from` whether what was read before counts."""
         for _ in range(_MOST_LOOKS):
-            raw = os.pread(self._descriptor, HEAD_SIZE, 0)
+            raw = self._read_head()
             if raw == self._raw:
                 return
             if head := parse_head(raw):

@@ -91,9 +91,8 @@ class BlockKeeper:
                 progress(done, count)
 
         publisher.publish_all(count, batches())
-        for name in several:  # the rows' order is not the order in which the ids were given
-            publisher.set_user_id(name, store.user_id(name))
-        self._waiting, self._renamed = set(), set()
+        self._waiting, self._renamed = set(), several  # the rows' order is not the order in which the ids were given
+        self._settle_user_ids()
 
     def publish(self, changes: Changes) -> str | None:
         """Bring the block up to what was committed. A warning when shared memory has no room; tried again by `tick`."""
@@ -196,11 +195,14 @@ class BlockKeeper:
             [references[i].user_id for i in chosen],
             saved.vectors[chosen],
         )
-        # The rows' order is not the order in which their ids were given: the store knows. New people's it does not take.
+        # The rows' order is not the order in which their ids were given, and a row keeps the one that it had: the store knows. Of
+        # new people there is nothing to know, but where a photo came twice.
+        given = {one.person_name for one in references if one.user_id is not None}
+        twice = len(last) < len(saved.row_ids)
         self._renamed.update(
             name
-            for name, user_id in zip(batch.names, batch.user_ids, strict=True)
-            if self._publisher.has(name) and (user_id is not None or self._publisher.user_id(name) is not None)
+            for name in set(batch.names)
+            if (twice or self._publisher.has(name)) and (name in given or self._publisher.user_id(name) is not None)
         )
         if any(saved.replaced):
             self._publisher.replace(batch)

@@ -503,6 +503,38 @@ def test_a_head_that_is_not_whole_lets_no_reading_count(
             reader.match(people(2).references[:1])
 
 
+def test_an_older_slot_beside_one_that_is_just_written_is_not_taken_for_the_newest(
+    run_dir: Path, publisher: GalleryPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest is half written when the reader looks, and whole when it looks again; one that stays spoilt is passed over."""
+    given = people(6)
+    publisher.append(given)
+    real = os.pread
+    torn: list[bool] = []
+
+    def spoilt(raw: bytes) -> bytes:
+        newest = publisher._head.sequence % 2 * 64
+        return raw[: newest + 50] + b"torn" + raw[newest + 54 :]
+
+    def pread(*given: Any) -> bytes:
+        return spoilt(real(*given)) if torn and torn.pop() else real(*given)
+
+    def change() -> None:
+        publisher.remove([1])
+        publisher.erase()
+        torn.append(True)
+
+    with GalleryReader(run_dir) as reader:
+        calls = once_before(monkeypatch, change)
+        monkeypatch.setattr(os, "pread", pread)
+        assert "person 1" not in {one.person for one in reader.match(given.references[:1], 6)[0]}
+        assert calls == [6, 6]
+        publisher.remove([2])
+        monkeypatch.setattr(os, "pread", lambda *given: spoilt(real(*given)))
+        reader.refresh()
+        assert reader.count_live() == 4
+
+
 @pytest.mark.parametrize("read", ["copy_live", "count_live"])
 def test_who_is_replaced_just_before_a_reading_is_in_it(run_dir: Path, publisher: GalleryPublisher, read: str) -> None:
     """The reader knows the old row only, and it is dead; the new one is beyond the rows that it knows."""

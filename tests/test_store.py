@@ -673,9 +673,13 @@ def test_a_user_id_goes_with_the_rows_that_gave_it(tmp_path: Path) -> None:
         service.write([save_request(1, "Cy", image_path="b.jpg", user_id="new")])
         service.write([request("delete", person_name="Cy", image_path="b.jpg")])
         service.write([save_request(1, "Dee", user_id="")])
+        for person in ("Eve", "Dee"):  # a new person, and a known one; of a photo that comes twice the second has no id
+            photos = [{"person_name": person, "image_path": "e.jpg", "user_id": user} for user in ("badge-3", None)]
+            service.write([request("save", vectors(2).tobytes(), rows=photos)])
+        assert service.check() == []
         with GalleryReader(tmp_path / "data") as reader:
             found = {one.person: one.user_id for one in reader.match(vectors(1), 9)[0]}
-        assert found == {"Ada": None, "Bo": None, "Cy": "old", "Dee": ""}
+        assert found == {"Ada": None, "Bo": None, "Cy": "old", "Dee": "badge-3", "Eve": "badge-3"}
         assert service.check() == []
         publisher.set_user_id("Cy", "another")
         assert service.check() == ["block: Cy has another user id than in the database"]
