@@ -272,8 +272,8 @@ def parse_head(raw: bytes) -> Head | None:
         slot = raw[start : start + _SLOT.size]
         if len(slot) < _SLOT.size:
             continue
-        magic, version, moves, sequence, generation, rows, counts_from, published_ns, crc = _SLOT.unpack(slot)
-        if magic != _HEAD_MAGIC or crc != zlib.crc32(slot[:-4]):
+        magic, version, moves, sequence, generation, rows, counts_from, published_ns, _ = _SLOT.unpack(slot)
+        if magic != _HEAD_MAGIC or not _crc_holds(slot):
             continue
         if version != FORMAT:
             raise _other_format(version)
@@ -285,7 +285,17 @@ def parse_head(raw: bytes) -> Head | None:
 def is_whole(raw: bytes) -> bool:
     """Whether no slot of the head is spoilt, or was just being written."""
     slots = [raw[start : start + _SLOT.size] for start in (0, _SLOT_SIZE)]
-    return all(not any(slot) or slot[-4:] == struct.pack("<I", zlib.crc32(slot[:-4])) for slot in slots)
+    return all(not any(slot) or _crc_holds(slot) for slot in slots)
+
+
+def _crc_holds(slot: bytes) -> bool:
+    return slot[-4:] == struct.pack("<I", zlib.crc32(slot[:-4]))
+
+
+def text_span(entry: int) -> slice:
+    """Where in the heap the text of a `names` or `user_ids` entry lies."""
+    offset, length = entry >> 16, entry & 0xFFFF
+    return slice(offset, offset + length)
 
 
 def read_head(run_dir: Path) -> Head | None:
@@ -390,8 +400,7 @@ class Segment:
         """The heap text that a `names` or `user_ids` entry points at; one that is wiped meanwhile can be any text."""
         if reference == 0:
             return None
-        offset, length = reference >> 16, reference & 0xFFFF
-        return self.heap[offset : offset + length].tobytes().decode("utf-8", "replace")
+        return self.heap[text_span(reference)].tobytes().decode("utf-8", "replace")
 
     def let_go(self) -> None:
         """As `close`, in small steps: one munmap of gigabytes holds up every thread that asks for memory meanwhile."""

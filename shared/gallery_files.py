@@ -16,9 +16,8 @@ def left_behind(run_dir: Path) -> tuple[Head, int]:
     """
     try:
         head = read_head(run_dir)
-    except (
-        RollcallError
-    ):  # another format version: nobody of ours can be reading it, nor should anybody find it beside what comes
+    except RollcallError:
+        # Another format version: nobody of ours can be reading it, nor should anybody find it beside what comes.
         head = None
         head_path(run_dir).unlink(missing_ok=True)
     head = head or Head(0, 0, 0, 0, 0, 0)

@@ -209,6 +209,7 @@ class GalleryPublisher:
         """From now on no reading counts that began before the head as it is: rule 5. First these have the time to end."""
         told = self._head.sequence
         pause = min(_MOST_PAUSE_S, _PAUSE_S_PER_ROW * self._rows)
+        # No event tells when a reading ends: there is no lock on the read path, and what takes longer reads again.
         time.sleep(max(0.0, self._published_at + pause - time.monotonic()))
         self._publish(counts_from=told, moves=moves)
 
@@ -312,7 +313,7 @@ class GalleryPublisher:
         """What is used, and what `batch` needs besides."""
         people = self._people
         fresh = {name for name in batch.names if name not in people.indices}
-        text = sum(len(name.encode()) for name in fresh) + sum(len(user.encode()) for user in batch.user_ids if user)
+        text = _text_bytes(fresh, batch.user_ids)
         return Shape(self._dim, self._rows + len(batch.row_ids), people.count + len(fresh), people.heap_used + text)
 
     def _rebuild(self, extra: Batch) -> None:
@@ -320,13 +321,12 @@ class GalleryPublisher:
         self.erase()
         old, names, users = self._current(), *self._people.by_index()
         live = np.flatnonzero(old.persons[: self._rows] >= 0)
-        text = sum(len(name.encode()) for name in set(extra.names))
-        text += sum(len(user.encode()) for user in extra.user_ids if user)
+        fresh = set(extra.names)
         self._build(
             len(live) + len(extra.row_ids),
             lambda building: building.copy(old, live, names, users),
-            len(set(extra.names)),
-            text,
+            len(fresh),
+            _text_bytes(fresh, extra.user_ids),
         )
 
     def _switch(self, fresh: Segment, people: People, rows: int) -> None:
@@ -363,6 +363,10 @@ def _room(dim: int, rows: int, people: int, text_bytes: int) -> Shape:
     """How much to have memory for when so much is needed: each row ahead may be a person of its own."""
     ahead = _ahead(rows) - rows
     return Shape(dim, rows + ahead, people + ahead, text_bytes + ahead * _HEAP_PER_PERSON)
+
+
+def _text_bytes(names: Iterable[str], user_ids: Iterable[str | None]) -> int:
+    return sum(len(text.encode()) for text in (*names, *user_ids) if text)
 
 
 def _within(needed: Shape, there: Shape) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.gallery_block import Segment
+from shared.gallery_block import Segment, text_span
 
 _ROWS_AT_ONCE = 4096
 # `scales` last: a row whose scale is not 0 yet is wiped again.
@@ -60,5 +60,4 @@ def wipe_texts(segment: Segment, gone: NDArray[np.intp], given_up: Iterable[int]
     segment.names[gone] = 0
     segment.user_ids[gone] = 0
     for entry in entries:
-        begin, length = entry >> 16, entry & 0xFFFF
-        segment.heap[begin : begin + length] = 0
+        segment.heap[text_span(entry)] = 0

@@ -156,15 +156,15 @@ class BlockKeeper:
     def check(self) -> list[str]:
         """What is unsound in the block; that it holds what the store holds, unless it is known to be behind."""
         faults = self._publisher.check()
-        if not self.behind and self._publisher.live_rows != self._store.count():
-            faults.append(f"block: {self._publisher.live_rows} live rows, database: {self._store.count()}")
-        if not self.behind:
-            faults += [
-                f"block: {one['person']} has another user id than in the database"
-                for one in self._store.people()
-                if one["user_id"] != self._publisher.user_id(one["person"])
-            ]
-        return faults
+        if self.behind:
+            return faults
+        if self._publisher.live_rows != (count := self._store.count()):
+            faults.append(f"block: {self._publisher.live_rows} live rows, database: {count}")
+        return faults + [
+            f"block: {one['person']} has another user id than in the database"
+            for one in self._store.people()
+            if one["user_id"] != self._publisher.user_id(one["person"])
+        ]
 
     def _settle_user_ids(self) -> None:
         """Have the block give people the user ids that the store gives them. Raises NoRoomError."""

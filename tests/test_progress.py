@@ -64,7 +64,7 @@ class Terminal:
 def test_a_terminal_shows_a_bar_past_a_second(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of what is done before; then what it is and how far it is; gone in the end."""
     terminal = Terminal(monkeypatch)
-    with progress_bar("loading the gallery", 200) as progress:
+    with progress_bar("loading the gallery") as progress:
         clock.now += 0.9
         progress(50, 200)
         assert terminal.shown() == ""
@@ -79,7 +79,7 @@ def test_a_terminal_shows_a_bar_past_a_second(clock: Clock, monkeypatch: pytest.
 def test_quick_work_leaves_a_terminal_alone(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """No bar is drawn at the end either."""
     terminal = Terminal(monkeypatch)
-    with progress_bar("enrolling", 2) as progress:
+    with progress_bar("enrolling") as progress:
         clock.now += 0.5
         progress(2, 2)
     assert terminal.shown() == ""
@@ -90,7 +90,7 @@ def test_elsewhere_it_is_a_line_now_and_then(clock: Clock, monkeypatch: pytest.M
     """A journal gets a line each ten seconds, and nothing of what takes less."""
     journal = io.StringIO()
     monkeypatch.setattr(sys, "stderr", journal)
-    with progress_bar("enrolling", 100) as progress:
+    with progress_bar("enrolling") as progress:
         for done in range(1, 26):
             clock.now += 1
             progress(done, 100)

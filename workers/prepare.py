@@ -63,7 +63,7 @@ def fill(files: FilesOfSite, engine: Engine, settings: Settings) -> None:
     if not pairs:
         return
     _log.info("the database is empty: enrolling %d photos from %s", len(pairs), settings.faces_dir)
-    with progress_bar("enrolling", len(pairs)) as progress:
+    with progress_bar("enrolling") as progress:
         report = enrol_photos(pairs, files, engine, settings, respect_marks=True, progress=progress)
     for refused in report.refused:
         _log.warning("skipped %s: %s", refused["photo"], refused["reason"])

@@ -14,8 +14,8 @@ _LINE_EVERY_S = 10.0
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Progress]:
-    """`with progress_bar("enrolling", 100) as progress: progress(done, 100)`."""
+def progress_bar(what: str) -> Iterator[Progress]:
+    """`with progress_bar("enrolling") as progress: progress(done, 100)`."""
     began = time.monotonic()
     if not sys.stderr.isatty():
         yield _lines(what, began)
@@ -24,7 +24,7 @@ def progress_bar(what: str, total: int) -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     bar = Bar(console=Console(stderr=True), transient=True)
-    task = bar.add_task(what, total=total)
+    task = bar.add_task(what, total=None)
 
     def draw(done: int, count: int) -> None:
         if time.monotonic() - began >= _AFTER_S:

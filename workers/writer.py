@@ -87,7 +87,7 @@ class Writer:
     def load(self) -> None:
         """Publish the whole store. Raises what stops a site from having a gallery."""
         self._child.heartbeat(state="loading")
-        with progress_bar("loading the gallery", self._service.store.count()) as progress:
+        with progress_bar("loading the gallery") as progress:
             self._service.publish_everything(progress)
 
     def serve(self) -> None:

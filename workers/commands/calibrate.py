@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
     # Between the two the files are not locked: to compare a large gallery takes a minute, and a site may want to start.
     most = None if arguments.all else MOST_PROBES
-    with progress_bar("comparing", len(references.persons)) as progress:
+    with progress_bar("comparing") as progress:
         found = calibrate(
             references, default, now, arguments.fmr, most_probes=most, apart=arguments.apart, progress=progress
         )

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     require_somebody(pairs, " ".join(arguments.paths))
     ensure_pack(settings)
     engine = open_engine(settings, det_size=settings.recognition.det_size, threads=os.cpu_count() or 1)
-    with SiteAccess(settings, warn, create=True) as site, progress_bar("enrolling", len(pairs)) as progress:
+    with SiteAccess(settings, warn, create=True) as site, progress_bar("enrolling") as progress:
         require_same_model(site, engine, settings, assume=arguments.assume_model)
         report = enrol_photos(pairs, site, engine, settings, user_id=arguments.user_id, progress=progress)
     for warning in sorted(report.warnings):

@@ -64,7 +64,7 @@ def _document(pack: InstalledPack) -> dict[str, Any]:
 
 def _install(arguments: argparse.Namespace, settings: Settings) -> int:
     make_private_folder(settings.data_dir)
-    with progress_bar("fetching", 1) as progress:
+    with progress_bar("fetching") as progress:
         pack = install(arguments.source, settings.models_dir, lambda done, total: progress(done, total or done))
     if arguments.json:
         say_json({"installed": _document(pack)})
@@ -167,7 +167,7 @@ def _stage(
         else:
             by_photo.setdefault(photo, []).append(reference)
     ready: list[tuple[dict[str, Any], NDArray[np.float32]]] = []
-    with progress_bar("embedding anew", len(by_photo)) as progress:
+    with progress_bar("embedding anew") as progress:
         for done, result in enumerate(embed_photos(fresh, engine, by_photo), 1):
             if result.embedding is None:
                 missing |= {one["id"]: f"{result.photo.name}: {result.reason}" for one in by_photo[result.photo]}
