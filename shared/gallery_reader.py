@@ -5,9 +5,11 @@ gallery_block.py has the specification that this follows.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -31,17 +33,28 @@ _MOST_ROUNDS = 8  # over the pieces of a gallery: compactions are rarer than a r
 _NICENESS = (
     5  # a third of the usual share of a short core: a switch takes .2 s instead of .1, and holds up half as long
 )
+# A generation that is not touched by then is used as it is: its first match is slow, but the gallery is the right one.
+_TOUCH_LIMIT_S = 5.0
 
 
 def _step_back() -> None:
     """Let the thread that looks and matches go before the calling one. Only Linux has a niceness for each thread."""
     if sys.platform == "linux":
-        os.nice(_NICENESS)
+        with contextlib.suppress(OSError):  # a courtesy only: a service's system-call filter can refuse it
+            os.nice(_NICENESS)
 
 
 def _let_go(segment: Segment) -> None:
     _step_back()
     segment.let_go()
+
+
+def _start_aside(work: Callable[[], None], name: str) -> None:
+    """Do `work` on a second thread; on this one where no thread can be started (a limit of tasks)."""
+    try:
+        threading.Thread(target=work, name=name, daemon=True).start()
+    except RuntimeError:
+        work()
 
 
 class _Coming:
@@ -50,21 +63,27 @@ class _Coming:
     def __init__(self, segment: Segment, rows: int) -> None:
         self.segment, self.rows = segment, rows
         self.done = threading.Event()
+        self._until = time.monotonic() + _TOUCH_LIMIT_S
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is touched, or was given time enough to be."""
+        return self.done.is_set() or time.monotonic() >= self._until
 
     def start(self) -> None:
-        threading.Thread(target=self._touch_aside, name="gallery-touch", daemon=True).start()
+        _start_aside(self._touch_aside, "gallery-touch")
 
     def _touch_aside(self) -> None:
-        _step_back()
-        self.touch()
+        try:
+            _step_back()
+            self.touch()
+        finally:
+            self.done.set()  # whatever happened: the generation can be used untouched
 
     def touch(self) -> None:
-        try:
-            segment, rows = self.segment, self.rows
-            for section in (segment.codes[:rows], segment.scales[:rows], segment.errors[:rows], segment.persons[:rows]):
-                section.reshape(-1)[:: _TOUCH_BYTES // section.itemsize].max(initial=0)
-        finally:
-            self.done.set()
+        segment, rows = self.segment, self.rows
+        for section in (segment.codes[:rows], segment.scales[:rows], segment.errors[:rows], segment.persons[:rows]):
+            section.reshape(-1)[:: _TOUCH_BYTES // section.itemsize].max(initial=0)
 
 
 class Live(NamedTuple):
@@ -159,7 +178,7 @@ class GalleryReader:
             self._texts = {}
             if old is not None:
                 # The last one to let go frees the old generation's memory, 0.4 s for 2.5 GiB: not between two frames.
-                threading.Thread(target=_let_go, args=(old,), name="gallery-let-go", daemon=True).start()
+                _start_aside(partial(_let_go, old), "gallery-let-go")
         self._take(head, head.rows)
         self.published_ns = head.published_ns
         return True
@@ -181,7 +200,7 @@ class GalleryReader:
                 return coming.segment
             coming.start()
             self._coming = coming
-        if not coming.done.is_set():
+        if not coming.is_ready:
             return None
         self._coming = None
         return coming.segment
@@ -190,7 +209,8 @@ class GalleryReader:
         """Let go of a generation that was replaced, or is not wanted, before it was ready."""
         coming, self._coming = self._coming, None
         if coming is not None:
-            coming.done.wait()  # a moment: to touch a whole gallery takes tenths of a second at most
+            # To touch a whole gallery takes tenths of a second. A thread that takes longer holds views of the mapping, which goes with them.
+            coming.done.wait(_TOUCH_LIMIT_S)
             coming.segment.close()
 
     def _catch_up(self, head: Head) -> None:

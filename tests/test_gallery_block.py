@@ -436,6 +436,67 @@ def test_a_person_who_is_replaced_before_a_generation_is_found(
     publisher.close()
 
 
+@pytest.mark.parametrize("refused", ["nice", "thread"])
+def test_a_large_generation_is_followed_where_courtesies_are_refused(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    """More than 32 MiB of codes, in a service whose system-call filter refuses a priority, or that may start no more threads: the
+    reader follows the new generation, and the one after it."""
+
+    def refuse(*_: object) -> None:
+        raise (
+            PermissionError(1, "Operation not permitted")
+            if refused == "nice"
+            else RuntimeError("can't start new thread")
+        )
+
+    rows, dim = 66_000, 512
+    (ada, bo), rng = noise(np.random.default_rng(1), 2, dim)[:, None], np.random.default_rng(0)
+    publisher = GalleryPublisher(run_dir, dim, "test/none", "f" * 64)
+    crowd = Batch(range(3, rows), ["crowd"] * (rows - 3), [None] * (rows - 3), noise(rng, rows - 3, dim))
+    publisher.publish_all(rows, [batch([1], ["Ada"], ada), crowd])
+    died: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", died.append)
+    with GalleryReader(run_dir) as reader:
+        for name in ("Bo", "Bob"):
+            publisher.publish_all(rows, [batch([2], [name], bo), crowd])
+            deadline = time.monotonic() + 20
+            with monkeypatch.context() as patch:
+                patch.setattr("os.nice" if refused == "nice" else "threading.Thread.start", refuse)
+                while not reader.refresh():
+                    assert time.monotonic() < deadline, "it never followed"
+                    assert reader._coming is not None
+                    reader._coming.done.wait(1)
+            assert reader.generation == publisher.generation
+            assert reader.match(bo)[0][0].person == name
+    assert died == []
+    publisher.close()
+
+
+def test_a_touching_that_hangs_holds_nobody_up(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second thread that never gets the processor: the new generation is used untouched after a while, and closing waits no
+    longer than that either."""
+    monkeypatch.setattr(gallery_reader, "_TOUCH_AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(gallery_reader, "_TOUCH_LIMIT_S", 0.2)
+    release = threading.Event()
+    publisher = publisher_of(run_dir)
+    reader = GalleryReader(run_dir)
+    monkeypatch.setattr(gallery_reader._Coming, "touch", lambda _: release.wait(60))
+    publisher.publish_all(1, [batch([1], ["Ada"], noise(np.random.default_rng(0), 1, DIM))])
+    deadline = time.monotonic() + 20
+    while not reader.refresh():
+        assert time.monotonic() < deadline, "it never followed"
+        release.wait(0.05)
+    assert reader.person(0) == "Ada"
+    publisher.publish_all(1, [batch([1], ["Bo"], noise(np.random.default_rng(0), 1, DIM))])
+    assert not reader.refresh()
+    began = time.monotonic()
+    reader.close()
+    assert time.monotonic() - began < 5
+    release.set()
+    publisher.close()
+
+
 def test_whoever_builds_a_generation_proves_progress(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading, growing out of the addresses, erasing and compacting report every few rows: a writer silent for seconds would be
     taken for stuck, and killed."""
