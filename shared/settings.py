@@ -44,10 +44,11 @@ class SiteSettings(_Section):
         default=30, ge=0, le=3650, description="sightings older than this are deleted; 0 keeps none"
     )
     keep_unknowns_days: int = Field(
-        default=7,
+        default=0,
         ge=0,
         le=3650,
-        description="strangers last seen longer ago are deleted, crops and all; 0: nothing of a stranger is kept",
+        description="strangers are deleted, crops and all, so many days after they were first seen; 0: nothing of a stranger is kept. "
+        "Above 0, templates of people who did not agree are kept: settle the legal basis or their consent first (GDPR Art. 9)",
     )
 
 

@@ -51,7 +51,7 @@ class Strangers:
     `settle` once it is committed, or `undo` when it was rolled back."""
 
     def __init__(self, store: Store, data_dir: Path, keep_days: int, say: Say) -> None:
-        """`keep_days`: strangers last seen longer ago go; 0: nothing of any stranger is kept, and none gets an id."""
+        """`keep_days`: strangers first seen longer ago go; 0: nothing of any stranger is kept, and none gets an id."""
         self._store, self._keep_days = store, keep_days
         self._execute = store.connection.execute
         self.pictures = Pictures(data_dir / FOLDER)
@@ -289,10 +289,10 @@ class Strangers:
         return len(photos)
 
     def purge(self, now: datetime | None = None) -> int:
-        """Remove strangers last seen more than `keep_days` ago; how many."""
+        """Remove strangers first seen more than `keep_days` ago, however often they came back; how many."""
         limit = (now or datetime.now(UTC)) - timedelta(days=self._keep_days)
         rows = self._execute(
-            "SELECT id FROM strangers WHERE ? OR last_seen<?",
+            "SELECT id FROM strangers WHERE ? OR first_seen<?",
             (not self._keep_days, limit.strftime("%Y-%m-%dT%H:%M:%S.%fZ")),
         ).fetchall()
         for (number,) in rows:

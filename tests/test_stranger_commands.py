@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,14 +16,14 @@ from shared.site_access import SiteAccess
 from tests.data_paths import FACES, SMALL_PACK, VIDEOS, needs_data
 from tests.site_process import SiteProcess, command, command_json
 from tests.sites import enrol, write_site
-from tests.stores import silent, store_in
+from tests.stores import rows, silent, store_in
 from tests.stranger_events import seen, trace
 from workers.enrolment import embed_image
 from workers.recognizer_arcface import ArcFaceEngine
 
 
-def _visit(folder: Path, *photos: Path, key: str = "k", track: int = 1, blank: bool = False) -> str:
-    """A stranger with these photos is seen, as a camera would tell; the id."""
+def _visit(folder: Path, *photos: Path, key: str = "k", track: int = 1, blank: bool = False) -> Any:
+    """A stranger with these photos is seen, as a camera would tell; the id, or None."""
     settings = load_settings(folder / "site.toml")
     engine = ArcFaceEngine(SMALL_PACK, det_size=640, threads=2)
     traces = []
@@ -36,8 +37,7 @@ def _visit(folder: Path, *photos: Path, key: str = "k", track: int = 1, blank: b
     with SiteAccess(settings, silent, create=True) as site:
         site.call("record", events=[event])
         events = site.call("events", limit=1000)["events"]
-    found: str = events[-1]["unknown"]
-    return found
+    return events[-1].get("unknown")
 
 
 def _photos(person: str) -> list[Path]:
@@ -49,7 +49,7 @@ def _photos(person: str) -> list[Path]:
 def test_a_stranger_is_listed_named_and_known(tmp_path: Path, running: bool) -> None:
     """`people --unknown`, `enrol --unknown ID --name NAME`, `identify`: with the site running and without; then `forget NAME`
     takes the sightings of the stranger along."""
-    folder = write_site(tmp_path, {})
+    folder = write_site(tmp_path, {}, keep_unknowns_days=7)
     photos = _photos("Kofi_Annan")
     site = SiteProcess(folder).start().wait_until_ready() if running else None
     try:
@@ -73,9 +73,23 @@ def test_a_stranger_is_listed_named_and_known(tmp_path: Path, running: bool) -> 
 
 
 @needs_data
+def test_a_site_that_does_not_ask_keeps_no_stranger(tmp_path: Path) -> None:
+    """By default a sighting of nobody known is kept without an id: no embedding, no picture, nobody in the list."""
+    folder = write_site(tmp_path, {})
+    (folder / "site.toml").write_text(
+        (folder / "site.toml").read_text(encoding="utf-8").replace("keep_unknowns_days = 0\n", ""), encoding="utf-8"
+    )
+    assert _visit(folder, *_photos("Li_Peng")[:2]) is None
+    assert command_json(folder, "people", "--unknown") == {"unknown": []}
+    assert not (folder / "data" / "strangers").exists()
+    with store_in(folder / "data") as store:
+        assert rows(store, "SELECT COUNT(*) FROM stranger_traces") == [(0,)]
+
+
+@needs_data
 def test_pictures_that_give_no_reference_name_nobody(tmp_path: Path) -> None:
     """Refused with the reasons, and the stranger is kept with every picture."""
-    folder = write_site(tmp_path, {})
+    folder = write_site(tmp_path, {}, keep_unknowns_days=7)
     number = _visit(folder, *_photos("Li_Peng")[:1], blank=True)
     done = command(folder, "enrol", "--unknown", number, "--name", "Li")
     assert done.returncode == 1
@@ -88,7 +102,7 @@ def test_pictures_that_give_no_reference_name_nobody(tmp_path: Path) -> None:
 @needs_data
 def test_a_stranger_is_forgotten_in_one_command(tmp_path: Path) -> None:
     """By the id or its number; a second time there is nobody of that id."""
-    folder = write_site(tmp_path, {})
+    folder = write_site(tmp_path, {}, keep_unknowns_days=7)
     number = _visit(folder, *_photos("Li_Peng")[:2])
     answer = command_json(folder, "forget", "--unknown", number)
     assert (answer["unknown"], answer["photos"], answer["sightings"]) == (number, 2, 1)
@@ -102,7 +116,7 @@ def test_six_strangers_on_two_cameras_are_six(tmp_path: Path) -> None:
     """A clip with six people of whom nobody is enrolled, on two cameras, run twice: each has one id on both and the second time
     (one more id is let pass), and no id's pictures show two people."""
     body = f'source = "{VIDEOS / "friends_in_video.mp4"}"\nrealtime = false'
-    folder = write_site(tmp_path, {"door": body, "yard": body})
+    folder = write_site(tmp_path, {"door": body, "yard": body}, keep_unknowns_days=7)
     for _ in range(2):
         done = command(folder, "run", "--until-ended", "--json", timeout_s=180)
         assert done.returncode == 0, done.stderr

@@ -240,6 +240,19 @@ def test_strangers_are_kept_as_long_as_the_settings_say(store: Store) -> None:
     assert rows(store, "SELECT COUNT(*) FROM stranger_traces") == [(0,)]
 
 
+def test_visits_do_not_renew_a_stranger(store: Store) -> None:
+    """Seen every sixth day for a year, with a week to be kept: never kept longer than a week from the first sight on."""
+    service, (ann,) = service_of(store, days=7), faces(1)
+    start = datetime.now(UTC) - timedelta(days=366)
+    for day in range(0, 366, 6):
+        now = start + timedelta(days=day)
+        tell(service, seen(f"{day}", trace(ann), track=day, time=f"{now:%Y-%m-%dT%H:%M:%S}.000Z"))
+        with store.transaction():
+            service._strangers.purge(now)
+        for one in listed(service):
+            assert datetime.fromisoformat(one["first_seen"]) >= now - timedelta(days=7, seconds=1)
+
+
 def test_another_models_strangers_go_with_the_switch(store: Store) -> None:
     """`models use` drops them and says so; a camera that still sends the old model's embeddings makes nobody new."""
     service = service_of(store)

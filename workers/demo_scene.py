@@ -124,7 +124,8 @@ class Scene:
     def settings(self, *, loop: bool = False) -> dict[str, Any]:
         """A site.toml document with data_dir = `folder`; dlib, since it needs no download."""
         return {
-            "site": {"name": "demo", "data_dir": str(self.folder)},
+            # The strangers are pictures in packages; a site asks for strangers only where they agreed.
+            "site": {"name": "demo", "data_dir": str(self.folder), "keep_unknowns_days": 1},
             # The dlib engine searches at twice det_size: the clips as they are, whose faces have 100 to 150 pixels.
             "recognition": {"engine": "dlib", "det_size": WIDTH // 2, "fps": 4.0, "votes": 3, "min_face_px": 60},
             "cameras": {name: {"source": str(clip), "loop": loop} for name, clip in self.cameras.items()},
