@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from shared.errors import TemporaryError
 from shared.gallery_block import HEAD_SIZE, Head, Segment, head_path, is_whole, parse_head
+from shared.gallery_check import PIECE_ROWS, check_people, check_rows
 from shared.match import Candidate, Found, Rows, merged, search
 
 _T = TypeVar("_T")
@@ -308,6 +309,31 @@ class GalleryReader:
             [name for piece in pieces for name in piece.names],
             np.concatenate([nothing.references, *(piece.references for piece in pieces)]),
         )
+
+    def check(self) -> list[str]:
+        """What is unsound in the published rows, one line each, while the writer goes on. Raises TemporaryError."""
+        faults, start = [], 0
+        while start < self.rows:
+            stop = min(start + PIECE_ROWS, self.rows)
+            faults += self._settled(partial(self._faults_of, start, stop))
+            start = stop
+        for _ in range(_MOST_LOOKS):
+            of_people = self._settled(lambda: check_people(self.segment, self.rows))
+            if not of_people:  # in the midst of an update a reference is met twice, and then no more
+                break
+            self.refresh()
+        return faults + of_people
+
+    def _faults_of(self, start: int, stop: int) -> list[str]:
+        return check_rows(self.segment, start, min(stop, self.rows))
+
+    def user_ids(self) -> dict[str, str | None]:
+        """The user id of everybody who has a live row."""
+        return self._settled(self._users)
+
+    def _users(self) -> dict[str, str | None]:
+        persons = self.segment.persons[: self.rows]
+        return {self.person(index): self.user_id(index) for index in np.unique(persons[persons >= 0]).tolist()}
 
     def _counted(self) -> int | None:
         """How many different references are alive; None when rows came faster than it could follow."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shared.errors import ConfigurationError
+from shared.work_progress import beat, prove_progress
 
 SCHEMA_VERSION = 2
 PAGE_SIZE = 16384  # a 4 KiB page holds one 512-d row; 16 KiB pages hold seven and load faster
@@ -153,6 +154,7 @@ def copy_database(connection: sqlite3.Connection, target: Path, wanted: Callable
     target.touch(mode=0o600)
     try:
         copy = sqlite3.connect(target, isolation_level=None)
+        prove_progress(copy)
         try:
             finished = _copy_pages(connection, copy, wanted)
             if finished:
@@ -174,6 +176,7 @@ class _NotWantedError(Exception):
 
 def _copy_pages(source: sqlite3.Connection, copy: sqlite3.Connection, wanted: Callable[[], bool]) -> bool:
     def look(status: int, remaining: int, total: int) -> None:  # noqa: ARG001  # the callback's signature
+        beat()
         if not wanted():
             raise _NotWantedError
 

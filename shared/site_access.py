@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from shared.errors import RefusedError, RollcallError
 from shared.settings import Settings
+from shared.site_check import check_running
 from shared.store import Store
 from shared.store_opening import GalleryInUseError, Say, SiteLock, close_store, make_private_folder, open_store
 from shared.store_service import Request, StoreService
@@ -28,6 +29,10 @@ class Site(Protocol):
         """The answer to one operation of StoreService. Raises RollcallError."""
         ...
 
+    def check(self) -> list[str]:
+        """Everything unsound in the store and in the block, one line each. Raises RollcallError."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -37,10 +42,15 @@ class RunningSite:
     live = True
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._client = SiteClient(settings.run_dir)
 
     def call(self, op: str, blob: bytes | memoryview = b"", **arguments: Any) -> dict[str, Any]:
         return self._client.call(op, blob, **arguments)
+
+    def check(self) -> list[str]:
+        """Read by this process: the writer only tells what it has done, and goes on with its work."""
+        return check_running(self._settings, lambda: self.call("info"))
 
     def close(self) -> None:
         self._client.close()
@@ -78,6 +88,9 @@ class FilesOfSite:
         if isinstance(answer, RollcallError):
             raise answer
         return answer
+
+    def check(self) -> list[str]:
+        return self.service.check()
 
     def close(self) -> None:
         try:

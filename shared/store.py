@@ -23,6 +23,7 @@ from shared import schema
 from shared.errors import ConfigurationError, RefusedError, RollcallError, TemporaryError
 from shared.reference_uuid import new_uuids
 from shared.store_sightings import Sightings
+from shared.work_progress import beat
 
 BUSY_TIMEOUT_S = 10.0
 _TRUNCATE_PATIENCE_S = 1.0  # the writer's heartbeat must not wait for a reader of the WAL
@@ -217,6 +218,7 @@ class Store:
         dim = self.dim or 0
         cursor = self.connection.execute("SELECT id, person_name, user_id, embedding FROM embeddings ORDER BY id")
         while rows := cursor.fetchmany(_LOAD_BATCH):
+            beat()
             ids, names, users, blobs = zip(*rows, strict=True)
             for row_id, blob in zip(ids, blobs, strict=True):
                 if not isinstance(blob, bytes) or len(blob) != dim * 4:

@@ -21,6 +21,7 @@ from shared.migration import migrate
 from shared.store import BUSY_TIMEOUT_S, Store, explain
 from shared.store_sightings import Sightings
 from shared.stranger_ids import strangers_begin_after
+from shared.work_progress import prove_progress
 
 _MMAP_BYTES = 1 << 30
 _PARTS = ("", "-wal", "-shm", "-journal")
@@ -176,6 +177,7 @@ def connect(db_path: Path, factory: type[sqlite3.Connection] = sqlite3.Connectio
         check_same_thread=False,
         factory=factory,
     )
+    prove_progress(connection)
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
     return connection
@@ -183,7 +185,9 @@ def connect(db_path: Path, factory: type[sqlite3.Connection] = sqlite3.Connectio
 
 def _connect_read_only(db_path: Path) -> sqlite3.Connection:
     uri = f"{db_path.absolute().as_uri()}?mode=ro"
-    return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    prove_progress(connection)
+    return connection
 
 
 def _create(db_path: Path, *, after_damage: bool) -> None:
@@ -239,6 +243,7 @@ def _damage(db_path: Path, mode: str) -> str | None:
         connection = sqlite3.connect(
             f"{db_path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
         )
+        prove_progress(connection)
         connection.execute(f"PRAGMA mmap_size={_MMAP_BYTES}")
         first = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         return None if first == "ok" else str(first)

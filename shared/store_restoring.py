@@ -10,6 +10,7 @@ from typing import Any
 from shared import schema
 from shared.store import Store
 from shared.stranger_ids import strangers_begin_after
+from shared.work_progress import beat
 
 _COLUMNS = ", ".join(schema.COLUMNS)
 
@@ -48,6 +49,7 @@ def _replace(store: Store) -> dict[str, Any]:
 
 
 def _is_gone(store: Store, name: str, reference_uuid: str, digest: str | None) -> bool:
+    beat()
     found = store.connection.execute("SELECT 1 FROM deletion_marks WHERE uuid=?", (reference_uuid,)).fetchone()
     return found is not None or store.is_marked(name, digest)
 

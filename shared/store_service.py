@@ -97,7 +97,6 @@ class StoreService:
             "info": lambda _: self.info(),
             "is_marked": self._is_marked,
             "cosine": self._cosine,
-            "check": lambda _: {"faults": self.check()},
         }
 
     def is_write(self, op: str) -> bool:

@@ -17,6 +17,9 @@ from shared.errors import RollcallError, TemporaryError
 from shared.reference_uuid import new_uuids
 
 REQUEST_TIMEOUT_S = 60.0
+# What changes the whole gallery takes long, and must not be done a second time because the answer to the first got lost.
+_WHOLE_GALLERY = frozenset({"restore", "switch_model"})
+_WHOLE_GALLERY_TIMEOUT_S = 3600.0
 _RETRY_S = 0.2
 _MAX_QUEUED_EVENTS = 20_000  # an hour of a busy camera; beyond it the oldest go
 _MAX_SENT_AT_ONCE = 50  # with pictures of strangers 60 KB each; a frame holds 16 MiB
@@ -45,25 +48,38 @@ class SiteClient:
         self._run_dir, self._patience_s = run_dir, patience_s
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._connection: Any = None
+        self._connection: socket.socket | None = None
         self._buffer = ipc.FrameBuffer()
 
     def call(self, op: str, blob: bytes | memoryview = b"", **arguments: Any) -> dict[str, Any]:
         """The answer to one operation. Raises what the writer raised, or TemporaryError when there is no writer.
 
         A connection that breaks is made anew and the request repeated: saves carry uuids and sightings keys, so that a
-        repeated one counts once.
+        repeated one counts once. What changes the whole gallery is sent once, and never again: then it may have been done.
         """
         frame = ipc.encode({"op": op, "arguments": arguments}, blob)
         ipc.require_within_limits(len(frame) - len(blob), len(blob))
         deadline = time.monotonic() + self._patience_s
         with self._lock:
             while True:
+                sent = False
                 try:
-                    answer = self._exchange(frame)
+                    connection = self._connected(
+                        _WHOLE_GALLERY_TIMEOUT_S if op in _WHOLE_GALLERY else REQUEST_TIMEOUT_S
+                    )
+                    sent = op in _WHOLE_GALLERY
+                    connection.sendall(frame)
+                    answer = ipc.receive(connection, self._buffer)[0]
                     break
                 except (OSError, ConnectionError) as error:
                     self._drop()
+                    if sent:
+                        raise TemporaryError(
+                            "the site broke off before it answered; it may have been done",
+                            where=op,
+                            got=str(error),
+                            remedy="see what there is (supervisor.py status, people, models) before you ask again",
+                        ) from error
                     if time.monotonic() >= deadline or self._closed.is_set():
                         raise TemporaryError(
                             "the site does not answer",
@@ -78,12 +94,12 @@ class SiteClient:
         ipc.raise_error(answer)
         return answer
 
-    def _exchange(self, frame: bytes) -> dict[str, Any]:
+    def _connected(self, timeout_s: float) -> socket.socket:
         if self._connection is None:
-            self._connection = ipc.connect(self._run_dir, REQUEST_TIMEOUT_S)
+            self._connection = ipc.connect(self._run_dir, timeout_s)
             self._buffer = ipc.FrameBuffer()
-        self._connection.sendall(frame)
-        return ipc.receive(self._connection, self._buffer)[0]
+        self._connection.settimeout(timeout_s)
+        return self._connection
 
     def _drop(self) -> None:
         if self._connection is not None:

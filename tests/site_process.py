@@ -18,6 +18,7 @@ import psutil
 
 from shared.gallery_block import shm_folder, site_prefix
 from shared.settings import Settings, load_settings
+from shared.site_access import RunningSite
 from shared.writer_client import SiteClient
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -144,13 +145,12 @@ class SiteProcess:
         return pid
 
     def check(self) -> list[str]:
-        """The product's own proof of soundness, asked of the running writer."""
-        client = SiteClient(self.settings.run_dir)
+        """The product's own proof of soundness, as `check` makes it of a running site."""
+        site = RunningSite(self.settings)
         try:
-            faults: list[str] = client.call("check")["faults"]
-            return faults
+            return site.check()
         finally:
-            client.close()
+            site.close()
 
     def segments(self) -> list[str]:
         """The site's files in shared memory."""

@@ -172,7 +172,7 @@ def test_ten_thousand_in_one_transaction(either: Settings, capsys: pytest.Captur
         assert np.allclose(found[name][at % 10], vector, atol=1e-6)
     assert capsys.readouterr() == ("", "")
     with SiteAccess(either, silent) as site:
-        assert site.call("check")["faults"] == []
+        assert site.check() == []
         assert len({one["change_number"] for one in all_references(site)}) == 10_000
 
 
@@ -283,7 +283,7 @@ def test_eight_threads_through_a_site(running: Settings) -> None:
     assert errors == []
     assert {name: len(of) for name, of in loaded().items()} == {f"t{thread}": 5 for thread in range(8)}
     with SiteAccess(running, silent) as site:
-        assert site.call("check")["faults"] == []
+        assert site.check() == []
 
 
 def test_failure_is_raised_and_not_printed(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ import pytest
 from shared import embedding_db
 from shared.gallery_files import remove_left_behind
 from shared.settings import load_settings
-from shared.site_access import FilesOfSite
+from shared.site_access import FilesOfSite, RunningSite
 from shared.writer_client import SiteClient, save_rows
 from tests.data_paths import FACES, VIDEOS, needs_data
 from tests.site_process import ROOT, SiteProcess, command
@@ -86,9 +86,9 @@ def test_sigkill_of_the_writer_loses_and_doubles_nothing(tmp_path: Path, writer:
     client.close()
     assert kills >= 8
     assert writer.starts > kills // 2
-    fresh = SiteClient(load_settings(tmp_path / "site.toml").run_dir, patience_s=30)
-    assert fresh.call("check")["faults"] == []
+    fresh = RunningSite(load_settings(tmp_path / "site.toml"))
     assert fresh.call("count")["count"] == 200
+    assert fresh.check() == []
     fresh.close()
     assert writer.close() == 0
     embedding_db.use_site(load_settings(tmp_path / "site.toml"))
@@ -237,6 +237,6 @@ def test_eight_threads_of_mixed_calls(tmp_path: Path) -> None:
     assert Counter(names) == {f"t{thread}": 8 for thread in range(8)}
     embedding_db.use_site(None)
     files = FilesOfSite(settings, print)
-    assert files.call("check")["faults"] == []
+    assert files.check() == []
     files.close()
     remove_left_behind(settings.run_dir)

@@ -25,6 +25,7 @@ from setproctitle import setproctitle
 from shared.child_process import CHANNEL_VARIABLE, PARENT_VARIABLE
 from shared.errors import EXIT_BUG, EXIT_DONE, EXIT_TEMPORARY, RollcallError, disk_fault
 from shared.settings import Settings, find_config, load_settings
+from shared.work_progress import listen
 
 _HEARTBEAT_S = 1.0
 _PR_SET_PDEATHSIG = 1
@@ -40,6 +41,7 @@ class Child:
         self._channel = _open_channel()
         self._sent_at = 0.0
         self._sent_state: object = None
+        listen(self.heartbeat)
         parent = os.environ.pop(PARENT_VARIABLE, None)
         if parent is not None:
             die_with_parent(int(parent))

@@ -2,8 +2,9 @@
 
 `python -m workers.writer --config site.toml`
 
-It holds the site's lock for its whole life, since taking it per write costs more than the commit. One thread, one loop: take
-what has come in over the socket, enrolments before sightings, commit it all in one transaction, publish, answer.
+It holds the site's lock for its whole life, since taking it per write costs more than the commit. One loop: take what has come
+in over the socket, enrolments before sightings, commit it all in one transaction, publish, answer. The store's work is done on a
+second thread while the loop waits for it, so that the loop can tell work from a hang and prove the one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from shared.store import Store
 from shared.store_backup import BackupKeeper
 from shared.store_opening import SiteLock, make_private_folder, open_store
 from shared.store_service import Request, StoreService
+from shared.work_progress import Worker, beat
 from workers.child import Child, run_child, settings_of
 from workers.progress import progress_bar
 
@@ -63,8 +65,10 @@ class Peer:
 class Writer:
     """The writer's loop over an open store."""
 
-    def __init__(self, settings: Settings, store: Store, publisher: GalleryPublisher, child: Child) -> None:
-        self._settings, self._child = settings, child
+    def __init__(
+        self, settings: Settings, store: Store, publisher: GalleryPublisher, child: Child, worker: Worker
+    ) -> None:
+        self._settings, self._child, self._worker = settings, child, worker
         self._service = StoreService(
             store,
             publisher,
@@ -88,7 +92,7 @@ class Writer:
         """Publish the whole store. Raises what stops a site from having a gallery."""
         self._child.heartbeat(state="loading")
         with progress_bar("loading the gallery") as progress:
-            self._service.publish_everything(progress)
+            self._worker.run(lambda: self._service.publish_everything(progress))
 
     def serve(self) -> None:
         """Answer until asked to stop, then drain: what has been received is still written and answered."""
@@ -105,7 +109,7 @@ class Writer:
     def make_last_backup(self) -> None:
         """Bring the site's own backup up to date; a disk without room for it must not make the stop a failure."""
         try:
-            self._backup.finish(self._service.store)
+            self._worker.run(lambda: self._backup.finish(self._service.store))
         except (OSError, RollcallError) as error:
             _log.warning("no backup was made at this stop: %s", error)
 
@@ -147,14 +151,18 @@ class Writer:
         worked = bool(self._waiting)
         if worked:
             self._work()
+        self._worker.run(self._tick)
+        self._child.heartbeat(state="running", waiting=len(self._waiting), peers=len(self._peers))
+        return bool(ready) or worked
+
+    def _tick(self) -> None:
+        """What has to be done from time to time."""
         now = time.monotonic()
         self._service.tick(now)
         if now >= self._purge_at:
             self._service.purge()
             self._purge_at = now + _PURGE_EVERY_S
         self._backup.turn(now, self._service.store, self._service.erasures)
-        self._child.heartbeat(state="running", waiting=len(self._waiting), peers=len(self._peers))
-        return bool(ready) or worked
 
     def _accept_or_wake(self, source: Any) -> None:
         if source is self._wake_reader:
@@ -223,7 +231,7 @@ class Writer:
         writes = [item for item in taken if self._service.is_write(item[1].op)]
         writes.sort(key=lambda item: item[1].op == "record")  # stable: a peer's enrolments stay in order
         if writes:
-            answers = self._service.write([request for _, request in writes])
+            answers = self._worker.run(lambda: self._service.write([request for _, request in writes]))
             for (peer, _), answer in zip(writes, answers, strict=True):
                 peer.send(ipc.error_document(answer) if isinstance(answer, RollcallError) else answer)
             self._tell_followers(self._service.new_events)
@@ -235,7 +243,7 @@ class Writer:
 
     def _answer(self, peer: Peer, request: Request) -> dict[str, Any]:
         try:
-            return self._carry_out(peer, request)
+            return self._worker.run(lambda: self._carry_out(peer, request))
         except RollcallError as error:
             return ipc.error_document(error)
         except (KeyError, TypeError, ValueError) as error:  # arguments of our own operations
@@ -285,21 +293,23 @@ def main(argv: list[str] | None = None) -> int:
     make_private_folder(settings.run_dir)
     lock = SiteLock(settings.db_path)
     lock.acquire(_LOCK_TIMEOUT_S)
+    worker = Worker(child.heartbeat)
     try:
-        store = open_store(settings.db_path, _log.warning)
+        store = worker.run(lambda: open_store(settings.db_path, _log.warning))
         publisher = GalleryPublisher(
-            settings.run_dir, store.dim or _UNKNOWN_DIM, store.model or "", store.fingerprint or "", child.heartbeat
+            settings.run_dir, store.dim or _UNKNOWN_DIM, store.model or "", store.fingerprint or "", beat
         )
         try:
-            writer = Writer(settings, store, publisher, child)
+            writer = Writer(settings, store, publisher, child, worker)
             writer.load()
             writer.serve()
             publisher.remove_block()
             writer.make_last_backup()
         finally:
             publisher.close()
-            store.close()
+            worker.run(store.close)
     finally:
+        worker.close()
         lock.release()
     return EXIT_DONE
 

@@ -80,7 +80,7 @@ def _database_faults(settings: Settings) -> Iterator[str]:
                 yield f"{settings.db_path}: {damage}; remedy: start the site, which sets it aside and runs from backup or photos, or restore a backup"
                 return
         with SiteAccess(settings, warn) as site:
-            yield from site.call("check")["faults"]
+            yield from site.check()
     except RollcallError as error:
         yield error.line()
 
