@@ -35,7 +35,7 @@ from shared.errors import (
     TemporaryError,
 )
 from shared.event_stream import EventStream
-from shared.settings import Settings, is_file_source, load_settings
+from shared.settings import Settings, load_settings
 from shared.status_reporter import StatusReporter
 from shared.store_opening import make_private_folder
 
@@ -225,17 +225,13 @@ class Supervisor:
 
     def _files_have_ended(self) -> bool:
         """Whether every camera on a file that ends has ended, can't go on, or could never be read."""
-        files = {name: camera for name, camera in self._cameras.items() if self._ends(name)}
+        files = {name: camera for name, camera in self._cameras.items() if self.settings.ends(name)}
         unread = self._unread_files()
         return all(name in unread or camera.state in ("ended", "stopped", "failed") for name, camera in files.items())
 
     def _unread_files(self) -> set[str]:
         """Cameras on files that end which failed, or gave no frame in all the time that a real one needs to open."""
-        return {name for name, camera in self._cameras.items() if self._ends(name) and _is_hopeless(camera)}
-
-    def _ends(self, name: str) -> bool:
-        camera = self.settings.cameras[name]
-        return is_file_source(camera.source) and not camera.loop
+        return {name for name, camera in self._cameras.items() if self.settings.ends(name) and _is_hopeless(camera)}
 
     # --- signals and reload ------------------------------------------------------------------------------------
 

@@ -12,18 +12,16 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from shared.errors import ConfigurationError, FaultList, RollcallError
+from shared.sources import Source, looks_like_file, resolve_source, show_source, why_no_source
 
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_PASSWORD_IN_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s]*@")
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Cosine = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -32,7 +30,8 @@ _LIVENESS = "off, observe (sightings say whether a face is alive) or require (on
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # What a ValidationError prints by itself holds no value: a source's may be a password.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
 class SiteSettings(_Section):
@@ -102,7 +101,8 @@ class CameraSettings(_PerCamera):
     """[cameras.NAME]"""
 
     source: Text | Annotated[int, Field(ge=0, le=255)] = Field(
-        description="rtsp://…, http(s)://…, a video file, /dev/videoN or N; ${NAME} comes from the environment or a credential"
+        repr=False,
+        description="rtsp(s)://…, http(s)://…, a video file, /dev/videoN or N; ${NAME} comes from the environment or a credential",
     )
     enabled: bool = Field(default=True, description="false: the camera is not started")
     loop: bool = Field(default=False, description="a file starts again when it ends")
@@ -110,6 +110,13 @@ class CameraSettings(_PerCamera):
         default=True,
         description="a file is paced by its own clock, newest frame only; false: every frame, as fast as it goes",
     )
+
+    @field_validator("source")
+    @classmethod
+    def _is_a_source(cls, source: str | int) -> str | int:
+        if isinstance(source, str) and (expected := why_no_source(source)):
+            raise ValueError(expected)  # becomes a fault; names no value
+        return source
 
 
 class SyncSettings(_Section):
@@ -145,7 +152,7 @@ class EffectiveCamera:
     """One camera's settings with [recognition] filled in; `threshold` and `margin` stay `None` for the model's default."""
 
     name: str
-    source: str | int
+    source: str | int = field(repr=False)  # the text of site.toml; Settings.source_of has it as it is opened
     loop: bool
     realtime: bool
     threshold: float | None
@@ -208,6 +215,22 @@ class Settings:
 
         keys = ("threshold", "margin", "min_face_px", "det_size", "votes", "fps", "threads", "liveness")
         return EffectiveCamera(name, own.source, own.loop, own.realtime, **{key: pick(key) for key in keys})
+
+    def source_of(self, name: str, environ: Mapping[str, str] | None = None) -> Source:
+        """Where camera `name` gets its pictures, variables filled in, a relative file relative to the settings' file.
+
+        Raises ConfigurationError, which holds no value, when a variable is not set or what comes out is no source.
+        """
+        where = f"{self.path or 'settings'}: [cameras.{name}] source"
+        return resolve_source(self.cameras[name].source, where, base=self.base, environ=environ)
+
+    def ends(self, name: str) -> bool:
+        """Whether camera `name` plays a file once, to its end."""
+        camera = self.cameras[name]
+        try:
+            return not camera.loop and self.source_of(name).is_file
+        except ConfigurationError:  # the camera itself says what is wrong with it
+            return not camera.loop and looks_like_file(camera.source)
 
     def enabled_cameras(self) -> list[str]:
         return [name for name, camera in self.cameras.items() if camera.enabled]
@@ -378,7 +401,7 @@ def _validation_faults(path: Path, error: ValidationError) -> list[RollcallError
     faults: dict[str, RollcallError] = {}
     for item in error.errors(include_url=False):
         # A union adds its member's name to the location; the key is what the operator can look for.
-        keys = [str(part) for part in item["loc"]]
+        keys = [show_source(str(part)) for part in item["loc"]]
         if keys and keys[0] == "cameras" and "source" in keys:
             keys = keys[: keys.index("source") + 1]
         where = f"{path}: {_key_path(keys)}"
@@ -398,9 +421,19 @@ def _one_fault(where: str, keys: list[str], item: Any) -> RollcallError:
         )
     if item["type"] == "missing":
         return ConfigurationError("missing", where=where, got="nothing", expected="a value", remedy="add it")
-    got: Any = hide_password(item["input"]) if isinstance(item["input"], str) else item["input"]
     expected = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return ConfigurationError("not a valid value", where=where, got=repr(got), expected=expected, remedy="correct it")
+    return ConfigurationError(
+        "not a valid value", where=where, got=_shown_value(keys, item["input"]), expected=expected, remedy="correct it"
+    )
+
+
+def _shown_value(keys: list[str], value: object) -> str:
+    """A value as a fault may show it. Of a source, or of what stands where a table with one should, only the type."""
+    in_camera = keys[0] == "cameras" and (len(keys) < 3 or keys[2] == "source") if keys else True
+    if in_camera or not isinstance(value, str | int | float):
+        kinds = {str: "a text", dict: "a table", list: "a list", bool: "true or false", int: "a number"}
+        return kinds.get(type(value), f"a {type(value).__name__}")
+    return repr(show_source(value) if isinstance(value, str) else value)
 
 
 def _key_path(keys: list[str]) -> str:
@@ -432,13 +465,14 @@ def _camera_name_faults(path: Path, names: list[str]) -> list[RollcallError]:
     faults: list[RollcallError] = []
     seen: dict[str, str] = {}
     for name in names:
-        where = f"{path}: [cameras.{name}]"
+        shown = show_source(name)  # an address may have come to stand in a name's place
+        where = f"{path}: [cameras.{shown}]"
         if not CAMERA_NAME.fullmatch(name):
             faults.append(
                 ConfigurationError(
                     "not a camera name",
                     where=where,
-                    got=name,
+                    got=shown,
                     expected="letters, digits, - _ . (64 at most)",
                     remedy="rename it",
                 )
@@ -448,7 +482,7 @@ def _camera_name_faults(path: Path, names: list[str]) -> list[RollcallError]:
                 ConfigurationError(
                     "two cameras of one name",
                     where=where,
-                    got=f"{twin} and {name}",
+                    got=f"{show_source(twin)} and {shown}",
                     expected="names that differ",
                     remedy="rename one",
                 )
@@ -492,53 +526,6 @@ def _cross_faults(path: Path, parsed: _File) -> list[RollcallError]:
     return faults
 
 
-def expand_source(source: str | int, where: str, environ: Mapping[str, str] | None = None) -> str | int:
-    """`source` with every ${NAME} filled in, from the environment or, under systemd, from a credential file of that name.
-
-    The result may hold a password: it goes to the capture and nowhere else. Raises ConfigurationError for an unset name.
-    """
-    if isinstance(source, int):
-        return source
-    values = os.environ if environ is None else environ
-    folder = values.get("CREDENTIALS_DIRECTORY")
-
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name in values:
-            return values[name]
-        if folder and (Path(folder) / name).is_file():
-            return (Path(folder) / name).read_text(encoding="utf-8").strip()
-        raise ConfigurationError(
-            "a variable in source is not set",
-            where=where,
-            got="${" + name + "}",
-            expected="an environment variable or a systemd credential of that name",
-            remedy=f"export {name}=…, or LoadCredential={name}:… in the unit",
-        )
-
-    return _VARIABLE.sub(value, source)
-
-
-def hide_password(text: str) -> str:
-    """`text` with the credentials of every URL in it replaced; what stays is safe to log."""
-    return _PASSWORD_IN_URL.sub(r"\1***@", text)
-
-
-def public_source(source: str | int) -> str:
-    """How a source is shown: no credentials, no query (tokens travel there)."""
-    if isinstance(source, int):
-        return f"/dev/video{source}"
-    if "://" not in source:
-        return source
-    parts = urlsplit(hide_password(source))
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, "…" if parts.query else "", ""))
-
-
-def is_file_source(source: str | int) -> bool:
-    """Whether a source is a video file: something with an end."""
-    return isinstance(source, str) and "://" not in source and not source.startswith("/dev/video")
-
-
 def example_toml(model: str | None = None, engine: str | None = None) -> str:
     """The commented site.toml that `init` writes: every key of the schema with its meaning and default."""
     sections: list[tuple[str, type[BaseModel]]] = [
@@ -555,11 +542,11 @@ def example_toml(model: str | None = None, engine: str | None = None) -> str:
     ]
     for title, schema in sections:
         lines.append(f"[{title}]")
-        for key, field in schema.model_fields.items():
+        for key, entry in schema.model_fields.items():
             value = chosen.get(key) if title == "recognition" else None
-            default = value or field.default
-            shown = _toml_value(default) if default is not None else _toml_hint(key, field.annotation)
-            lines += [f"# {field.description}", f"{'' if value else '# '}{key} = {shown}"]
+            default = value or entry.default
+            shown = _toml_value(default) if default is not None else _toml_hint(key, entry.annotation)
+            lines += [f"# {entry.description}", f"{'' if value else '# '}{key} = {shown}"]
         lines.append("")
         if title == "recognition":
             lines += _example_camera()
@@ -571,15 +558,15 @@ def _example_camera() -> list[str]:
         "# One section a camera; any key of [recognition] but engine, model and models_dir can be set here too.",
         "# [cameras.entrance]",
     ]
-    for key, field in CameraSettings.model_fields.items():
+    for key, entry in CameraSettings.model_fields.items():
         if key in _PerCamera.model_fields:
             continue
         shown = (
             '"rtsp://user:${ENTRANCE_PASSWORD}@192.0.2.10/stream"'
-            if field.is_required()
-            else _toml_value(field.default)
+            if entry.is_required()
+            else _toml_value(entry.default)
         )
-        lines += [f"# # {field.description}", f"# {key} = {shown}"]
+        lines += [f"# # {entry.description}", f"# {key} = {shown}"]
     return [*lines, ""]
 
 

@@ -6,10 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from shared.sources import Source, resolve_source
 
 WIDTH, HEIGHT, FRAMES_PER_S = 160, 120, 25
 _BITS = 10
@@ -28,8 +31,9 @@ def number_of(image: NDArray[np.uint8]) -> int:
 
 
 def write_clip(path: Path, frames: int = 30, fps: float = FRAMES_PER_S) -> Path:
-    """A Motion JPEG file of pictures 0, 1, 2, …"""
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), fps, (WIDTH, HEIGHT))
+    """A Motion JPEG file of pictures 0, 1, 2, …; a transport stream (.ts) is MPEG-2."""
+    codec = cv2.VideoWriter.fourcc(*("mp2v" if path.suffix == ".ts" else "MJPG"))
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, fps, (WIDTH, HEIGHT))
     assert writer.isOpened()
     for number in range(frames):
         writer.write(picture(number))
@@ -43,3 +47,8 @@ def wait_until(ready: Callable[[], bool], what: str, deadline_s: float = 10.0) -
     while not ready():
         assert time.monotonic() < end, f"no {what} within {deadline_s} s"
         tick.wait(0.01)
+
+
+def source(text: str | int | Path, **options: Any) -> Source:
+    """A source as a test's text says it."""
+    return resolve_source(str(text) if isinstance(text, Path) else text, "test", **options)

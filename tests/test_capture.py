@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.clips import FRAMES_PER_S, number_of, wait_until, write_clip
+from tests.clips import FRAMES_PER_S, number_of, source, wait_until, write_clip
 from tests.mjpeg_server import MjpegServer
 from workers.capture import Capture, CaptureState, Frame
 from workers.pacing import Cadence, Progress
@@ -22,8 +22,8 @@ from workers.source_faults import why_not_open
 
 
 @contextmanager
-def capturing(source: Path | str | int, **options: Any) -> Iterator[Capture]:
-    capture = Capture(str(source) if isinstance(source, Path) else source, **options)
+def capturing(text: Path | str | int, **options: Any) -> Iterator[Capture]:
+    capture = Capture(source(text), **options)
     capture.start()
     try:
         yield capture
@@ -192,11 +192,11 @@ def test_what_is_no_video_is_named(tmp_path: Path) -> None:
     with capturing(zeros) as capture:
         wait_until(lambda: capture.status().state is CaptureState.DOWN, "loss")
         assert capture.status().reason == f"{zeros}: is not a video that OpenCV can read"
-    assert why_not_open(str(tmp_path)).endswith("is a folder, not a video")
-    assert why_not_open(77) == "/dev/video77: no such file or directory"
+    assert why_not_open(source(tmp_path)).endswith("is a folder, not a video")
+    assert why_not_open(source(77)) == "/dev/video77: no such file or directory"
     if os.geteuid() != 0:
         zeros.chmod(0)
-        assert why_not_open(str(zeros)).endswith("permission denied")
+        assert why_not_open(source(zeros)).endswith("permission denied")
 
 
 def test_file_that_breaks_off_says_so(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_http_camera_is_read_and_comes_back_after_a_loss() -> None:
 def test_stop_does_not_wait_for_a_camera_that_hangs() -> None:
     """A read that never returns holds neither `stop` longer than told nor the process."""
     with MjpegServer(most=60) as server:
-        capture = Capture(server.url, read_timeout_s=30.0)
+        capture = Capture(source(server.url), read_timeout_s=30.0)
         capture.start()
         assert capture.next_frame(20.0)
         wait_until(lambda: capture.next_frame(0.3) is None, "silence")
@@ -253,9 +253,10 @@ def test_no_password_in_any_output() -> None:
     """Neither OpenCV, nor FFmpeg, nor we print a connection string: not for a refused port, nor a refused request."""
     program = (
         "import sys, time, cv2\n"
+        "from shared.sources import resolve_source\n"
         "from workers.capture import Capture, CaptureState\n"
         "for source in sys.argv[1:]:\n"
-        "    capture = Capture(source); capture.start()\n"
+        "    capture = Capture(resolve_source(source, 'test')); capture.start()\n"
         "    end = time.monotonic() + 10\n"
         "    while capture.status().state is not CaptureState.DOWN and time.monotonic() < end: capture.next_frame(0.05)\n"
         "    print(capture.status().state, capture.status().reason); capture.stop()\n"
@@ -283,4 +284,4 @@ def test_no_password_in_any_output() -> None:
 def test_asking_a_capture_that_does_not_run_is_an_error() -> None:
     """A thread that was never started, or died of a bug, is not mistaken for a quiet camera."""
     with pytest.raises(RuntimeError):
-        Capture("clip.avi").next_frame(0.1)
+        Capture(source("clip.avi")).next_frame(0.1)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from shared.errors import RefusedError
 from shared.settings import EffectiveCamera
 from tests.brute_gallery import BruteGallery
+from tests.clips import source
 from tests.data_paths import FACES, SMALL_PACK, VIDEOS, needs_data, needs_dlib, six_faces
 from workers.capture import Capture, Frame
 from workers.engines import Engine
@@ -407,7 +408,7 @@ def enrolled(small_pack: Engine) -> Callable[..., BruteGallery]:
 def watch(film: Path, engine: Engine, gallery: BruteGallery, **changes: Any) -> list[Event]:
     settings = camera(source=str(film), **changes)
     pipeline = CameraPipeline(settings, engine, gallery)
-    capture = Capture(str(film), realtime=False, fps=settings.fps)
+    capture = Capture(source(film), realtime=False, fps=settings.fps)
     capture.start()
     events = []
     while (frame := capture.next_frame(30.0)) is not None:

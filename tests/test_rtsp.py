@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from tests.clips import number_of, picture, wait_until
+from tests.clips import number_of, picture, source, wait_until
 from tests.data_paths import FACES, VIDEOS, needs_data
 from tests.rtsp_camera import RtspCamera, require_server, write_pictures
 from tests.site_process import SiteProcess
@@ -33,7 +33,7 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_stream_is_read_newest_frame_first(numbers: Path) -> None:
     """Behind a login, over TCP: pictures arrive whole, in order, at the cadence, and none is old."""
     with RtspCamera(numbers, login=("viewer", "hunter2")) as server:
-        capture = Capture(server.url, fps=6.0)
+        capture = Capture(source(server.url), fps=6.0)
         capture.start()
         try:
             frames = [capture.next_frame(15.0) for _ in range(10)]
@@ -51,7 +51,7 @@ def test_stream_is_read_newest_frame_first(numbers: Path) -> None:
 def test_frames_resume_when_the_server_is_back(numbers: Path) -> None:
     """Switched off and on: one loss, with a reason, and frames again within 10 s of its return."""
     with RtspCamera(numbers) as server:
-        capture = Capture(server.url)
+        capture = Capture(source(server.url))
         capture.start()
         try:
             assert capture.next_frame(15.0)
@@ -72,7 +72,7 @@ def test_frames_resume_when_the_server_is_back(numbers: Path) -> None:
 def test_server_that_freezes_is_lost_and_found(numbers: Path) -> None:
     """Nothing closes the connection: the read timeout finds out, and frames resume within 10 s of the thaw."""
     with RtspCamera(numbers) as server:
-        capture = Capture(server.url, open_timeout_s=3.0, read_timeout_s=1.0)
+        capture = Capture(source(server.url), open_timeout_s=3.0, read_timeout_s=1.0)
         capture.start()
         try:
             assert capture.next_frame(15.0)
@@ -88,8 +88,9 @@ def test_refused_login_prints_no_password(numbers: Path) -> None:
     """A wrong password: down with a reason that helps, and neither stdout nor stderr holds what was tried."""
     program = (
         "import sys\n"
+        "from shared.sources import resolve_source\n"
         "from workers.capture import Capture\n"
-        "capture = Capture(sys.argv[1]); capture.start()\n"
+        "capture = Capture(resolve_source(sys.argv[1], 'test')); capture.start()\n"
         "for _ in range(100):\n"
         "    capture.next_frame(0.1)\n"
         "    if capture.status().reason: break\n"

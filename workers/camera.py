@@ -19,7 +19,7 @@ import cv2  # noqa: E402  # see above
 
 from shared.errors import EXIT_DONE, ConfigurationError, TemporaryError  # noqa: E402
 from shared.gallery_reader import GalleryReader  # noqa: E402
-from shared.settings import Settings, expand_source, is_file_source, public_source  # noqa: E402
+from shared.settings import Settings  # noqa: E402
 from shared.writer_client import WriterClient  # noqa: E402
 from workers.capture import Capture, CaptureState  # noqa: E402
 from workers.child import Child, run_child, settings_of  # noqa: E402
@@ -53,7 +53,7 @@ class Camera:
             )
         self._settings, self._child = settings, child
         self._camera = settings.camera(name)
-        self._source = self._real_source()
+        self._source = settings.source_of(name)
         self._is_up = False
         self._losses = 0
         self._stats: dict[str, object] = {}
@@ -121,11 +121,6 @@ class Camera:
 
     # -- the source ---------------------------------------------------------------------------------------------------
 
-    def _real_source(self) -> str | int:
-        """With variables filled in; a relative file is relative to the configuration file, as every path in it."""
-        source = expand_source(self._camera.source, f"[cameras.{self._camera.name}] source")
-        return str(self._settings.base / str(source)) if is_file_source(source) else source
-
     def _source_lost(self, capture: Capture) -> list[Event]:
         status = capture.status()
         if status.lost == self._losses:
@@ -140,7 +135,7 @@ class Camera:
         if self._is_up or capture.status().state not in (CaptureState.UP, CaptureState.ENDED):
             return []
         self._is_up = True
-        _log.info("camera %s is up: %s", self._camera.name, public_source(self._source))
+        _log.info("camera %s is up: %s", self._camera.name, self._source.shown)
         return [make_event(self._camera.name, "camera_up", time.time())]
 
     def _figures(self, capture: Capture, pipeline: CameraPipeline, client: WriterClient) -> dict[str, object]:
@@ -148,7 +143,7 @@ class Camera:
         status = capture.status()
         return {
             "state": "running",
-            "source": public_source(self._source),
+            "source": self._source.shown,
             "up": self._is_up,
             "down_reason": status.reason if status.state is CaptureState.DOWN else None,
             "frames": status.grabbed,

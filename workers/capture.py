@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 
 import cv2
 
-from shared.settings import is_file_source, public_source
+from shared.sources import Source, SourceKind
 from workers.pacing import Cadence
 from workers.source_faults import why_not_open
 
@@ -88,7 +88,7 @@ class Capture:
 
     def __init__(
         self,
-        source: str | int,
+        source: Source,
         *,
         realtime: bool = True,
         loop: bool = False,
@@ -96,9 +96,9 @@ class Capture:
         open_timeout_s: float = 5.0,
         read_timeout_s: float = 5.0,
     ) -> None:
-        """`source` may hold a password: it goes to OpenCV and nowhere else. `fps`: pictures a second; None: all."""
+        """`fps`: pictures a second; None: all."""
         self._source = source
-        self._is_file = is_file_source(source)
+        self._is_file = source.is_file
         self._newest_only = realtime or not self._is_file
         self._loop = loop and self._is_file
         self._cadence = Cadence(fps)
@@ -181,8 +181,8 @@ class Capture:
                     return
                 self._start_lap(frames)
                 continue
-            shown = public_source(self._source)
-            self._become(CaptureState.DOWN, f"{shown}: the stream broke off" if frames else why_not_open(self._source))
+            broke_off = f"{self._source.shown}: the stream broke off"
+            self._become(CaptureState.DOWN, broke_off if frames else why_not_open(self._source))
             backoff_s = _BACKOFF_FIRST_S if frames else backoff_s
             self._sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, not a secret
             backoff_s = min(2 * backoff_s, _BACKOFF_LIMIT_S)
@@ -201,15 +201,16 @@ class Capture:
             video.release()
 
     def _open(self) -> cv2.VideoCapture:
-        source = self._source
-        if isinstance(source, int) or source.startswith("/dev/video"):
-            return cv2.VideoCapture(source, cv2.CAP_V4L2)
+        address = self._source.address
+        if self._source.kind is SourceKind.DEVICE:
+            # A name under /dev/v4l/by-id is a link that follows the camera from port to port.
+            return cv2.VideoCapture(address if isinstance(address, int) else os.path.realpath(address), cv2.CAP_V4L2)
         options = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(self._open_timeout_s * 1000),
             cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(self._read_timeout_s * 1000),
             cv2.CAP_PROP_N_THREADS, 1,  # decoding in threads holds frames back, and takes CPU from other cameras
         ]  # fmt: skip  # name and value in pairs
-        return cv2.VideoCapture(source, cv2.CAP_FFMPEG, options)
+        return cv2.VideoCapture(str(address), cv2.CAP_FFMPEG, options)
 
     def _read(self, video: cv2.VideoCapture) -> int:
         frames = 0
@@ -266,7 +267,7 @@ class Capture:
     def _ended_early(self, length_s: float) -> str | None:
         if length_s > 1 and self._media_s < _SHORT * length_s:
             read = f"{self._media_s:.1f} s of {length_s:.1f} s"
-            return f"{public_source(self._source)}: ended after {read}; the file may be damaged"
+            return f"{self._source.shown}: ended after {read}; the file may be damaged"
         return None
 
     def _become(self, state: CaptureState, reason: str | None = None) -> None:

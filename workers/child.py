@@ -25,6 +25,7 @@ from setproctitle import setproctitle
 from shared.child_process import CHANNEL_VARIABLE, PARENT_VARIABLE
 from shared.errors import EXIT_BUG, EXIT_DONE, EXIT_TEMPORARY, RollcallError, disk_fault
 from shared.settings import Settings, find_config, load_settings
+from shared.sources import hide_addresses
 from shared.work_progress import listen
 
 _HEARTBEAT_S = 1.0
@@ -129,8 +130,8 @@ def run_child(main: Callable[[], int]) -> int:
         return error.exit_code
     except OSError as error:
         fault = disk_fault(error)
-        sys.stderr.write(f"{traceback.format_exc()}{fault.line()}\n")
+        sys.stderr.write(f"{hide_addresses(traceback.format_exc())}{fault.line()}\n")
         return fault.exit_code
     except Exception:  # noqa: BLE001  # the outermost loop: a bug must end as 70, with its traceback in the journal
-        sys.stderr.write(traceback.format_exc())
+        sys.stderr.write(hide_addresses(traceback.format_exc()))
         return EXIT_BUG

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 
 from shared.errors import RefusedError
-from shared.settings import EffectiveCamera, is_file_source
+from shared.settings import EffectiveCamera
 from workers.attention import Attention
 from workers.capture import Frame
 from workers.engines import Engine, Face, Image, Vectors
@@ -60,7 +60,7 @@ class CameraPipeline:
         writer needs to know them again, their `traces`."""
         self._settings = settings
         self._gallery = gallery
-        self._file_time = not settings.realtime and is_file_source(settings.source)
+        self._file_time = False  # until a back-pressured file's first frame brings its own time
         self._cadence = Cadence(settings.fps)
         self._attention = Attention(settings.fps)
         self._scene = SceneChange()
@@ -99,6 +99,7 @@ class CameraPipeline:
     def process(self, frame: Frame) -> list[Event]:
         """Look at a frame, if it is due, and report what is new."""
         taken_at = time.monotonic()
+        self._file_time = not self._settings.realtime and frame.media_time_s is not None
         time_s = self._time_of(frame)
         if not self._cadence.due(time_s):
             return []

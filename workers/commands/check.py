@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from shared.errors import EXIT_CONFIGURATION, EXIT_DONE, EXIT_REFUSED, ConfigurationError, FaultList, RollcallError
-from shared.settings import Settings, expand_source, find_config, load_settings, public_source
+from shared.settings import Settings, find_config, load_settings
 from shared.site_access import SiteAccess
 from shared.store_opening import damage_of
 from shared.writer_client import site_is_running
@@ -98,7 +98,7 @@ def _camera_fault(settings: Settings, name: str) -> str | None:
     camera = settings.camera(name)
     where = f"{settings.path}: [cameras.{name}] source"
     try:
-        source = expand_source(camera.source, where)
+        source = settings.source_of(name)
     except RollcallError as error:
         return error.line()
     capture = Capture(source, fps=camera.fps, realtime=True, loop=False)
@@ -109,13 +109,12 @@ def _camera_fault(settings: Settings, name: str) -> str | None:
         status = capture.status()
     finally:
         capture.stop()
-    reason = status.reason or (
-        "it has no frames" if status.state is CaptureState.ENDED else f"no frame within {_CAMERA_TIMEOUT_S:.0f} s"
-    )
+    nothing = "it has no frames" if status.state is CaptureState.ENDED else f"no frame within {_CAMERA_TIMEOUT_S:.0f} s"
+    reason = status.reason or f"{source.shown}: {nothing}"
     fault = ConfigurationError(
         "the camera gives no picture",
         where=where,
-        got=f"{public_source(source)}: {reason}",
+        got=reason,
         expected="frames",
         remedy="check its power, address and password; a file: its path",
     )

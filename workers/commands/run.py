@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from shared.errors import EXIT_DONE, ConfigurationError, UsageError
-from shared.settings import Settings, find_config, is_file_source, load_settings
+from shared.settings import Settings, find_config, load_settings
 from workers.output import event_line, say, say_json, warn
 
 
@@ -68,5 +68,4 @@ def warn_of_what_is_not_built(settings: Settings) -> None:
 
 
 def _has_file_that_ends(settings: Settings) -> bool:
-    cameras = (settings.cameras[name] for name in settings.enabled_cameras())
-    return any(is_file_source(camera.source) and not camera.loop for camera in cameras)
+    return any(settings.ends(name) for name in settings.enabled_cameras())
