@@ -11,7 +11,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,13 +19,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from shared.errors import ConfigurationError, FaultList, RollcallError
-from shared.sources import Source, looks_like_file, resolve_source, show_source, why_no_source
+from shared.sources import Reached, Source, Tls, Transport, looks_like_file, resolve_source, show_source, why_no_source
 
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Cosine = Annotated[float, Field(ge=0.0, le=1.0)]
 Liveness = Literal["off", "observe", "require"]
+Flip = Literal["none", "horizontal", "vertical"]
+PerCent = Annotated[float, Field(ge=0.0, le=100.0)]
+Box = Annotated[list[PerCent], Field(min_length=4, max_length=4)]
 _LIVENESS = "off, observe (sightings say whether a face is alive) or require (only such a face is named)"
 
 
@@ -111,6 +114,29 @@ class CameraSettings(_PerCamera):
         description="a file is paced by its own clock, newest frame only; false: every frame, as fast as it goes",
     )
 
+    tls: Tls = Field(
+        default="verify",
+        description="verify: an https or rtsps camera proves who it is; insecure: whoever answers gets the password",
+    )
+    ca_file: Text | None = Field(
+        default=None,
+        description="certificates a TLS camera is verified by, PEM; relative to this file; default: the system's",
+    )
+    transport: Transport = Field(default="tcp", description="how an rtsp stream travels: tcp or udp")
+    rotate: Literal[0, 90, 180, 270] = Field(default=0, description="degrees the picture is turned clockwise")
+    flip: Flip = Field(default="none", description="none, horizontal or vertical: the turned picture is mirrored")
+    ignore: Annotated[list[Box], Field(max_length=32)] = Field(
+        default=[],
+        description="boxes [x1, y1, x2, y2] in per cent of the picture as shown; faces whose middle lies in one are not judged",
+    )
+
+    @field_validator("ignore")
+    @classmethod
+    def _are_boxes(cls, boxes: list[list[float]]) -> list[list[float]]:
+        if any(x1 >= x2 or y1 >= y2 for x1, y1, x2, y2 in boxes):
+            raise ValueError("boxes [x1, y1, x2, y2] with x1 < x2 and y1 < y2, in per cent")
+        return boxes
+
     @field_validator("source")
     @classmethod
     def _is_a_source(cls, source: str | int) -> str | int:
@@ -163,6 +189,10 @@ class EffectiveCamera:
     fps: float
     threads: int
     liveness: Liveness = "off"
+    rotate: int = 0
+    flip: Flip = "none"
+    ignore: Sequence[Sequence[float]] = ()
+    reached: Reached = field(default_factory=Reached)
 
 
 @dataclass(frozen=True)
@@ -214,7 +244,17 @@ class Settings:
             return getattr(common, key) if value is None else value
 
         keys = ("threshold", "margin", "min_face_px", "det_size", "votes", "fps", "threads", "liveness")
-        return EffectiveCamera(name, own.source, own.loop, own.realtime, **{key: pick(key) for key in keys})
+        return EffectiveCamera(
+            name,
+            own.source,
+            own.loop,
+            own.realtime,
+            **{key: pick(key) for key in keys},
+            rotate=own.rotate,
+            flip=own.flip,
+            ignore=own.ignore,
+            reached=self._reached(name),
+        )
 
     def source_of(self, name: str, environ: Mapping[str, str] | None = None) -> Source:
         """Where camera `name` gets its pictures, variables filled in, a relative file relative to the settings' file.
@@ -222,7 +262,13 @@ class Settings:
         Raises ConfigurationError, which holds no value, when a variable is not set or what comes out is no source.
         """
         where = f"{self.path or 'settings'}: [cameras.{name}] source"
-        return resolve_source(self.cameras[name].source, where, base=self.base, environ=environ)
+        source = self.cameras[name].source
+        return resolve_source(source, where, base=self.base, environ=environ, reached=self._reached(name))
+
+    def _reached(self, name: str) -> Reached:
+        camera = self.cameras[name]
+        ca_file = self.base / Path(camera.ca_file).expanduser() if camera.ca_file else None
+        return Reached(camera.tls, camera.transport, ca_file)
 
     def ends(self, name: str) -> bool:
         """Whether camera `name` plays a file once, to its end."""
@@ -564,7 +610,7 @@ def _example_camera() -> list[str]:
         shown = (
             '"rtsp://user:${ENTRANCE_PASSWORD}@192.0.2.10/stream"'
             if entry.is_required()
-            else _toml_value(entry.default)
+            else (_toml_hint(key, entry.annotation) if entry.default is None else _toml_value(entry.default))
         )
         lines += [f"# # {entry.description}", f"# {key} = {shown}"]
     return [*lines, ""]

@@ -55,18 +55,25 @@ class SourceKind(StrEnum):
 
 
 @dataclass(frozen=True)
+class Reached:
+    """How a network camera is reached. `ca_file`: the certificates that it is verified by over TLS; None: the system's."""
+
+    tls: Tls = "verify"
+    transport: Transport = "tcp"
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True)
 class Source:
     """A source as it is opened. `address`: a path, an index or an address with its secrets, for the capture alone.
 
-    `shown`: how it is printed. `ca_file`: the certificates that a TLS camera is verified by; None: the system's.
+    `shown`: how it is printed.
     """
 
     address: str | int = field(repr=False)
     shown: str
     kind: SourceKind
-    tls: Tls = "verify"
-    transport: Transport = "tcp"
-    ca_file: Path | None = None
+    reached: Reached = field(default_factory=Reached)
 
     @property
     def is_file(self) -> bool:
@@ -105,9 +112,7 @@ def resolve_source(
     *,
     base: Path | None = None,
     environ: Mapping[str, str] | None = None,
-    tls: Tls = "verify",
-    transport: Transport = "tcp",
-    ca_file: Path | None = None,
+    reached: Reached | None = None,
 ) -> Source:
     """`text` with each ${NAME} filled in, from the environment or, under systemd, from a credential file of that name.
 
@@ -143,7 +148,7 @@ def resolve_source(
         path = unquote(address.removeprefix("file://").removeprefix("localhost")) if "://" in address else address
         file = str((base or Path.cwd()) / Path(path).expanduser())
         return Source(file, shown if "${" in shown else file, SourceKind.FILE)
-    return Source(address, shown, SourceKind.STREAM, tls, transport, ca_file)
+    return Source(address, shown, SourceKind.STREAM, reached or Reached())
 
 
 def show_source(text: str | int) -> str:

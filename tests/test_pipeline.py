@@ -136,6 +136,15 @@ def test_person_enrolled_under_two_names_is_uncertain(dlib_engine: Engine, galle
 
 
 @needs_dlib
+def test_face_in_a_box_to_ignore_is_not_judged(dlib_engine: Engine, gallery: BruteGallery) -> None:
+    """A poster: nothing is said of a face whose middle lies in the box, and the same face beside it is named."""
+    gallery.enrol("Clover", reference(dlib_engine, ONE))
+    for box, seen in (([20.0, 10.0, 90.0, 90.0], []), ([0.0, 0.0, 10.0, 100.0], [("named", "Clover")])):
+        pipeline = CameraPipeline(camera(ignore=[box]), dlib_engine, gallery)
+        assert kinds(run(pipeline, frames([scene(ONE, i) for i in range(10)]))) == seen
+
+
+@needs_dlib
 def test_face_too_small_to_judge_is_uncertain(dlib_engine: Engine, gallery: BruteGallery) -> None:
     """`min_face_px` above the face: it is seen to come and go, and nothing is said about who it is."""
     gallery.enrol("Clover", reference(dlib_engine, ONE))

@@ -103,7 +103,7 @@ def test_refused_login_prints_no_password(numbers: Path) -> None:
             [sys.executable, "-c", program, server.url_for("viewer", "letmein99")],
             env=clean, capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip  # options on one line
-    assert "wrong path, user or password" in done.stdout
+    assert "the camera refused the login (401)" in done.stdout
     assert "letmein99" not in done.stdout + done.stderr
     assert done.stderr == ""
 

@@ -21,12 +21,13 @@ from shared.errors import EXIT_DONE, ConfigurationError, TemporaryError  # noqa:
 from shared.gallery_reader import GalleryReader  # noqa: E402
 from shared.settings import Settings  # noqa: E402
 from shared.writer_client import WriterClient  # noqa: E402
-from workers.capture import Capture, CaptureState  # noqa: E402
+from workers.capture import Capture, CaptureState, Turn  # noqa: E402
 from workers.child import Child, run_child, settings_of  # noqa: E402
 from workers.engines import Engine, open_engine  # noqa: E402
 from workers.liveness import Liveness, open_liveness  # noqa: E402
 from workers.pipeline import CameraPipeline  # noqa: E402
 from workers.sightings import Event, make_event  # noqa: E402
+from workers.source_news import SourceNews  # noqa: E402
 
 _FRAME_WAIT_S = 0.5
 _GALLERY_WAIT_S = 60.0
@@ -56,6 +57,7 @@ class Camera:
         self._source = settings.source_of(name)
         self._is_up = False
         self._losses = 0
+        self._news = SourceNews()
         self._stats: dict[str, object] = {}
         self._stats_at = float("-inf")
 
@@ -82,7 +84,8 @@ class Camera:
         pipeline = CameraPipeline(camera, engine, gallery, liveness=liveness, keep_unknowns=keep_unknowns)
         client = WriterClient(self._settings.run_dir)
         # Only now: a file's time must not run while the engine loads, and a stream not pile up.
-        capture = Capture(self._source, realtime=camera.realtime, loop=camera.loop, fps=camera.fps)
+        turn = Turn(camera.rotate, camera.flip)
+        capture = Capture(self._source, realtime=camera.realtime, loop=camera.loop, fps=camera.fps, turn=turn)
         capture.start()
         try:
             while not self._child.stopping and not capture.ended:
@@ -123,20 +126,31 @@ class Camera:
 
     def _source_lost(self, capture: Capture) -> list[Event]:
         status = capture.status()
-        if status.lost == self._losses:
+        losses = status.lost - self._losses
+        if not losses:
             return []
         self._losses, self._is_up = status.lost, False
+        now_s = time.monotonic()
+        if not self._news.lost(now_s, losses):
+            return []
         reason = status.reason or "the stream broke off"
+        if hold_s := self._news.hold_s(now_s):
+            reason += f"; it comes and goes: told up again once it stayed for {hold_s / 60:.0f} min"
         _log.warning("camera %s is down: %s", self._camera.name, reason)
         return [make_event(self._camera.name, "camera_down", time.time()) | {"reason": reason}]
 
     def _source_back(self, capture: Capture) -> list[Event]:
         """To be called once a frame was processed."""
-        if self._is_up or capture.status().state not in (CaptureState.UP, CaptureState.ENDED):
+        if capture.status().state not in (CaptureState.UP, CaptureState.ENDED):
             return []
         self._is_up = True
-        _log.info("camera %s is up: %s", self._camera.name, self._source.shown)
-        return [make_event(self._camera.name, "camera_up", time.time())]
+        if not self._news.well(time.monotonic()):
+            return []
+        untold = self._news.take_untold()
+        lost = f"; lost {untold} more times meanwhile" if untold else ""
+        _log.info("camera %s is up: %s%s", self._camera.name, self._source.shown, lost)
+        event = make_event(self._camera.name, "camera_up", time.time())
+        return [event | {"losses": untold} if untold else event]
 
     def _figures(self, capture: Capture, pipeline: CameraPipeline, client: WriterClient) -> dict[str, object]:
         """What `status` shows of this camera."""

@@ -4,8 +4,9 @@ The thread grabs every frame, so that nothing piles up in a driver or a socket, 
 the cadence asks for. Live sources and real-time files keep the newest picture only: a slow worker drops frames and
 never lags. A file that is not real-time is back-pressured instead: every picture is delivered, in order.
 
-A source that is lost is opened again after a backoff of 0.5 to 4 s, forever. OpenCV can't be interrupted inside a read;
-the read timeout bounds it for the network, and `stop` never waits longer than it was told: the thread is a daemon.
+A source that is lost is opened again after a backoff of 0.5 to 4 s, forever, which starts over once it was well for a minute;
+one that refused our login after 2, 5, then 10 minutes. A network camera is asked first (workers/stream_probe.py). OpenCV can't be
+interrupted inside a read; the read timeout bounds it for the network, and `stop` never waits longer than it was told: the thread is a daemon.
 """
 
 from __future__ import annotations
@@ -14,31 +15,71 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import cv2
 
-from shared.sources import Source, SourceKind
+from shared.settings import Flip
+from shared.sources import Source, SourceKind, hide_addresses
 from workers.pacing import Cadence
+from workers.snapshots import Snapshots
 from workers.source_faults import why_not_open
+from workers.stream_probe import Finding, Verdict, ffmpeg_options, probe
 
 if TYPE_CHECKING:
     from workers.engines import Image
 
-# FFmpeg and OpenCV print the address they fail on, which may hold a password. UDP is FFmpeg's first choice for RTSP, and
-# loses packets on every busy network. Counting frames to learn a stream's rate, which nobody asks for, takes FFmpeg 2.4 s
-# of an opening that is done in .7 without. Both variables are read when a source is opened.
+# FFmpeg and OpenCV print the address they fail on, which may hold a password. The variable is read when a source is opened.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
-os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp|fpsprobesize;0")
 
 # Each wait is drawn from the upper half of its backoff, so that cameras behind one switch do not all return at once.
 _BACKOFF_FIRST_S = 1.0
 _BACKOFF_LIMIT_S = 4.0
+_HEALTHY_S = 60.0  # a source that gave pictures for so long has its next loss mended at once
+# After a refused login: many cameras lock an address out for good after five to seven.
+_REFUSED_S = (120.0, 300.0, 600.0)
 _SHORT = 0.9  # of the length a file announces; ending before that is worth saying
+MOST_PIXELS = 7680 * 4320 + 1_000_000  # 8K and a little; a picture of it is 100 MB
+
+
+class _FfmpegOptions:
+    """The options FFmpeg opens with, an environment variable of the whole process: whoever wants others waits."""
+
+    def __init__(self) -> None:
+        self._free = threading.Condition()
+        self._users = 0
+
+    @contextmanager
+    def of(self, options: str) -> Iterator[None]:
+        with self._free:
+            self._free.wait_for(lambda: not self._users or os.environ.get(_OPTIONS_VARIABLE) == options)
+            self._users += 1
+            os.environ[_OPTIONS_VARIABLE] = options
+        try:
+            yield
+        finally:
+            with self._free:
+                self._users -= 1
+                self._free.notify_all()
+
+
+_OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_ffmpeg_options = _FfmpegOptions()
+
+
+class Video(Protocol):
+    """What is read from: `cv2.VideoCapture`, or what does the same."""
+
+    def isOpened(self) -> bool: ...  # OpenCV's name
+    def get(self, prop: int, /) -> float: ...
+    def grab(self) -> bool: ...
+    def retrieve(self) -> tuple[bool, Any]: ...
+    def release(self) -> None: ...
 
 
 class CaptureState(StrEnum):
@@ -79,8 +120,46 @@ class CaptureStatus:
     lost: int
 
 
+@dataclass
+class _Reading:
+    """One opening of the source and what came of it. `fault`: why it ended, without the address; `began_at`: monotonic."""
+
+    frames: int = 0
+    length_s: float = 0.0
+    began_at: float | None = None
+    fault: str | None = None
+    refused: bool = False
+
+
+class _Unusable(Exception):
+    """The source gives what can't be used; the text says what, without the address. Never leaves this module."""
+
+
 class _Stopped(Exception):
     """The thread was asked to stop while it waited; never leaves this module."""
+
+
+class Turn(NamedTuple):
+    """How a camera hangs: its picture is turned clockwise by `rotate` degrees, a multiple of 90, and then mirrored."""
+
+    rotate: int = 0
+    flip: Flip = "none"
+
+
+def upright(image: Image, turn: Turn) -> Image:
+    """A picture (height, width, 3) as it is to be seen."""
+    turns = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+    if turn.rotate:
+        image = cast("Image", cv2.rotate(image, turns[turn.rotate]))
+    if turn.flip != "none":
+        image = cast("Image", cv2.flip(image, 1 if turn.flip == "horizontal" else 0))
+    return image
+
+
+def _require_size(width: int, height: int) -> None:
+    """Raises _Unusable for a picture that would take more memory than a camera has."""
+    if width * height > MOST_PIXELS:
+        raise _Unusable(f"a picture of {width} × {height} is too large; {MOST_PIXELS // 10**6} megapixels at most")
 
 
 class Capture:
@@ -93,15 +172,21 @@ class Capture:
         realtime: bool = True,
         loop: bool = False,
         fps: float | None = None,
+        turn: Turn = Turn(),  # noqa: B008  # immutable
         open_timeout_s: float = 5.0,
         read_timeout_s: float = 5.0,
+        refused_s: Sequence[float] = _REFUSED_S,
     ) -> None:
-        """`fps`: pictures a second; None: all."""
+        """`fps`: pictures a second; None: all. `turn`: what makes the picture upright.
+
+        `refused_s`: how long to wait after the first, second, … refused login in a row; the last goes on.
+        """
         self._source = source
         self._is_file = source.is_file
         self._newest_only = realtime or not self._is_file
         self._loop = loop and self._is_file
-        self._cadence = Cadence(fps)
+        self._cadence, self._fps = Cadence(fps), fps
+        self._turn, self._refused_s = turn, tuple(refused_s)
         self._open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
         self._news = threading.Condition()
         self._stopping = False
@@ -172,50 +257,84 @@ class Capture:
                 self._news.notify_all()
 
     def _read_forever(self) -> None:
-        backoff_s = _BACKOFF_FIRST_S
+        backoff_s, refusals = _BACKOFF_FIRST_S, 0
         while True:
-            frames, length_s = self._open_and_read()
-            if frames and self._is_file:
+            done = self._open_and_read()
+            if done.frames and self._is_file and done.fault is None:
                 if not self._loop:
-                    self._become(CaptureState.ENDED, self._ended_early(length_s))
+                    self._become(CaptureState.ENDED, self._ended_early(done.length_s))
                     return
-                self._start_lap(frames)
+                self._start_lap(done.frames)
                 continue
-            broke_off = f"{self._source.shown}: the stream broke off"
-            self._become(CaptureState.DOWN, broke_off if frames else why_not_open(self._source))
-            backoff_s = _BACKOFF_FIRST_S if frames else backoff_s
-            self._sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, not a secret
+            refusals = refusals + 1 if done.refused else 0
+            if done.began_at is not None and time.monotonic() - done.began_at >= _HEALTHY_S:
+                backoff_s = _BACKOFF_FIRST_S
+            wait_s = backoff_s * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
+            if refusals:
+                wait_s = self._refused_s[min(refusals, len(self._refused_s)) - 1] * random.uniform(1.0, 1.1)  # noqa: S311
+            self._become(CaptureState.DOWN, self._why_down(done, wait_s))
+            self._sleep(wait_s)
             backoff_s = min(2 * backoff_s, _BACKOFF_LIMIT_S)
 
-    def _open_and_read(self) -> tuple[int, float]:
-        """Read the source once, to its end: the frames it gave, and the length in seconds it announces (0: none)."""
+    def _why_down(self, done: _Reading, wait_s: float) -> str:
+        shown = self._source.shown
+        if done.refused:
+            return f"{shown}: {done.fault}; tried again in {wait_s / 60:.0f} min, since cameras lock out who guesses"
+        if done.fault is not None:
+            return f"{shown}: {done.fault}"
+        return f"{shown}: the stream broke off" if done.frames else why_not_open(self._source)
+
+    def _open_and_read(self) -> _Reading:
+        """Read the source once, to its end."""
+        done = _Reading()
         if self._stopping:
             raise _Stopped
-        video = self._open()
+        video, finding = self._open()
+        if video is None or not video.isOpened():
+            done.refused = finding.verdict is Verdict.REFUSED
+            done.fault = finding.reason
+        if video is None:
+            return done
         try:
-            if not video.isOpened():
-                return 0, 0.0
-            count, fps = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
-            return self._read(video), count / fps if count > 0 and 0 < fps <= 1000 else 0.0
+            if video.isOpened():
+                count, fps = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
+                done.length_s = count / fps if count > 0 and 0 < fps <= 1000 else 0.0
+                self._read(video, done)
+        except _Unusable as error:
+            done.fault = str(error)
+        except (cv2.error, MemoryError) as error:
+            # A picture that memory does not suffice for, or that OpenCV can't take; what it says may hold the address.
+            text = hide_addresses(str(error)).splitlines()
+            done.fault = f"a picture can't be used: {text[0] if text else 'no memory for it'}"
         finally:
             video.release()
+        return done
 
-    def _open(self) -> cv2.VideoCapture:
+    def _open(self) -> tuple[Video | None, Finding]:
+        """The source, opened, or what a network camera that can't be opened answers."""
         address = self._source.address
         if self._source.kind is SourceKind.DEVICE:
             # A name under /dev/v4l/by-id is a link that follows the camera from port to port.
-            return cv2.VideoCapture(address if isinstance(address, int) else os.path.realpath(address), cv2.CAP_V4L2)
+            device = address if isinstance(address, int) else os.path.realpath(address)
+            return cv2.VideoCapture(device, cv2.CAP_V4L2), Finding(Verdict.OPEN)
+        finding = probe(self._source) if self._source.kind is SourceKind.STREAM else Finding(Verdict.OPEN)
+        if finding.verdict in (Verdict.REFUSED, Verdict.DOWN) or self._stopping:
+            return None, finding
+        if finding.verdict is Verdict.SNAPSHOT:
+            return Snapshots(self._source, self._fps, MOST_PIXELS, self._sleep), finding
         options = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(self._open_timeout_s * 1000),
             cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(self._read_timeout_s * 1000),
             cv2.CAP_PROP_N_THREADS, 1,  # decoding in threads holds frames back, and takes CPU from other cameras
         ]  # fmt: skip  # name and value in pairs
-        return cv2.VideoCapture(str(address), cv2.CAP_FFMPEG, options)
+        with _ffmpeg_options.of(ffmpeg_options(self._source)):
+            return cv2.VideoCapture(str(address), cv2.CAP_FFMPEG, options), finding
 
-    def _read(self, video: cv2.VideoCapture) -> int:
-        frames = 0
+    def _read(self, video: Video, done: _Reading) -> None:
+        _require_size(int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT)))
         while not self._stopping and video.grab():
-            frames += 1
+            done.frames += 1
+            done.began_at = done.began_at or time.monotonic()
             with self._news:
                 self._grabbed += 1
                 self._state, self._reason = CaptureState.UP, None
@@ -225,13 +344,17 @@ class Capture:
             ok, image = video.retrieve()
             if ok:
                 wall_time = time.time() - (time.monotonic() - captured_at)
-                picture = cast("Image", image)  # what a capture gives is always 8 bit
+                _require_size(image.shape[1], image.shape[0])
+                picture = upright(image, self._turn)  # what a capture gives is always 8 bit
                 self._publish(Frame(picture, captured_at, wall_time, media_s, self._lap))
+            elif isinstance(video, Snapshots):
+                break
         if self._stopping:
             raise _Stopped
-        return frames
+        if isinstance(video, Snapshots):
+            done.fault = video.fault
 
-    def _times(self, video: cv2.VideoCapture) -> tuple[float, float | None]:
+    def _times(self, video: Video) -> tuple[float, float | None]:
         """The grabbed frame's capture time and media time; waits until a real-time file's frame is due."""
         if not self._is_file:
             return time.monotonic(), None

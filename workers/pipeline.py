@@ -121,7 +121,7 @@ class CameraPipeline:
         in_view = bool(self._visits)
         if self._attention.wants(time_s, cut=scene_ended, moved=change.moved, in_view=in_view, undecided=undecided):
             self._scene.mark()
-            faces = self._engine.detect(frame.image)
+            faces = [face for face in self._engine.detect(frame.image) if not self._is_ignored(face, frame.image)]
             events += self._look(frame, faces, time_s)
             self.progress.add(
                 captured_at=frame.captured_at, taken_at=taken_at, done_at=time.monotonic(), faces=len(faces)
@@ -175,6 +175,12 @@ class CameraPipeline:
                 if self._keep_unknowns and crop.clear and crop.names(self._rules) is None:
                     visit.portraits.offer(crop.quality, crop.embedding, frame.image, faces[index].box)
         return self._news(time_s, frame.wall_time)
+
+    def _is_ignored(self, face: Face, image: Image) -> bool:
+        """Whether a face's middle lies in a box that the settings leave out: a poster, a television, a street."""
+        left, top, right, bottom = face.box
+        x, y = 50 * (left + right) / image.shape[1], 50 * (top + bottom) / image.shape[0]
+        return any(x1 <= x <= x2 and y1 <= y <= y2 for x1, y1, x2, y2 in self._settings.ignore)
 
     def _stay_until_cut(self) -> None:
         """Who was there at the last search was there until the scene ended, though not every frame was searched."""

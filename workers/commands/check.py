@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from shared.errors import EXIT_CONFIGURATION, EXIT_DONE, EXIT_REFUSED, ConfigurationError, FaultList, RollcallError
 from shared.settings import Settings, find_config, load_settings
 from shared.site_access import SiteAccess
+from shared.sources import SourceKind
 from shared.store_opening import damage_of
 from shared.writer_client import site_is_running
 from workers.capture import Capture, CaptureState
@@ -101,6 +102,8 @@ def _camera_fault(settings: Settings, name: str) -> str | None:
         source = settings.source_of(name)
     except RollcallError as error:
         return error.line()
+    if source.kind is SourceKind.STREAM and source.reached.tls == "insecure":
+        warn(f'{settings.path}: [cameras.{name}] tls = "insecure": whoever answers at its address gets its password')
     capture = Capture(source, fps=camera.fps, realtime=True, loop=False)
     capture.start()
     try:
