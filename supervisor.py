@@ -6,13 +6,16 @@ Signal handlers only queue; everything happens in one loop.
 
 from __future__ import annotations
 
+from shared import early_signals
+
+if __name__ == "__main__":
+    early_signals.hold()  # before what takes time to import: a reload that is asked for at once must not end the site
+
 import contextlib
-import json
 import logging
 import os
 import selectors
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,36 +24,56 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from shared import systemd_notify
-from shared.child_process import HEARTBEAT_TIMEOUT_S, ChildProcess, child_environment
 from shared.errors import (
+    EXIT_BUG,
     EXIT_CONFIGURATION,
     EXIT_DONE,
     EXIT_REFUSED,
+    EXIT_TEMPORARY,
     ConfigurationError,
     FaultList,
     RollcallError,
     TemporaryError,
+    disk_fault,
 )
-from shared.event_stream import EventStream
-from shared.settings import Settings, load_settings
-from shared.status_reporter import StatusReporter
-from shared.store_opening import make_private_folder
+from shared.library_faults import imports_explained
+
+try:
+    with imports_explained():
+        from filelock import FileLock, Timeout
+
+        from shared import systemd_notify
+        from shared.child_process import LOADING_TIMEOUT_S, ChildProcess, ChildState
+        from shared.event_stream import EventStream
+        from shared.restart_policy import RestartPolicy
+        from shared.settings import Settings, load_settings
+        from shared.status_reporter import StatusReporter
+        from shared.store_opening import SiteLock, make_private_folder
+except ConfigurationError as fault:  # no command can say it: they need the same libraries
+    sys.stderr.write(f"{fault.line()}\n")
+    sys.exit(fault.exit_code)
 
 _log = logging.getLogger("rollcall")
 
 _TURN_S = 0.2
+_LATE_S = 5.0  # a turn that took this long was not work of ours: the machine stood still
 _CAMERA_STOP_S = 8.0
 _WRITER_STOP_S = 60.0
-_WRITER_READY_S = 300.0
+_PREPARE_STOP_S = 10.0
+_UNKILLABLE_S = 5.0  # a process that the kernel does not let go in this time hangs in a disk or a driver
 _FILE_PATIENCE_S = 10.0
-_SETTLED = ("running", "ended", "failed", "stopped")
+_EXTEND_EVERY_S = 5.0
+# What systemd is asked for at each sign of progress: the next may take this long, and a child that hangs has then been killed by us.
+_EXTEND_US = int((LOADING_TIMEOUT_S + 30.0) * 1e6)
+_SETTLED = (ChildState.RUNNING, ChildState.ENDED, ChildState.WAITING, ChildState.STOPPED, ChildState.FAILED)
+_OVER = (ChildState.ENDED, ChildState.STOPPED, ChildState.FAILED)
 
 
 class Supervisor:
-    """One site: its children in order of dependency, the writer first."""
+    """One site: its children in order of dependency, the writer first.
+
+    The loop is `_turn`; whatever takes time (a start, a stop, a reload, a child that hangs) is a state that it looks after.
+    """
 
     def __init__(
         self,
@@ -65,8 +88,10 @@ class Supervisor:
         self.settings = settings
         self._child_output = child_output
         self._on_event, self._until_ended, self._assume_model = on_event, until_ended, assume_model
-        self._writer = ChildProcess("writer", "workers.writer", [], settings.to_json(), child_output)
+        # Without a writer nothing is kept. What stopped it may pass (a disk that is read-only for an hour), whatever its exit code.
+        self._writer = self._child("writer", "writer", policy=RestartPolicy(gives_up=False))
         self._cameras: dict[str, ChildProcess] = {}
+        self._others: list[ChildProcess] = []
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._wake_reader, self._wake_writer = os.pipe()
@@ -74,12 +99,19 @@ class Supervisor:
             os.set_blocking(descriptor, False)
         self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
         self._stopping = False
+        self._reload_asked = False
+        self._awaited: ChildProcess | None = None  # whose end is the site's end
+        self._runs = False  # from here on a reload can be carried out
         self._ready = False
+        self._turned_at = time.monotonic()
+        self._extended_at = self._progress_at = 0.0
         self._watchdog_s = systemd_notify.watchdog_interval_s()
         self._watchdog_at = 0.0
         self._snapshot_lock = threading.Lock()
         self._snapshot: dict[str, Any] = {}
-        self._started_at = time.time()
+        self._outline: list[tuple[object, ...]] = []  # of the last snapshot: whether it is news
+        self._reporter: StatusReporter | None = None
+        self._started_at = time.monotonic()
 
     def run(self) -> int:
         """Run the site until it is asked to stop, or its files have ended; the exit code."""
@@ -98,6 +130,7 @@ class Supervisor:
             ) from error
         with lock:
             self._install_signals()
+            self._turned_at = time.monotonic()
             code = self._prepare()
             return code if code != EXIT_DONE or self._stopping else self._run_prepared()
 
@@ -112,75 +145,84 @@ class Supervisor:
 
     # --- start -------------------------------------------------------------------------------------------------
 
+    def _child(self, name: str, kind: str, *arguments: str, policy: RestartPolicy | None = None) -> ChildProcess:
+        return ChildProcess(name, kind, arguments, self.settings.to_json(), output=self._child_output, policy=policy)
+
     def _prepare(self) -> int:
         """Models, database and an empty gallery's photos, in a process of their own: engines are not for the supervisor."""
         systemd_notify.notify("STATUS=preparing: models, database")
-        environment = child_environment()
-        arguments = ["--assume-model"] if self._assume_model else []
-        process = subprocess.Popen(
-            [sys.executable, "-m", "workers.prepare", "--settings-stdin", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=self._child_output or sys.stderr.fileno(),
-            stderr=self._child_output,
-            env=environment,
-            process_group=0,
-        )
-        assert process.stdin is not None  # a pipe was asked for
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(self.settings.to_json()).encode() + b"\n")
-            process.stdin.close()
-        while process.poll() is None:
-            self._wait_for_news(_TURN_S)
-            if self._take_signals():
-                process.terminate()
-            systemd_notify.notify(f"EXTEND_TIMEOUT_USEC={int(30e6)}")
-        return EXIT_DONE if self._stopping else process.returncode
+        prepare = self._child("prepare", "prepare", *(["--assume-model"] if self._assume_model else []))
+        self._others.append(prepare)
+        code = self._first_start(prepare, lambda: False)
+        if self._stopping:
+            return self._stop_children([prepare], _PREPARE_STOP_S)
+        self._others.remove(prepare)
+        return code if code is not None else EXIT_DONE
 
     def _run_prepared(self) -> int:
-        self._start(self._writer)
-        if not self._wait_for_writer():
-            return self._stop(self._writer.exit_code if self._writer.exit_code is not None else EXIT_DONE)
-        with EventStream(self.settings.run_dir, self._on_event), StatusReporter(self.settings.run_dir, self.snapshot):
+        code = self._first_start(self._writer, lambda: self._writer.state is ChildState.RUNNING)
+        if code is not None:
+            return self._stop(code or EXIT_BUG)  # nobody asked it to end
+        events = EventStream(self.settings.run_dir, self._on_event)
+        self._take_snapshot(time.monotonic())
+        with events, StatusReporter(self.settings.run_dir, self.snapshot) as self._reporter:
+            while not events.following and not self._stopping:
+                self._turn()  # a camera's first sighting must not be missed
             for name in self.settings.enabled_cameras():
                 self._add_camera(name)
+            self._runs = True
             while not self._stopping:
                 self._turn()
                 if self._until_ended and self._files_have_ended():
                     return self._stop(EXIT_REFUSED if self._unread_files() else EXIT_DONE)
             return self._stop(EXIT_DONE)
 
-    def _wait_for_writer(self) -> bool:
-        """Whether the gallery was loaded; a writer that can't load at the start ends the site with its own exit code."""
-        deadline = time.monotonic() + _WRITER_READY_S
-        while not self._stopping and time.monotonic() < deadline:
-            self._wait_for_news(_TURN_S)
-            self._take_signals()
-            self._writer.hear()
-            systemd_notify.notify(f"EXTEND_TIMEOUT_USEC={int(30e6)}")
-            if self._writer.state == "running":
-                return True
-            if self._writer.reap(time.monotonic()) is not None:
-                return False
-        return False
+    def _first_start(self, child: ChildProcess, is_ready: Callable[[], bool]) -> int | None:
+        """Start a child that the site can't begin without. None once it is ready, or the site is to stop; else the site's exit code.
 
-    def _start(self, child: ChildProcess) -> None:
-        child.start()
+        It may take as long as it makes progress: the first start of a site may embed thousands of photos.
+        """
+        self._awaited = child
+        self._start(child, time.monotonic())
+        while not self._stopping and not is_ready():
+            self._turn()
+            if child.exit_code is not None and not child.start_refused:
+                child.restart_at = None
+                return _site_code(child)
+        self._awaited = None
+        return None
+
+    def _start(self, child: ChildProcess, now: float) -> None:
+        """Spawn; what the system refuses for a moment (descriptors, processes, memory) is tried again, as a child that fell."""
+        try:
+            child.start()
+        except OSError as error:
+            again = child.start_failed(now)
+            _log.warning(
+                "%s: can't be started: %s; tried again in %.1f s", child.name, error.strerror or error, again - now
+            )
+            return
         assert child.channel is not None  # start made it
         self._selector.register(child.channel, selectors.EVENT_READ, child)
 
     def _add_camera(self, name: str) -> None:
-        camera = ChildProcess(name, "workers.camera", ["--camera", name], self.settings.to_json(), self._child_output)
-        self._cameras[name] = camera
-        self._start(camera)
+        self._cameras[name] = camera = self._child(name, "camera", "--camera", name)
+        if not self._stopping:
+            self._start(camera, time.monotonic())
 
     # --- the loop ----------------------------------------------------------------------------------------------
 
+    def _children(self) -> list[ChildProcess]:
+        return [*self._others, self._writer, *self._cameras.values()]
+
     def _turn(self) -> None:
         self._wait_for_news(_TURN_S)
+        self._allow_for_pause(time.monotonic())
         self._take_signals()
         now = time.monotonic()
-        for child in (self._writer, *self._cameras.values()):
+        for child in self._children():
             self._look_after(child, now)
+        self._drop_removed_cameras()
         self._tell_systemd(now)
         self._take_snapshot(now)
 
@@ -189,15 +231,27 @@ class Supervisor:
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_reader, 4096)
-            else:
-                key.data.hear()
+            elif not key.data.hear():
+                self._selector.unregister(key.fileobj)  # it says nothing more; the reaping says how it ended
+
+    def _allow_for_pause(self, now: float) -> None:
+        """After a pause of the whole machine the children have been silent for want of time: each gets its grace anew."""
+        late_s = now - self._turned_at - _TURN_S
+        self._turned_at = now
+        if late_s < _LATE_S:
+            return
+        _log.warning("the machine stood still for %.0f s; nothing is restarted for that", late_s)
+        for child in self._children():
+            child.allow_for_pause(now, late_s)
 
     def _look_after(self, child: ChildProcess, now: float) -> None:
-        """Kill what is stuck, reap what ended, start what is due."""
-        if child.is_stuck(now):
+        """Kill what is stuck or does not stop, reap what ended, start what is due."""
+        if child.is_overdue(now):
+            _log.error("%s: did not stop within its grace; killed", child.name)
+            child.kill(now)
+        elif child.is_stuck(now):
             _log.error("%s: no progress for %.0f s; killed", child.name, child.heartbeat_age_s(now))
-            child.kill()
-            child.wait(5.0)
+            child.kill(now)
         channel = child.channel
         code = child.reap(now)
         if code is not None:
@@ -206,14 +260,15 @@ class Supervisor:
                     self._selector.unregister(channel)
             self._say_ended(child, code, now)
         if child.restart_at is not None and now >= child.restart_at and not self._stopping:
-            child.restarts += 1
-            self._start(child)
+            self._start(child, now)
 
     def _say_ended(self, child: ChildProcess, code: int, now: float) -> None:
-        if child.stop_asked or child.state == "ended":
+        if child.stop_asked or child.state is ChildState.ENDED or (child in self._others and code == EXIT_DONE):
             return
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        if child.restart_at is not None:
+        if child is self._awaited:
+            _log.error("%s: %s; the site can't begin without it", child.name, how)
+        elif child.restart_at is not None:
             _log.warning("%s: %s; started again in %.1f s", child.name, how, child.restart_at - now)
         else:
             _log.error(
@@ -225,35 +280,40 @@ class Supervisor:
 
     def _files_have_ended(self) -> bool:
         """Whether every camera on a file that ends has ended, can't go on, or could never be read."""
-        files = {name: camera for name, camera in self._cameras.items() if self.settings.ends(name)}
         unread = self._unread_files()
-        return all(name in unread or camera.state in ("ended", "stopped", "failed") for name, camera in files.items())
+        return all(name in unread or camera.state in _OVER for name, camera in self._cameras_on_files())
 
     def _unread_files(self) -> set[str]:
         """Cameras on files that end which failed, or gave no frame in all the time that a real one needs to open."""
-        return {name for name, camera in self._cameras.items() if self.settings.ends(name) and _is_hopeless(camera)}
+        return {name for name, camera in self._cameras_on_files() if _is_hopeless(camera)}
+
+    def _cameras_on_files(self) -> list[tuple[str, ChildProcess]]:
+        """Those whose file has an end; without those that a reload removed and that are on their way out."""
+        known = self.settings.cameras
+        return [(name, one) for name, one in self._cameras.items() if name in known and self.settings.ends(name)]
 
     # --- signals and reload ------------------------------------------------------------------------------------
 
     def _install_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return  # a demo or a test that runs the site on a thread stops it by ask_to_stop
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._queue_signal)
+        self._signals += early_signals.hand_over(self._queue_signal)
 
     def _queue_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # the handler's signature
         self._signals.append(number)
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_writer, b"x")
 
-    def _take_signals(self) -> bool:
-        """Act on what was queued; True when the site is to stop."""
+    def _take_signals(self) -> None:
+        """Act on what was queued. A reload that is asked for while the site starts is carried out once it runs."""
         while self._signals:
             if self._signals.pop(0) == signal.SIGHUP:
-                self._reload()
+                self._reload_asked = True
             else:
                 self._stopping = True
-        return self._stopping
+        if self._reload_asked and self._runs and not self._stopping:
+            self._reload_asked = False
+            self._reload()
 
     def _reload(self) -> None:
         """Read the file again: only what changed restarts; a faulty file is refused whole and the site goes on."""
@@ -267,12 +327,13 @@ class Supervisor:
                     remedy="undo it, or restart the site",
                 )
             self._require_model_of_gallery(fresh)
-        except RollcallError as error:
-            for line in (fault.line() for fault in error.faults) if isinstance(error, FaultList) else [error.line()]:
+        except (RollcallError, OSError) as error:
+            fault = _fault(error)
+            for line in (one.line() for one in fault.faults) if isinstance(fault, FaultList) else [fault.line()]:
                 _log.error("reload refused: %s", line)
             _log.error("reload refused: the site goes on with the settings it has")
         else:
-            self._apply(fresh)
+            self._apply(fresh, time.monotonic())
         systemd_notify.notify("READY=1")
 
     def _require_model_of_gallery(self, fresh: Settings) -> None:
@@ -290,81 +351,137 @@ class Supervisor:
                     remedy=f"undo it, or switch with: supervisor.py models use {fresh.model}",
                 )
 
-    def _apply(self, fresh: Settings) -> None:
+    def _apply(self, fresh: Settings, now: float) -> None:
+        """Have what changed stopped, restarted and started, all at once; the loop looks after it."""
         old, self.settings = self.settings, fresh
         self._writer.settings = fresh.to_json()
         same_folder = old.models_dir == fresh.models_dir
         wanted = fresh.enabled_cameras()
-        for name, camera in list(self._cameras.items()):
-            if name in wanted and same_folder and old.camera(name) == fresh.camera(name):
+        for name, camera in self._cameras.items():
+            if name not in wanted:
+                camera.ask_to_stop(now, _CAMERA_STOP_S)
+                _log.info("%s: stopped: no longer configured", name)
+            elif same_folder and name in old.enabled_cameras() and old.camera(name) == fresh.camera(name):
                 camera.settings = fresh.to_json()
-                continue
-            self._stop_children([camera], _CAMERA_STOP_S)
-            del self._cameras[name]
-            _log.info(
-                "%s: %s", name, "restarted with its new settings" if name in wanted else "stopped: no longer configured"
-            )
+            else:
+                camera.renew(fresh.to_json(), now, _CAMERA_STOP_S)
+                _log.info("%s: restarted with its new settings", name)
         for name in wanted:
             if name not in self._cameras:
                 self._add_camera(name)
         _log.info("reloaded %s", fresh.path)
 
+    def _drop_removed_cameras(self) -> None:
+        """A camera that is configured no longer is forgotten once its process has ended."""
+        if self._stopping:
+            return  # then all of them stop, and `status` shows them to the end
+        wanted = set(self.settings.enabled_cameras())
+        for name in [name for name, camera in self._cameras.items() if name not in wanted and not camera.running]:
+            del self._cameras[name]
+
     # --- what others are told ----------------------------------------------------------------------------------
 
     def _tell_systemd(self, now: float) -> None:
-        running = sum(camera.state == "running" for camera in self._cameras.values())
+        if not self._runs:
+            self._extend_start(now)
+            return
+        running = sum(camera.state is ChildState.RUNNING for camera in self._cameras.values())
         status = f"STATUS={running} of {len(self._cameras)} cameras run"
         if not self._ready and all(camera.state in _SETTLED for camera in self._cameras.values()):
             self._ready = True
             systemd_notify.notify("READY=1", status)
             _log.info("the site runs: %d cameras", len(self._cameras))
-        if self._watchdog_s and now >= self._watchdog_at and self._writer.heartbeat_age_s(now) < HEARTBEAT_TIMEOUT_S:
+        if not self._ready:
+            self._extend_start(now)
+        if self._watchdog_s and now >= self._watchdog_at:
+            # It vouches for this loop alone: a writer or camera that hangs is killed and started again by it.
             self._watchdog_at = now + self._watchdog_s
             systemd_notify.notify("WATCHDOG=1", status)
+
+    def _extend_start(self, now: float) -> None:
+        """While a site starts, its children's progress earns it time, and nothing else does."""
+        heard_at = max(child.heard_at for child in self._children())
+        if heard_at > self._progress_at and now >= self._extended_at + _EXTEND_EVERY_S and not self._stopping:
+            self._extended_at, self._progress_at = now, heard_at
+            systemd_notify.notify(f"EXTEND_TIMEOUT_USEC={_EXTEND_US}")
 
     def _take_snapshot(self, now: float) -> None:
         snapshot = {
             "site": self.settings.site.name,
             "pid": os.getpid(),
             "ready": self._ready,
-            "uptime_s": round(time.time() - self._started_at, 1),
+            "uptime_s": round(now - self._started_at, 1),
             "writer": self._writer.describe(now),
             "cameras": {name: camera.describe(now) for name, camera in self._cameras.items()},
         }
         with self._snapshot_lock:
             self._snapshot = snapshot
+        outline: list[tuple[object, ...]] = [
+            (child.name, child.state, child.restarts, child.stats.get("up")) for child in self._children()
+        ]
+        if outline != self._outline:
+            self._outline = outline
+            if self._reporter is not None:
+                self._reporter.changed()
 
     # --- stop --------------------------------------------------------------------------------------------------
 
     def _stop(self, code: int) -> int:
-        """Cameras first, then the writer, drained; each with a deadline."""
+        """Cameras first, then the writer, drained; each with a deadline. The site's exit code."""
         self._stopping = True
         systemd_notify.notify("STOPPING=1")
         self._stop_children(list(self._cameras.values()), _CAMERA_STOP_S)
-        self._take_snapshot(time.monotonic())
-        self._stop_children([self._writer], _WRITER_STOP_S)
-        return code
+        if not self._writer.running and code == EXIT_DONE:
+            _log.error("the writer did not run when the site stopped; the last sightings are not kept")
+            code = EXIT_TEMPORARY
+        undrained = self._stop_children([self._writer], _WRITER_STOP_S)
+        if self._writer.exit_code != EXIT_DONE:
+            self._remove_block()
+        return code or undrained
 
-    def _stop_children(self, children: list[ChildProcess], timeout_s: float) -> None:
+    def _remove_block(self) -> None:
+        """The gallery in shared memory, which a writer that ended well has removed itself."""
+        from shared.gallery_files import remove_left_behind  # numpy, which the supervisor otherwise lives without
+
+        lock = SiteLock(self.settings.db_path)  # a writer that somebody started by hand keeps its block
+        try:
+            lock.acquire(0.0)
+            try:
+                remove_left_behind(self.settings.run_dir)
+            finally:
+                lock.release()
+        except (OSError, RollcallError) as error:
+            _log.error("the gallery in shared memory is not removed: %s", _fault(error).line())
+
+    def _stop_children(self, children: list[ChildProcess], grace_s: float) -> int:
+        """Ask them all, and turn until they have ended. EXIT_TEMPORARY when one had to be killed."""
+        now = time.monotonic()
         for child in children:
-            child.ask_to_stop()
-        deadline = time.monotonic() + timeout_s
-        for child in children:
-            if not child.wait(max(0.0, deadline - time.monotonic())):
-                _log.error("%s: did not stop within %.0f s; killed", child.name, timeout_s)
-                child.kill()
-                child.wait(5.0)
-            channel = child.channel
-            if channel is not None:
-                with contextlib.suppress(KeyError, ValueError):
-                    self._selector.unregister(channel)
-            child.reap(time.monotonic())
+            child.ask_to_stop(now, grace_s)
+        while any(child.running and not _is_unkillable(child) for child in children):
+            self._turn()
+        return EXIT_TEMPORARY if any(child.was_killed for child in children) else EXIT_DONE
+
+
+def _fault(error: OSError | RollcallError) -> RollcallError:
+    return disk_fault(error) if isinstance(error, OSError) else error
+
+
+def _is_unkillable(child: ChildProcess) -> bool:
+    return child.killed_at is not None and time.monotonic() > child.killed_at + _UNKILLABLE_S
+
+
+def _site_code(child: ChildProcess) -> int:
+    """How a site ends that can't begin because this child has ended: no signal and no unasked end is "done"."""
+    if child.was_killed:
+        return EXIT_TEMPORARY
+    return EXIT_BUG if child.exit_code is None or child.exit_code < 0 else child.exit_code
 
 
 def _is_hopeless(camera: ChildProcess) -> bool:
     """Whether a camera on a file failed, or has found nothing to read for too long."""
-    waiting = camera.state == "running" and camera.stats.get("down_reason") and not camera.stats.get("frames")
-    return camera.state == "failed" or bool(waiting and camera.uptime_s(time.monotonic()) >= _FILE_PATIENCE_S)
+    waiting = camera.state is ChildState.RUNNING and camera.stats.get("down_reason") and not camera.stats.get("frames")
+    return camera.state is ChildState.FAILED or bool(waiting and camera.uptime_s(time.monotonic()) >= _FILE_PATIENCE_S)
 
 
 def main(argv: list[str] | None = None) -> int:

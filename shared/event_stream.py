@@ -23,16 +23,18 @@ class EventStream:
 
     def __init__(self, run_dir: Path, on_event: Callable[[dict[str, Any]], None]) -> None:
         self._run_dir, self._on_event = run_dir, on_event
-        self._leaving = threading.Event()
+        self._leaving, self._began = threading.Event(), threading.Event()
         self._last_id = 0
         self._thread = threading.Thread(target=self._follow, name="event-stream", daemon=True)
 
     def __enter__(self) -> EventStream:
-        client = SiteClient(self._run_dir)
-        self._last_id = int(client.call("events", limit=0)["last_id"])
-        client.close()
         self._thread.start()
         return self
+
+    @property
+    def following(self) -> bool:
+        """Whether every sighting from now on will be told."""
+        return self._began.is_set()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -40,9 +42,20 @@ class EventStream:
         self._leaving.set()
         self._thread.join(_LAST_WORDS_S)
 
+    def _begin(self) -> None:
+        """Find the last sighting there is. Asked here, not on the caller's thread, which a writer that hangs would hold up."""
+        client = SiteClient(self._run_dir, patience_s=0.0)
+        try:
+            self._last_id = int(client.call("events", limit=0)["last_id"])
+            self._began.set()
+        finally:
+            client.close()
+
     def _follow(self) -> None:
         while True:
             try:
+                if not self.following:
+                    self._begin()
                 for event in follow(self._run_dir, self._last_id, None):
                     self._last_id = event["id"]
                     self._on_event(event)

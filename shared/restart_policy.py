@@ -18,14 +18,15 @@ HEALTHY_AFTER_S = 60.0
 
 @dataclass
 class RestartPolicy:
-    """One process's restarts. `jitter` gives a factor for each delay."""
+    """One process's restarts. `jitter` gives a factor for each delay; `gives_up`: False, where a site can't do without it."""
 
     jitter: random.Random = field(default_factory=random.Random)
     failures: int = 0
+    gives_up: bool = True
 
     def delay_s(self, exit_code: int, uptime_s: float) -> float | None:
         """Seconds to wait before the process that ended so is started again; None: it is not."""
-        if exit_code in (EXIT_DONE, EXIT_CONFIGURATION):
+        if self.gives_up and exit_code in (EXIT_DONE, EXIT_CONFIGURATION):
             return None
         if uptime_s >= HEALTHY_AFTER_S:
             self.failures = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,16 @@ from shared.writer_client import SiteClient
 
 ROOT = Path(__file__).resolve().parent.parent
 SUPERVISOR = ROOT / "supervisor.py"
+_WITH_LIMITS = f"""
+import importlib, json, sys
+sys.path.insert(0, {str(ROOT)!r})
+for name, value in json.loads(sys.argv.pop(1)).items():
+    module, _, constant = name.rpartition(".")
+    assert hasattr(importlib.import_module(module), constant), name
+    setattr(importlib.import_module(module), constant, value)
+import supervisor
+sys.exit(supervisor.main())
+"""
 
 
 def command(
@@ -48,10 +59,16 @@ def command_json(folder: Path, *words: str, expect: int = 0, timeout_s: float = 
 
 
 class SiteProcess:
-    """`run --json` on `folder`/site.toml. `events` and `log` grow as the site speaks."""
+    """`run --json` on `folder`/site.toml. `events` and `log` grow as the site speaks.
 
-    def __init__(self, folder: Path, *options: str, **environment: str) -> None:
+    `limits`: times of the supervisor that a test shortens, as {"module.NAME": seconds}; all else is the program as it is.
+    """
+
+    def __init__(
+        self, folder: Path, *options: str, limits: Mapping[str, float] | None = None, **environment: str
+    ) -> None:
         self.folder, self._options = folder, options
+        self._program = [str(SUPERVISOR)] if limits is None else ["-c", _WITH_LIMITS, json.dumps(limits)]
         self._environment = {**os.environ, **environment}
         self.events: list[dict[str, Any]] = []
         self.log: list[str] = []
@@ -64,7 +81,7 @@ class SiteProcess:
 
     def start(self) -> SiteProcess:
         self.process = subprocess.Popen(
-            [sys.executable, str(SUPERVISOR), "run", "--json", *self._options],
+            [sys.executable, *self._program, "run", "--json", *self._options],
             cwd=self.folder,
             env=self._environment,
             stdout=subprocess.PIPE,
@@ -133,6 +150,17 @@ class SiteProcess:
 
         pid: int = self.wait_for(find, f"pid of {name}")
         return pid
+
+    def wait_for_child(self, kind: str, deadline_s: float = 30.0) -> psutil.Process:
+        """The writer's, a camera's or `prepare`'s process as soon as there is one, in its first moments."""
+        end, pause = time.monotonic() + deadline_s, threading.Event()
+        while time.monotonic() < end:
+            for process in psutil.Process(self.process.pid).children():
+                with contextlib.suppress(psutil.Error):
+                    if ["-m", "workers", kind] == process.cmdline()[1:4]:
+                        return process
+            pause.wait(0.005)
+        raise AssertionError(f"no {kind} within {deadline_s} s; log:\n" + "\n".join(self.log[-40:]))
 
     def wait_for_new_pid(self, name: str, old: int) -> int:
         """The pid of the process that took `old`'s place; status is at most a second behind."""

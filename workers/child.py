@@ -24,12 +24,17 @@ from setproctitle import setproctitle
 
 from shared.child_process import CHANNEL_VARIABLE, PARENT_VARIABLE
 from shared.errors import EXIT_BUG, EXIT_DONE, EXIT_TEMPORARY, RollcallError, disk_fault
+from shared.library_faults import library_fault
 from shared.settings import Settings, find_config, load_settings
 from shared.sources import hide_addresses
 from shared.work_progress import listen
 
 _HEARTBEAT_S = 1.0
 _PR_SET_PDEATHSIG = 1
+
+
+class StopAsked(BaseException):  # no error, and no handler of errors on the way may keep it
+    """Raised out of long work when the process was asked to stop; the outermost loop ends with exit code 0."""
 
 
 class Child:
@@ -48,9 +53,9 @@ class Child:
             die_with_parent(int(parent))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
-        signal.signal(
-            signal.SIGHUP, signal.SIG_IGN
-        )  # a terminal's hang-up reaches the supervisor, which tells us what to do
+        # A terminal's hang-up reaches the supervisor, which tells us what to do. It started us with the signal blocked.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         if self._channel is not None:
             threading.Thread(target=self._watch_parent, name="parent-watch", daemon=True).start()
 
@@ -75,7 +80,14 @@ class Child:
         self._sent_at, self._sent_state = now, state
         line = json.dumps(stats, separators=(",", ":")).encode() + b"\n"
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            self._channel.send(line)  # a full channel loses a heartbeat, never blocks the work
+            # A full channel loses a heartbeat, never blocks the work; the flag, since _watch_parent's copy makes the socket block.
+            self._channel.send(line, socket.MSG_DONTWAIT)
+
+    def progress(self, *_: object) -> None:
+        """A heartbeat from inside long work, which a stop ends there. Raises StopAsked."""
+        self.heartbeat()
+        if self.stopping:
+            raise StopAsked
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # the handler's signature
         self.stop_event.set()
@@ -123,11 +135,15 @@ def run_child(main: Callable[[], int]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
     try:
         return main()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StopAsked):
         return EXIT_DONE
     except RollcallError as error:
         sys.stderr.write(f"{error.line()}\n")
         return error.exit_code
+    except ImportError as error:  # one that a module imports only when it is needed
+        absent = library_fault(error)
+        sys.stderr.write(f"{absent.line()}\n")
+        return absent.exit_code
     except OSError as error:
         fault = disk_fault(error)
         sys.stderr.write(f"{hide_addresses(traceback.format_exc())}{fault.line()}\n")

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from shared import early_signals
 from shared.errors import EXIT_BUG, EXIT_DONE, EXIT_USAGE, FaultList, RollcallError, disk_fault
+from shared.library_faults import imports_explained, library_fault
 from workers.output import say_json, warn
 
 _COMMANDS: dict[str, str] = {
@@ -29,6 +31,7 @@ _COMMANDS: dict[str, str] = {
     "restore": "take the gallery from a backup",
     "calibrate": "threshold and margin from the gallery's own photos, and which of them to look at",
 }
+_SITES = ("run", "demo")  # they take SIGHUP themselves
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -126,15 +129,18 @@ def main(argv: Sequence[str] | None, supervisor: type[Any], beside: Path) -> int
     except SystemExit as stop:
         return EXIT_DONE if stop.code in (0, None) else EXIT_USAGE
     arguments.supervisor, arguments.beside = supervisor, beside
-    module = importlib.import_module(f"workers.commands.{arguments.command}")
+    if arguments.command not in _SITES:
+        early_signals.let_go()
     try:
+        with imports_explained():
+            module = importlib.import_module(f"workers.commands.{arguments.command}")
         return int(module.run(arguments))
     except BrokenPipeError:
         # Whoever read our output has gone; what Python would still flush at exit must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
-    except (RollcallError, OSError) as error:
-        return _report(error if isinstance(error, RollcallError) else disk_fault(error), as_json=arguments.json)
+    except (RollcallError, OSError, ImportError) as error:
+        return _report(_fault_of(error), as_json=arguments.json)
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001  # the outermost loop: a bug must end as 70, not as Python's 1
@@ -150,6 +156,13 @@ def _parse(given: list[str]) -> argparse.Namespace:
     arguments = build_parser().parse_args(given)
     arguments.command = arguments.command or "run"
     return arguments
+
+
+def _fault_of(error: RollcallError | OSError | ImportError) -> RollcallError:
+    """ImportError: a module imports some libraries only when they are needed."""
+    if isinstance(error, RollcallError):
+        return error
+    return disk_fault(error) if isinstance(error, OSError) else library_fault(error)
 
 
 def _report(error: RollcallError, *, as_json: bool) -> int:

@@ -14,7 +14,7 @@ from shared.gallery_files import remove_left_behind
 from shared.settings import Settings
 from shared.site_access import FilesOfSite
 from shared.store_opening import make_private_folder
-from workers.child import Child, run_child, settings_of
+from workers.child import Child, StopAsked, run_child, settings_of
 from workers.engines import Engine, open_engine
 from workers.enrolling import enrol_photos
 from workers.enrolment import people_in
@@ -37,25 +37,36 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--assume-model", action="store_true")
     arguments = parser.parse_args(argv)
     settings = settings_of(arguments)
-    Child("rollcall: prepare")
+    child = Child("rollcall: prepare")
+    child.on_stop(_stop_at_once)
+    child.heartbeat(state="loading")
     make_private_folder(settings.data_dir)
-    pack = ensure_pack(settings)
+    pack = ensure_pack(settings, child.progress)
+    child.progress()
     _log.info("model %s/%s: %s", pack.engine, pack.name, pack.licence)
     files = FilesOfSite(settings, _log.warning)
     try:
         left = remove_left_behind(settings.run_dir)
         if left:
             _log.warning("removed %d shared-memory segments of a site that was killed", left)
+        child.progress()
         engine = open_engine(settings, det_size=settings.recognition.det_size, threads=settings.recognition.threads)
+        child.progress()
         require_same_model(files, engine, settings, assume=arguments.assume_model)
+        child.progress()
         if files.store.count() == 0:
-            fill(files, engine, settings)
+            fill(files, engine, settings, child)
     finally:
         files.close()
     return EXIT_DONE
 
 
-def fill(files: FilesOfSite, engine: Engine, settings: Settings) -> None:
+def _stop_at_once() -> None:
+    """All that is done here is whole on disk step by step, so a stop need not wait for a download's next piece."""
+    raise StopAsked
+
+
+def fill(files: FilesOfSite, engine: Engine, settings: Settings, child: Child) -> None:
     """Fill an empty gallery from data/faces/<person>/*; what is refused is named and skipped."""
     if not settings.faces_dir.is_dir():
         return
@@ -63,7 +74,12 @@ def fill(files: FilesOfSite, engine: Engine, settings: Settings) -> None:
     if not pairs:
         return
     _log.info("the database is empty: enrolling %d photos from %s", len(pairs), settings.faces_dir)
-    with progress_bar("enrolling") as progress:
+    with progress_bar("enrolling") as draw:
+
+        def progress(done: int, count: int) -> None:
+            draw(done, count)
+            child.progress()
+
         report = enrol_photos(pairs, files, engine, settings, respect_marks=True, progress=progress)
     for refused in report.refused:
         _log.warning("skipped %s: %s", refused["photo"], refused["reason"])
