@@ -59,21 +59,21 @@ def command_json(folder: Path, *words: str, expect: int = 0, timeout_s: float = 
 
 
 class SiteProcess:
-    """`run --json` on `folder`/site.toml. `events` and `log` grow as the site speaks.
+    """`run --json` on `folder`/site.toml. `events` and `log` grow as the site speaks."""
 
-    `limits`: times of the supervisor that a test shortens, as {"module.NAME": seconds}; all else is the program as it is.
-    """
-
-    def __init__(
-        self, folder: Path, *options: str, limits: Mapping[str, float] | None = None, **environment: str
-    ) -> None:
+    def __init__(self, folder: Path, *options: str, **environment: str) -> None:
         self.folder, self._options = folder, options
-        self._program = [str(SUPERVISOR)] if limits is None else ["-c", _WITH_LIMITS, json.dumps(limits)]
+        self._program = [str(SUPERVISOR)]
         self._environment = {**os.environ, **environment}
         self.events: list[dict[str, Any]] = []
         self.log: list[str] = []
         self._news = threading.Condition()
         self.process: subprocess.Popen[str]
+
+    def with_limits(self, limits: Mapping[str, float]) -> SiteProcess:
+        """With times of the supervisor shortened, as {"module.NAME": seconds}; all else is the program as it is."""
+        self._program = ["-c", _WITH_LIMITS, json.dumps(limits)]
+        return self
 
     @property
     def settings(self) -> Settings:

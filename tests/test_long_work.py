@@ -44,7 +44,7 @@ class Watched:
     """A writer, and what its supervisor would think of it."""
 
     def __init__(self, settings: Settings) -> None:
-        self.child = ChildProcess("writer", "workers.writer", [], settings.to_json())
+        self.child = ChildProcess("writer", "writer", [], settings.to_json())
         self.child.start()
         self.client = SiteClient(settings.run_dir, patience_s=0.0)
         self.longest_s = 0.0
@@ -71,8 +71,10 @@ class Watched:
 
     def close(self) -> None:
         self.client.close()
-        self.child.kill()
-        self.child.wait(10)
+        self.child.kill(time.monotonic())
+        if self.child.process is not None:
+            self.child.process.wait(10)
+        self.child.reap(time.monotonic())
 
 
 @pytest.fixture

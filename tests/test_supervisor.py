@@ -94,11 +94,8 @@ def _handles_sigterm(pid: int) -> bool:
 def test_a_hang_at_the_start_is_killed_and_ends_in_75(empty_site: Path, manager: Manager, kind: str) -> None:
     """prepare, or the writer while it loads, is stopped: it is killed within its deadline, which earns no time from systemd, and
     the site ends with 75 and a line that says so."""
-    site = SiteProcess(
-        empty_site,
-        limits={_LOADING: 12.0, "supervisor._EXTEND_EVERY_S": 0.0},
-        NOTIFY_SOCKET=manager.address,
-    )
+    site = SiteProcess(empty_site, NOTIFY_SOCKET=manager.address)
+    site.with_limits({_LOADING: 12.0, "supervisor._EXTEND_EVERY_S": 0.0})
     with site:
         site.wait_for_child(kind).suspend()
         began = time.monotonic()
@@ -113,7 +110,7 @@ def test_a_hang_at_the_start_is_killed_and_ends_in_75(empty_site: Path, manager:
 def test_sigterm_ends_a_site_whose_start_hangs(empty_site: Path, kind: str) -> None:
     """SIGTERM while prepare or the loading writer hangs: killed after its grace, and the exit code says that it was not in order."""
     limits = {"supervisor._PREPARE_STOP_S": 2.0, "supervisor._WRITER_STOP_S": 2.0}
-    with SiteProcess(empty_site, limits=limits) as site:
+    with SiteProcess(empty_site).with_limits(limits) as site:
         child = site.wait_for_child(kind)
         wait_until(
             lambda: _handles_sigterm(child.pid), "handler of its own"
@@ -152,7 +149,8 @@ def test_progress_of_prepare_earns_time(empty_site: Path, manager: Manager) -> N
         folder.mkdir(parents=True)
         for number, photo in enumerate(sorted((FACES / "friends_enrol").iterdir())[:3]):
             (folder / f"{number}{photo.suffix}").write_bytes(photo.read_bytes())
-    with SiteProcess(empty_site, limits={"supervisor._EXTEND_EVERY_S": 0.0}, NOTIFY_SOCKET=manager.address) as site:
+    site = SiteProcess(empty_site, NOTIFY_SOCKET=manager.address).with_limits({"supervisor._EXTEND_EVERY_S": 0.0})
+    with site:
         site.wait_for_log("enrolled 6 photos")
         enrolled = time.monotonic()
         site.wait_until_ready()
@@ -163,12 +161,8 @@ def test_progress_of_prepare_earns_time(empty_site: Path, manager: Manager) -> N
 def test_cameras_that_hang_do_not_hold_up_a_reload(camera_site: Path, manager: Manager) -> None:
     """Two cameras hang and are changed, one is changed and one new: these start at once, the two are killed after one grace
     and not two, and the watchdog hears of the supervisor all the time."""
-    site = SiteProcess(
-        camera_site,
-        limits={"supervisor._CAMERA_STOP_S": 4.0},
-        NOTIFY_SOCKET=manager.address,
-        WATCHDOG_USEC="1000000",
-    )
+    site = SiteProcess(camera_site, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="1000000")
+    site.with_limits({"supervisor._CAMERA_STOP_S": 4.0})
     with site:
         site.wait_until_ready()
         old = {name: site.child_pid(name) for name in ("one", "two", "three")}
@@ -244,7 +238,7 @@ def test_a_command_still_dies_of_a_hang_up(empty_site: Path) -> None:
 
 def test_a_pause_of_the_machine_restarts_nothing(camera_site: Path) -> None:
     """All processes stand still for longer than a heartbeat may be away, and go on: each keeps its process."""
-    with SiteProcess(camera_site, limits={_HEARTBEAT: 3.0, "supervisor._LATE_S": 1.0}) as site:
+    with SiteProcess(camera_site).with_limits({_HEARTBEAT: 3.0, "supervisor._LATE_S": 1.0}) as site:
         site.wait_until_ready()
         names = ("writer", "one", "two", "three")
         before = [site.child_pid(name) for name in names]
