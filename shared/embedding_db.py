@@ -82,12 +82,8 @@ def _load_from_file(settings: Settings) -> tuple[NDArray[np.float32], list[str]]
     with SiteAccess(settings, _log.warning) as site:
         if not isinstance(site, FilesOfSite):  # a site was started meanwhile
             return _load_from_block(settings)
-        state = (
-            settings.db_path,
-            settings.db_path.stat().st_ino,
-            site.store.fact("mark_key"),
-            site.store.change_number,
-        )
+        file = settings.db_path.stat()  # another one in the same place can have its number and as many changes
+        state = (settings.db_path, file.st_ino, file.st_mtime_ns, file.st_size, site.store.change_number)
         if _cache.of != state:
             _fill_cache(list(site.store.load()), state)
     if _cache.embeddings is None or _cache.names is None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from shared.errors import ConfigurationError, RollcallError
 from shared.gallery_block import OF_ROWS, Constants, Segment, Shape, reserve, segment_path, take_huge
 from shared.match import quantise
+from shared.row_checksum import row_checksums
 
 _CODE_ROWS = 1024  # rows checked and coded between two writes
 _MOST_AHEAD = 4  # batches written and not coded yet
@@ -37,19 +38,36 @@ class Batch:
     names: Sequence[str]
     user_ids: Sequence[str | None]
     references: NDArray[np.float32]
+    checksums: Sequence[int | None] | None = None  # as they were written; None: not known
 
 
 class UnsoundRowError(ConfigurationError):
-    """A reference that is no unit vector."""
+    """A reference that can't be one: its vector is none, or it is not as it was written."""
 
-    def __init__(self, row_id: int, norm: float) -> None:
+    def __init__(self, row_id: int, got: str, expected: str) -> None:
         super().__init__(
             "a row of embeddings is unsound",
             where=f"row {row_id}",
-            got=f"norm {norm}",
-            expected="norm 1",
+            got=got,
+            expected=expected,
             remedy="delete the row or restore a backup: supervisor.py restore FILE",
         )
+
+
+def require_sound(batch: Batch, start: int, references: NDArray[np.float32]) -> None:
+    """Raises UnsoundRowError for the first of `references`, the rows of `batch` from `start` on, that can't be one."""
+    end = start + len(references)
+    norms = np.sqrt(np.vecdot(references, references))
+    off = np.flatnonzero(~(np.abs(norms - 1) < _NORM_TOLERANCE))  # NaN is off, too
+    if len(off):
+        raise UnsoundRowError(batch.row_ids[start + off[0]], f"norm {norms[off[0]]}", "norm 1")
+    if batch.checksums is None:
+        return
+    found = row_checksums(references, batch.names[start:end], batch.user_ids[start:end]).tolist()
+    if found != (written := batch.checksums[start:end]):
+        for place, (one, other) in enumerate(zip(found, written, strict=True)):
+            if other is not None and one != other:
+                raise UnsoundRowError(batch.row_ids[start + place], f"checksum {one}", f"checksum {other}")
 
 
 @dataclass
@@ -200,10 +218,7 @@ class Building:
         """Check, code and write the references of `batch` as rows from `row` on."""
         for start in range(0, len(batch.references), _CODE_ROWS):
             references = np.ascontiguousarray(batch.references[start : start + _CODE_ROWS], "<f4")
-            norms = np.sqrt(np.vecdot(references, references))
-            off = np.flatnonzero(~(np.abs(norms - 1) < _NORM_TOLERANCE))  # NaN is off, too
-            if len(off):
-                raise UnsoundRowError(batch.row_ids[start + off[0]], float(norms[off[0]]))
+            require_sound(batch, start, references)
             codes, scales, errors = quantise(references)
             self._write("references", row + start, references)
             self._write("codes", row + start, codes)

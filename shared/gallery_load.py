@@ -20,13 +20,14 @@ _ROWS_AT_ONCE = 1024  # 2 MiB of references: still in the cache when they are co
 # Aggregates go over the rows in the order in which the inner query gives them. group_concat takes a blob for the database's text.
 _BATCH = """
     SELECT COUNT(*), json_group_array(id), json_group_array(person_name), json_group_array(user_id),
-        SUM(typeof(embedding) <> 'blob' OR length(embedding) <> ?), {references}
-    FROM (SELECT id, person_name, user_id, embedding FROM embeddings WHERE id > ? {chosen} ORDER BY id LIMIT ?)
+        SUM(typeof(embedding) <> 'blob' OR length(embedding) <> ?), CAST(group_concat(embedding, '') AS BLOB),
+        json_group_array(checksum)
+    FROM (
+        SELECT id, person_name, user_id, embedding, checksum
+        FROM embeddings LEFT JOIN reference_facts ON embedding_id = id WHERE id > ? {chosen} ORDER BY id LIMIT ?
+    )
 """
 _CHOSEN = "AND id IN (SELECT value FROM json_each(?))"
-_AS_THEY_ARE = "CAST(group_concat(embedding, '') AS BLOB)"
-# Where text is UTF-16 (an adopted database may be so), group_concat would convert them; hexadecimal stays what it is.
-_AS_HEX = "group_concat(hex(embedding), '')"
 _WRONG = """
     SELECT id, typeof(embedding), length(embedding) FROM embeddings
     WHERE id > ? AND (typeof(embedding) <> 'blob' OR length(embedding) <> ?) ORDER BY id LIMIT 1
@@ -40,23 +41,18 @@ def stored_batches(store: Store, row_ids: Sequence[int] | None = None) -> Iterat
     """
     size, last = 4 * (store.dim or 0), -(1 << 63)
     try:
-        (encoding,) = store.connection.execute("PRAGMA encoding").fetchone()
-        query = _BATCH.format(
-            references=_AS_THEY_ARE if encoding == "UTF-8" else _AS_HEX, chosen="" if row_ids is None else _CHOSEN
-        )
+        query = _BATCH.format(chosen="" if row_ids is None else _CHOSEN)
         chosen = [] if row_ids is None else [json.dumps(list(row_ids))]
         while True:
             (one,) = store.connection.execute(query, (size, last, *chosen, _ROWS_AT_ONCE)).fetchall()
-            count, found, names, user_ids, wrong, references = one
+            count, found, names, user_ids, wrong, references, checksums = one
             if not count:
                 return
             if wrong:
                 raise _wrong_length(store, last, size)
             ids = json.loads(found)
-            if isinstance(references, str):
-                references = bytes.fromhex(references)
             vectors = np.frombuffer(references, "<f4").reshape(count, -1)
-            yield Batch(ids, json.loads(names), json.loads(user_ids), vectors)
+            yield Batch(ids, json.loads(names), json.loads(user_ids), vectors, json.loads(checksums))
             last = ids[-1]
     except sqlite3.Error as error:
         raise explain(error, store.path) from error

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import sqlite3
-import uuid
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from shared.errors import ConfigurationError
-from shared.work_progress import beat, prove_progress
+from shared.store_connection import connect
+from shared.work_progress import beat
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PAGE_SIZE = 16384  # a 4 KiB page holds one 512-d row; 16 KiB pages hold seven and load faster
 _PAGES_AT_ONCE = 256  # of a copy, between two looks at whether it is still wanted
 
@@ -46,24 +47,27 @@ STRANGERS = (
     "CREATE INDEX stranger_visits_by_stranger ON stranger_visits(stranger)",
     "CREATE INDEX sightings_by_stranger ON sightings(stranger) WHERE stranger IS NOT NULL",
 )
+# of a row whose checksum is another than its values give
+NOT_AS_WRITTEN = "it is not as it was written: its checksum does not fit"
 COLUMNS = ("id", "person_name", "embedding", "image_path", "user_id", "created_at", "updated_at")
 
 OWN_TABLES = (
-    # key/value facts of the whole store: schema_version, dim, model, fingerprint, change_number, mark_key, erasure_due
+    # key/value facts of the whole store: schema_version, dim, model, fingerprint, change_number, mark_key_id, erasure_due, alike
     "CREATE TABLE store_facts(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    # what sync and `enrol` need of each reference; photo_digest: SHA-256 of the photo's bytes
+    # what sync and `enrol` need of each reference; photo_digest: SHA-256 of the photo's bytes; checksum: row_checksum.py
     """CREATE TABLE reference_facts(
         embedding_id INTEGER PRIMARY KEY REFERENCES embeddings(id) ON DELETE CASCADE,
-        uuid TEXT NOT NULL UNIQUE, change_number INTEGER NOT NULL, photo_digest TEXT)""",
+        uuid TEXT NOT NULL UNIQUE, change_number INTEGER NOT NULL, photo_digest TEXT, checksum INTEGER)""",
     "CREATE INDEX reference_facts_by_change ON reference_facts(change_number)",
     # names and photos are kept as keyed hashes: a mark must know them again, and must not tell them
     """CREATE TABLE deletion_marks(
         uuid TEXT PRIMARY KEY, person_mark TEXT NOT NULL, photo_mark TEXT, whole_person INTEGER NOT NULL,
         change_number INTEGER NOT NULL, deleted_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP) WITHOUT ROWID""",
     "CREATE INDEX deletion_marks_by_person ON deletion_marks(person_mark)",
+    # recorded_at: when the row was written, by the writer's clock; a camera's clock may be years off
     """CREATE TABLE sightings(
         id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, event TEXT NOT NULL, time TEXT NOT NULL,
-        camera TEXT NOT NULL, person TEXT, document TEXT NOT NULL, stranger INTEGER)""",
+        camera TEXT NOT NULL, person TEXT, document TEXT NOT NULL, stranger INTEGER, recorded_at TEXT)""",
     "CREATE INDEX sightings_by_time ON sightings(time)",
     "CREATE INDEX sightings_by_person ON sightings(person) WHERE person IS NOT NULL",
     # rows that can't be used (of an adopted database, or without a photo when the model changed); nothing is destroyed
@@ -74,13 +78,68 @@ OWN_TABLES = (
     """CREATE TABLE staged_embeddings(
         embedding_id INTEGER PRIMARY KEY REFERENCES embeddings(id) ON DELETE CASCADE,
         fingerprint TEXT NOT NULL, embedding BLOB NOT NULL)""",
+    # files below data_dir that `forget` could not remove, and tries again
+    "CREATE TABLE pending_removals(path TEXT PRIMARY KEY, since TEXT NOT NULL) WITHOUT ROWID",
     *STRANGERS,
 )
 _STRANGER_TABLES = ("stranger_visits", "stranger_traces", "strangers")
+_MOST_NAMED = 20  # of objects that are not ours: their names are somebody else's text
+PARTS = ("", "-wal", "-shm", "-journal")  # what a database's files are called behind its name
 
 
 def tables(connection: sqlite3.Connection) -> set[str]:
-    return {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+    """The names of the tables that hold rows themselves: no view, no virtual table."""
+    return {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table' AND rootpage>0")}
+
+
+def columns_of(connection: sqlite3.Connection, table: str) -> set[str]:
+    """The names of the columns of one of our tables; none when there is no such table."""
+    return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+
+
+def ids_begin_after(connection: sqlite3.Connection, table: str, last: int) -> None:
+    """Have AUTOINCREMENT give out no id up to `last` any more."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name=?", (table,)).fetchone()
+    if row is None or row[0] < last:
+        connection.execute("DELETE FROM sqlite_sequence WHERE name=?", (table,))
+        connection.execute("INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)", (table, last))
+
+
+def foreign_objects(connection: sqlite3.Connection) -> list[str]:
+    """Triggers, views and tables that are no part of our schema, like `trigger 'keep'`; at most some twenty."""
+    found = [
+        _named(kind, name) for (kind, name) in _objects(connection) if (kind, name) not in _ours() and kind != "index"
+    ]
+    return found[:_MOST_NAMED] + ([f"and {len(found) - _MOST_NAMED} more"] if len(found) > _MOST_NAMED else [])
+
+
+def differences(connection: sqlite3.Connection) -> list[str]:
+    """What of the schema is not as we make it, one line each: what was added, changed or taken away."""
+    found, ours = _objects(connection), _ours()
+    lines = [f"{_named(*one)} is no part of a gallery" for one in found if one not in ours]
+    lines += [f"{_named(*one)} is not as Rollcall makes it" for one in found if one in ours and found[one] != ours[one]]
+    lines += [f"{_named(*one)} is missing" for one in ours if one not in found]
+    return lines[:_MOST_NAMED] + ([f"and {len(lines) - _MOST_NAMED} more"] if len(lines) > _MOST_NAMED else [])
+
+
+def _named(kind: str, name: str) -> str:
+    return f"{kind} {name[:80]!r}"
+
+
+def _objects(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """The SQL of each object, without its spaces: the original wrote its table's with others."""
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+    return {(kind, name): "".join(str(sql).split()).replace("IFNOTEXISTS", "") for kind, name, sql in rows}
+
+
+@cache
+def _ours() -> dict[tuple[str, str], str]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        create(connection)
+        return _objects(connection)
+    finally:
+        connection.close()
 
 
 def create(connection: sqlite3.Connection) -> None:
@@ -102,30 +161,28 @@ def create_own_tables(connection: sqlite3.Connection) -> None:
     """What a database has beside `embeddings`; inside the caller's transaction."""
     for statement in OWN_TABLES:
         connection.execute(statement)
-    facts = {
-        "schema_version": str(SCHEMA_VERSION),
-        "change_number": "0",
-        "mark_key": uuid.uuid4().hex + uuid.uuid4().hex,
-    }
+    facts = {"schema_version": str(SCHEMA_VERSION), "change_number": "0"}
     connection.executemany("INSERT INTO store_facts VALUES (?, ?)", facts.items())
 
 
 def version(connection: sqlite3.Connection, path: Path) -> int:
     """The schema version; 0 for a database of the original program. Raises ConfigurationError for anything else."""
     found = tables(connection)
+    keys = [
+        row[1] for row in connection.execute("PRAGMA table_info(embeddings)") if row[5] and row[2].upper() == "INTEGER"
+    ]
+    if "embeddings" not in found or keys != ["id"] or not columns_of(connection, "embeddings").issuperset(COLUMNS):
+        raise ConfigurationError(
+            "is a SQLite database, but not a gallery",
+            where=str(path),
+            got="tables " + (", ".join(sorted(repr(name[:80]) for name in found)[:_MOST_NAMED]) or "none"),
+            expected="a table embeddings with the columns " + ", ".join(COLUMNS) + ", id an INTEGER PRIMARY KEY",
+            remedy="move it away, or set another data_dir",
+        )
     if "store_facts" not in found:
-        columns = {row[1] for row in connection.execute("PRAGMA table_info(embeddings)")}
-        if not columns.issuperset(COLUMNS):
-            raise ConfigurationError(
-                "is a SQLite database, but not a gallery",
-                where=str(path),
-                got="tables " + (", ".join(sorted(found)) or "none"),
-                expected="a table embeddings with the columns " + ", ".join(COLUMNS),
-                remedy="move it away, or set another data_dir",
-            )
         return 0
     row = connection.execute("SELECT value FROM store_facts WHERE key='schema_version'").fetchone()
-    if row is None or not row[0].isdigit():
+    if row is None or not isinstance(row[0], str) or not row[0].isascii() or not row[0].isdigit() or len(row[0]) > 9:
         raise ConfigurationError(
             "the database does not say which schema it has",
             where=str(path),
@@ -145,20 +202,27 @@ def version(connection: sqlite3.Connection, path: Path) -> int:
     return number
 
 
+def half_made(path: Path) -> Path:
+    """Where a database is made before it is put in place; nothing is there."""
+    half = path.with_name(f".{path.name}.new")
+    for part in PARTS:
+        half.with_name(half.name + part).unlink(missing_ok=True)
+    return half
+
+
 def copy_database(connection: sqlite3.Connection, target: Path, wanted: Callable[[], bool] = lambda: True) -> bool:
     """A consistent copy of the open database in `target`, mode 0600, complete alone; False when it was no longer `wanted`.
 
     The copy is of one moment, whatever is written meanwhile. Strangers are not in it: a copy would keep their embeddings
-    longer than the settings say. What is there of an unfinished copy is removed.
+    longer than the settings say; nor is the marks' key, which older databases hold. What is there of an unfinished copy is removed.
     """
     target.touch(mode=0o600)
     try:
-        copy = sqlite3.connect(target, isolation_level=None)
-        prove_progress(copy)
+        copy = connect(target)
         try:
             finished = _copy_pages(connection, copy, wanted)
             if finished:
-                _leave_out_strangers(copy)
+                _leave_out_what_copies_must_not_hold(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
         finally:
             copy.close()
@@ -195,12 +259,13 @@ def _copy_pages(source: sqlite3.Connection, copy: sqlite3.Connection, wanted: Ca
     return True
 
 
-def _leave_out_strangers(copy: sqlite3.Connection) -> None:
-    """Empty the strangers' tables, and overwrite what was in them."""
-    if not tables(copy).issuperset(_STRANGER_TABLES):
-        return  # an older schema
-    copy.execute("PRAGMA secure_delete=ON")
+def _leave_out_what_copies_must_not_hold(copy: sqlite3.Connection) -> None:
+    """Empty the strangers' tables, drop the marks' key, and overwrite what was there."""
+    found = tables(copy)
     copy.execute("BEGIN")
     for table in _STRANGER_TABLES:
-        copy.execute(f"DELETE FROM {table}")  # noqa: S608  # our own tables
+        if table in found:
+            copy.execute(f"DELETE FROM {table}")  # noqa: S608  # our own tables
+    if "store_facts" in found:
+        copy.execute("DELETE FROM store_facts WHERE key='mark_key'")
     copy.execute("COMMIT")

@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 
 from shared import schema
 from shared.errors import ConfigurationError, RefusedError, RollcallError, TemporaryError
+from shared.mark_key import key_path, read_key
 from shared.reference_uuid import new_uuids
+from shared.store_connection import BUSY_TIMEOUT_S
 from shared.store_sightings import Sightings
 from shared.work_progress import beat
 
-BUSY_TIMEOUT_S = 10.0
 _TRUNCATE_PATIENCE_S = 1.0  # the writer's heartbeat must not wait for a reader of the WAL
 _LOAD_BATCH = 4096
 _ERASURE_DUE = "erasure_due"
@@ -189,7 +190,6 @@ class Store:
         self.connection.execute("RELEASE request")
 
     def _roll_back(self) -> None:
-        self._mark_key = None
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
 
@@ -300,14 +300,17 @@ class Store:
     # --- deletions ---------------------------------------------------------------------------------------------
 
     def mark(self, text: str) -> str:
-        """Keyed hash of a name or photo digest, as deletion marks keep it."""
+        """Keyed hash of a name or photo digest, as deletion marks keep it. Raises ConfigurationError when the key is gone."""
         if self._mark_key is None:
-            self._mark_key = (self.fact("mark_key") or "").encode()
+            key = read_key(self.path)
+            if key is None:
+                raise ConfigurationError(
+                    "the key of the deletion marks is gone",
+                    where=str(key_path(self.path)),
+                    remedy="put it back from where it went, or start the site anew: it makes another one",
+                )
+            self._mark_key = key.encode()
         return hmac.new(self._mark_key, unicodedata.normalize("NFC", text).encode(), hashlib.sha256).hexdigest()
-
-    def forget_mark_key(self) -> None:
-        """Read the key anew: it was replaced."""
-        self._mark_key = None
 
     def delete(self, name: str, image_path: str | None = None, photo_digest: str | None = None) -> Deleted:
         """Remove a person, or one photo of theirs, and leave marks. `photo_digest`: for a row that does not know its own."""

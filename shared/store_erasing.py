@@ -13,7 +13,8 @@ from pathlib import Path
 from shared.errors import RefusedError, RollcallError
 from shared.schema import tables
 from shared.store import Store
-from shared.store_opening import Say, backup_path, connect
+from shared.store_connection import connect
+from shared.store_opening import Say, backup_path
 
 
 def photo_digest(data_dir: Path, image_path: str) -> str | None:

@@ -16,28 +16,24 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from shared import schema
-from shared.errors import ConfigurationError, TemporaryError
+from shared.errors import ConfigurationError, TemporaryError, disk_fault
+from shared.mark_key import key_id, key_path, new_key, read_key, write_key
 from shared.migration import migrate
-from shared.store import BUSY_TIMEOUT_S, Store, explain
+from shared.schema import PARTS, half_made
+from shared.store import Store, explain
+from shared.store_connection import TimeLimit, connect, connect_read_only
 from shared.store_sightings import Sightings
 from shared.stranger_ids import strangers_begin_after
-from shared.work_progress import prove_progress
 
-_MMAP_BYTES = 1 << 30
-_PARTS = ("", "-wal", "-shm", "-journal")
-_CACHE_KIB = 64 << 10  # a batch of 10,000 rows, 30 MB, is written once and not spilled page by page
-_PRAGMAS = (
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "secure_delete=ON",
-    f"mmap_size={_MMAP_BYTES}",
-    f"cache_size=-{_CACHE_KIB}",
-)
 _IDS_PER_S = 1000  # more sightings than any site has; see _continue_ids
 _STRANGERS_SINCE_S, _S_PER_STRANGER = (
     1767225600,
     10,
 )  # 2026 began then; no site meets 8,640 strangers a day, year after year
+
+# How long a proof may take: a disk reads at least so much a second. A foreign file's constraints can be made to take for ever.
+_PROOF_S = 60.0
+_PROOF_BYTES_PER_S = 2 << 20
 
 Say = Callable[[str], None]
 
@@ -104,7 +100,7 @@ def open_read_only(db_path: Path) -> Store:
     """A read-only store beside a writer. Raises ConfigurationError when there is none or it is unfit."""
     connection: sqlite3.Connection | None = None
     try:
-        connection = _connect_read_only(db_path)
+        connection = connect_read_only(db_path)
         connection.execute("PRAGMA query_only=ON")
         if schema.version(connection, db_path) != schema.SCHEMA_VERSION:
             raise ConfigurationError(
@@ -134,21 +130,53 @@ def open_store(db_path: Path, say: Say) -> Store:
         if not db_path.exists():
             _create(db_path, after_damage=bool(damage))
         db_path.chmod(0o600)
-        connection = connect(db_path)
-        if not schema.tables(connection):
-            schema.create(connection)
-        for note in migrate(connection, db_path):
+        if _holds_nothing(db_path):
+            _create(db_path, after_damage=False)
+        for note in migrate(db_path):
             say(note)
+        connection = connect(db_path)
         connection.execute("PRAGMA journal_mode=WAL")
         store = Store(connection, db_path, read_only=False)
+        _settle_mark_key(store, say)
         _finish_erasing(store, say)
     except BaseException as error:
         if connection is not None:
             connection.close()
         if isinstance(error, sqlite3.Error):
             raise explain(error, db_path) from error
+        if isinstance(error, OSError):
+            raise disk_fault(error, db_path) from error
         raise
     return store
+
+
+def _holds_nothing(db_path: Path) -> bool:
+    """Whether it is a database in which no table was made yet."""
+    connection = connect(db_path)
+    try:
+        return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+    finally:
+        connection.close()
+
+
+def _settle_mark_key(store: Store, say: Say) -> None:
+    """Have a key for the marks. Marks that were made with a key that is gone can't be read by anybody any more."""
+    key, known = read_key(store.path), store.fact("mark_key_id")
+    if key is not None and key_id(key) == known:
+        return
+    if key is None:
+        key = new_key()
+        write_key(
+            store.path, key
+        )  # before the database says so: killed between the two, the next start comes here again
+    with store.transaction():
+        lost = store.connection.execute("DELETE FROM deletion_marks").rowcount
+        store.set_fact("mark_key_id", key_id(key))
+    if lost:
+        say(
+            f"DELETIONS CAN'T BE REMEMBERED: {key_path(store.path)} is missing or another one; {lost} marks of people and photos that "
+            "were deleted can't be read without it and were dropped; an old folder or a backup could bring these people back"
+        )
 
 
 def _finish_erasing(store: Store, say: Say) -> None:
@@ -167,32 +195,9 @@ def close_store(store: Store) -> None:
     _left_sound[store.path] = _signature(store.path)
 
 
-def connect(db_path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
-    """A connection for writing, set up as every one must be. `factory`: for tests that make it fail."""
-    connection = sqlite3.connect(
-        db_path.absolute().as_uri(),
-        uri=True,
-        timeout=BUSY_TIMEOUT_S,
-        isolation_level=None,
-        check_same_thread=False,
-        factory=factory,
-    )
-    prove_progress(connection)
-    for pragma in _PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
-    return connection
-
-
-def _connect_read_only(db_path: Path) -> sqlite3.Connection:
-    uri = f"{db_path.absolute().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    prove_progress(connection)
-    return connection
-
-
 def _create(db_path: Path, *, after_damage: bool) -> None:
     """A new database, made beside and put in place whole: a process killed here leaves no half of one."""
-    half = _half(db_path)
+    half = half_made(db_path)
     half.touch(mode=0o600)
     connection = connect(half)
     try:
@@ -204,17 +209,9 @@ def _create(db_path: Path, *, after_damage: bool) -> None:
     _put_in_place(half, db_path)
 
 
-def _half(db_path: Path) -> Path:
-    """Where a database is made before it is put in place; nothing is there."""
-    half = db_path.with_name(f".{db_path.name}.new")
-    for part in _PARTS:
-        half.with_name(half.name + part).unlink(missing_ok=True)
-    return half
-
-
 def _put_in_place(half: Path, db_path: Path) -> None:
     """Make `half` the database. What is left of one that somebody deleted goes: SQLite would write its WAL into ours."""
-    for part in _PARTS[1:]:
+    for part in PARTS[1:]:
         db_path.with_name(db_path.name + part).unlink(missing_ok=True)
     half.replace(db_path)
 
@@ -228,7 +225,7 @@ def _continue_ids(connection: sqlite3.Connection) -> None:
 def damage_of(db_path: Path) -> str | None:
     """What makes the file unusable, or None; for files that are not ours to open for writing. Changes nothing."""
     # A file that nobody writes is read as it stands: SQLite would otherwise leave a -wal and a -shm beside it.
-    alone = not any(db_path.with_name(db_path.name + part).exists() for part in _PARTS[1:])
+    alone = not any(db_path.with_name(db_path.name + part).exists() for part in PARTS[1:])
     return _damage(db_path, "ro&immutable=1" if alone else "ro")
 
 
@@ -239,12 +236,10 @@ def _damage(db_path: Path, mode: str) -> str | None:
     if not db_path.stat().st_size:
         return "it is empty (0 bytes)"
     connection: sqlite3.Connection | None = None
+    limit: TimeLimit | None = None
     try:
-        connection = sqlite3.connect(
-            f"{db_path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
-        )
-        prove_progress(connection)
-        connection.execute(f"PRAGMA mmap_size={_MMAP_BYTES}")
+        connection = connect_read_only(db_path, mode)
+        limit = TimeLimit(connection, _PROOF_S + db_path.stat().st_size / _PROOF_BYTES_PER_S)
         first = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         return None if first == "ok" else str(first)
     except sqlite3.DatabaseError as error:
@@ -255,6 +250,8 @@ def _damage(db_path: Path, mode: str) -> str | None:
             return str(error)
         if code == sqlite3.SQLITE_READONLY_ROLLBACK:
             return None  # a program died while it wrote; opening it for writing puts that right
+        if limit is not None:
+            limit.require_time(error, db_path)
         raise explain(error, db_path) from error
     finally:
         if connection is not None:
@@ -268,7 +265,7 @@ def _signature(db_path: Path) -> tuple[int, int, int]:
 
 def _is_as_left(db_path: Path) -> bool:
     """Whether the file is as this process closed it, with nothing beside that would change it."""
-    if any(db_path.with_name(db_path.name + part).exists() for part in _PARTS[1:]) or not db_path.exists():
+    if any(db_path.with_name(db_path.name + part).exists() for part in PARTS[1:]) or not db_path.exists():
         return False
     return _left_sound.get(db_path) == _signature(db_path)
 
@@ -276,7 +273,7 @@ def _is_as_left(db_path: Path) -> bool:
 def _set_aside(db_path: Path, damage: str, say: Say) -> None:
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
     aside = db_path.with_name(f"{db_path.name}.damaged-{stamp}")
-    for suffix in _PARTS:
+    for suffix in PARTS:
         part = db_path.with_name(db_path.name + suffix)
         if part.exists():
             part.rename(db_path.with_name(aside.name + suffix))
@@ -289,8 +286,8 @@ def _restore_backup(db_path: Path, say: Say) -> None:
         say("RUNNING WITHOUT THE OLD DATABASE: no usable backup; the gallery is made anew from the photos in faces/")
         return
     taken = datetime.fromtimestamp(backup.stat().st_mtime, UTC)
-    half = _half(db_path)
-    source = _connect_read_only(backup)
+    half = half_made(db_path)
+    source = connect_read_only(backup)
     try:
         schema.copy_database(source, half)
     finally:

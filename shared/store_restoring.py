@@ -16,7 +16,7 @@ _COLUMNS = ", ".join(schema.COLUMNS)
 
 
 def replace_from(store: Store, backup: Path) -> dict[str, Any]:
-    """Take all references from `backup`, a sound database of our schema, but for those deleted here since.
+    """Take all references from `backup`, which `migration.copy_of_backup` made, but for those deleted here since.
 
     Sightings stay the site's own; a site that has none yet takes the backup's, but for those of people who were deleted. Must not
     be called inside the store's transaction: ATTACH can't be. Raises RollcallError, nothing changed then, or sqlite3.Error.
@@ -41,11 +41,16 @@ def _replace(store: Store) -> dict[str, Any]:
     gone = [(row_id,) for row_id, *what in rows if _is_gone(store, *what)]
     _take_references(store, gone, int(facts["change_number"]))
     _take_sightings(store)
-    _take_marks(store, facts["mark_key"])
+    marks_lost = _take_marks(store, facts.get("mark_key_id"))
     for key in ("dim", "model", "fingerprint"):
         if key in facts:
             store.set_fact(key, facts[key])
-    return {"restored": len(rows) - len(gone), "kept_deleted": len(gone)}
+    answer: dict[str, Any] = {"restored": len(rows) - len(gone), "kept_deleted": len(gone)}
+    if marks_lost:
+        answer["warning"] = (
+            f"{marks_lost} deletions that the backup remembers are not taken over: they are marked with another site's key (marks.key)"
+        )
+    return answer
 
 
 def _is_gone(store: Store, name: str, reference_uuid: str, digest: str | None) -> bool:
@@ -60,7 +65,7 @@ def _take_references(store: Store, gone: list[tuple[int]], backups_change: int) 
     execute("DELETE FROM embeddings")
     execute(f"INSERT INTO embeddings({_COLUMNS}) SELECT {_COLUMNS} FROM backup.embeddings")  # noqa: S608  # constants
     execute(
-        "INSERT INTO reference_facts SELECT embedding_id, uuid, ?, photo_digest FROM backup.reference_facts",
+        "INSERT INTO reference_facts SELECT embedding_id, uuid, ?, photo_digest, checksum FROM backup.reference_facts",
         (store.next_change(),),
     )
     store.connection.executemany("DELETE FROM embeddings WHERE id=?", gone)
@@ -82,12 +87,10 @@ def _take_sightings(store: Store) -> None:
             store.sightings.forget(person)
 
 
-def _take_marks(store: Store, mark_key: str) -> None:
-    """What was deleted before the backup was made stays so too, where its marks can be read with our key."""
+def _take_marks(store: Store, key: str | None) -> int:
+    """What was deleted before the backup was made stays so too, where its marks are of our key; how many are not."""
     execute = store.connection.execute
-    if store.fact("mark_key") != mark_key:
-        if execute("SELECT 1 FROM deletion_marks LIMIT 1").fetchone() is not None:
-            return
-        store.set_fact("mark_key", mark_key)
-        store.forget_mark_key()
+    if store.fact("mark_key_id") != key:
+        return int(execute("SELECT COUNT(*) FROM backup.deletion_marks").fetchone()[0])
     execute("INSERT OR IGNORE INTO deletion_marks SELECT * FROM backup.deletion_marks")
+    return 0

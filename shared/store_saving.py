@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 
 from shared.errors import RefusedError
 from shared.reference_uuid import new_uuids
+from shared.row_checksum import row_checksums
 from shared.store import Store, unit_rows
+from shared.work_progress import beat
 
+_ROWS_AT_ONCE = 1000
 _Key = tuple[str, str | bytes]  # a person, and the photo's path or, without one, the vector's bytes
 
 
@@ -61,9 +64,9 @@ def save(store: Store, references: Sequence[NewReference], vectors: NDArray[np.f
     _lift_marks(store, references)
     change = store.next_change(len(references))
     fresh = [i for i, old in enumerate(replaced) if not old]
-    _insert(store, [(row_ids[i], references[i], blobs[i], change + i) for i in fresh])
+    _insert(store, [_Row(row_ids[i], references[i], rows[i], change + i) for i in fresh])
     old = [i for i, old in enumerate(replaced) if old]
-    _update(store, [(row_ids[i], references[i], blobs[i], change + i) for i in old])
+    _update(store, [_Row(row_ids[i], references[i], rows[i], change + i) for i in old])
     return Saved(row_ids, replaced, rows)
 
 
@@ -195,31 +198,66 @@ def _lift_marks(store: Store, references: Sequence[NewReference]) -> None:
     )
 
 
-_Row = tuple[int, NewReference, memoryview, int]  # row id, reference, vector, change number
+class _Row(NamedTuple):
+    """One reference on its way into its row; `vector` (dim,) float32."""
+
+    id: int
+    reference: NewReference
+    vector: NDArray[np.float32]
+    change: int
 
 
 def _insert(store: Store, rows: list[_Row]) -> None:
+    if not rows:
+        return
+    vectors = np.stack([row.vector for row in rows])
+    sums = row_checksums(vectors, [row.reference.person_name for row in rows], [row.reference.user_id for row in rows])
     store.connection.executemany(
         "INSERT INTO embeddings(id, person_name, embedding, image_path, user_id) VALUES (?, ?, ?, ?, ?)",
-        [(row_id, one.person_name, blob, one.image_path, one.user_id) for row_id, one, blob, _ in rows],
+        [
+            (row.id, row.reference.person_name, blob, row.reference.image_path, row.reference.user_id)
+            for row, blob in zip(rows, _blobs(vectors), strict=True)
+        ],
     )
-    spare = iter(new_uuids(sum(one.uuid is None for _, one, _, _ in rows)))
+    spare = iter(new_uuids(sum(row.reference.uuid is None for row in rows)))
     store.connection.executemany(
-        "INSERT INTO reference_facts VALUES (?, ?, ?, ?)",
-        [(row_id, one.uuid or next(spare), change, one.photo_digest) for row_id, one, _, change in rows],
+        "INSERT INTO reference_facts VALUES (?, ?, ?, ?, ?)",
+        [
+            (row.id, row.reference.uuid or next(spare), row.change, row.reference.photo_digest, checksum)
+            for row, checksum in zip(rows, sums.tolist(), strict=True)
+        ],
     )
 
 
 def _update(store: Store, rows: list[_Row]) -> None:
+    if not rows:
+        return
+    ids = [(row.id,) for row in rows]
+    blobs = _blobs(np.stack([row.vector for row in rows]))
     store.connection.executemany(
         "UPDATE embeddings SET embedding=?, user_id=COALESCE(?, user_id), updated_at=CURRENT_TIMESTAMP WHERE id=?",
-        [(blob, one.user_id, row_id) for row_id, one, blob, _ in rows],
+        [(blob, row.reference.user_id, row.id) for row, blob in zip(rows, blobs, strict=True)],
     )
     store.connection.executemany(
         "UPDATE reference_facts SET change_number=?, photo_digest=COALESCE(?, photo_digest) WHERE embedding_id=?",
-        [(change, one.photo_digest, row_id) for row_id, one, _, change in rows],
+        [(row.change, row.reference.photo_digest, row.id) for row in rows],
     )
+    write_checksums(store, [row.id for row in rows])
     # What another model made of the photo that was there before says nothing about the new one.
-    store.connection.executemany(
-        "DELETE FROM staged_embeddings WHERE embedding_id=?", [(row_id,) for row_id, *_ in rows]
-    )
+    store.connection.executemany("DELETE FROM staged_embeddings WHERE embedding_id=?", ids)
+
+
+def write_checksums(store: Store, row_ids: Sequence[int] | None = None) -> None:
+    """Have the checksums of these rows, or of all, be those of what they hold now; inside the store's transaction."""
+    chosen = "" if row_ids is None else "AND id IN (SELECT value FROM json_each(:chosen))"
+    query = f"SELECT id, person_name, user_id, embedding FROM embeddings WHERE id>:last {chosen} ORDER BY id LIMIT {_ROWS_AT_ONCE}"  # noqa: S608  # constants
+    last = -(1 << 63)
+    while rows := store.connection.execute(query, {"last": last, "chosen": json.dumps(row_ids)}).fetchall():
+        beat()
+        ids, names, user_ids, blobs = zip(*rows, strict=True)
+        vectors = np.frombuffer(b"".join(blobs), "<f4").reshape(len(rows), -1)
+        store.connection.executemany(
+            "UPDATE reference_facts SET checksum=? WHERE embedding_id=?",
+            zip(row_checksums(vectors, names, user_ids).tolist(), ids, strict=True),
+        )
+        last = ids[-1]

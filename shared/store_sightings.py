@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
+from shared.schema import ids_begin_after
 from shared.stranger_ids import PRIVATE_FIELDS, stranger_id
 
 _NOT_KEPT = PRIVATE_FIELDS | {"key", "id"}
@@ -58,8 +59,9 @@ class Sightings:
                 document["also_at"] = also_at
             row = tuple(document.get(name) for name in ("event", "time", "camera", "person"))
             cursor = self._connection.execute(
-                "INSERT INTO sightings(key, event, time, camera, person, document, stranger) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (event["key"], *row, json.dumps(document), stranger),
+                "INSERT INTO sightings(key, event, time, camera, person, document, stranger, recorded_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (event["key"], *row, json.dumps(document), stranger, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"),
             )
             kept.append({"id": cursor.lastrowid, **document})
         return kept
@@ -92,9 +94,7 @@ class Sightings:
 
     def ids_begin_after(self, last_id: int) -> None:
         """Give out no id up to `last_id` any more."""
-        if self.last_id() < last_id:
-            self._connection.execute("DELETE FROM sqlite_sequence WHERE name='sightings'")
-            self._connection.execute("INSERT INTO sqlite_sequence(name, seq) VALUES ('sightings', ?)", (last_id,))
+        ids_begin_after(self._connection, "sightings", last_id)
 
     def purge(self, keep_days: int, now: datetime | None = None) -> int:
         """Delete sightings older than `keep_days`; how many."""

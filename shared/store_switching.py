@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from shared import schema
 from shared.errors import RefusedError
 from shared.store import Store, unit_rows
+from shared.store_saving import write_checksums
 
 _NOT_STAGED = "NOT EXISTS (SELECT 1 FROM staged_embeddings s WHERE s.embedding_id=embeddings.id AND s.fingerprint=?)"
 
@@ -64,6 +65,7 @@ def switch_model(store: Store, model: str, fingerprint: str, dim: int) -> int:
         "UPDATE embeddings SET embedding=(SELECT s.embedding FROM staged_embeddings s WHERE s.embedding_id=embeddings.id)"
     )
     store.connection.execute("UPDATE reference_facts SET change_number=?", (store.next_change(),))
+    write_checksums(store)
     unstage(store)
     store.stamp(model, fingerprint, dim)
     return left_out

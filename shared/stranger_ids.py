@@ -6,6 +6,7 @@ import re
 import sqlite3
 
 from shared.errors import RefusedError
+from shared.schema import ids_begin_after
 
 # Fields of an event that are for the writer alone: they are neither kept in the sighting nor handed on.
 PRIVATE_FIELDS = frozenset({"traces", "fingerprint", "alike"})
@@ -33,7 +34,4 @@ def stranger_number(text: str) -> int:
 
 def strangers_begin_after(connection: sqlite3.Connection, number: int) -> None:
     """Give no stranger a number up to `number` any more."""
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name='strangers'").fetchone()
-    if row is None or row[0] < number:
-        connection.execute("DELETE FROM sqlite_sequence WHERE name='strangers'")
-        connection.execute("INSERT INTO sqlite_sequence(name, seq) VALUES ('strangers', ?)", (number,))
+    ids_begin_after(connection, "strangers", number)

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from shared.settings import Settings, load_settings
 from shared.site_access import FilesOfSite
 from shared.store import Store
-from shared.store_opening import connect, open_store
+from shared.store_connection import connect
+from shared.store_opening import open_store
 from shared.store_saving import NewReference, Saved, save
 from shared.store_service import StoreService
 
@@ -149,6 +150,39 @@ def failing_store(path: Path, kind: Failing, fails_at: int) -> tuple[Store, Fail
     assert isinstance(connection, (FailingConnection, InterruptedConnection))
     connection.arm(fails_at)
     return Store(connection, path, read_only=False), connection
+
+
+def armed_at(kind: Failing, fails_at: int) -> Any:
+    """Connections of `kind` that count their steps together: the `fails_at`-th one fails, in whichever of them it is."""
+
+    class Together(kind):  # type: ignore[misc, valid-type]  # the kind is the caller's
+        left: ClassVar = [fails_at]
+
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            self.arm(fails_at)
+
+        @property
+        def countdown(self) -> int | None:
+            return self.left[0]
+
+        @countdown.setter
+        def countdown(self, value: int | None) -> None:
+            if value is not None:
+                self.left[0] = min(value, self.left[0])
+
+        def set_progress_handler(self, handler: Any, n: int) -> None:
+            """Those who want to be told of progress don't take the place of what interrupts."""
+            if issubclass(kind, InterruptedConnection):
+                super().set_progress_handler(self._tick, self._INSTRUCTIONS)
+            else:
+                super().set_progress_handler(handler, n)
+
+        @classmethod
+        def has_failed(cls) -> bool:
+            return cls.left[0] <= 0
+
+    return Together
 
 
 def fail_everywhere(path: Path, kind: Failing, attempt: Callable[[Store], None]) -> tuple[int, dict[str, list[Any]]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,15 +20,16 @@ from shared.settings import Settings, load_settings
 from shared.site_access import all_references
 from shared.store_opening import open_read_only, open_store
 from tests.data_paths import FACES, SMALL_PACK, needs_data, needs_dlib
-from tests.site_process import command, command_json
+from tests.old_stores import MARK_KEY, write_version_2
+from tests.site_process import ROOT, command, command_json
 from tests.sites import write_site
 from tests.stores import (
     DLIB,
     Failing,
     FailingConnection,
     InterruptedConnection,
+    armed_at,
     everything,
-    failing_store,
     files_of,
     rows,
     silent,
@@ -133,7 +136,8 @@ def test_it_is_adopted_as_it_stands(tmp_path: Path) -> None:
         (12, "Infinite", "infinity"),
         (13, "Zero", "zero vector"),
     ):
-        assert re.search(rf"row {row_id} \({name}\): left out: .*{reason}", told)
+        assert re.search(rf"row {row_id}: left out: .*{reason}", told)
+        assert name not in told, "names don't belong into a log"
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -144,7 +148,7 @@ def test_a_backup_lies_beside_before_anything_changes(tmp_path: Path) -> None:
     before = everything(path)
     with store_in(tmp_path, said):
         pass
-    (backup,) = tmp_path.glob("face_embeddings.db.before-v2-*.bak")
+    (backup,) = tmp_path.glob("face_embeddings.db.before-v3-*.bak")
     assert everything(backup) == before
     assert backup.stat().st_mode & 0o777 == 0o600
     assert backup.name in "\n".join(said)
@@ -154,7 +158,7 @@ def test_a_backup_lies_beside_before_anything_changes(tmp_path: Path) -> None:
         pass
     assert said == []
     assert everything(path) == adopted
-    assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, backup.name]
+    assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, backup.name, "marks.key"]
 
 
 def test_a_file_of_nothing_usable_and_an_empty_one(tmp_path: Path) -> None:
@@ -179,36 +183,87 @@ def test_most_rows_of_a_wrong_length_do_not_outvote_the_originals(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", [FailingConnection, InterruptedConnection], ids=["statement", "instruction"])
-def test_an_adoption_that_fails_anywhere_changes_nothing(tmp_path: Path, kind: Failing) -> None:
-    """Each step made to fail in turn: the rows are as the original wrote them and no backup is left over; at last it passes."""
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_migration_that_fails_anywhere_changes_nothing(tmp_path: Path, kind: Failing, version: int) -> None:
+    """Each step made to fail in turn, in the old file and in the new one: the rows are as they were and nothing is left beside; at
+    last it passes."""
     given, _ = originals()
-    path = write_original(tmp_path / "face_embeddings.db", given)
-    before = everything(path)
+    path = tmp_path / "face_embeddings.db"
+    if version:
+        write_version_2(path)
+    else:
+        write_original(path, given)
+    before, there = everything(path), {one.name for one in tmp_path.iterdir()}
     for fails_at in range(1, 10_000):
-        store, connection = failing_store(path, kind, fails_at)
+        armed = armed_at(kind, fails_at)
         try:
-            migration.migrate(store.connection, path)
+            migration.migrate(path, armed)
         except (sqlite3.Error, ConfigurationError):
-            assert connection.disarm()
-            store.connection.close()
+            assert armed.has_failed()
             assert everything(path) == before
-            assert [one.name for one in tmp_path.glob("*.bak*")] == []
+            assert {one.name for one in tmp_path.iterdir() if one.name != "marks.key"} == there
             continue
-        connection.disarm()
-        store.connection.close()
         break
     assert fails_at > 20
     with store_in(tmp_path) as store:
-        assert store.count() == 5
+        assert store.count() == (1 if version else 5)
         assert store.check() == []
     assert len(list(tmp_path.glob("*.bak"))) == 1
+
+
+# Ends the process, as a power cut would, at the Nth call that changes which files there are.
+_CUT_SHORT = """
+import os, sys
+from pathlib import Path
+from shared.store_opening import open_store
+
+ends_at, seen = int(sys.argv[2]), 0
+
+def ends(event, arguments):
+    global seen
+    if event in ("open", "os.link", "os.rename", "os.remove", "os.chmod", "sqlite3.connect"):
+        seen += 1
+        if seen == ends_at:
+            os._exit(9)
+
+sys.addaudithook(ends)
+open_store(Path(sys.argv[1]), lambda line: None).close()
+"""
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_power_cut_leaves_the_old_file_or_the_new_one(tmp_path: Path, version: int) -> None:
+    """Ended at each step on the file system in turn: the next opening has everything, marks included, and a copy of what was there beside."""
+    given, _ = originals()
+    for ends_at in range(1, 500):
+        folder = tmp_path / str(ends_at)
+        folder.mkdir()
+        path = folder / "face_embeddings.db"
+        write_version_2(path) if version else write_original(path, given)
+        words = [sys.executable, "-c", _CUT_SHORT, str(path), str(ends_at)]
+        code = subprocess.run(words, cwd=ROOT, timeout=60, check=False).returncode
+        assert code in (0, 9)
+        said: list[str] = []
+        with store_in(folder, said) as store:
+            assert store.check() == []
+            assert store.count() == (1 if version else 5)
+            assert rows(store, "SELECT COUNT(*) FROM left_out") == [(1 if version else 8,)]
+            assert store.is_marked("Gone") == bool(version)
+            assert not any("DELETIONS" in line or "DAMAGED" in line for line in said)
+        copies = list(folder.glob("*.bak"))
+        assert len(copies) == 1 or (version and len(copies) == 2), "one of the attempt that was ended, whole"
+        assert all(len(everything(copy)["embeddings"]) == (1 if version else 13) for copy in copies)
+        assert {one.name.partition(".before")[0] for one in folder.iterdir()} == {path.name, "marks.key"}
+        if code == 0:
+            break
+    assert ends_at > 8
 
 
 def test_a_program_that_still_uses_it_is_waited_for_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the original program writes, adoption is refused as temporary, and the file is left as it is."""
     given, _ = originals()
     path = write_original(tmp_path / "face_embeddings.db", given)
-    monkeypatch.setattr("shared.store_opening.BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("shared.store_connection.BUSY_TIMEOUT_S", 0.1)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(TemporaryError, match="in use"):
@@ -219,47 +274,33 @@ def test_a_program_that_still_uses_it_is_waited_for_and_named(tmp_path: Path, mo
         assert store.count() == 5
 
 
-def test_each_migration_has_its_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two versions further: each step runs once, in order, after a backup of what was there before it; a step that fails leaves
-    the version it began with, and is tried again at the next opening."""
-    with store_in(tmp_path):
-        pass
-    path = tmp_path / "face_embeddings.db"
-    ran: list[int] = []
-    fail = [True]
-
-    def step(to: int) -> Any:
-        def run(connection: sqlite3.Connection) -> list[str]:
-            ran.append(to)
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                connection.execute(f"CREATE TABLE of_version_{to}(x)")
-                if to == 4 and fail[0]:
-                    raise ConfigurationError("failed on purpose")
-                connection.execute("UPDATE store_facts SET value=? WHERE key='schema_version'", (str(to),))
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            return [f"made version {to}"]
-
-        return run
-
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
-    monkeypatch.setitem(migration.MIGRATIONS, 2, step(3))
-    monkeypatch.setitem(migration.MIGRATIONS, 3, step(4))
-    with pytest.raises(ConfigurationError, match="on purpose"):
-        open_store(path, silent)
-    fail[0] = False
-    said: list[str] = []
+def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
+    """Every row of schema 2 is there; the marks' key lies in a file of its own and no longer in the database or in a copy; when a
+    sighting was recorded is its own time, but not in the future; each reference has its checksum."""
+    path, said = tmp_path / "face_embeddings.db", []  # type: tuple[Path, list[str]]
+    write_version_2(path)
+    before = everything(path)
     with store_in(tmp_path, said) as store:
-        assert store.fact("schema_version") == "4"
-    assert ran == [3, 4, 4]
-    assert "made version 4" in said
-    tables = {}
-    for backup in sorted(tmp_path.glob("*.bak")):
-        tables[backup.name.split("-")[1]] = {name for name in everything(backup) if name.startswith("of_version")}
-    assert tables == {"v3": set(), "v4": {"of_version_3"}}
+        assert "schema 2 -> 3" in said[0]
+        assert store.check() == []
+        assert (store.fact("schema_version"), store.dim, store.change_number, store.model) == ("3", 64, 7, "test/none")
+        assert store.fact("mark_key") is None
+        for table in ("embeddings", "left_out", "staged_embeddings", "deletion_marks", "strangers", "stranger_traces"):
+            assert sorted(rows(store, f"SELECT * FROM {table}"), key=repr) == before[table]  # noqa: S608  # our own tables
+        assert store.is_marked("Gone")
+        assert not store.is_marked("Ada")
+        past, future = rows(store, "SELECT time, recorded_at FROM sightings ORDER BY id")
+        assert past[0] == past[1]
+        assert future[1] <= f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}" < future[0]
+        assert rows(store, "SELECT COUNT(*) FROM reference_facts WHERE checksum IS NOT NULL") == [(1,)]
+        assert store.sightings.last_id() == 90, "an id that was given out is not given again"
+    key = tmp_path / "marks.key"
+    assert key.read_text(encoding="ascii").strip() == MARK_KEY
+    assert key.stat().st_mode & 0o777 == 0o600
+    (copy,) = tmp_path.glob("*.before-v3-*.bak")
+    assert everything(copy)["strangers"] == []
+    for file in (path, copy):
+        assert MARK_KEY.encode() not in file.read_bytes()
 
 
 # --- whose model it is ----------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -75,19 +74,6 @@ def test_every_row_is_handed_on_as_it_is(tmp_path: Path, count: int) -> None:
         assert _loaded(store) == []
         held = _filled(store, count)
         assert len(held) == count
-        assert _loaded(store) == held
-
-
-@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
-def test_so_it_is_from_a_database_that_keeps_text_as_utf_16(tmp_path: Path, encoding: str) -> None:
-    empty = sqlite3.connect(tmp_path / "face_embeddings.db")
-    empty.execute(f"PRAGMA encoding='{encoding}'")
-    empty.execute("CREATE TABLE made(x)")  # settles the encoding
-    empty.execute("DROP TABLE made")
-    empty.close()
-    with store_in(tmp_path) as store:
-        held = _filled(store, 1500)
-        assert store.connection.execute("PRAGMA encoding").fetchone() == (encoding,)
         assert _loaded(store) == held
 
 

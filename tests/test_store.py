@@ -122,7 +122,7 @@ def test_after_a_clean_stop_the_file_is_complete_alone(tmp_path: Path) -> None:
     """No -wal and no -shm is left beside it; copied to another folder it holds everything."""
     with store_in(tmp_path / "here") as store:
         keep(store, vectors(3), NewReference("Ada"), NewReference("Bo"), NewReference("Cy", "cy.jpg"))
-    assert [path.name for path in (tmp_path / "here").iterdir()] == ["face_embeddings.db"]
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["face_embeddings.db", "marks.key"]
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "face_embeddings.db").write_bytes((tmp_path / "here" / "face_embeddings.db").read_bytes())
     with store_in(tmp_path / "there") as store:
@@ -959,7 +959,7 @@ def test_a_new_database_is_whole_or_not_there(tmp_path: Path) -> None:
     with store_in(tmp_path, said) as store:
         assert store.check() == []
     assert said == []
-    assert [path.name for path in tmp_path.iterdir()] == ["face_embeddings.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["face_embeddings.db", "marks.key"]
 
 
 def test_a_full_disk_takes_nothing_and_loses_nothing(small_disk: SmallDisk) -> None:
@@ -1067,7 +1067,8 @@ def test_the_backup_is_made_beside_a_working_writer(tmp_path: Path) -> None:
         backup = open_read_only(backup_path(store.path))
         assert backup.count() == store.count()
         backup.close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["face_embeddings.backup.db", "face_embeddings.db"]
+    names = ["face_embeddings.backup.db", "face_embeddings.db", "marks.key"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def _until(turn: Any, done: Any, store: Any) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from shared.gallery_publisher import Batch, GalleryPublisher
 from shared.store import Store
 from shared.store_opening import open_store
+from shared.store_saving import NewReference, save
 from tests.vectors import people
 
 DIM = 512
@@ -50,13 +51,9 @@ def write_database(path: Path, rows: int) -> None:
         with store.transaction():
             store.stamp("test/none", "f" * 64, DIM)
             for start, references in pieces(rows):
-                store.connection.executemany(
-                    "INSERT INTO embeddings(person_name, embedding, image_path) VALUES (?, ?, ?)",
-                    [
-                        (name_of(start + i), reference.tobytes(), f"faces/{name_of(start + i)}/{start + i}.jpg")
-                        for i, reference in enumerate(references)
-                    ],
-                )
+                names = [name_of(start + i) for i in range(len(references))]
+                paths = [f"faces/{name}/{start + i}.jpg" for i, name in enumerate(names)]
+                save(store, [NewReference(name, path) for name, path in zip(names, paths, strict=True)], references)
         store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         store.close()

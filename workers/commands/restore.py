@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sqlite3
 import uuid
 from pathlib import Path
 
 from shared.errors import EXIT_DONE, RefusedError, disk_fault
-from shared.schema import copy_database
+from shared.migration import copy_of_backup
 from shared.settings import find_config, load_settings
 from shared.site_access import FilesOfSite, Site, SiteAccess
 from shared.store import explain
-from shared.store_opening import damage_of, make_private_folder, open_store
+from shared.store_opening import damage_of, make_private_folder, open_read_only
 from workers.output import say, say_json, warn
 
 
@@ -52,33 +51,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _stage(source: Path, staged: Path) -> None:
-    """A copy of the backup where the site may open it, brought to our schema: also the original program's file will do."""
+    """A copy of the backup where the site may open it, in our schema: also the original program's file will do."""
     try:
-        if any(source.with_name(source.name + part).exists() for part in ("-wal", "-journal")):
-            _copy_in_use(source, staged)
-        else:  # complete alone; SQLite would need to write beside it, which a stick that is read-only does not allow
-            shutil.copyfile(source, staged)
+        for note in copy_of_backup(source, staged):
+            warn(note)
     except OSError as error:
         raise disk_fault(error, staged) from error
-    staged.chmod(0o600)
-    open_store(staged, warn).close()
-
-
-def _copy_in_use(source: Path, staged: Path) -> None:
-    """A database that somebody has open, or that was left in the middle of a write: what SQLite says it holds."""
-    try:
-        connection = sqlite3.connect(source, isolation_level=None)
-        try:
-            copy_database(connection, staged)
-        finally:
-            connection.close()
     except sqlite3.Error as error:
         raise explain(error, source) from error
 
 
 def _require_same_model(site: Site, staged: Path, *, assume: bool) -> None:
     """A backup of another model must not become the gallery: its vectors mean nothing to the cameras' engine."""
-    backup = open_store(staged, warn)
+    backup = open_read_only(staged)
     try:
         model, fingerprint, dim = backup.model, backup.fingerprint, backup.dim
     finally:
