@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,12 +29,16 @@ from shared.errors import (
     TemporaryError,
     UsageError,
 )
+from shared.events import is_deeper
 
 VERSION = 1
 MAX_JSON_BYTES = 16 << 20
 MAX_BLOB_BYTES = 256 << 20
+_MOST_DEPTH = 24  # of lists and objects in each other; ours have six
 _LENGTHS = struct.Struct("<II")
 _SUN_PATH_MAX = 100  # sockaddr_un holds 108 bytes on Linux, 104 on macOS
+_PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
+_SOL_LOCAL, _LOCAL_PEERPID = 0, 2  # macOS, sys/un.h
 _KINDS: dict[int, type[RollcallError]] = {
     EXIT_REFUSED: RefusedError,
     EXIT_USAGE: UsageError,
@@ -69,6 +74,7 @@ def address(path: Path) -> Iterator[str]:
 
 
 def encode(document: dict[str, Any], blob: bytes | memoryview = b"") -> bytes:
+    """The bytes of a frame. Raises ValueError, TypeError or RecursionError for what JSON can't hold."""
     raw = json.dumps({"v": VERSION, **document}, separators=(",", ":")).encode()
     return _LENGTHS.pack(len(raw), len(blob)) + raw + blob
 
@@ -113,8 +119,15 @@ class FrameBuffer:
 
     def __init__(self) -> None:
         self._bytes = bytearray()
+        self.began_at = 0.0  # when the first byte of what is there came
+
+    def __len__(self) -> int:
+        """How many bytes wait for the rest of their frame."""
+        return len(self._bytes)
 
     def feed(self, data: bytes) -> None:
+        if not self._bytes:
+            self.began_at = time.monotonic()
         self._bytes += data
 
     def next(self) -> tuple[dict[str, Any], bytes] | None:
@@ -130,10 +143,15 @@ class FrameBuffer:
         with memoryview(self._bytes) as view:  # a slice of the array itself would be one more copy
             document, blob = bytes(view[_LENGTHS.size : middle]), bytes(view[middle:end])
         del self._bytes[:end]
+        self.began_at = time.monotonic()
         try:
             parsed = json.loads(document)
         except (ValueError, RecursionError) as error:
-            raise RefusedError("a frame that is not JSON", got=str(error)) from error
+            raise RefusedError("a frame that is not JSON", got=str(error)[:200]) from error
+        if is_deeper(parsed, _MOST_DEPTH):
+            raise RefusedError(
+                "a frame that is too deep", expected=f"at most {_MOST_DEPTH} lists or objects in each other"
+            )
         if not isinstance(parsed, dict) or parsed.get("v") != VERSION:
             raise RefusedError(
                 "another protocol version",
@@ -142,6 +160,15 @@ class FrameBuffer:
                 remedy="use the same Rollcall version for the command and the site",
             )
         return parsed, blob
+
+
+def peer_pid(connection: socket.socket) -> int | None:
+    """The process at the other end; None where the system can't tell."""
+    if sys.platform == "linux":
+        return int(_PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0])
+    if sys.platform == "darwin":
+        return int.from_bytes(connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID, 4), sys.byteorder)
+    return None
 
 
 def connect(run_dir: Path, timeout_s: float) -> socket.socket:

@@ -94,6 +94,10 @@ class BlockKeeper:
         self._waiting, self._renamed = set(), several  # the rows' order is not the order in which the ids were given
         self._settle_user_ids()
 
+    def doubt(self) -> None:
+        """Have `tick` make the block anew from the store."""
+        self._waiting = None
+
     def publish(self, changes: Changes) -> str | None:
         """Bring the block up to what was committed. A warning when shared memory has no room; tried again by `tick`."""
         return self._bring_up(changes) if changes.steps or changes.republish else None

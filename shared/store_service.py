@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ import numpy as np
 
 from shared import store_erasing, store_switching
 from shared.errors import RefusedError, RollcallError, UsageError
+from shared.events import event_fault
 from shared.gallery_publisher import GalleryPublisher
 from shared.presence import WITHIN_S, Presence
 from shared.request_values import name_of, text_of, vectors_of
@@ -111,7 +113,7 @@ class StoreService:
         try:
             return self._reads[request.op](request)
         except (*_ONE_REQUESTS_FAULT, *_MALFORMED) as error:
-            raise _malformed(request, error) from error
+            raise request_fault(request.op, error, self._say) from error
         except sqlite3.Error as error:
             raise explain(error, self.store.path) from error
 
@@ -144,10 +146,12 @@ class StoreService:
         try:
             with self.store.savepoint():
                 answer = self._writes[request.op](request, mine)
-        except (RollcallError, *_ONE_REQUESTS_FAULT, *_MALFORMED) as error:
+        except Exception as error:  # one request: whatever is wrong with it is its own answer
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _ONE_REQUESTS_FAULT):
+                raise  # of the disk or the file: everybody's
             del self.new_events[before:]
             self._strangers.undo(pictures)
-            return error if isinstance(error, RollcallError) else _malformed(request, error)
+            return request_fault(request.op, error, self._say)
         changes.take(mine)
         return answer
 
@@ -246,9 +250,14 @@ class StoreService:
 
     def _record(self, request: Request, changes: Changes) -> dict[str, Any]:  # noqa: ARG002  # sightings don't change the block
         presence = self._presence = self._presence or self._who_is_here()
-        kept = self.store.sightings.record(request.arguments["events"], self._site, self._strangers, presence)
+        given: list[dict[str, Any]] = list(request.arguments["events"])
+        faults = [event_fault(event) for event in given]
+        sound = [event for event, fault in zip(given, faults, strict=True) if fault is None]
+        if given and not sound:
+            raise RefusedError("no sighting can be kept", got=faults[0])
+        kept = self.store.sightings.record(sound, self._site, self._strangers, presence)
         self.new_events += kept
-        return {"recorded": len(kept)}
+        return {"recorded": len(kept), "refused": [fault for fault in faults if fault is not None]}
 
     def _who_is_here(self) -> Presence:
         """What the last minutes' sightings tell: also a writer that takes another's place knows who was seen where."""
@@ -346,8 +355,17 @@ class StoreService:
     def _events(self, request: Request) -> dict[str, Any]:
         given = request.arguments
         limit = min(int(given.get("limit", 1000)), _MAX_EVENTS)
-        found = self.store.sightings.since(int(given.get("after_id", 0)), given.get("since"), limit)
+        found = self.events_since(int(given.get("after_id", 0)), given.get("since"), limit)
         return {"events": found, "last_id": self.store.sightings.last_id()}
+
+    def events_since(self, after_id: int, since: str | None, limit: int) -> list[dict[str, Any]]:
+        """Kept sightings, oldest first. Rows that can't be read are passed over, and each is said once."""
+        sightings = self.store.sightings
+        known = set(sightings.unreadable)
+        found = sightings.since(after_id, since, limit)
+        if new := sightings.unreadable - known:
+            self._say(f"{len(new)} stored sightings can't be read and are passed over, the first is number {min(new)}")
+        return found
 
     def _is_marked(self, request: Request) -> dict[str, Any]:
         return {"marked": self.store.is_marked(request.arguments["person"], request.arguments.get("photo_digest"))}
@@ -373,6 +391,7 @@ class StoreService:
             "generation": block.generation if block else None,
             "published_rows": block.live_rows if block else None,
             "behind": block.behind if block else False,
+            "unreadable_sightings": len(store.sightings.unreadable),
         }
 
     def check(self) -> list[str]:
@@ -392,6 +411,11 @@ class StoreService:
             self._block.tick(now)
         if self._erase_at is not None and now >= self._erase_at:
             self._empty_wal()
+
+    def doubt_block(self) -> None:
+        """What was committed may not be published whole: the block is made anew from the store."""
+        if self._block is not None:
+            self._block.doubt()
 
     def _publish(self, changes: Changes) -> str | None:
         return None if self._block is None else self._block.publish(changes)
@@ -433,5 +457,16 @@ def _warned(answer: dict[str, Any], warnings: Iterable[str | None]) -> dict[str,
     return {**answer, "warning": "; ".join(filter(None, [answer.get("warning"), *warnings]))}
 
 
-def _malformed(request: Request, error: Exception) -> UsageError:
-    return UsageError("not a request of this operation", where=request.op, got=f"{type(error).__name__}: {error}")
+def request_fault(op: str, error: Exception, say: Say) -> RollcallError:
+    """What to answer to a request that raised `error`. What is our fault is said too, without anything that was asked."""
+    if isinstance(error, RollcallError):
+        return error
+    if isinstance(error, (*_ONE_REQUESTS_FAULT, *_MALFORMED)):
+        return UsageError(
+            "not a request of this operation", where=op, got=f"{type(error).__name__}: {str(error)[:200]}"
+        )
+    where = "".join(traceback.format_tb(error.__traceback__)[-3:])
+    say(f"the request {op} failed: {type(error).__name__}\n{where}")
+    return RollcallError(
+        "the request failed", where=op, got=type(error).__name__, remedy="see the journal; please report it"
+    )

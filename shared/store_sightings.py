@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
+from shared.events import stored_event
 from shared.schema import ids_begin_after
 from shared.stranger_ids import PRIVATE_FIELDS, stranger_id
 
 _NOT_KEPT = PRIVATE_FIELDS | {"key", "id"}
+_MOST_UNREADABLE = 1000
 _Answer_co = TypeVar("_Answer_co", covariant=True)
 
 
@@ -26,6 +28,7 @@ class Sightings:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.unreadable: set[int] = set()  # ids of rows that were passed over, as many as are worth telling
 
     def record(
         self,
@@ -74,18 +77,32 @@ class Sightings:
         return row is not None
 
     def since(self, after_id: int = 0, since: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
-        """At most `limit` kept sightings with id > `after_id` and time >= `since` (ISO 8601, UTC), oldest first."""
+        """At most `limit` kept sightings with id > `after_id` and time >= `since` (ISO 8601, UTC), oldest first.
+
+        A row that can't be read is passed over, its id in `unreadable`: one must not keep all others from being told.
+        """
         if since is not None:
             # The index by time finds where to begin (+id: not the order of ids); else every older sighting would be read.
             first = self._connection.execute("SELECT MIN(+id) FROM sightings WHERE time>=?", (since,)).fetchone()[0]
             if first is None:
                 return []
             after_id = max(after_id, first - 1)
-        rows = self._connection.execute(
-            "SELECT id, document FROM sightings WHERE id>? AND (? IS NULL OR time>=?) ORDER BY id LIMIT ?",
-            (after_id, since, since, max(0, limit)),
-        )
-        return [{"id": row[0], **json.loads(row[1])} for row in rows]
+        found: list[dict[str, Any]] = []
+        while (wanted := limit - len(found)) > 0:
+            rows = self._connection.execute(
+                "SELECT id, CAST(document AS BLOB) FROM sightings WHERE id>? AND (? IS NULL OR time>=?) ORDER BY id LIMIT ?",
+                (after_id, since, since, wanted),
+            ).fetchall()
+            for row_id, document in rows:
+                event = stored_event(row_id, document)
+                if event is not None:
+                    found.append(event)
+                elif len(self.unreadable) < _MOST_UNREADABLE:
+                    self.unreadable.add(row_id)
+            if len(rows) < wanted:
+                break
+            after_id = rows[-1][0]
+        return found
 
     def last_id(self) -> int:
         """The highest id ever given out, also when that sighting is gone."""

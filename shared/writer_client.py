@@ -61,6 +61,8 @@ class SiteClient:
         ipc.require_within_limits(len(frame) - len(blob), len(blob))
         deadline = time.monotonic() + self._patience_s
         with self._lock:
+            if op in _WHOLE_GALLERY:
+                self._drop()  # one that was idle may be gone: a fresh one tells whether the request got through
             while True:
                 sent = False
                 try:
@@ -195,7 +197,10 @@ class WriterClient:
 
     def _send(self, batch: list[dict[str, Any]]) -> bool:
         try:
-            self._client.call("record", events=batch)
+            refused = self._client.call("record", events=batch)["refused"]
+            if refused:
+                self.dropped += len(refused)
+                _log.error("the writer refused %d of %d sightings: %s", len(refused), len(batch), refused[0])
         except TemporaryError:
             return False
         except RollcallError as error:  # refused for good: sending it again would be refused again

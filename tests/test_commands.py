@@ -173,8 +173,8 @@ def test_events(either: Path) -> None:
     """One object a line, every field of a sighting, the key never; --since takes a time, with a zone or without, or an age."""
     left = {
         "event": "left",
-        "started": "s",
-        "ended": "e",
+        "started": ago(2),
+        "ended": ago(1),
         "duration_s": 1.5,
         "verdict": "named",
         "person": "Ada",

@@ -129,7 +129,7 @@ def test_an_event_sent_again_counts_once(store: Store) -> None:
     (ann,) = faces(1)
     again = seen("a", trace(ann), kind="left")
     (answer,) = service.write([request("record", events=[again, again])])
-    assert answer == {"recorded": 1}
+    assert answer == {"recorded": 1, "refused": []}
     assert tell(service, again) == []
     assert [(one["visits"], len(one["photos"])) for one in listed(service)] == [(1, 1)]
     assert len(pictures(store)) == 1
@@ -288,7 +288,7 @@ def test_a_malformed_trace_costs_the_sighting_nothing_but_its_stranger(store: St
     ann, ben = faces(2)
     bad = [seen("a", trace(ann)), *(seen(f"b{n}", {**trace(ben), **fault}, track=2 + n) for n in range(2))]
     (answer,) = service.write([request("record", events=bad)])
-    assert answer == {"recorded": 3}
+    assert answer == {"recorded": 3, "refused": []}
     assert (len(pictures(store)), len(listed(service)), service.check()) == (1, 1, [])
     assert len(said) == 1
     assert "could not be kept" in said[0]

@@ -18,17 +18,18 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from shared import ipc
-from shared.errors import EXIT_DONE, RefusedError, RollcallError, UsageError
+from shared.errors import EXIT_DONE, RefusedError, RollcallError, TemporaryError, UsageError
 from shared.gallery_publisher import GalleryPublisher
 from shared.settings import Settings
 from shared.store import Store
 from shared.store_backup import BackupKeeper
 from shared.store_opening import SiteLock, make_private_folder, open_store
-from shared.store_service import Request, StoreService
+from shared.store_service import Request, StoreService, request_fault
 from shared.work_progress import Worker, beat
 from workers.child import Child, run_child, settings_of
 from workers.progress import progress_bar
@@ -39,7 +40,17 @@ _LOCK_TIMEOUT_S = 10.0  # a writer that was just killed is gone within this
 _IDLE_S = 0.25
 _PURGE_EVERY_S = 600.0
 _MAX_GROUP = 256  # requests committed together
+_MAX_WAITING = 1024  # requests that were received and wait for their turn; beyond it nothing is read
 _MAX_PEERS = 256
+_BACKLOG = 64  # connections that wait to be taken
+_OWN_PLACES = 64  # more, for the supervisor and the cameras alone
+_MAX_FOLLOWERS = 64
+_IDLE_LIMIT_S = 60.0  # without a byte either way; who asks again connects again
+_STALLED_S = 1.0  # for whom somebody else is waiting
+_FRAME_LIMIT_S = 30.0  # for a frame to become whole
+_MAX_INBOX_BYTES = 320 << 20  # of all peers together: a little more than one frame of the largest size
+_MAX_OUTBOXES_BYTES = 128 << 20  # of all peers together
+_HELD_UP_S = 0.5  # work that took longer is not counted against peers' time
 _MAX_OUTBOX_BYTES = 32 << 20  # a follower that does not read is cut off; it can come back with its last id
 _EVENTS_AT_ONCE = 500
 _UNKNOWN_DIM = 512  # an empty gallery's block needs some dimension; insightface's, until something is saved
@@ -50,8 +61,11 @@ class Peer:
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
+        self.pid = ipc.peer_pid(connection)
+        self.active_at = time.monotonic()
         self.inbox = ipc.FrameBuffer()
         self.outbox = bytearray()
+        self.waiting = 0  # requests of it that are not answered yet
         self.follows_after: int | None = None
         self.closing = False
 
@@ -80,6 +94,8 @@ class Writer:
         )
         self._selector = selectors.DefaultSelector()
         self._peers: dict[int, Peer] = {}
+        self._supervisor = os.getppid()
+        self._cameras: set[int] = set()
         self._waiting: deque[tuple[Peer, Request]] = deque()
         self._status: dict[str, Any] = {}
         self._backup = BackupKeeper(settings.db_path)
@@ -123,7 +139,7 @@ class Writer:
                 listener.bind(where)
         finally:
             os.umask(before)
-        listener.listen(64)
+        listener.listen(_BACKLOG)
         listener.setblocking(False)
         self._listener = listener
         self._selector.register(listener, selectors.EVENT_READ, None)
@@ -148,10 +164,13 @@ class Writer:
                 self._accept_or_wake(key.fileobj)
             else:
                 self._exchange(key.data, mask)
+        self._drop_who_takes_too_much()
+        began = time.monotonic()
         worked = bool(self._waiting)
         if worked:
             self._work()
         self._worker.run(self._tick)
+        self._excuse(time.monotonic() - began)
         self._child.heartbeat(state="running", waiting=len(self._waiting), peers=len(self._peers))
         return bool(ready) or worked
 
@@ -168,33 +187,106 @@ class Writer:
         if source is self._wake_reader:
             self._wake_reader.recv(4096)
             return
-        with contextlib.suppress(BlockingIOError):
-            connection, _ = source.accept()
-            connection.setblocking(False)
-            if len(self._peers) >= _MAX_PEERS:
-                connection.close()
+        for _ in range(_BACKLOG):
+            if not self._accept(source):
                 return
-            peer = Peer(connection)
-            self._peers[connection.fileno()] = peer
-            self._selector.register(connection, selectors.EVENT_READ, peer)
+
+    def _accept(self, listener: socket.socket) -> bool:
+        """Take one connection that waits; False when there is none, or none can be taken."""
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:  # no descriptor left: somebody has to go, or the loop would spin
+            if not self._make_place():
+                _log.warning("a connection could not be taken: %s", error.strerror)
+            return False
+        connection.setblocking(False)
+        peer = Peer(connection)
+        most = _MAX_PEERS + (_OWN_PLACES if self._is_own(peer) else 0)
+        if len(self._peers) >= most and not self._make_place():
+            connection.close()
+            return True
+        self._peers[connection.fileno()] = peer
+        self._selector.register(connection, selectors.EVENT_READ, peer)
+        return True
+
+    def _is_own(self, peer: Peer) -> bool:
+        """Whether it is the supervisor or one of its cameras."""
+        return peer.pid is not None and (peer.pid == self._supervisor or peer.pid in self._cameras)
+
+    def _make_place(self) -> bool:
+        """Let go of the peer that has been idle longest, or does not go on with what it began: it can connect again."""
+        stalled_at = time.monotonic() - _STALLED_S
+        idle = [
+            peer
+            for peer in self._peers.values()
+            if not self._is_own(peer)
+            and (
+                self._is_idle(peer) or (peer.follows_after is None and not peer.waiting and peer.active_at < stalled_at)
+            )
+        ]
+        if idle:
+            self._drop(min(idle, key=lambda peer: peer.active_at))
+        return bool(idle)
+
+    def _is_idle(self, peer: Peer) -> bool:
+        return peer.follows_after is None and not (peer.waiting or peer.outbox or len(peer.inbox))
+
+    def _drop_who_takes_too_much(self) -> None:
+        """Peers without business, with a frame that does not become whole, or with more memory than there is for all."""
+        now = time.monotonic()
+        for peer in list(self._peers.values()):
+            if self._is_idle(peer):
+                if now - peer.active_at > _IDLE_LIMIT_S and not self._is_own(peer):
+                    self._drop(peer)
+            elif len(peer.inbox) and now - peer.inbox.began_at > _FRAME_LIMIT_S:
+                self._refuse(
+                    peer, RefusedError("a frame that was not whole in time", expected=f"{_FRAME_LIMIT_S:.0f} s")
+                )
+        peers = list(self._peers.values())
+        inboxes = sum(len(peer.inbox) for peer in peers)
+        for peer in sorted((one for one in peers if len(one.inbox)), key=lambda one: one.active_at):
+            if inboxes <= _MAX_INBOX_BYTES:
+                break  # whoever is still sending came last
+            inboxes -= len(peer.inbox)
+            self._drop(peer)
+        outboxes = sum(len(peer.outbox) for peer in peers)
+        for peer in sorted(peers, key=lambda one: -len(one.outbox)):
+            if outboxes <= _MAX_OUTBOXES_BYTES:
+                break
+            outboxes -= len(peer.outbox)
+            self._drop(peer)
+
+    def _excuse(self, worked_s: float) -> None:
+        """While the loop worked nobody was heard: that is not the peers' fault."""
+        if worked_s >= _HELD_UP_S:
+            for peer in self._peers.values():
+                peer.active_at += worked_s
+                peer.inbox.began_at += worked_s
+
+    def _refuse(self, peer: Peer, fault: RollcallError) -> None:
+        """Say why, and let go of the peer: what else it sends can't be read."""
+        peer.send(ipc.error_document(fault))
+        peer.closing = True
+        self._push(peer)
 
     def _exchange(self, peer: Peer, mask: int) -> None:
         try:
-            if mask & selectors.EVENT_READ:
+            if mask & selectors.EVENT_READ and len(self._waiting) < _MAX_WAITING:
                 data = peer.connection.recv(1 << 20)
                 if not data:
                     self._drop(peer)
                     return
+                peer.active_at = time.monotonic()
                 peer.inbox.feed(data)
                 while (frame := peer.inbox.next()) is not None:
                     self._waiting.append((peer, Request(frame[0]["op"], frame[0].get("arguments", {}), frame[1])))
+                    peer.waiting += 1
             if mask & selectors.EVENT_WRITE:
                 self._push(peer)
         except (RefusedError, KeyError) as error:
-            fault = error if isinstance(error, RefusedError) else UsageError("a frame without op")
-            peer.send(ipc.error_document(fault))
-            peer.closing = True
-            self._push(peer)
+            self._refuse(peer, error if isinstance(error, RefusedError) else UsageError("a frame without op"))
         except BlockingIOError:
             pass
         except OSError:
@@ -207,6 +299,7 @@ class Writer:
         try:
             while peer.outbox:
                 del peer.outbox[: peer.connection.send(peer.outbox)]
+                peer.active_at = time.monotonic()
         except BlockingIOError:
             pass
         except OSError:
@@ -231,40 +324,63 @@ class Writer:
         writes = [item for item in taken if self._service.is_write(item[1].op)]
         writes.sort(key=lambda item: item[1].op == "record")  # stable: a peer's enrolments stay in order
         if writes:
-            answers = self._worker.run(lambda: self._service.write([request for _, request in writes]))
-            for (peer, _), answer in zip(writes, answers, strict=True):
-                peer.send(ipc.error_document(answer) if isinstance(answer, RollcallError) else answer)
+            for (peer, request), answer in zip(writes, self._write([one for _, one in writes]), strict=True):
+                self._reply(peer, request, answer)
             self._tell_followers(self._service.new_events)
         for peer, request in taken:
             if not self._service.is_write(request.op):
-                peer.send(self._answer(peer, request))
+                self._reply(peer, request, self._answer(peer, request))
         for peer in {id(item[0]): item[0] for item in taken}.values():
             self._push(peer)
 
-    def _answer(self, peer: Peer, request: Request) -> dict[str, Any]:
+    def _write(self, requests: list[Request]) -> Sequence[dict[str, Any] | RollcallError]:
+        try:
+            return self._worker.run(lambda: self._service.write(requests))
+        except Exception as error:  # noqa: BLE001  # one group of requests must not end the site's writing; the block is made anew
+            self._service.doubt_block()
+            return [request_fault(requests[0].op, error, _log.error)] * len(requests)
+
+    def _answer(self, peer: Peer, request: Request) -> dict[str, Any] | RollcallError:
         try:
             return self._worker.run(lambda: self._carry_out(peer, request))
-        except RollcallError as error:
-            return ipc.error_document(error)
-        except (KeyError, TypeError, ValueError) as error:  # arguments of our own operations
-            return ipc.error_document(UsageError("not a request of this operation", where=request.op, got=str(error)))
+        except Exception as error:  # noqa: BLE001  # one request: whatever is wrong with it is its answer
+            return request_fault(request.op, error, _log.error)
+
+    def _reply(self, peer: Peer, request: Request, answer: dict[str, Any] | RollcallError) -> None:
+        peer.waiting -= 1
+        try:
+            peer.send(ipc.error_document(answer) if isinstance(answer, RollcallError) else answer)
+        except (ValueError, TypeError, RecursionError) as error:  # an answer that JSON can't hold
+            peer.send(ipc.error_document(request_fault(request.op, error, _log.error)))
 
     def _carry_out(self, peer: Peer, request: Request) -> dict[str, Any]:
         if request.op == "follow":
             return self._start_following(peer, int(request.arguments.get("after_id", 0)))
         if request.op == "put_status":
-            self._status = request.arguments
-            return {}
+            return self._put_status(peer, request.arguments)
         if request.op == "status":
             return {"status": {**self._status, "gallery": self._service.info()}}
         if request.op == "restore":
             return self._service.restore(self._settings.run_dir / Path(request.arguments["name"]).name)
         return self._service.read(request)
 
+    def _put_status(self, peer: Peer, status: dict[str, Any]) -> dict[str, Any]:
+        """What the supervisor, and nobody else, says of the site."""
+        if peer.pid is not None and peer.pid != self._supervisor:
+            raise RefusedError("not the supervisor", where="put_status", expected="the process that started the writer")
+        self._status = status
+        cameras = status.get("cameras", {}).values()
+        self._cameras = {one["pid"] for one in cameras if isinstance(one.get("pid"), int)}
+        return {}
+
     def _start_following(self, peer: Peer, after_id: int) -> dict[str, Any]:
         """What was kept since `after_id` first, in pieces, then everything new."""
+        if sum(one.follows_after is not None for one in self._peers.values()) >= _MAX_FOLLOWERS and not self._is_own(
+            peer
+        ):
+            raise TemporaryError("too many follow the sightings", got=_MAX_FOLLOWERS, remedy="end some of them first")
         while True:
-            past = self._service.store.sightings.since(after_id, limit=_EVENTS_AT_ONCE)
+            past = self._service.events_since(after_id, None, _EVENTS_AT_ONCE)
             if len(past) < _EVENTS_AT_ONCE or peer.closing:
                 break
             peer.send({"events": past})
