@@ -20,6 +20,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -43,6 +45,7 @@ try:
         from filelock import FileLock, Timeout
 
         from shared import systemd_notify
+        from shared.camera_status import CameraStatus
         from shared.child_process import LOADING_TIMEOUT_S, ChildProcess, ChildState
         from shared.event_stream import EventStream
         from shared.restart_policy import RestartPolicy
@@ -109,6 +112,8 @@ class Supervisor:
         self._watchdog_at = 0.0
         self._snapshot_lock = threading.Lock()
         self._snapshot: dict[str, Any] = {}
+        self._told_status = ""
+        self._down_since: dict[str, str] = {}  # when a camera was first seen not to be up; wall time
         self._outline: list[tuple[object, ...]] = []  # of the last snapshot: whether it is news
         self._reporter: StatusReporter | None = None
         self._started_at = time.monotonic()
@@ -265,7 +270,7 @@ class Supervisor:
     def _say_ended(self, child: ChildProcess, code: int, now: float) -> None:
         if child.stop_asked or child.state is ChildState.ENDED or (child in self._others and code == EXIT_DONE):
             return
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = _how_ended(child)
         if child is self._awaited:
             _log.error("%s: %s; the site can't begin without it", child.name, how)
         elif child.restart_at is not None:
@@ -378,6 +383,7 @@ class Supervisor:
         wanted = set(self.settings.enabled_cameras())
         for name in [name for name, camera in self._cameras.items() if name not in wanted and not camera.running]:
             del self._cameras[name]
+            self._down_since.pop(name, None)
 
     # --- what others are told ----------------------------------------------------------------------------------
 
@@ -385,18 +391,22 @@ class Supervisor:
         if not self._runs:
             self._extend_start(now)
             return
-        running = sum(camera.state is ChildState.RUNNING for camera in self._cameras.values())
-        status = f"STATUS={running} of {len(self._cameras)} cameras run"
+        up = sum(self._camera_status(name, now).up for name in self._cameras)
+        status = f"STATUS={up} of {len(self._cameras)} cameras up"
         if not self._ready and all(camera.state in _SETTLED for camera in self._cameras.values()):
             self._ready = True
+            self._told_status = status
             systemd_notify.notify("READY=1", status)
             _log.info("the site runs: %d cameras", len(self._cameras))
         if not self._ready:
             self._extend_start(now)
+        if self._ready and status != self._told_status:
+            self._told_status = status
+            systemd_notify.notify(status)
         if self._watchdog_s and now >= self._watchdog_at:
             # It vouches for this loop alone: a writer or camera that hangs is killed and started again by it.
             self._watchdog_at = now + self._watchdog_s
-            systemd_notify.notify("WATCHDOG=1", status)
+            systemd_notify.notify("WATCHDOG=1")
 
     def _extend_start(self, now: float) -> None:
         """While a site starts, its children's progress earns it time, and nothing else does."""
@@ -405,6 +415,26 @@ class Supervisor:
             self._extended_at, self._progress_at = now, heard_at
             systemd_notify.notify(f"EXTEND_TIMEOUT_USEC={_EXTEND_US}")
 
+    def _camera_status(self, name: str, now: float) -> CameraStatus:
+        """What the camera says of itself, as far as its process lives to mean it, and since when it is down."""
+        camera = self._cameras[name]
+        said = CameraStatus.from_json({**camera.describe(now), "state": camera.state})
+        if camera.state is not ChildState.RUNNING:
+            said = replace(said, up=False, down_reason=self._why_without_process(camera, now))
+        if said.up or camera.state is ChildState.ENDED:
+            self._down_since.pop(name, None)
+            return said
+        since = self._down_since.setdefault(name, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        return replace(said, down_since=since)
+
+    @staticmethod
+    def _why_without_process(camera: ChildProcess, now: float) -> str | None:
+        if camera.state is ChildState.WAITING and camera.restart_at is not None:
+            return f"its process {_how_ended(camera)}; started again in {max(0.0, camera.restart_at - now):.0f} s"
+        if camera.state is ChildState.FAILED:
+            return f"its process {_how_ended(camera)}; not started again until its settings are mended"
+        return None
+
     def _take_snapshot(self, now: float) -> None:
         snapshot = {
             "site": self.settings.site.name,
@@ -412,7 +442,7 @@ class Supervisor:
             "ready": self._ready,
             "uptime_s": round(now - self._started_at, 1),
             "writer": self._writer.describe(now),
-            "cameras": {name: camera.describe(now) for name, camera in self._cameras.items()},
+            "cameras": {name: self._camera_status(name, now).to_json() for name in self._cameras},
         }
         with self._snapshot_lock:
             self._snapshot = snapshot
@@ -469,6 +499,14 @@ def _fault(error: OSError | RollcallError) -> RollcallError:
 
 def _is_unkillable(child: ChildProcess) -> bool:
     return child.killed_at is not None and time.monotonic() > child.killed_at + _UNKILLABLE_S
+
+
+def _how_ended(child: ChildProcess) -> str:
+    """As a log line and `status` say it."""
+    code = child.exit_code or 0
+    if child.start_refused:
+        return "could not be started"
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 def _site_code(child: ChildProcess) -> int:

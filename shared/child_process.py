@@ -170,7 +170,7 @@ class ChildProcess:
         """A line that is no heartbeat proves no progress, and must not reach further: the child may be in a stranger's hands."""
         try:
             stats = json.loads(line)
-            if not isinstance(stats, dict):
+            if not isinstance(stats, dict) or any(isinstance(value, list | dict) for value in stats.values()):
                 return
             if "state" in stats:
                 stats["state"] = ChildState(stats["state"])
@@ -268,13 +268,13 @@ class ChildProcess:
     def describe(self, now: float) -> dict[str, Any]:
         """For `status`: state, pid, restarts, uptime, and what the child says of itself."""
         return {
+            **self.stats,
             "state": self.state,
             "pid": self.process.pid if self.process else None,
             "restarts": self.restarts,
             "exit_code": self.exit_code,
             "uptime_s": round(self.uptime_s(now), 1) if self.running else None,
             "heartbeat_age_s": round(self.heartbeat_age_s(now), 1) if self.running else None,
-            **{key: value for key, value in self.stats.items() if key != "state"},
         }
 
 

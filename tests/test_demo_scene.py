@@ -263,7 +263,14 @@ def test_memory_of_processes() -> None:
 
 # --- what is shown -------------------------------------------------------------------------------------------------
 
-STATUS = {"state": "running", "frames_per_s": 4.98, "faces_per_s": 15.2, "age_p50_ms": 81.4, "age_p95_ms": 160.2}
+STATUS = {
+    "state": "running",
+    "up": True,
+    "frames_per_s": 4.98,
+    "faces_per_s": 15.2,
+    "age_p50_ms": 81.4,
+    "age_p95_ms": 160.2,
+}
 
 
 def test_without_a_terminal_lines_are_printed(report: DemoReport) -> None:
@@ -292,7 +299,7 @@ def test_on_a_terminal_a_table_lives(report: DemoReport) -> None:
         view.event(_event("unknown", "corridor", ASTRONAUT, 7.0, track=3))
         view.status({"cameras": {"corridor": STATUS}})
     text = output.getvalue()
-    for shown in ("running", "5.0", "15.2", "81 ms", "Jack Spade, 2 unknown", "unknown, unknown, Jack Spade"):
+    for shown in ("up", "5.0", "15.2", "81 ms", "Jack Spade, 2 unknown", "unknown, unknown, Jack Spade"):
         assert shown in text
     assert "starting" in text  # the other camera has not been heard of
 

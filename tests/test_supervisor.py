@@ -13,15 +13,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
 
+from shared.camera_status import CameraStatus
 from shared.child_process import ChildProcess, ChildState
 from tests.clips import wait_until, write_clip
 from tests.data_paths import FACES, needs_data
-from tests.site_process import SUPERVISOR, SiteProcess
+from tests.site_process import SUPERVISOR, SiteProcess, command, command_json
 from tests.tiny_pack import write_pack
 
 _LOADING = "shared.child_process.LOADING_TIMEOUT_S"
@@ -255,6 +257,42 @@ def test_a_pause_of_the_machine_restarts_nothing(camera_site: Path) -> None:
         assert site.stop() == 0
 
 
+def test_status_check_and_systemd_say_which_camera_is_down(camera_site: Path, manager: Manager) -> None:
+    """A camera without pictures, and one whose process fell, are down: since when and why, in JSON, in text, in `check` and in
+    systemd's line, where only cameras that are up count; another is up, with its ages."""
+    write_cameras(camera_site, one="", two="")
+    text = (camera_site / "site.toml").read_text(encoding="utf-8")
+    (camera_site / "site.toml").write_text(
+        text + '[cameras.dead]\nsource = "rtsp://127.0.0.1:9/live"\n', encoding="utf-8"
+    )
+    with SiteProcess(camera_site, NOTIFY_SOCKET=manager.address) as site:
+        site.wait_until_ready()
+        cameras = site.wait_for(lambda: _where(site, one="up", two="up", dead="down"), "two up and one down")
+        assert cameras["one"].age_p50_ms is not None
+        assert cameras["one"].down_since is None
+        assert "refused" in cameras["dead"].down_reason
+        began = datetime.fromisoformat(cameras["dead"].down_since)
+        assert 0 <= (datetime.now(UTC) - began).total_seconds() < 60
+        assert manager.told[-1][1] == "STATUS=2 of 3 cameras up" or manager.times("STATUS=2 of 3 cameras up")
+        said = command(camera_site, "status").stdout
+        assert "2 of 3 cameras up" in said
+        assert f"dead             down     since {cameras['dead'].down_since}: " in said
+        faults = command_json(camera_site, "check", expect=1)["faults"]
+        assert any("[cameras.dead]" in fault and "refused" in fault and "since" in fault for fault in faults)
+        for _ in range(3):  # so often that it waits for seconds
+            psutil.Process(site.child_pid("one")).kill()
+            cameras = site.wait_for(lambda: _where(site, one="down"), "camera one down")
+            assert "its process killed by SIGKILL; started again in" in cameras["one"].down_reason
+            site.wait_for(lambda: _where(site, one="up"), "camera one up")
+        assert site.stop() == 0
+
+
+def _where(site: SiteProcess, **words: str) -> dict[str, CameraStatus] | None:
+    """The site's cameras, when they are as these words say."""
+    found = {name: CameraStatus.from_json(camera) for name, camera in site.status().get("cameras", {}).items()}
+    return found if words.items() <= {name: camera.word for name, camera in found.items()}.items() else None
+
+
 def test_a_block_goes_with_a_site_whose_writer_is_down(empty_site: Path) -> None:
     """The site stops while its writer waits for its restart: no vector stays in shared memory, and the exit code is 75."""
     with SiteProcess(empty_site) as site:
@@ -276,7 +314,16 @@ def test_a_childs_words_reach_no_further() -> None:
         theirs.send(b'{"state":"loading"}\n')
         assert child.hear()
         heard = child.heard_at
-        for line in (b"[" * 5000, b"\xff\xfe", b"17", b'{"state":"waiting"}', b'{"state":[]}', b'{"state":{}}', b"[]"):
+        for line in (
+            b"[" * 5000,
+            b"\xff\xfe",
+            b"17",
+            b'{"state":"waiting"}',
+            b'{"state":[]}',
+            b'{"state":{}}',
+            b'{"a":[[]]}',
+            b"[]",
+        ):
             theirs.send(line + b"\n")
             assert child.hear()
         many = ",".join(f'"k{number}":1' for number in range(200))

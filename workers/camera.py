@@ -17,6 +17,8 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import cv2  # noqa: E402  # see above
 
+from shared.camera_status import CameraStatus  # noqa: E402
+from shared.child_process import ChildState  # noqa: E402
 from shared.errors import EXIT_DONE, ConfigurationError, TemporaryError  # noqa: E402
 from shared.gallery_reader import GalleryReader  # noqa: E402
 from shared.settings import Settings  # noqa: E402
@@ -58,7 +60,7 @@ class Camera:
         self._is_up = False
         self._losses = 0
         self._news = SourceNews()
-        self._stats: dict[str, object] = {}
+        self._status = CameraStatus(state=ChildState.LOADING)
         self._stats_at = float("-inf")
 
     def run(self) -> int:
@@ -90,17 +92,18 @@ class Camera:
         try:
             while not self._child.stopping and not capture.ended:
                 events = self._step(capture, pipeline, gallery)
-                if time.monotonic() - self._stats_at >= _STATS_EVERY_S:
-                    self._stats = self._figures(capture, pipeline, client)
+                if time.monotonic() - self._stats_at >= _STATS_EVERY_S or self._is_up != self._status.up:
+                    self._status = self._status_now(capture, pipeline, client)
                     self._stats_at = time.monotonic()
                 # Before the events: who hears that the camera is up may rely on the supervisor's knowing it, and on its patience with it.
-                self._child.heartbeat(**self._stats)
+                self._child.heartbeat(**self._status.to_json())
                 client.record(_affordable(events, client.backlog))
             client.record(pipeline.finish())
             if capture.ended:
                 if reason := capture.status().reason:
                     _log.warning("camera %s: %s", self._camera.name, reason)
-                self._child.heartbeat(**{**self._figures(capture, pipeline, client), "state": "ended"})
+                ended = replace(self._status_now(capture, pipeline, client), state=ChildState.ENDED)
+                self._child.heartbeat(**ended.to_json())
             if not client.flush(_FLUSH_S):
                 _log.warning(
                     "camera %s: the writer did not take the last %d sightings", self._camera.name, client.backlog
@@ -152,20 +155,19 @@ class Camera:
         event = make_event(self._camera.name, "camera_up", time.time())
         return [event | {"losses": untold} if untold else event]
 
-    def _figures(self, capture: Capture, pipeline: CameraPipeline, client: WriterClient) -> dict[str, object]:
-        """What `status` shows of this camera."""
+    def _status_now(self, capture: Capture, pipeline: CameraPipeline, client: WriterClient) -> CameraStatus:
         status = capture.status()
-        return {
-            "state": "running",
-            "source": self._source.shown,
-            "up": self._is_up,
-            "down_reason": status.reason if status.state is CaptureState.DOWN else None,
-            "frames": status.grabbed,
-            "dropped": status.dropped,
-            "losses": status.lost,
-            "unsent": client.backlog,
+        return CameraStatus(
+            state=ChildState.RUNNING,
+            source=self._source.shown,
+            up=self._is_up,
+            down_reason=status.reason if status.state is CaptureState.DOWN else None,
+            frames=status.grabbed,
+            dropped=status.dropped,
+            losses=status.lost,
+            unsent=client.backlog,
             **pipeline.stats(),
-        }
+        )
 
     # -- the model ----------------------------------------------------------------------------------------------------
 
@@ -194,7 +196,7 @@ class Camera:
     def _switch_model(self, pipeline: CameraPipeline, gallery: GalleryReader) -> None:
         """`models use` has put another model's gallery in place: go on with that model, between two frames."""
         _log.info("camera %s: the gallery is now %s", self._camera.name, gallery.model)
-        self._child.heartbeat(**{**self._stats, "state": "loading"})
+        self._child.heartbeat(**replace(self._status, state=ChildState.LOADING).to_json())
         engine = self._engine_for(gallery)
         pipeline.use_engine(engine, self._open_liveness(engine))
 

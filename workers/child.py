@@ -72,9 +72,9 @@ class Child:
         return self.stop_event.wait(timeout_s)
 
     def heartbeat(self, **stats: Any) -> None:
-        """Prove progress from the work loop. At most one message a second goes out, and one at every change of `state`."""
+        """Prove progress from the work loop. At most one message a second goes out, and one at every change of `state` or `up`."""
         now = time.monotonic()
-        state = stats.get("state", self._sent_state)
+        state = (stats["state"], stats.get("up")) if "state" in stats else self._sent_state
         if self._channel is None or (now - self._sent_at < _HEARTBEAT_S and state == self._sent_state):
             return
         self._sent_at, self._sent_state = now, state

@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil
 
+from shared.camera_status import CameraStatus
+
 Event = Mapping[str, Any]
 Memory = Mapping[str, Mapping[str, int | None]]  # process -> pss_bytes, rss_bytes
 WhoIsAt = Callable[[str, float, Sequence[float]], str | None]
@@ -40,7 +42,7 @@ class Sighting:
 class CameraView:
     """One camera as the table shows it. `status`: its part of the site's status; `in_view`: track -> verdict."""
 
-    status: Mapping[str, Any] = field(default_factory=dict)
+    status: CameraStatus = field(default_factory=CameraStatus)
     in_view: dict[int, str] = field(default_factory=dict)
     last: deque[str] = field(default_factory=lambda: deque(maxlen=_VERDICTS_SHOWN))
 
@@ -78,7 +80,7 @@ class DemoReport:
         with self._lock:
             for name, camera in status.get("cameras", {}).items():
                 if name in self._cameras:
-                    self._cameras[name].status = dict(camera)
+                    self._cameras[name].status = CameraStatus.from_json(camera)
 
     def cameras(self) -> dict[str, CameraView]:
         """A copy of what the table shows."""
@@ -99,7 +101,7 @@ class DemoReport:
         sightings = self.sightings()
         with self._lock:
             latencies, wrong = sorted(self._latencies_ms), list(self._wrong)
-            status = {name: dict(view.status) for name, view in self._cameras.items()}
+            status = {name: view.status for name, view in self._cameras.items()}
         cameras = {name: self._camera_summary(name, sightings, status[name]) for name in self._expected}
         pss = [process["pss_bytes"] for process in memory.values()]
         return {
@@ -133,7 +135,7 @@ class DemoReport:
             if float(event.get("score") or 0) > known.score:
                 known.best = event
 
-    def _camera_summary(self, name: str, sightings: list[Sighting], status: Mapping[str, Any]) -> dict[str, Any]:
+    def _camera_summary(self, name: str, sightings: list[Sighting], status: CameraStatus) -> dict[str, Any]:
         here = [sighting for sighting in sightings if sighting.camera == name]
         named = {sighting.who for sighting in here if sighting.verdict == "named"}
         return {
@@ -141,7 +143,7 @@ class DemoReport:
             # An enrolled person whose first crops were poor may have been unknown for a moment; the name counts.
             "unknown": [_sighting_json(s) for s in here if s.verdict == "unknown" and s.who not in named],
             "missed": [who for who in self._expected[name] if who in self._people and who not in named],
-            **{key: status.get(key) for key in _FIGURES},
+            **{key: value for key, value in status.to_json().items() if key in _FIGURES},
         }
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from workers.demo_report import CameraView, DemoReport, Event
 
-_STATES = {"running": "green", "ended": "blue", "failed": "red", "waiting": "red", "stopped": "dim"}
+_STATES = {"up": "green", "ended": "blue", "down": "red", "stopped": "dim"}
 _LINES_STATUS_S = 5.0  # without a terminal: a line of status this often
 
 
@@ -76,13 +76,13 @@ def live_table(report: DemoReport, seconds: float) -> Table:
     table.add_column("in view", min_width=24)
     table.add_column("last verdicts", min_width=24)
     for name, camera in report.cameras().items():
-        state = str(camera.status.get("state", "starting"))
+        state = camera.status.word
         table.add_row(
             name,
             Text(state, style=_STATES.get(state, "yellow")),
-            number(camera.status.get("frames_per_s")),
-            number(camera.status.get("faces_per_s")),
-            number(camera.status.get("age_p50_ms"), 0, " ms"),
+            number(camera.status.frames_per_s),
+            number(camera.status.faces_per_s),
+            number(camera.status.age_p50_ms, 0, " ms"),
             _names(in_view(camera)),
             _names(list(camera.last)),
         )
@@ -107,10 +107,10 @@ def event_line(event: Event) -> str | None:
 def status_line(name: str, camera: CameraView) -> str:
     """A camera's status as a line to read."""
     status = camera.status
-    seen, age = ", ".join(in_view(camera)) or "nobody", number(status.get("age_p50_ms"), 0, " ms")
+    seen, age = ", ".join(in_view(camera)) or "nobody", number(status.age_p50_ms, 0, " ms")
     return (
-        f"          {name:<10} {status.get('state', 'starting')}: {number(status.get('frames_per_s'))} frames/s, "
-        f"{number(status.get('faces_per_s'))} faces/s, frame age {age}, in view: {seen}"
+        f"          {name:<10} {status.word}: {number(status.frames_per_s)} frames/s, "
+        f"{number(status.faces_per_s)} faces/s, frame age {age}, in view: {seen}"
     )
 
 

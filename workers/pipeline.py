@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -140,7 +140,8 @@ class CameraPipeline:
         self._follow_gallery()
         return self._leave(self._tracker.end_all(), time.time())
 
-    def stats(self) -> dict[str, float | int | str | None]:
+    def stats(self) -> dict[str, Any]:
+        """Fields of CameraStatus, by name."""
         model = f"{self._engine.name}/{self._engine.model}"
         return {"model": model, **self.progress.figures(), "tracks": len(self._visits)}
 

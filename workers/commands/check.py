@@ -6,12 +6,13 @@ import argparse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from shared.camera_status import CameraStatus
 from shared.errors import EXIT_CONFIGURATION, EXIT_DONE, EXIT_REFUSED, ConfigurationError, FaultList, RollcallError
 from shared.settings import Settings, find_config, load_settings
 from shared.site_access import SiteAccess
 from shared.sources import SourceKind
 from shared.store_opening import damage_of
-from shared.writer_client import site_is_running
+from shared.writer_client import SiteClient, site_is_running
 from workers.capture import Capture, CaptureState
 from workers.commands.run import warn_of_what_is_not_built
 from workers.liveness import LICENCE, open_liveness
@@ -91,11 +92,29 @@ def _camera_faults(settings: Settings) -> list[str]:
     names = settings.enabled_cameras()
     if not names:
         return [f"{settings.path}: no camera is enabled; remedy: add a section like [cameras.entrance]"]
+    try:
+        known = _running_cameras(settings)
+    except RollcallError as error:
+        return [error.line()]
     with ThreadPoolExecutor(_CAMERAS_AT_ONCE) as pool:
-        return [fault for fault in pool.map(lambda name: _camera_fault(settings, name), names) if fault]
+        faults = pool.map(lambda name: _camera_fault(settings, name, known.get(name)), names)
+        return [fault for fault in faults if fault]
 
 
-def _camera_fault(settings: Settings, name: str) -> str | None:
+def _running_cameras(settings: Settings) -> dict[str, CameraStatus]:
+    """What a running site knows of its cameras; empty when none runs."""
+    if not site_is_running(settings.run_dir):
+        return {}
+    client = SiteClient(settings.run_dir)
+    try:
+        cameras = client.call("status")["status"].get("cameras", {})
+    finally:
+        client.close()
+    return {name: CameraStatus.from_json(camera) for name, camera in cameras.items()}
+
+
+def _camera_fault(settings: Settings, name: str, known: CameraStatus | None) -> str | None:
+    """`known`: what the running site says of it. It is not asked a second time then: some cameras take few viewers, or few logins."""
     camera = settings.camera(name)
     where = f"{settings.path}: [cameras.{name}] source"
     try:
@@ -104,6 +123,9 @@ def _camera_fault(settings: Settings, name: str) -> str | None:
         return error.line()
     if source.kind is SourceKind.STREAM and source.reached.tls == "insecure":
         warn(f'{settings.path}: [cameras.{name}] tls = "insecure": whoever answers at its address gets its password')
+    if known is not None and known.source == source.shown and (known.up or known.is_down):
+        why = f"down since {known.down_since}: {known.down_reason or 'no picture yet'}"
+        return None if known.up else _no_picture(where, why)
     capture = Capture(source, fps=camera.fps, realtime=True, loop=False)
     capture.start()
     try:
@@ -114,6 +136,10 @@ def _camera_fault(settings: Settings, name: str) -> str | None:
         capture.stop()
     nothing = "it has no frames" if status.state is CaptureState.ENDED else f"no frame within {_CAMERA_TIMEOUT_S:.0f} s"
     reason = status.reason or f"{source.shown}: {nothing}"
+    return _no_picture(where, reason)
+
+
+def _no_picture(where: str, reason: str) -> str:
     fault = ConfigurationError(
         "the camera gives no picture",
         where=where,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
+from shared.camera_status import CameraStatus
 from shared.errors import EXIT_DONE, EXIT_REFUSED
 from shared.settings import find_config, load_settings
 from shared.writer_client import SiteClient, site_is_running
@@ -26,29 +26,32 @@ def run(arguments: argparse.Namespace) -> int:
         say_json(status)
         return EXIT_DONE
     gallery = status["gallery"]
+    cameras = {name: CameraStatus.from_json(camera) for name, camera in sorted(status.get("cameras", {}).items())}
     say(
-        f"site {status.get('site', '?')}: up {status.get('uptime_s', 0):.0f} s; {gallery['people']} people, {gallery['references']} references, "
+        f"site {status.get('site', '?')}: running for {status.get('uptime_s', 0):.0f} s; "
+        f"{sum(camera.up for camera in cameras.values())} of {len(cameras)} cameras up; "
+        f"{gallery['people']} people, {gallery['references']} references, "
         f"model {gallery['model']}, generation {gallery['generation']}{', NOT ALL LIVE' if gallery['behind'] else ''}"
     )
-    for name, camera in sorted(status.get("cameras", {}).items()):
-        say(_camera_line(name, camera))
+    for name, camera in cameras.items():
+        say(camera_line(name, camera))
     return EXIT_DONE
 
 
-def _camera_line(name: str, camera: dict[str, Any]) -> str:
-    shown = [f"{key} {value}" for key, value in camera.items() if key in _SHOWN and value is not None]
-    return f"{name:<16} {camera['state']:<9} {', '.join(shown)}"
-
-
-_SHOWN = (
-    "source",
-    "source_state",
-    "frames_per_s",
-    "faces_per_s",
-    "age_ms_p50",
-    "age_ms_p95",
-    "tracks",
-    "dropped",
-    "restarts",
-    "backlog",
-)
+def camera_line(name: str, camera: CameraStatus) -> str:
+    """One camera to read: up, down since when and why, or what it does instead; then its figures."""
+    figures = [
+        ("", camera.source),
+        ("frames/s", camera.frames_per_s),
+        ("faces/s", camera.faces_per_s),
+        ("age p50 ms", camera.age_p50_ms),
+        ("age p95 ms", camera.age_p95_ms),
+        ("tracks", camera.tracks),
+        ("dropped", camera.dropped),
+        ("lost", camera.losses),
+        ("unsent", camera.unsent),
+        ("restarts", camera.restarts),
+    ]
+    shown = ", ".join(f"{word} {value}".strip() for word, value in figures if value is not None)
+    why = f"since {camera.down_since}: {camera.down_reason or 'no picture yet'}; " if camera.is_down else ""
+    return f"{name:<16} {camera.word:<8} {why}{shown}"
