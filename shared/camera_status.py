@@ -14,7 +14,9 @@ _WITHOUT_PICTURES = (ChildState.WAITING, ChildState.FAILED, ChildState.RUNNING)
 @dataclass(frozen=True)
 class CameraStatus:
     """`up`: its process runs and its latest frames arrived. `down_since` (ISO 8601, UTC): since when it has not been up, where it
-    should be; `down_reason`: why. Ages and latencies are of the latest frames. `unsent`: sightings that the writer does not have yet."""
+    should be; `down_reason`: why. `picture_fault`: what is wrong with pictures that do arrive: frozen, or without content.
+
+    Ages and latencies are of the latest frames. `unsent`: sightings that the writer does not have yet."""
 
     state: ChildState = ChildState.STARTING
     up: bool = False
@@ -28,6 +30,7 @@ class CameraStatus:
     uptime_s: float | None = None
     heartbeat_age_s: float | None = None
     # of its source
+    picture_fault: str | None = None
     frames: int = 0
     dropped: int = 0
     losses: int = 0

@@ -29,7 +29,7 @@ class StrictCamera:
     """Serves `url` between `with`; everything it was asked lies in `requests`, each whole, as it came.
 
     `login`: user and password, or None. `answer`: a status given to every request that comes in past the login. `shows`:
-    "stream" or "snapshot" (HTTP only: one JPEG a request). `picture`: the image of a number. `most`: pictures before a
+    "stream" or "snapshot" (HTTP only: one JPEG a request). `picture`: the image of a number, or its JPEG. `most`: pictures before a
     connection is closed. `tls`: certificate and key in one file.
     """
 
@@ -42,7 +42,7 @@ class StrictCamera:
         auth: Literal["basic", "digest"] = "basic",
         answer: int = 200,
         shows: Literal["stream", "snapshot"] = "stream",
-        picture: Callable[[int], NDArray[Any]] = picture,
+        picture: Callable[[int], NDArray[Any] | bytes] = picture,
         most: int | None = None,
         tls: Path | None = None,
     ) -> None:
@@ -196,17 +196,21 @@ class _Handler(socketserver.BaseRequestHandler):
     def _http(self, text: str) -> bool:
         camera = self.server.camera
         if camera.shows == "snapshot":
-            jpeg = cv2.imencode(".jpg", camera.picture(len(camera.requests)))[1].tobytes()
+            jpeg = _jpeg(camera.picture(len(camera.requests)))
             return self._send(text, 200, {"Content-Type": "image/jpeg"}, jpeg)
         head = "Content-Type: multipart/x-mixed-replace; boundary=frame\r\nConnection: close\r\n\r\n"
         self.request.sendall(f"HTTP/1.1 200 OK\r\n{head}".encode())
         number = 0
         while not camera.stopping.wait(1 / 25) and (camera.most is None or number < camera.most):
-            jpeg = cv2.imencode(".jpg", camera.picture(number))[1].tobytes()
+            jpeg = _jpeg(camera.picture(number))
             part = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
             self.request.sendall(part.encode() + jpeg + b"\r\n")
             number += 1
         return False
+
+
+def _jpeg(image: NDArray[Any] | bytes) -> bytes:
+    return image if isinstance(image, bytes) else cv2.imencode(".jpg", image)[1].tobytes()
 
 
 def _md5(text: str) -> str:

@@ -23,10 +23,12 @@ from shared.errors import EXIT_DONE, ConfigurationError, TemporaryError  # noqa:
 from shared.gallery_reader import GalleryReader  # noqa: E402
 from shared.settings import Settings  # noqa: E402
 from shared.writer_client import WriterClient  # noqa: E402
-from workers.capture import Capture, CaptureState, Turn  # noqa: E402
+from workers.capture import Capture, CaptureState, Frame, Turn  # noqa: E402
 from workers.child import Child, run_child, settings_of  # noqa: E402
 from workers.engines import Engine, open_engine  # noqa: E402
 from workers.liveness import Liveness, open_liveness  # noqa: E402
+from workers.memory_limit import limit_memory  # noqa: E402
+from workers.picture_watch import PictureWatch  # noqa: E402
 from workers.pipeline import CameraPipeline  # noqa: E402
 from workers.sightings import Event, make_event  # noqa: E402
 from workers.source_news import SourceNews  # noqa: E402
@@ -61,6 +63,7 @@ class Camera:
         self._losses = 0
         self._news = SourceNews()
         self._status = CameraStatus(state=ChildState.LOADING)
+        self._watch = PictureWatch()
         self._stats_at = float("-inf")
 
     def run(self) -> int:
@@ -88,6 +91,7 @@ class Camera:
         # Only now: a file's time must not run while the engine loads, and a stream not pile up.
         turn = Turn(camera.rotate, camera.flip)
         capture = Capture(self._source, realtime=camera.realtime, loop=camera.loop, fps=camera.fps, turn=turn)
+        limit_memory()
         capture.start()
         try:
             while not self._child.stopping and not capture.ended:
@@ -121,11 +125,23 @@ class Camera:
         else:
             seen = pipeline.process(frame)
             events += [*self._source_back(capture), *seen]
+            if not self._source.is_file:
+                self._watch_picture(frame)
         if pipeline.model_changed:
             self._switch_model(pipeline, gallery)
         return events
 
     # -- the source ---------------------------------------------------------------------------------------------------
+
+    def _watch_picture(self, frame: Frame) -> None:
+        """Say when the picture stands still or is empty, and when it no longer is."""
+        before = self._watch.fault
+        self._watch.look(frame.image, frame.captured_at)
+        fault = self._watch.fault
+        if fault and not before:
+            _log.warning("camera %s: %s", self._camera.name, fault)
+        elif before and not fault:
+            _log.info("camera %s: the picture is well again", self._camera.name)
 
     def _source_lost(self, capture: Capture) -> list[Event]:
         status = capture.status()
@@ -133,6 +149,7 @@ class Camera:
         if not losses:
             return []
         self._losses, self._is_up = status.lost, False
+        self._watch.lost()
         now_s = time.monotonic()
         if not self._news.lost(now_s, losses):
             return []
@@ -162,6 +179,7 @@ class Camera:
             source=self._source.shown,
             up=self._is_up,
             down_reason=status.reason if status.state is CaptureState.DOWN else None,
+            picture_fault=self._watch.fault,
             frames=status.grabbed,
             dropped=status.dropped,
             losses=status.lost,

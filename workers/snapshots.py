@@ -68,7 +68,10 @@ class Snapshots:
         try:
             with Pictures.open(io.BytesIO(self._jpeg)) as head:
                 width, height = head.size
-        except (UnidentifiedImageError, OSError, ValueError, Pictures.DecompressionBombError):
+        except Pictures.DecompressionBombError:
+            self.fault = f"a picture of many more than {self._most_pixels // 10**6} megapixels is too large"
+            return False, None
+        except (UnidentifiedImageError, OSError, ValueError):
             self.fault = "what came is no picture"
             return False, None
         if width * height > self._most_pixels:

@@ -18,6 +18,7 @@ from workers.commands.run import warn_of_what_is_not_built
 from workers.liveness import LICENCE, open_liveness
 from workers.model_packs import ensure_pack
 from workers.output import say, say_json, warn
+from workers.picture_watch import why_empty
 
 _CAMERA_TIMEOUT_S = 10.0
 _CAMERAS_AT_ONCE = 8
@@ -125,18 +126,26 @@ def _camera_fault(settings: Settings, name: str, known: CameraStatus | None) -> 
         warn(f'{settings.path}: [cameras.{name}] tls = "insecure": whoever answers at its address gets its password')
     if known is not None and known.source == source.shown and (known.up or known.is_down):
         why = f"down since {known.down_since}: {known.down_reason or 'no picture yet'}"
-        return None if known.up else _no_picture(where, why)
+        if not known.up:
+            return _no_picture(where, why)
+        return _bad_picture(where, known.picture_fault) if known.picture_fault else None
     capture = Capture(source, fps=camera.fps, realtime=True, loop=False)
     capture.start()
     try:
-        if capture.next_frame(_CAMERA_TIMEOUT_S) is not None:
-            return None
+        frame = capture.next_frame(_CAMERA_TIMEOUT_S)
+        if frame is not None:
+            empty = None if source.is_file else why_empty(frame.image)
+            return _bad_picture(where, f"the picture is {empty}") if empty else None
         status = capture.status()
     finally:
         capture.stop()
     nothing = "it has no frames" if status.state is CaptureState.ENDED else f"no frame within {_CAMERA_TIMEOUT_S:.0f} s"
     reason = status.reason or f"{source.shown}: {nothing}"
     return _no_picture(where, reason)
+
+
+def _bad_picture(where: str, fault: str) -> str:
+    return f"{where}: {fault}; remedy: look at the camera; a dark picture may be right at night"
 
 
 def _no_picture(where: str, reason: str) -> str:

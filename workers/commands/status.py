@@ -54,4 +54,5 @@ def camera_line(name: str, camera: CameraStatus) -> str:
     ]
     shown = ", ".join(f"{word} {value}".strip() for word, value in figures if value is not None)
     why = f"since {camera.down_since}: {camera.down_reason or 'no picture yet'}; " if camera.is_down else ""
-    return f"{name:<16} {camera.word:<8} {why}{shown}"
+    but = f"BUT {camera.picture_fault}; " if camera.picture_fault else ""
+    return f"{name:<16} {camera.word:<8} {why}{but}{shown}"
