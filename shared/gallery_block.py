@@ -2,14 +2,23 @@
 
 Specification
 -------------
-Two kinds of file lie in the shared-memory folder (`/dev/shm` on Linux, the site's `run` folder elsewhere; `$ROLLCALL_SHM_DIR`
-wins), all named `rollcall-<site>-…`, where <site> is the first 12 hex digits of SHA-256 of the real path of the run folder:
+The block's files lie in a folder of their own. It has mode 0700, and it is in the shared-memory folder (`/dev/shm` on Linux, the
+site's `run` folder elsewhere; `$ROLLCALL_SHM_DIR` wins):
 
-    rollcall-<site>-head            the head: which generation is current and how much of it is published
-    rollcall-<site>-g<generation>   a segment: one generation of the gallery
+    rollcall-<site>-<token>/head            the head: which generation is current and how much of it is published
+    rollcall-<site>-<token>/g<generation>   a segment: one generation of the gallery
 
-They are plain files with mode 0600, mapped with mmap, not `multiprocessing.shared_memory`: before Python 3.13 that unlinks a
-segment when any process that attached to it exits (cpython issue 82300).
+<site> is the first 12 hex digits of SHA-256 of the real path of the run folder. <token> is 32 random hex digits, made by the writer
+and kept in the file `block` of the run folder, where readers find it. Anybody may write in `/dev/shm`. But nobody can guess the
+token before the folder is there, and nobody else can make, see or change a file in the folder after. What others put beside it is
+passed over and never touched. Whoever opens a file goes through the folder, follows no link, and takes it only when folder and file
+belong to the site's user, are open to nobody else, and the file is a plain file with one name.
+
+When a file is removed while the site runs, the writer notices within a second, says so, and publishes the gallery anew. Readers look
+once a second whether their head is still the file of that name, and move on to the new one.
+
+The files are mapped with mmap, not `multiprocessing.shared_memory`: before Python 3.13 that unlinks a segment when any process
+that attached to it exits (cpython issue 82300).
 
 Head: two slots of 64 bytes, at 0 and 64; slot `sequence % 2` is written, with one pwrite, so that a writer that dies in the
 middle spoils at most the slot that nobody relies on yet. Readers take both with one pread and use the slot with the higher
@@ -87,6 +96,9 @@ import errno
 import hashlib
 import mmap
 import os
+import re
+import secrets
+import stat
 import struct
 import sys
 import zlib
@@ -105,6 +117,9 @@ HUGE_PAGE = 2 << 20
 _MADV_COLLAPSE = 25  # asm-generic/mman-common.h; Python's mmap has no name for it
 _COLLAPSE_TRIES = 3  # a page can be in somebody's hands for a moment
 _LET_GO_BYTES = 8 << 20
+_NAMED_IN = "block"  # in the run folder
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+_MOST_TOKEN_BYTES = 100
 _HEAD_MAGIC = b"RCHEAD\0\0"
 _SEGMENT_MAGIC = b"RCBLOCK\0"
 _SLOT = struct.Struct("<8sII5QI")
@@ -254,12 +269,83 @@ def site_prefix(run_dir: Path) -> str:
     return f"rollcall-{hashlib.sha256(os.fsencode(run_dir.resolve())).hexdigest()[:12]}-"
 
 
+def block_folder(run_dir: Path) -> Path:
+    """The folder of the site's block. Raises FileNotFoundError when there is none."""
+    try:
+        descriptor = os.open(run_dir / _NAMED_IN, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _not_ours(run_dir / _NAMED_IN) from error
+        raise
+    try:
+        token = os.read(descriptor, _MOST_TOKEN_BYTES).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
+    if not _TOKEN.fullmatch(token):
+        raise FileNotFoundError(errno.ENOENT, "no token of a gallery block", str(run_dir / _NAMED_IN))
+    return shm_folder(run_dir) / f"{site_prefix(run_dir)}{token}"
+
+
+def new_block_folder(run_dir: Path) -> Path:
+    """Make a folder for the site's block, and say in the run folder which. Only for the writer. Raises OSError."""
+    token = secrets.token_hex(16)
+    folder = shm_folder(run_dir) / f"{site_prefix(run_dir)}{token}"
+    folder.mkdir(mode=0o700)
+    half = run_dir / f".{_NAMED_IN}.new"
+    half.unlink(missing_ok=True)
+    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, token.encode())
+    finally:
+        os.close(descriptor)
+    half.replace(run_dir / _NAMED_IN)
+    return folder
+
+
+def forget_block_folder(run_dir: Path) -> None:
+    """The site has no block any more."""
+    (run_dir / _NAMED_IN).unlink(missing_ok=True)
+
+
 def head_path(run_dir: Path) -> Path:
-    return shm_folder(run_dir) / f"{site_prefix(run_dir)}head"
+    return block_folder(run_dir) / "head"
 
 
 def segment_path(run_dir: Path, generation: int) -> Path:
-    return shm_folder(run_dir) / f"{site_prefix(run_dir)}g{generation}"
+    return block_folder(run_dir) / f"g{generation}"
+
+
+def is_ours(found: os.stat_result, run_dir: Path) -> bool:
+    """Whether a file or folder belongs to the site's user, and nobody else may write or read it."""
+    return found.st_uid in (os.geteuid(), run_dir.stat().st_uid) and not found.st_mode & 0o077
+
+
+def open_ours(run_dir: Path, path: Path, flags: int) -> int:
+    """A descriptor of a file of the block. Raises FileNotFoundError when it is not there, or not ours; OSError."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not is_ours(os.fstat(folder), run_dir):
+            raise _not_ours(path.parent)
+        # Without O_NONBLOCK the opening of a FIFO would wait for somebody at its other end.
+        flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            descriptor = os.open(path.name, flags, 0o600, dir_fd=folder)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a FIFO
+                raise _not_ours(path) from error
+            error.filename = str(path)
+            raise
+    finally:
+        os.close(folder)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or not is_ours(found, run_dir):
+        os.close(descriptor)
+        raise _not_ours(path)
+    return descriptor
+
+
+def _not_ours(path: Path) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, "there is a file that the site's writer did not make", str(path))
 
 
 def parse_head(raw: bytes) -> Head | None:
@@ -301,7 +387,7 @@ def text_span(entry: int) -> slice:
 def read_head(run_dir: Path) -> Head | None:
     """The current head, or None when this site has no block."""
     try:
-        descriptor = os.open(head_path(run_dir), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_ours(run_dir, head_path(run_dir), os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:
@@ -340,7 +426,7 @@ class Segment:
         found = os.statvfs(path.parent)
         if found.f_blocks and found.f_bavail * found.f_frsize < size_bytes:  # no blocks: a file system without a limit
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        return open_ours(run_dir, path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
     @classmethod
     def finish(cls, descriptor: int, constants: Constants) -> Segment:
@@ -355,7 +441,7 @@ class Segment:
     def attach(cls, run_dir: Path, generation: int) -> Segment:
         """Map a published generation read-only. Raises FileNotFoundError when it is gone, ConfigurationError when unfit."""
         path = segment_path(run_dir, generation)
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_ours(run_dir, path, os.O_RDONLY)
         try:
             constants = _constants(descriptor, path)
             _, addresses = constants.shape.layout()
@@ -367,7 +453,7 @@ class Segment:
 
     def reserve(self, run_dir: Path, old: Shape, room: Shape) -> None:
         """Have memory for `room` where there is some for `old`. Raises OSError when there is no room."""
-        descriptor = os.open(segment_path(run_dir, self.generation), os.O_RDWR | os.O_CLOEXEC)
+        descriptor = open_ours(run_dir, segment_path(run_dir, self.generation), os.O_RDWR)
         try:
             take_huge(descriptor, *self.shape.huge_span(old.rows, room.rows))
             for sections, start, stop in (
@@ -384,7 +470,7 @@ class Segment:
     def end(run_dir: Path, generation: int, rows: int) -> None:
         """Say in a generation that is about to be replaced how many rows it has in the end; nothing where it is gone."""
         with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(segment_path(run_dir, generation), os.O_WRONLY | os.O_CLOEXEC)
+            descriptor = open_ours(run_dir, segment_path(run_dir, generation), os.O_WRONLY)
             try:
                 os.pwrite(descriptor, _ENDED.pack(rows + 1), _ENDED_AT)
             finally:

@@ -18,13 +18,16 @@ from shared.gallery_block import (
     Head,
     Segment,
     Shape,
+    block_folder,
     head_path,
+    new_block_folder,
+    open_ours,
     segment_path,
     shm_folder,
 )
 from shared.gallery_building import Batch, Building, People, UnsoundRowError, text_entry
 from shared.gallery_check import check_segment
-from shared.gallery_files import left_behind, sweep
+from shared.gallery_files import claim_block, identity, remove_block, sweep
 from shared.gallery_rewriting import copy_rows, moves, unwiped, wipe_rows, wipe_texts
 from shared.match import quantise
 
@@ -61,12 +64,43 @@ class GalleryPublisher:
         self._progress = progress
         self._segment: Segment | None = None
         self._people = People()
-        self._head, self._last_generation = left_behind(run_dir)
+        self._head, self._last_generation = self._claim()
+        self._segment_file: tuple[int, int] | None = None  # which file it is
         self._room = Shape(dim, 0, 0, 0)  # what memory is reserved for
         self._rows = self._dead = 0
         self._given_up: list[int] = []  # entries of user ids that nobody has any more, not wiped yet
         self._published_at = 0.0
-        self._descriptor = os.open(head_path(run_dir), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._folder = block_folder(run_dir)
+        self._descriptor = open_ours(run_dir, head_path(run_dir), os.O_RDWR | os.O_CREAT)
+
+    def _claim(self) -> tuple[Head, int]:
+        try:
+            return claim_block(self._run_dir)
+        except OSError as error:
+            raise self._no_room(error, 0) from error
+
+    def is_lost(self) -> bool:
+        """Whether a file of the block, or the way to it, was removed or put aside: who opens it now finds none, or another one."""
+        try:
+            if block_folder(self._run_dir) != self._folder:
+                return True
+        except OSError:
+            return True
+        head = os.fstat(self._descriptor)
+        return identity(self._folder / "head") != (head.st_dev, head.st_ino) or (
+            self._segment is not None and identity(self._folder / f"g{self._segment.generation}") != self._segment_file
+        )
+
+    def renew(self) -> None:
+        """Begin a new folder, after files of the old one were removed; what is built next is published there. Raises OSError."""
+        folder = new_block_folder(self._run_dir)
+        descriptor = open_ours(self._run_dir, folder / "head", os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        os.close(self._descriptor)
+        for left in ("head", f"g{self.generation}"):
+            (self._folder / left).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()
+        self._descriptor, self._folder = descriptor, folder
 
     @property
     def dim(self) -> int:
@@ -226,9 +260,7 @@ class GalleryPublisher:
 
     def remove_block(self) -> None:
         """Take the block away at a clean stop, when nobody reads it any more."""
-        if self._segment is not None:
-            segment_path(self._run_dir, self._segment.generation).unlink(missing_ok=True)
-        head_path(self._run_dir).unlink(missing_ok=True)
+        remove_block(self._run_dir)
 
     def close(self) -> None:
         """Let go of the mapping. The files stay, for readers that go on while the writer is replaced."""
@@ -333,6 +365,7 @@ class GalleryPublisher:
         old, self._segment = self._segment, fresh
         self._people, self._rows, self._dead, self._given_up = people, rows, 0, []
         self._last_generation = fresh.generation
+        self._segment_file = identity(segment_path(self._run_dir, fresh.generation))
         Segment.end(self._run_dir, self._head.generation, self._head.rows)
         self._publish(generation=fresh.generation)
         if old is not None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import TemporaryError
-from shared.gallery_block import HEAD_SIZE, Head, Segment, head_path, is_whole, parse_head
+from shared.gallery_block import HEAD_SIZE, Head, Segment, head_path, is_whole, open_ours, parse_head
 from shared.gallery_check import PIECE_ROWS, check_people, check_rows
 from shared.match import Candidate, Found, Rows, merged, search
 
@@ -30,6 +30,7 @@ _TOUCH_AT_ONCE_BYTES = 32 << 20  # of codes: takes a few milliseconds
 _MOST_LOOKS = 4  # for more rows, of a reading that goes over what came meanwhile; also for a head that is whole
 _MOST_READINGS = 8  # the writer leaves pauses for them; more than a second one is rare
 _PIECE_ROWS = 4096
+_LOOK_FOR_HEAD_S = 1.0
 _MOST_ROUNDS = 8  # over the pieces of a gallery: compactions are rarer than a round is long
 _NICENESS = (
     5  # a third of the usual share of a short core: a switch takes .2 s instead of .1, and holds up half as long
@@ -102,14 +103,17 @@ class GalleryReader:
         """Raises TemporaryError when the site has no block yet, ConfigurationError when the block is unfit."""
         self._run_dir = run_dir
         try:
-            self._descriptor = os.open(head_path(run_dir), os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor = open_ours(run_dir, head_path(run_dir), os.O_RDONLY)
         except FileNotFoundError as error:
             raise TemporaryError(
                 "no gallery block yet",
-                where=str(head_path(run_dir)),
+                where=str(error.filename or run_dir),
                 expected="a running writer",
                 remedy="start the site",
             ) from error
+        self._where = str(run_dir)
+        self._look_for_head_at = time.monotonic() + _LOOK_FOR_HEAD_S
+        self._is_new_head = False
         self._raw = b""
         self._segment: Segment | None = None
         self._texts: dict[int, str | None] = {}
@@ -121,9 +125,7 @@ class GalleryReader:
         try:
             self.refresh()
             if self._segment is None:
-                raise TemporaryError(
-                    "the gallery block is not published yet", where=str(head_path(run_dir)), remedy="try again"
-                )
+                raise TemporaryError("the gallery block is not published yet", where=self._where, remedy="try again")
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -132,7 +134,9 @@ class GalleryReader:
         """Move to the newest published state; True when anything changed. One pread when nothing did."""
         raw = self._read_head()
         if raw == self._raw:
-            return False
+            if not self._head_was_replaced():
+                return False
+            raw = self._read_head()
         for _ in range(4):  # a generation can be replaced between the pread and the open; each turn reads the head anew
             head = parse_head(raw)
             if head is None:
@@ -159,24 +163,39 @@ class GalleryReader:
                 break
         return raw
 
-    def _reopen_head(self) -> None:
-        """After a restart the head can be another file of the same name."""
+    def _head_was_replaced(self) -> bool:
+        """Whether the head is another file now, which is then taken; looked at once a second."""
+        now = time.monotonic()
+        if now < self._look_for_head_at:
+            return False
+        self._look_for_head_at = now + _LOOK_FOR_HEAD_S
+        return self._reopen_head()
+
+    def _reopen_head(self) -> bool:
+        """After a restart, or when it was removed and made anew, the head is another file; whether it was. One that says nothing yet
+        is left alone."""
         try:
-            descriptor = os.open(head_path(self._run_dir), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return
+            descriptor = open_ours(self._run_dir, head_path(self._run_dir), os.O_RDONLY)
+        except OSError:
+            return False
+        if os.path.sameopenfile(descriptor, self._descriptor) or not any(os.pread(descriptor, HEAD_SIZE, 0)):
+            os.close(descriptor)
+            return False
         os.close(self._descriptor)
-        self._descriptor = descriptor
+        self._descriptor, self._is_new_head = descriptor, True
+        self._abandon()
+        return True
 
     def _follow(self, head: Head) -> bool:
         """Take over what `head` says; False while the generation that it names is being made ready."""
-        if self._segment is None or self._segment.generation != head.generation:
+        # A new head can name another generation by a number that is known.
+        if self._segment is None or self._segment.generation != head.generation or self._is_new_head:
             fresh = self._ready(head)
             if fresh is None:
                 self._catch_up(head)
                 return False
             old, self._segment = self._segment, fresh
-            self._texts = {}
+            self._texts, self._is_new_head = {}, False
             if old is not None:
                 # The last one to let go frees the old generation's memory, 0.4 s for 2.5 GiB: not between two frames.
                 _start_aside(partial(_let_go, old), "gallery-let-go")
@@ -216,7 +235,8 @@ class GalleryReader:
 
     def _catch_up(self, head: Head) -> None:
         """Take in what was published and rewritten of this generation since. Stays in this generation."""
-        rows: int | None = head.rows if head.generation == self.generation else self.segment.ended
+        same = head.generation == self.generation and not self._is_new_head
+        rows: int | None = head.rows if same else self.segment.ended
         self._take(head, self.rows if rows is None else rows)
 
     def _look(self) -> None:
@@ -228,9 +248,7 @@ class GalleryReader:
             if head := parse_head(raw):
                 self._catch_up(head)
                 return
-        raise TemporaryError(
-            "the gallery block's head cannot be read", where=str(head_path(self._run_dir)), remedy="try again"
-        )
+        raise TemporaryError("the gallery block's head cannot be read", where=self._where, remedy="try again")
 
     def _settled(self, read: Callable[[], _T | None]) -> _T:
         """What `read` returns, read again when that does not count (rule 5), or when `read` could not follow: None.
@@ -250,7 +268,7 @@ class GalleryReader:
     def _changed_too_often(self, times: int) -> TemporaryError:
         return TemporaryError(
             "the gallery changed again and again while it was read",
-            where=str(head_path(self._run_dir)),
+            where=self._where,
             got=f"{times} times",
             remedy="try again; a machine that is this much overloaded needs fewer cameras or a lower fps",
         )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from shared.errors import disk_fault
 from shared.gallery_load import stored_batches
 from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError
 from shared.store import Store
@@ -16,6 +17,7 @@ from shared.store_saving import NewReference, Saved
 Progress = Callable[[int, int], None]  # rows done, of so many
 
 _RETRY_S = 1.0
+_LOOK_EVERY_S = 1.0  # at whether the block's files are still there
 _MOST_WAITING = 100_000  # rows that are remembered one by one: for more, a new generation is not dearer
 
 
@@ -52,7 +54,7 @@ class BlockKeeper:
         # Rows that are not live yet for want of room; None: a generation has to be built, from all that is stored.
         self._waiting: set[int] | None = set()
         self._renamed: set[str] = set()  # people whose user id in the block may not be the store's
-        self._retry_at = 0.0
+        self._retry_at = self._look_at = 0.0
 
     @property
     def behind(self) -> bool:
@@ -103,9 +105,23 @@ class BlockKeeper:
         return self._bring_up(changes) if changes.steps or changes.republish else None
 
     def tick(self, now: float) -> None:
-        """Publish what found no room before."""
+        """Publish what found no room before; and everything anew when files of the block were removed."""
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_EVERY_S
+            self._heal()
         if self.behind and now >= self._retry_at:
             self._bring_up(Changes())
+
+    def _heal(self) -> None:
+        if not self._publisher.is_lost():
+            return
+        self._say("THE GALLERY'S FILES IN SHARED MEMORY WERE REMOVED by somebody else; the gallery is published anew")
+        try:
+            self._publisher.renew()
+        except OSError as error:  # the run folder is gone, or shared memory full: tried again at the next look
+            self._say(f"that is not possible yet: {disk_fault(error).line()}")
+            return
+        self.doubt()
 
     def _bring_up(self, changes: Changes) -> str | None:
         publisher, was_behind = self._publisher, self.behind

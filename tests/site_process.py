@@ -183,7 +183,7 @@ class SiteProcess:
     def segments(self) -> list[str]:
         """The site's files in shared memory."""
         run_dir = self.settings.run_dir
-        return sorted(path.name for path in shm_folder(run_dir).glob(site_prefix(run_dir) + "*"))
+        return sorted(path.name for path in shm_folder(run_dir).glob(site_prefix(run_dir) + "*/*"))
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)

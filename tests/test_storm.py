@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.gallery_block import head_path
+from shared.gallery_block import head_path, segment_path
 from shared.gallery_files import remove_left_behind
 from shared.gallery_publisher import NoRoomError
 from shared.gallery_reader import GalleryReader
@@ -158,7 +158,7 @@ def test_full_memory_keeps_enrolments_and_serves_them_later(
         reader.refresh()
         assert reader.match(vectors[5:6])[0][0].person == "p5"
         assert reader.match(vectors[7:8])[0][0].person != "p7"
-        (block,) = [path for path in small_memory.iterdir() if path.name.endswith(f"g{reader.generation}")]
+        block = segment_path(folder, reader.generation)
         assert vectors[7].tobytes() not in held_bytes(block)
         assert opened.store.count() == 3999
         filler.unlink()
@@ -179,7 +179,7 @@ def test_what_waits_for_room_takes_no_more_than_its_own(folder: Path, small_memo
         reader.refresh()
         generation, free = reader.generation, os.statvfs(small_memory)
         filler.write_bytes(bytes(free.f_bavail * free.f_frsize))
-        block = held_bytes(small_memory / f"{head_path(folder).name.removesuffix('head')}g{generation}")
+        block = held_bytes(segment_path(folder, generation))
         assert "no room" in save_people(opened, [f"p{i}" for i in range(5000, 6999)], vectors[5000:6999])["warning"]
         assert "no room" in save_people(opened, ["p6999"], vectors[6999:])["warning"]
         for i, person, user_id in ((5500, "p5500", "u5500"), (6001, "p1", "first"), (1, "p1", "last")):
@@ -221,4 +221,4 @@ def test_full_memory_at_the_start_is_a_clear_error(folder: Path, small_memory: P
     (small_memory / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - 8192))
     with pytest.raises(NoRoomError, match="no room in shared memory"), service(folder):
         pass
-    assert {path.name for path in small_memory.iterdir()} <= {"filler", head_path(folder).name}
+    assert {path for path in small_memory.rglob("*") if path.is_file()} <= {small_memory / "filler", head_path(folder)}

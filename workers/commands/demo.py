@@ -62,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _default_sheet() -> Path:
-    return Path(tempfile.gettempdir()) / f"rollcall-demo-{os.getpid()}.png"
+    """In a folder of its own, open to nobody else: in a folder for all, somebody could put a link under a name that is known."""
+    return Path(tempfile.mkdtemp(prefix="rollcall-demo-")) / "sheet.png"
 
 
 @contextmanager
