@@ -6,6 +6,7 @@ Unknown keys are errors, since a misspelt threshold that is silently ignored nam
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tomllib
@@ -15,21 +16,61 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from shared.errors import ConfigurationError, FaultList, RollcallError
+from shared.settings_file import read_document, require_trustworthy
 from shared.sources import Reached, Source, Tls, Transport, looks_like_file, resolve_source, show_source, why_no_source
 
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
-Text = Annotated[str, StringConstraints(min_length=1)]
+
+def _usable_path(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a path without a NUL character")
+    try:
+        Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError("a path; a leading ~name must be a user of this machine") from error
+    return text
+
+
+def _http_address(text: str) -> str:
+    expected = "an address like http://host:5000/api or https://…, without a login"
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that is no number, brackets that don't close
+        sound = False
+    if not sound or parts.username is not None or re.search(r"[\s\x00-\x1f\x7f]", text):
+        raise ValueError(expected)
+    return text
+
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+PathText = Annotated[Text, AfterValidator(_usable_path)]
+HttpAddress = Annotated[Text, AfterValidator(_http_address)]
 Cosine = Annotated[float, Field(ge=0.0, le=1.0)]
 Liveness = Literal["off", "observe", "require"]
 Flip = Literal["none", "horizontal", "vertical"]
 PerCent = Annotated[float, Field(ge=0.0, le=100.0)]
 Box = Annotated[list[PerCent], Field(min_length=4, max_length=4)]
 _LIVENESS = "off, observe (sightings say whether a face is alive) or require (only such a face is named)"
+
+
+_LONG_NUMBER = 10**20  # Python prints no integer of thousands of digits
+_LONG_TEXT = 200  # of a value that a fault shows
 
 
 class _Section(BaseModel):
@@ -41,7 +82,7 @@ class SiteSettings(_Section):
     """[site]"""
 
     name: Text = Field(default="site", description="what this site is called in its events")
-    data_dir: Text = Field(default="data", description="where the gallery lives; relative to this file")
+    data_dir: PathText = Field(default="data", description="where the gallery lives; relative to this file")
     keep_sightings_days: int = Field(
         default=30, ge=0, le=3650, description="sightings older than this are deleted; 0 keeps none"
     )
@@ -85,7 +126,7 @@ class RecognitionSettings(_PerCamera):
         default=None,
         description="model pack, a folder in models_dir; default: buffalo_l for insightface; dlib has one of its own",
     )
-    models_dir: Text | None = Field(
+    models_dir: PathText | None = Field(
         default=None, description="where model packs are; relative to this file; default: data_dir/models"
     )
     min_face_px: int = Field(
@@ -118,7 +159,7 @@ class CameraSettings(_PerCamera):
         default="verify",
         description="verify: an https or rtsps camera proves who it is; insecure: whoever answers gets the password",
     )
-    ca_file: Text | None = Field(
+    ca_file: PathText | None = Field(
         default=None,
         description="certificates a TLS camera is verified by, PEM; relative to this file; default: the system's",
     )
@@ -149,9 +190,9 @@ class SyncSettings(_Section):
     """[sync]"""
 
     enabled: bool = Field(default=False, description="exchange the gallery with other sites")
-    interval_s: float = Field(default=60.0, gt=0, le=86400, description="seconds between exchanges")
-    backend: Text | None = Field(default=None, description="http(s)://… of the backend")
-    token_file: Text | None = Field(
+    interval_s: float = Field(default=300.0, gt=0, le=86400, description="seconds between exchanges")
+    backend: HttpAddress = Field(default="http://localhost:5000/api", description="http(s)://… of the backend")
+    token_file: PathText | None = Field(
         default=None, description="file that holds the backend's token; relative to this file"
     )
 
@@ -162,7 +203,11 @@ class WebSettings(_Section):
     enabled: bool = Field(default=False, description="dashboard, local API and metrics")
     host: Text = Field(default="127.0.0.1", description="address to listen on; beyond loopback it needs token_file")
     port: int = Field(default=8480, ge=1, le=65535, description="port to listen on")
-    token_file: Text | None = Field(default=None, description="file that holds the token; relative to this file")
+    token_file: PathText | None = Field(default=None, description="file that holds the token; relative to this file")
+
+
+# What the environment of the original program was called, and its key in [sync].
+_VARIABLES = {"MONGODB_SYNC_ENABLED": "enabled", "MONGODB_SYNC_INTERVAL": "interval_s", "BACKEND_API": "backend"}
 
 
 class _File(_Section):
@@ -310,16 +355,18 @@ def find_config(explicit: str | None = None, beside: Path | None = None) -> Path
     for name, origin in ((explicit, "--config"), (os.environ.get("ROLLCALL_CONFIG"), "$ROLLCALL_CONFIG")):
         if name:
             path = Path(name).expanduser().absolute()
-            if not path.is_file():
+            if not path.exists():
                 raise ConfigurationError(
                     "no such configuration file",
                     where=origin,
                     got=str(path),
                     remedy="name a file, or make one with: supervisor.py init",
                 )
+            require_trustworthy(path, named=True)
             return path
     for folder in (Path.cwd(), beside or Path(__file__).resolve().parent.parent):
-        if (folder / "site.toml").is_file():
+        if (folder / "site.toml").exists():
+            require_trustworthy(folder / "site.toml", named=False)
             return (folder / "site.toml").absolute()
     return None
 
@@ -327,93 +374,66 @@ def find_config(explicit: str | None = None, beside: Path | None = None) -> Path
 def load_settings(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
     """Read and check `path`; None gives the defaults, relative to the working folder.
 
-    Raises FaultList with every fault in the file: file and key, got, expected, remedy.
+    Raises ConfigurationError, mostly a FaultList with every fault in the file: file and key, got, expected, remedy. Nothing else,
+    whatever lies there: a site that runs goes on then.
     """
-    environ = os.environ if environ is None else environ
     if path is None:
-        return _settings(_with_environment(_File(), environ), None, Path.cwd())
+        return parse_settings({}, None, environ)
     try:
-        document = tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise ConfigurationError(
-            "can't be read", where=str(path), got=error.strerror or str(error), remedy="make it readable for this user"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(
-            "is not UTF-8 text", where=str(path), got=str(error), remedy="save it as UTF-8"
-        ) from error
+        return parse_settings(read_document(path), path, environ)
     except tomllib.TOMLDecodeError as error:
         raise FaultList([_toml_fault(path, error)]) from error
-    return parse_settings(document, path, environ)
 
 
-def parse_settings(document: dict[str, Any], path: Path, environ: Mapping[str, str] | None = None) -> Settings:
-    """Check a TOML document that was read from `path`. Raises FaultList."""
+def parse_settings(
+    document: Mapping[str, Any], path: Path | None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Check a TOML document that was read from `path`, with what the environment says instead. Raises FaultList."""
+    place, base = path or Path("settings"), path.absolute().parent if path else Path.cwd()
+    merged, origins = _with_environment(document, os.environ if environ is None else environ)
     faults: list[RollcallError] = []
     parsed: _File | None = None
     try:
-        parsed = _File.model_validate(document)
+        parsed = _File.model_validate(merged)
     except ValidationError as error:
-        faults += _validation_faults(path, error)
-    cameras = document.get("cameras")
+        faults += _validation_faults(place, error, origins)
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits where a float is expected
+        faults.append(ConfigurationError("holds a value that can't be read", where=str(place), got=str(error)))
+    cameras = merged.get("cameras")
     if isinstance(cameras, dict):
-        faults += _camera_name_faults(path, list(cameras))
+        faults += _camera_name_faults(place, list(cameras))
     if parsed is not None:
-        faults += _cross_faults(path, parsed)
+        faults += _cross_faults(place, parsed, base)
     if faults or parsed is None:
         raise FaultList(faults)
-    return _settings(
-        _with_environment(parsed, os.environ if environ is None else environ), path, path.absolute().parent
-    )
+    return _settings(parsed, path, base)
 
 
 def _settings(parsed: _File, path: Path | None, base: Path) -> Settings:
     return Settings(path, base, parsed.site, parsed.recognition, parsed.cameras, parsed.sync, parsed.web)
 
 
-def _with_environment(parsed: _File, environ: Mapping[str, str]) -> _File:
-    """MONGODB_SYNC_ENABLED, MONGODB_SYNC_INTERVAL and BACKEND_API win over the file, as in the original program."""
-    changed: dict[str, Any] = {}
-    if enabled := environ.get("MONGODB_SYNC_ENABLED"):
-        known = {
-            "1": True,
-            "true": True,
-            "yes": True,
-            "on": True,
-            "0": False,
-            "false": False,
-            "no": False,
-            "off": False,
-        }
-        if enabled.lower() not in known:
-            raise ConfigurationError(
-                "is not a yes or no",
-                where="$MONGODB_SYNC_ENABLED",
-                got=enabled,
-                expected="true or false",
-                remedy="set or unset it",
-            )
-        changed["enabled"] = known[enabled.lower()]
-    if interval := environ.get("MONGODB_SYNC_INTERVAL"):
-        try:
-            changed["interval_s"] = float(interval)
-        except ValueError as error:
-            raise ConfigurationError(
-                "is not a number",
-                where="$MONGODB_SYNC_INTERVAL",
-                got=interval,
-                expected="seconds",
-                remedy="set or unset it",
-            ) from error
-    if backend := environ.get("BACKEND_API"):
-        changed["backend"] = backend
-    if not changed:
-        return parsed
-    try:
-        sync = SyncSettings.model_validate({**parsed.sync.model_dump(), **changed})
-    except ValidationError as error:
-        raise FaultList(_validation_faults(Path("environment"), error)) from error
-    return parsed.model_copy(update={"sync": sync})
+def _with_environment(
+    document: Mapping[str, Any], environ: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    """The document with what the environment says instead, as in the original program, and which keys that is, by variable.
+
+    A text that is no value of its key's type stays as it is: the schema refuses it.
+    """
+    merged = dict(document)
+    origins: dict[tuple[str, ...], str] = {}
+    for variable, key in _VARIABLES.items():
+        text = environ.get(variable)
+        section = merged.get("sync", {})
+        if not text or not isinstance(section, dict):
+            continue
+        value: Any = text
+        if (kind := SyncSettings.model_fields[key].annotation) in (bool, float):
+            with contextlib.suppress(ValidationError):
+                value = TypeAdapter(kind).validate_strings(text.strip())
+        merged["sync"] = {**section, key: value}
+        origins["sync", key] = f"${variable}"
+    return merged, origins
 
 
 def _toml_fault(path: Path, error: tomllib.TOMLDecodeError) -> ConfigurationError:
@@ -443,14 +463,17 @@ def _toml_fault(path: Path, error: tomllib.TOMLDecodeError) -> ConfigurationErro
     )
 
 
-def _validation_faults(path: Path, error: ValidationError) -> list[RollcallError]:
+def _validation_faults(
+    path: Path, error: ValidationError, origins: Mapping[tuple[str, ...], str]
+) -> list[RollcallError]:
+    """One for each key that is wrong. `origins`: keys that the environment has set, and by which variable."""
     faults: dict[str, RollcallError] = {}
     for item in error.errors(include_url=False):
         # A union adds its member's name to the location; the key is what the operator can look for.
         keys = [show_source(str(part)) for part in item["loc"]]
         if keys and keys[0] == "cameras" and "source" in keys:
             keys = keys[: keys.index("source") + 1]
-        where = f"{path}: {_key_path(keys)}"
+        where = origins.get(tuple(keys)) or f"{path}: {_key_path(keys)}"
         faults.setdefault(where, _one_fault(where, keys, item))
     return list(faults.values())
 
@@ -479,7 +502,10 @@ def _shown_value(keys: list[str], value: object) -> str:
     if in_camera or not isinstance(value, str | int | float):
         kinds = {str: "a text", dict: "a table", list: "a list", bool: "true or false", int: "a number"}
         return kinds.get(type(value), f"a {type(value).__name__}")
-    return repr(show_source(value) if isinstance(value, str) else value)
+    if isinstance(value, int) and abs(value) >= _LONG_NUMBER:
+        return "a number of many digits"
+    shown = repr(show_source(value) if isinstance(value, str) else value)
+    return shown if len(shown) <= _LONG_TEXT else shown[:_LONG_TEXT] + "…"
 
 
 def _key_path(keys: list[str]) -> str:
@@ -536,9 +562,20 @@ def _camera_name_faults(path: Path, names: list[str]) -> list[RollcallError]:
     return faults
 
 
-def _cross_faults(path: Path, parsed: _File) -> list[RollcallError]:
-    """Faults that only several keys together show."""
+def _cross_faults(path: Path, parsed: _File, base: Path) -> list[RollcallError]:
+    """Faults that only several keys together show, or a key and where the file lies."""
     faults: list[RollcallError] = []
+    data_dir = os.path.normpath(base / Path(parsed.site.data_dir).expanduser())
+    if base.is_relative_to(data_dir):
+        faults.append(
+            ConfigurationError(
+                "the data folder must be a folder of its own: it is closed to everybody else",
+                where=f"{path}: [site] data_dir",
+                got=parsed.site.data_dir,
+                expected="a folder that does not hold the settings' own",
+                remedy='set data_dir = "data", and move face_embeddings.db and faces there if you have them',
+            )
+        )
     if parsed.recognition.engine == "dlib" and parsed.recognition.model not in (None, "dlib"):
         faults.append(
             ConfigurationError(
@@ -547,16 +584,6 @@ def _cross_faults(path: Path, parsed: _File) -> list[RollcallError]:
                 got=parsed.recognition.model,
                 expected="no model",
                 remedy='remove the key, or set engine = "insightface"',
-            )
-        )
-    if parsed.sync.enabled and not parsed.sync.backend and not os.environ.get("BACKEND_API"):
-        faults.append(
-            ConfigurationError(
-                "sync is enabled without a backend",
-                where=f"{path}: [sync] backend",
-                got="nothing",
-                expected="http(s)://…",
-                remedy="add backend, or set enabled = false",
             )
         )
     if parsed.web.enabled and parsed.web.host not in ("127.0.0.1", "::1", "localhost") and not parsed.web.token_file:

@@ -7,6 +7,7 @@ would drop the locks that a connection of this process holds on it.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -47,10 +48,12 @@ def backup_path(db_path: Path) -> Path:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create `folder` with mode 0700, and tighten it when it is ours and open to others."""
+    """Create `folder` with mode 0700, and tighten it when it is ours and open to others. Another user's, which root could also
+    change, stays as it is."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if folder.stat().st_mode & 0o077:
+        found = folder.stat()
+        if found.st_mode & 0o077 and found.st_uid == os.geteuid():
             folder.chmod(0o700)
     except OSError as error:
         raise ConfigurationError(

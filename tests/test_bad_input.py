@@ -65,7 +65,7 @@ def test_every_configuration_fault_at_once(tmp_path: Path) -> None:
         ("name = 'caf\xe9'".encode("latin-1").decode("latin-1"), "unknown key"),
         ('[recognition]\nthreshold = "0.5"\n', "threshold"),
         ('[recognition]\nengine = "dlib"\nmodel = "buffalo_l"\n', "one model of its own"),
-        ("[sync]\nenabled = true\n", "without a backend"),
+        ('[sync]\nbackend = "not a url"\n', "http://host:5000/api"),
         ('[web]\nenabled = true\nhost = "0.0.0.0"\n', "without a token"),
     ],
 )

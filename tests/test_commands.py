@@ -691,3 +691,16 @@ def test_models_use_changes_the_engine_under_a_running_camera(tmp_path: Path) ->
         names = {event["person"] for event in site.events if event["event"] == "named"}
         assert names <= {path.stem for path in (FACES / "friends_enrol").iterdir()}
         assert site.stop() == 0
+
+
+def test_settings_that_name_strangers_are_said(tmp_path: Path) -> None:
+    """A threshold far below the model's own, no margin, a single vote: `check` warns of each, also where a camera sets it."""
+    (tmp_path / "site.toml").write_text(
+        '[recognition]\nengine = "dlib"\nthreshold = 0.5\nvotes = 1\n'
+        '[cameras.door]\nsource = "none.avi"\nmargin = 0.0\n[cameras.yard]\nsource = "none.avi"\nthreshold = 0.94\nvotes = 3\n',
+        encoding="utf-8",
+    )
+    said = command(tmp_path, "check").stderr
+    for text in ("camera door: threshold 0.5 lies", "camera door: margin 0", "camera door: votes 1"):
+        assert text in said
+    assert "camera yard" not in said

@@ -30,6 +30,7 @@ from workers.liveness import Liveness, open_liveness  # noqa: E402
 from workers.memory_limit import limit_memory  # noqa: E402
 from workers.picture_watch import PictureWatch  # noqa: E402
 from workers.pipeline import CameraPipeline  # noqa: E402
+from workers.risky_settings import risks_of  # noqa: E402
 from workers.sightings import Event, make_event  # noqa: E402
 from workers.source_news import SourceNews  # noqa: E402
 
@@ -84,6 +85,8 @@ class Camera:
 
     def _work(self, engine: Engine, gallery: GalleryReader) -> None:
         camera, settings = self._camera, self._settings
+        for line in risks_of(camera, engine.threshold):
+            _log.warning("camera %s: %s", camera.name, line)
         liveness = self._open_liveness(engine)
         keep_unknowns = settings.site.keep_unknowns_days > 0
         pipeline = CameraPipeline(camera, engine, gallery, liveness=liveness, keep_unknowns=keep_unknowns)

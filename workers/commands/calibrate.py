@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, disk_fault
 from shared.settings import Settings, find_config, load_settings
+from shared.settings_file import read_text
 from shared.site_access import Site, SiteAccess, all_references
 from shared.supervisor_pid import ask_to_reload
 from workers.calibration import MOST_PROBES, Calibration, calibrate
@@ -109,10 +110,7 @@ def _write(settings: Settings, found: Calibration, *, live: bool) -> str:
         raise ConfigurationError(
             "there is no site.toml to write into", where="calibrate --write", remedy="type: python supervisor.py init"
         )
-    try:
-        before = settings.path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise disk_fault(error, settings.path) from error
+    before = read_text(settings.path)
     values = {"threshold": proposal.point.threshold, "margin": proposal.point.margin}
     replace_file(settings.path, with_values(before, "recognition", values, settings.path))
     if live:

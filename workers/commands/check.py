@@ -15,10 +15,12 @@ from shared.store_opening import damage_of
 from shared.writer_client import SiteClient, site_is_running
 from workers.capture import Capture, CaptureState
 from workers.commands.run import warn_of_what_is_not_built
+from workers.engines import open_engine
 from workers.liveness import LICENCE, open_liveness
 from workers.model_packs import ensure_pack
 from workers.output import say, say_json, warn
 from workers.picture_watch import why_empty
+from workers.risky_settings import risks_of
 
 _CAMERA_TIMEOUT_S = 10.0
 _CAMERAS_AT_ONCE = 8
@@ -55,9 +57,21 @@ def _model_faults(settings: Settings) -> Iterator[str]:
     try:
         pack = ensure_pack(settings)
         warn(f"model {pack.engine}/{pack.name}: {pack.licence}")
+        _warn_of_risks(settings)
     except RollcallError as error:
         yield error.line()
     yield from _liveness_faults(settings)
+
+
+def _warn_of_risks(settings: Settings) -> None:
+    """Of values that name strangers: allowed, since tests and trials need them, but never by oversight."""
+    cameras = [settings.camera(name) for name in settings.enabled_cameras()]
+    own = None
+    if any(camera.threshold is not None for camera in cameras):
+        own = open_engine(settings, det_size=settings.recognition.det_size, threads=1).threshold
+    for camera in cameras:
+        for line in risks_of(camera, own):
+            warn(f"{settings.path}: camera {camera.name}: {line}")
 
 
 def _liveness_faults(settings: Settings) -> Iterator[str]:

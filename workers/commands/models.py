@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, RollcallError, TemporaryError
 from shared.settings import Settings, find_config, load_settings, parse_settings
+from shared.settings_file import read_text
 from shared.site_access import Site, SiteAccess, all_references
 from shared.store_opening import make_private_folder
 from shared.supervisor_pid import ask_to_reload
@@ -201,7 +202,7 @@ def _new_site_toml(settings: Settings, fresh: Settings) -> tuple[Path, str]:
             remedy="type: python supervisor.py init",
         )
     path = settings.path.resolve()  # a link to the file stays one
-    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    document = tomlkit.parse(read_text(path))
     section: Any = document.setdefault("recognition", tomlkit.table())
     section["engine"] = fresh.recognition.engine
     if fresh.recognition.model is None:

@@ -1,0 +1,126 @@
+"""The bytes of site.toml as text: whatever lies in its place is read or refused in words, and never waited for."""
+
+from __future__ import annotations
+
+import codecs
+import grp
+import os
+import pwd
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from shared.errors import ConfigurationError
+
+_MOST_BYTES = 1 << 20  # forty cameras take 10 KB
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The file's TOML. Raises tomllib.TOMLDecodeError, or ConfigurationError for what is no text or no file to read."""
+    text = read_text(path)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; thousands of brackets
+        raise ConfigurationError(
+            "is not TOML that can be read",
+            where=str(path),
+            got=str(error),
+            expected="numbers and nesting as the settings have them",
+            remedy="mend it; `supervisor.py init` shows every key",
+        ) from error
+
+
+def read_text(path: Path) -> str:
+    """The file as text, as any editor saves it: with or without a byte order mark, any line ends. Raises ConfigurationError."""
+    raw = _read_bytes(path)
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:64]:
+        raise ConfigurationError(
+            "is UTF-16 text", where=str(path), expected="UTF-8", remedy="save it as UTF-8 (Notepad: Save as, Encoding)"
+        )
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            "is not UTF-8 text", where=str(path), got=str(error), remedy="save it as UTF-8"
+        ) from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        # Without waiting for the other end of a FIFO, or becoming a terminal's own process.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            "can't be read",
+            where=str(path),
+            got=getattr(error, "strerror", None) or str(error),
+            remedy="make it readable for this user",
+        ) from error
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigurationError("is no regular file", where=str(path), remedy="put a text file there")
+        with os.fdopen(os.dup(descriptor), "rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(
+            "can't be read", where=str(path), got=error.strerror or str(error), remedy="check the disk"
+        ) from error
+    finally:
+        os.close(descriptor)
+    if len(raw) > _MOST_BYTES:
+        raise ConfigurationError(
+            "is too large for settings",
+            where=str(path),
+            got=f"{found.st_size} bytes",
+            expected=f"at most {_MOST_BYTES}",
+            remedy="check what was put there",
+        )
+    return raw
+
+
+def require_trustworthy(path: Path, *, named: bool) -> None:
+    """Refuse settings that others decide: they say what is opened and where faces are stored. Raises ConfigurationError.
+
+    `named`: the operator named the file; then it may belong to anybody and be writable for a group, but not for everybody. One that
+    was only found where we looked must be ours or root's, and writable for nobody else, as git asks of a repository.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return  # reading it says what is wrong
+    problem = None
+    if found.st_mode & stat.S_IWOTH:
+        problem = "everybody may write it"
+    elif not named and found.st_uid not in (0, os.geteuid()):
+        problem = f"it belongs to {_user_name(found.st_uid)}"
+    elif not named and found.st_mode & stat.S_IWGRP and not _is_private_group(found.st_gid):
+        problem = "a group may write it"
+    if problem is not None:
+        owner_remedy = f"sudo chown {_user_name(os.geteuid())} {path}, or name it if you trust it: --config {path}"
+        raise ConfigurationError(
+            "these settings are not used: others may change them",
+            where=str(path),
+            got=problem,
+            expected="a file of this user or of root that nobody else may write",
+            remedy=owner_remedy if "belongs" in problem else f"chmod go-w {path}",
+        )
+
+
+def _is_private_group(gid: int) -> bool:
+    """Whether a group is just this user: many systems give everyone such a group, and files are writable for it."""
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return group.gr_gid == user.pw_gid and set(group.gr_mem) <= {user.pw_name} and group.gr_name == user.pw_name
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
