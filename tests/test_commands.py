@@ -127,7 +127,7 @@ def test_enrol(either: Path, tmp_path: Path) -> None:
     photo_of_one(photos / "Bo.png", mirrored=True)
     shutil.copyfile(no_faces(), photos / "Cup.png")
     answer = command_json(either, "enrol", str(photos), str(either / "photos" / "Ada.png"), expect=1)
-    assert set(answer) == {"enrolled", "refused", "unchanged", "look_alikes", "disagrees"}
+    assert set(answer) == {"enrolled", "refused", "unchanged", "skipped", "look_alikes", "disagrees"}
     assert answer["enrolled"] == [{"person": "Bo", "photo": str(photos / "Bo.png")}]
     (alike,) = answer["look_alikes"]
     assert (alike["person"], alike["photo"], alike["looks_like"]) == ("Bo", str(photos / "Bo.png"), "Ada")

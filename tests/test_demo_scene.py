@@ -348,6 +348,18 @@ def test_the_sheet_shows_each_sighting_as_it_was_seen(scene: Scene, report: Demo
         assert float(found.max()) > 0.95, f"the tile does not show {who}"
 
 
+def test_a_link_in_the_sheets_place_is_not_followed(scene: Scene, tmp_path: Path) -> None:
+    """The sheet replaces a link that lies at its path, writes through none, and is for its owner alone."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious", encoding="utf-8")
+    (tmp_path / "sheet.png").symlink_to(victim)
+    path = make_sheet(tmp_path / "sheet.png", [], scene.cameras, scene.photos, "nobody")
+    assert victim.read_text(encoding="utf-8") == "precious"
+    assert not path.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["sheet.png", "victim"]
+
+
 def test_a_sheet_of_nobody_and_a_path_that_cannot_be(scene: Scene, tmp_path: Path) -> None:
     """A demo that saw nobody still gets its sheet; a path that can't be written is one clear error."""
     assert make_sheet(tmp_path / "empty.jpg", [], scene.cameras, scene.photos, "nobody").stat().st_size > 0

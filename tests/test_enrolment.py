@@ -129,7 +129,7 @@ def test_gate_refuses_no_good_photo(name: str) -> None:
 
         chosen = ArcFaceEngine(SMALL_PACK, det_size=640, threads=1)
     gate, taken = enrolment_gate(chosen, 40), 0
-    firsts = dict(reversed(people_in([FACES / "lfw_mini", FACES / "friends_enrol"])))
+    firsts = dict(reversed(people_in([FACES / "lfw_mini", FACES / "friends_enrol"]).pairs))
     for photo in firsts.values():
         try:
             image = read_photo(photo)
@@ -160,19 +160,19 @@ def listed(album: Path, pairs: list[tuple[str, Path]]) -> list[tuple[str, str]]:
 def test_folders_name_people_and_files_themselves(album: Path) -> None:
     """Each sub-folder is a person, a photo right in the folder is of the person it is named after."""
     expected = [("Ada", "Ada/1.png"), ("Ada", "Ada/2.jpg"), ("Alan", "Alan.webp"), ("Grace H", "Grace H/x.jpeg")]
-    assert listed(album, people_in([album])) == expected
+    assert listed(album, people_in([album]).pairs) == expected
 
 
 def test_name_overrides_files_and_folders(album: Path) -> None:
     """With a name, every photo of the folder is that person's, those of its sub-folders too."""
     photos = ["Ada/1.png", "Ada/2.jpg", "Ada/deeper/z.jpg"]
-    assert listed(album, people_in([album / "Ada"], name="Countess")) == [("Countess", photo) for photo in photos]
-    assert people_in([album / "Alan.webp"], name="Turing") == [("Turing", album / "Alan.webp")]
+    assert listed(album, people_in([album / "Ada"], name="Countess").pairs) == [("Countess", photo) for photo in photos]
+    assert people_in([album / "Alan.webp"], name="Turing").pairs == [("Turing", album / "Alan.webp")]
 
 
 def test_photos_are_listed_once_and_missing_ones_too(album: Path) -> None:
     """What is given twice is enrolled once; what is missing stays in the list, for reading it gives the reason."""
-    pairs = people_in([album / "Alan.webp", album, album / "Alan.webp", album / "gone.jpg"])
+    pairs = people_in([album / "Alan.webp", album, album / "Alan.webp", album / "gone.jpg"]).pairs
     assert [person for person, path in pairs if path.name == "Alan.webp"] == ["Alan"]
     assert pairs[-1] == ("gone", album / "gone.jpg")
 
@@ -183,7 +183,7 @@ def test_links_out_of_the_folder_are_not_followed(album: Path, tmp_path: Path) -
     (tmp_path / "foreign" / "q.jpg").write_bytes(b"not opened")
     (album / "Mallory").symlink_to(tmp_path / "foreign")
     (album / "Eve.jpg").symlink_to(tmp_path / "foreign" / "q.jpg")
-    assert not {"Mallory", "Eve"} & {person for person, _ in people_in([album])}
+    assert not {"Mallory", "Eve"} & {person for person, _ in people_in([album]).pairs}
 
 
 def test_names_are_stored_in_one_form() -> None:
@@ -202,12 +202,16 @@ def test_unfit_names_are_refused(name: str) -> None:
         person_name(name)
 
 
-def test_all_unfit_names_are_told_at_once(tmp_path: Path) -> None:
-    """Two bad names: both are named, none is enrolled, so that one look is enough."""
-    for name in ("good", "bad\none", "x" * 240):
+def test_unfit_names_are_refused_and_the_rest_goes_on(tmp_path: Path) -> None:
+    """Two bad names and one that is no UTF-8: each is refused by itself, the good one is enrolled."""
+    for name in ("good", "bad\none", "x" * 240, "M\udcfcller"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.jpg").write_bytes(b"not opened")
-    with pytest.raises(RefusedError) as refusal:
-        people_in([tmp_path])
-    assert "bad\\none" in str(refusal.value)
-    assert "240 characters" in str(refusal.value)
+    found = people_in([tmp_path])
+    assert [person for person, _ in found.pairs] == ["good"]
+    reasons = "\n".join(reason for _, reason in found.refused)
+    assert len(found.refused) == 3
+    for told in ("bad\\none", "240 characters", "bytes that are not UTF-8"):
+        assert told in reasons
+    with pytest.raises(RefusedError, match="the name"):
+        people_in([tmp_path], name="a/b")

@@ -147,7 +147,7 @@ def test_real_people_are_named_right_and_nobody_wrong() -> None:
 
     engine = ArcFaceEngine(SMALL_PACK, det_size=640, threads=2)
     photos: dict[str, list[Path]] = {}
-    for person, path in people_in([FACES / "lfw_mini"]):
+    for person, path in people_in([FACES / "lfw_mini"]).pairs:
         photos.setdefault(person, []).append(path)
     gallery = PlainGallery()
     for person, paths in photos.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,21 @@ class _View(NamedTuple):
     face: tuple[int, int]
 
 
+def _save(sheet: Pictures.Image, path: Path) -> None:
+    """Into a new file that takes the path's place: a link that somebody laid there is replaced, never followed."""
+    form = Pictures.registered_extensions().get(path.suffix.lower())
+    if form is None:
+        raise ValueError(f"unknown file extension: {path.suffix}")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123  # a descriptor has no path
+            sheet.save(file, form)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
 def make_sheet(
     path: Path,
     sightings: Sequence[Sighting],
@@ -36,7 +52,7 @@ def make_sheet(
     photos: Mapping[str, Sequence[Path]],
     subtitle: str,
 ) -> Path:
-    """Draw one tile per camera and person or stranger into `path` (.png or .jpg); returns it.
+    """Draw one tile per camera and person or stranger into `path` (.png or .jpg), for its owner alone; returns it.
 
     The pictures are read again from the clips, at each sighting's own time.
     Raises TemporaryError when `path` can't be written.
@@ -61,7 +77,7 @@ def make_sheet(
             _draw_tile(sheet, (_EDGE + place * (_TILE + _GAP), top), sighting, views.get(id(sighting)), photo)
         top += _TILE + _LABEL + _GAP
     try:
-        sheet.save(path)
+        _save(sheet, path)
     except (OSError, ValueError) as error:  # ValueError: an ending that Pillow does not know
         raise TemporaryError(
             "the contact sheet can't be written",

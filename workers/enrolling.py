@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import RefusedError, RollcallError, disk_fault
+from shared.photo_metadata import suffix_of
+from shared.photos import PHOTO_SUFFIXES, Photo, load_photo, shown
 from shared.settings import Settings
 from shared.site_access import Site, all_references
 from shared.store_opening import make_private_folder
 from shared.writer_client import save_rows
 from workers.engines import Engine
-from workers.photo_pool import embed_photos
+from workers.enrolment import Found, Told, refusal_reason
+from workers.one_person import OnePersonCheck
+from workers.photo_pool import PhotoResult, embed_photos
 from workers.progress import Progress
 from workers.remarks import MOST_COMPARED, NewReferences, Remark, remarks_on
 
 _SAVED_AT_ONCE = 64
+_HELD_BYTES = 64 << 20  # of photos that wait for their rows to be saved
+_MOST_STEM_BYTES = 180  # of a kept photo's name: a file system allows 255, and what is appended takes up to 72
 
 
 @dataclass
 class EnrolmentReport:
-    """What became of each photo; as `enrol --json` says it."""
+    """What became of each photo; as `enrol --json` says it. `skipped`: what lay beside the photos and is none."""
 
     enrolled: list[dict[str, str]] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
     unchanged: int = 0
     warnings: set[str] = field(default_factory=set)
     look_alikes: list[Remark] = field(default_factory=list)
@@ -37,20 +44,22 @@ class EnrolmentReport:
 
     def to_json(self) -> dict[str, Any]:
         document: dict[str, Any] = {"enrolled": self.enrolled, "refused": self.refused, "unchanged": self.unchanged}
-        document |= {"look_alikes": self.look_alikes, "disagrees": self.disagrees}
+        document |= {"skipped": self.skipped, "look_alikes": self.look_alikes, "disagrees": self.disagrees}
         return {**document, "warnings": sorted(self.warnings)} if self.warnings else document
 
+    def refuse(self, photo: Path, reason: str) -> None:
+        self.refused.append({"photo": shown(photo), "reason": reason})
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class _Ready:
     person: str
-    photo: Path
-    digest: str
+    photo: Photo
     embedding: NDArray[np.float32]
 
 
 def enrol_photos(
-    pairs: list[tuple[str, Path]],
+    found: Found,
     site: Site,
     engine: Engine,
     settings: Settings,
@@ -59,24 +68,13 @@ def enrol_photos(
     respect_marks: bool = False,
     progress: Progress | None = None,
 ) -> EnrolmentReport:
-    """Enrol (person, photo) pairs. `respect_marks`: people and photos that were deleted stay so, since nobody asked for them."""
+    """Enrol what `people_in` found. `respect_marks`: people and photos that were deleted stay so, since nobody asked for them."""
     report = EnrolmentReport()
-    known = {(row["person"], row["photo_digest"]) for row in all_references(site)}
-    wanted: dict[Path, list[tuple[str, str]]] = {}
-    for person, photo in pairs:
-        digest = _digest(photo)
-        if digest is not None and (person, digest) in known:
-            report.unchanged += 1
-        elif (
-            digest is not None
-            and respect_marks
-            and site.call("is_marked", person=person, photo_digest=digest)["marked"]
-        ):
-            _refuse(report, photo, f"{person} was deleted here; to enrol again on purpose: supervisor.py enrol")
-        else:
-            wanted.setdefault(photo, []).append((person, digest or ""))
-            known.add((person, digest or str(photo)))
-    new = _embed_and_save(wanted, site, engine, settings, user_id, report, progress)
+    for path, reason in found.refused:
+        report.refuse(path, reason)
+    report.skipped += [{"path": shown(path), "reason": reason} for path, reason in found.skipped]
+    enrolment = _Enrolment(found, site, engine, settings, user_id, report, respect_marks=respect_marks)
+    new = enrolment.run(progress)
     _remark(new, site, engine, settings, report)
     return report
 
@@ -93,86 +91,174 @@ def _remark(new: NewReferences, site: Site, engine: Engine, settings: Settings, 
         )
 
 
-def _embed_and_save(  # the halves of enrol_photos share its whole context
-    wanted: dict[Path, list[tuple[str, str]]],
-    site: Site,
-    engine: Engine,
-    settings: Settings,
-    user_id: str | None,
-    report: EnrolmentReport,
-    progress: Progress | None,
-) -> NewReferences:
-    ready: list[_Ready] = []
-    new = NewReferences()
-    for done, result in enumerate(embed_photos(settings, engine, wanted, gated=True), 1):
-        if result.embedding is None:
-            _refuse(report, result.photo, result.reason or "no embedding")
-        else:
-            ready += [_Ready(person, result.photo, digest, result.embedding) for person, digest in wanted[result.photo]]
-        if len(ready) >= _SAVED_AT_ONCE or done == len(wanted):
-            ids = _save(ready, site, engine.fingerprint, settings, user_id, report)
-            for one, row_id in zip(ready, ids, strict=True):
-                new.add(one.person, one.photo, row_id, one.embedding)
-            ready = []
+class _Enrolment:
+    """One run over the photos: each is read once, and what was read is told apart, embedded and kept."""
+
+    def __init__(  # an enrolment's whole context
+        self,
+        found: Found,
+        site: Site,
+        engine: Engine,
+        settings: Settings,
+        user_id: str | None,
+        report: EnrolmentReport,
+        *,
+        respect_marks: bool,
+    ) -> None:
+        self._site, self._engine, self._settings = site, engine, settings
+        self._user_id, self._report, self._respect_marks = user_id, report, respect_marks
+        self._people: dict[Path, list[str]] = {}
+        for person, path in found.pairs:
+            self._people.setdefault(path, []).append(person)
+        self._known = {(row["person"], row["photo_digest"]) for row in all_references(site)}
+        self._first: dict[tuple[str, str], Path] = {}  # of this run, by person and digest
+        self._again: list[tuple[Path, tuple[str, str]]] = []
+        self._wanted: dict[Path, list[str]] = {}
+        self._check = OnePersonCheck(found.named_by_file, engine.threshold)
+        self._ready: list[_Ready] = []
+        self._new = NewReferences()
+
+    def run(self, progress: Progress | None) -> NewReferences:
+        """Enrol all of them; what was saved."""
+        count = len(self._people)
+        for result in embed_photos(self._settings, self._engine, self._new_photos(progress, count), count, gated=True):
+            if result.embedding is None:
+                self._report.refuse(result.photo.path, result.reason or "no embedding")
+                continue
+            self._take(self._check.offer(result))
+        self._take(self._check.rest())
+        self._save()
+        self._settle_repeated()
         if progress is not None:
-            progress(done, len(wanted))
-    return new
+            progress(count, count)
+        return self._new
+
+    def _new_photos(self, progress: Progress | None, count: int) -> Iterator[Photo]:
+        """The photos that somebody is not enrolled with yet, as they are read."""
+        for done, (path, people) in enumerate(self._people.items()):
+            if progress is not None:
+                progress(done, count)
+            try:
+                photo = load_photo(_with_utf8_name(path))
+            except RefusedError as error:
+                self._report.refuse(path, refusal_reason(error))
+                continue
+            wanted = [person for person in people if self._is_wanted(person, photo)]
+            if wanted:
+                self._wanted[path] = wanted
+                yield photo
+
+    def _is_wanted(self, person: str, photo: Photo) -> bool:
+        """Whether `person` is to be enrolled with this photo; what is decided otherwise goes into the report."""
+        digest = photo.digest
+        # Rows and marks of before photos were kept without metadata are of the whole file.
+        digests = dict.fromkeys((digest, photo.file_digest))
+        if any((person, one) in self._known for one in digests):
+            self._report.unchanged += 1
+            return False
+        if (person, digest) in self._first:
+            self._again.append((photo.path, (person, digest)))
+            return False
+        if self._respect_marks and any(
+            self._site.call("is_marked", person=person, photo_digest=one)["marked"] for one in digests
+        ):
+            reason = f"{person} was deleted here; to enrol again on purpose: supervisor.py enrol"
+            self._report.refuse(photo.path, reason)
+            return False
+        self._first[person, digest] = photo.path
+        return True
+
+    def _take(self, judged: list[PhotoResult]) -> None:
+        """Keep and save what was found to be whose it is said to be, so many at once."""
+        for result in judged:
+            path = result.photo.path
+            if result.embedding is None:
+                self._report.refuse(path, result.reason or "no embedding")
+                continue
+            self._ready += [_Ready(person, result.photo, result.embedding) for person in self._wanted[path]]
+        if len(self._ready) >= _SAVED_AT_ONCE or sum(len(one.photo.data) for one in self._ready) > _HELD_BYTES:
+            self._save()
+
+    def _save(self) -> None:
+        """Keep the photos, then save the references: a row never names a photo that is not there, whole and on the disk."""
+        kept: list[tuple[_Ready, Path, bool]] = []
+        ready, self._ready = self._ready, []
+        try:
+            for one in ready:
+                kept.append((one, *_keep(one, self._settings)))
+            if not kept:
+                return
+            _sync_folders({path.parent for _, path, copied in kept if copied}, self._settings)
+            rows = [
+                {
+                    "person_name": one.person,
+                    "image_path": path.relative_to(self._settings.data_dir).as_posix(),
+                    "user_id": self._user_id,
+                    "photo_digest": one.photo.digest,
+                }
+                for one, path, _ in kept
+            ]
+            blob = np.stack([one.embedding for one, _, _ in kept]).astype("<f4").tobytes()
+            answer = self._site.call("save", blob, rows=save_rows(rows), fingerprint=self._engine.fingerprint)
+        except BaseException:
+            for _, path, copied in kept:
+                if copied:
+                    path.unlink(missing_ok=True)
+            raise
+        if "warning" in answer:
+            self._report.warnings.add(answer["warning"])
+        for (one, _, _), row_id in zip(kept, answer["ids"], strict=True):
+            self._report.enrolled.append({"person": one.person, "photo": shown(one.photo.path)})
+            self._new.add(one.person, one.photo.path, row_id, one.embedding)
+
+    def _settle_repeated(self) -> None:
+        """Copies of photos of this run: enrolled already, when the first of them was; refused for the same reason otherwise."""
+        reasons = {one["photo"]: one["reason"] for one in self._report.refused}
+        for path, key in self._again:
+            reason = reasons.get(shown(self._first[key]))
+            if reason is None:
+                self._report.unchanged += 1
+            else:
+                self._report.refuse(path, reason)
 
 
-def _save(
-    ready: list[_Ready],
-    site: Site,
-    fingerprint: str,
-    settings: Settings,
-    user_id: str | None,
-    report: EnrolmentReport,
-) -> list[int]:
-    """Keep the photos, then save the references: a row never names a photo that is not there. The rows' ids, in order."""
-    if not ready:
-        return []
-    kept: list[tuple[Path, bool]] = []
+def _with_utf8_name(path: Path) -> Path:
+    """The path, when its file name is text: a row names the kept photo. Raises RefusedError."""
     try:
-        for one in ready:
-            kept.append(_keep(one, settings))
-        rows = [
-            {
-                "person_name": one.person,
-                "image_path": path.relative_to(settings.data_dir).as_posix(),
-                "user_id": user_id,
-                "photo_digest": one.digest,
-            }
-            for one, (path, _) in zip(ready, kept, strict=True)
-        ]
-        blob = np.stack([one.embedding for one in ready]).astype("<f4").tobytes()
-        answer = site.call("save", blob, rows=save_rows(rows), fingerprint=fingerprint)
-    except BaseException:
-        for path, copied in kept:
-            if copied:
-                path.unlink(missing_ok=True)
-        raise
-    if "warning" in answer:
-        report.warnings.add(answer["warning"])
-    report.enrolled += [{"person": one.person, "photo": str(one.photo)} for one in ready]
-    ids: list[int] = answer["ids"]
-    return ids
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise RefusedError(
+            "the file's name has bytes that are not UTF-8", got=shown(path.name), remedy="rename the file"
+        ) from error
+    return path
 
 
 def _keep(one: _Ready, settings: Settings) -> tuple[Path, bool]:
-    """The photo's place under data/faces/<person>, and whether it was copied there now."""
+    """The photo's place under data/faces/<person>, and whether it was written there now: whole, on the disk, without metadata.
+
+    What lies there already stays as it is.
+    """
     folder = settings.faces_dir / one.person
-    if one.photo.resolve().parent == folder.resolve():
-        return folder / one.photo.name, False
+    path = one.photo.path
+    if path.resolve().parent == folder.resolve():
+        return folder / path.name, False
     for part in (settings.data_dir, settings.faces_dir, folder):
         make_private_folder(part)
-    target = folder / one.photo.name
-    if target.exists() and _digest(target) != one.digest:
-        target = folder / f"{one.photo.stem}-{one.digest[:8]}{one.photo.suffix}"  # another photo of the same file name
+    target = folder / _kept_name(one.photo)
+    named = target
+    for digits in (8, 64):  # of its digest, where another photo has the same file name
+        if _is_another(target, one.photo):
+            target = folder / f"{named.stem}-{one.photo.digest[:digits]}{named.suffix}"
     if target.exists():
         return target, False
-    half = folder / f".{target.name}.new"
+    half = folder / f".{one.photo.digest[:16]}.new"
     try:
-        shutil.copyfile(one.photo, half)
-        half.chmod(0o600)
+        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:  # noqa: PTH123  # a descriptor has no path
+            os.fchmod(descriptor, 0o600)
+            file.write(one.photo.data)
+            file.flush()
+            os.fsync(descriptor)
         half.replace(target)
     except OSError as error:
         half.unlink(missing_ok=True)
@@ -180,25 +266,56 @@ def _keep(one: _Ready, settings: Settings) -> tuple[Path, bool]:
     return target, True
 
 
-def _digest(photo: Path) -> str | None:
-    """SHA-256 of the photo's bytes; None when it can't be read, which reading it will explain."""
+def _kept_name(photo: Photo) -> str:
+    """The file's own name, cut to what every file system takes, and with a suffix that says what it is."""
+    stem = photo.path.stem.encode()[:_MOST_STEM_BYTES].decode("utf-8", "ignore")
+    suffix = photo.path.suffix
+    if suffix.lower() not in PHOTO_SUFFIXES:
+        suffix = suffix_of(photo.data)
+    return stem + suffix
+
+
+def _is_another(target: Path, photo: Photo) -> bool:
+    """Whether another photo, or what is none, lies at `target`."""
+    if not os.path.lexists(target):
+        return False
     try:
-        with photo.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if photo.is_file() else None
-    except OSError:
-        return None
+        return load_photo(target).digest != photo.digest
+    except RefusedError:
+        return True
 
 
-def _refuse(report: EnrolmentReport, photo: Path, reason: str) -> None:
-    report.refused.append({"photo": str(photo), "reason": reason})
+def _sync_folders(folders: set[Path], settings: Settings) -> None:
+    """Make renames in `folders`, and the folders themselves, durable."""
+    for folder in (*sorted(folders), *((settings.faces_dir, settings.data_dir) if folders else ())):
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise disk_fault(error, folder) from error
 
 
-def require_somebody(pairs: list[tuple[str, Path]], where: str) -> None:
-    """Raises RefusedError when the paths held no photo at all."""
-    if not pairs:
+def require_somebody(found: Found, where: str) -> None:
+    """Raises RefusedError when the paths held no photo at all, not even one that was refused."""
+    if not found.pairs and not found.refused:
         raise RefusedError(
             "no photos found",
             where=where,
+            got=skipped_line(found.skipped) or "nothing",
             expected="photos, or folders of them (each sub-folder a person)",
             remedy="see README, Enrol",
         )
+
+
+def skipped_line(skipped: list[Told]) -> str:
+    """What was passed over, in one line: how much, and the first few; empty for nothing."""
+    if not skipped:
+        return ""
+    first = ", ".join(f"{shown(path)} ({reason})" for path, reason in skipped[:_MOST_SKIPPED])
+    return f"{len(skipped)} skipped: {first}" + (" …" if len(skipped) > _MOST_SKIPPED else "")
+
+
+_MOST_SKIPPED = 5

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from shared.errors import RefusedError, RollcallError
-from shared.photos import Image, entries_in, is_photo_name, photos_in, read_photo, shown
+from shared.photos import Image, entries_in, is_photo_name, is_photo_without_suffix, read_photo, shown
 from workers.engines import Engine, Face, Vectors
 from workers.quality import Gate, measured
 
@@ -88,12 +92,19 @@ def embed_photo(engine: Engine, path: Path | str, gate: Gate | None = None) -> E
     try:
         return embed_image(engine, read_photo(path), gate)
     except RefusedError as error:
-        raise _refused_at(path, error) from error
+        raise RefusedError(
+            error.what, where=shown(path), got=error.got, expected=error.expected, remedy=error.remedy
+        ) from error
 
 
 def embed_image(engine: Engine, image: Image, gate: Gate | None = None) -> EnrolledPhoto:
-    """The reference that a BGR image (height, width, 3) gives. Raises RefusedError when it gives none."""
-    face = face_of_photo(engine, image)
+    """The reference that a BGR image (height, width, 3) gives. Raises RefusedError when it gives none.
+
+    One that shows no face is looked at in the other three turns, too: not every photo says which way is up. `face` is then
+    of the image as it was turned.
+    """
+    image, faces = _turned_to_a_face(engine, image)
+    face = _face_that_counts(faces)
     crop = engine.crop(image, face)
     if gate is not None:
         require_fit(gate, face, crop)
@@ -119,10 +130,23 @@ def face_of_photo(engine: Engine, image: Image) -> Face:
 
     Raises RefusedError when there is no face, or when it can't be told whose photo it is.
     """
-    faces = sorted(engine.detect(image), key=lambda face: -face.area)
+    return _face_that_counts(engine.detect(image))
+
+
+def _turned_to_a_face(engine: Engine, image: Image) -> tuple[Image, list[Face]]:
+    """The image and its faces; turned where it shows some only then."""
+    for quarters in range(4):
+        turned = np.ascontiguousarray(np.rot90(image, quarters))
+        if faces := engine.detect(turned):
+            return turned, faces
+    return image, []
+
+
+def _face_that_counts(found: list[Face]) -> Face:
+    faces = sorted(found, key=lambda face: -face.area)
     if not faces:
         raise RefusedError(
-            "no face was found",
+            "no face was found, whichever way it is turned",
             remedy="take a photo that shows the whole head, from the front, with some room around it",
         )
     if len(faces) > 1 and faces[0].area < _CLEARLY_LARGEST * faces[1].area:
@@ -135,27 +159,53 @@ def face_of_photo(engine: Engine, image: Image) -> Face:
     return faces[0]
 
 
-def people_in(paths: Iterable[Path | str], name: str | None = None) -> list[tuple[str, Path]]:
-    """Whose photos `paths` are: (person, photo) in the order given, folders sorted by name, nothing twice.
+Told = tuple[Path, str]
+
+
+@dataclass
+class Found:
+    """Whose photos some paths hold.
+
+    `pairs`: (person, photo) in the order given, folders sorted by name, nothing twice. `named_by_file`: the photos among
+    them that are of the person their file is named after, with their folder. `refused` and `skipped`: paths with the reason;
+    what is skipped was not asked for, such as other files beside the photos.
+    """
+
+    pairs: list[tuple[str, Path]] = field(default_factory=list)
+    named_by_file: dict[Path, Path] = field(default_factory=dict)
+    refused: list[Told] = field(default_factory=list)
+    skipped: list[Told] = field(default_factory=list)
+
+
+def people_in(paths: Iterable[Path | str], name: str | None = None) -> Found:
+    """Whose photos `paths` are.
 
     A photo is of `name`, or of the person its file is named after. A folder: each sub-folder is a person, and a photo
     right in it is of the person its file is named after; with `name` all of them are that person's. Deeper folders,
-    hidden entries and links that lead out of the folder are not looked at. What does not exist is listed too: reading
-    it gives the reason. No photo is opened.
+    links that lead out of the folder and files that are no photos by their names are skipped; hidden entries are not told.
+    What does not exist is listed too: reading it gives the reason. No photo is opened, but the first bytes of files without
+    a suffix.
 
-    Raises RefusedError when a name is unfit, or a folder can't be listed; all unfit names at once.
+    Unfit names, names that cameras give to files, and folders that can't be listed are refused by themselves. Raises
+    RefusedError when `name` is unfit.
     """
     given = None if name is None else person_name(name)
-    found: dict[tuple[str, Path], None] = {}
-    faults: list[str] = []
-    for person, photo in (pair for path in paths for pair in _named_after(Path(path))):
-        try:
-            found[given or person_name(person), photo] = None
-        except RefusedError as error:
-            faults.append(f"{shown(photo)}: {error.line()}")
-    if faults:
-        raise RefusedError("\n".join(dict.fromkeys(faults)))
-    return list(found)
+    found = Found()
+    seen: dict[tuple[str, Path], None] = {}
+    for path in map(Path, paths):
+        for person, photo, by_file in _named_after(path, found):
+            try:
+                if given is None and by_file:
+                    _require_no_camera_name(photo, path)
+                one = (given or person_name(person), photo)
+            except RefusedError as error:
+                found.refused.append((photo, refusal_reason(error)))
+                continue
+            seen[one] = None
+            if given is None and by_file:
+                found.named_by_file[photo] = photo.parent
+    found.pairs = list(seen)
+    return found
 
 
 def person_name(text: str) -> str:
@@ -181,17 +231,80 @@ def refusal_reason(error: RollcallError) -> str:
     return RollcallError(error.what, got=error.got, expected=error.expected, remedy=error.remedy).line()
 
 
-def _named_after(path: Path) -> list[tuple[str, Path]]:
-    """(person, photo) of one path, by the names of files and folders alone."""
-    if not path.is_dir():
-        return [(path.stem, path)]
-    pairs = []
-    for entry in entries_in(path):
-        if entry.is_dir():
-            pairs += [(entry.name, photo) for photo in photos_in(entry)]
-        elif is_photo_name(entry):
-            pairs.append((entry.stem, entry))
-    return pairs
+def enrol_command(path: Path, name: str) -> str:
+    """What to type to enrol what is at `path` as `name`'s."""
+    return f"supervisor.py enrol {shlex.quote(shown(path))} --name {shlex.quote(shown(name))}"
+
+
+# How cameras, phones and messengers name files: letters and a number, a date, their own name. Plain numbers are not among
+# them: people's numbers are names in many a company.
+_REST = r"[\d _\-.()a-z:]*"
+_CAMERA_NAME = re.compile(
+    rf"((fb_)?img|_mg|_?dsc[fn]?|dscn|pxl|mvimg|vid|cimg|hpim|imgp|pict?|sam|gopr|dji|wp|p)[ _\-]?\d{{3,}}{_REST}"
+    rf"|(photo|image|bild|foto|picture|screenshot|whatsapp image|signal|snapchat|received|scan|unnamed|download)[ _\-.(]*\d{_REST}"
+    rf"|(19|20)\d{{2}}[-_.]?\d{{2}}[-_.]?\d{{2}}[ _\-t.]+\d{_REST}"
+    r"|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    re.IGNORECASE,
+)
+
+
+def _require_no_camera_name(photo: Path, given: Path) -> None:
+    """Raises RefusedError, with what to type, for a photo that nobody named after a person. `given`: the path that held it."""
+    if not _CAMERA_NAME.fullmatch(photo.stem):
+        return
+    if photo == given:
+        remedy = f"say whose it is: {enrol_command(photo, 'NAME')}"
+    elif photo.parent == given:
+        folder = given.resolve()
+        remedy = (
+            f"if all photos of this folder are of {shown(folder.name)}: {enrol_command(given, folder.name)}; "
+            "if not, put each into a folder named after the person"
+        )
+    else:
+        remedy = "put it into a folder named after the person"
+    raise RefusedError(
+        "its name is a camera's and no person's", got=shown(photo.name), expected="a person's name", remedy=remedy
+    )
+
+
+def _named_after(path: Path, found: Found) -> Iterator[tuple[str, Path, bool]]:
+    """(person, photo, whether that is the file's own name) of one path; what is passed over goes into `found`."""
+    if not _is_folder(path):
+        yield path.stem, path, True
+        return
+    for entry in _photos_and_folders(path, found):
+        if not _is_folder(entry):
+            yield entry.stem, entry, True
+            continue
+        for photo in _photos_and_folders(entry, found):
+            if _is_folder(photo):
+                found.skipped.append((photo, "a folder inside a person's folder"))
+            else:
+                yield entry.name, photo, False
+
+
+def _photos_and_folders(folder: Path, found: Found) -> list[Path]:
+    """What of a folder is looked at."""
+    try:
+        entries, leading_out = entries_in(folder)
+    except RefusedError as error:
+        found.refused.append((folder, refusal_reason(error)))
+        return []
+    found.skipped += [(entry, "a link that leads out of the folder") for entry in leading_out]
+    wanted = []
+    for entry in entries:
+        if _is_folder(entry) or is_photo_name(entry) or is_photo_without_suffix(entry):
+            wanted.append(entry)
+        else:
+            found.skipped.append((entry, f"no photo by its name ({shown(entry.suffix) or 'no suffix'})"))
+    return wanted
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # it may not be looked at: reading it gives the reason
+        return False
 
 
 def _unfit(name: str) -> str:
@@ -208,7 +321,3 @@ def _unfit(name: str) -> str:
     if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name):
         return "contains control characters or bytes that are not UTF-8"
     return "is too long for a folder" if len(name.encode()) > _MOST_NAME_BYTES else ""
-
-
-def _refused_at(path: Path | str, error: RefusedError) -> RefusedError:
-    return RefusedError(error.what, where=shown(path), got=error.got, expected=error.expected, remedy=error.remedy)

@@ -9,7 +9,8 @@ from shared.errors import ConfigurationError, RefusedError
 from shared.settings import Settings
 from shared.site_access import Site, all_references
 from workers.engines import Engine
-from workers.enrolment import embed_photo
+from workers.enrolment import embed_image
+from workers.photo_pool import PhotoReader
 
 _SAMPLES = 8
 _AGREES = 0.9  # cosine of one photo embedded twice by the same model, detector settings apart
@@ -66,18 +67,19 @@ def _stamp(site: Site, engine: Engine) -> None:
 def _samples_agree(site: Site, engine: Engine, settings: Settings) -> bool:
     """Whether stored photos, embedded anew, give the stored embeddings."""
     agreed = judged = 0
-    for reference in all_references(site):
-        photo = stored_photo(reference, settings)
-        if photo is None:
-            continue
-        try:
-            embedding = embed_photo(engine, photo).embedding
-        except RefusedError:
-            continue
-        judged += 1
-        agreed += site.call("cosine", embedding.astype("<f4").tobytes(), id=reference["id"])["cosine"] >= _AGREES
-        if judged == _SAMPLES:
-            break
+    with PhotoReader() as reader:
+        for reference in all_references(site):
+            photo = stored_photo(reference, settings)
+            if photo is None:
+                continue
+            try:
+                embedding = embed_image(engine, reader.read_scaled(photo)[0]).embedding
+            except RefusedError:
+                continue
+            judged += 1
+            agreed += site.call("cosine", embedding.astype("<f4").tobytes(), id=reference["id"])["cosine"] >= _AGREES
+            if judged == _SAMPLES:
+                break
     return judged > 0 and agreed >= _NEEDED_SHARE * judged
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -55,16 +55,23 @@ def single_verdict(candidates: Sequence[Candidate], threshold: float, margin: fl
 
 
 def identify_photo(
-    path: Path | str, engine: Engine, gallery: Gallery, threshold: float, margin: float, *, min_face_px: int = 0
+    path: Path | str,
+    engine: Engine,
+    gallery: Gallery,
+    threshold: float,
+    margin: float,
+    *,
+    min_face_px: int = 0,
+    read: Callable[[Path | str], tuple[Image, int]] = read_scaled,
 ) -> dict[str, Any]:
     """One entry of `identify --json`'s "photos": the path, an error or null, and every face with its verdict.
 
     Boxes are in pixels of the whole photo, upright by its EXIF orientation. A face narrower than `min_face_px`, in
     pixels of the photo as it was decoded (at most 12 megapixels), is not judged: uncertain, without candidates. Faces
-    come best detection first.
+    come best detection first. `read`: as `shared.photos.read_scaled`, in another process for photos that anybody may have made.
     """
     try:
-        image, scale = read_scaled(path)
+        image, scale = read(path)
         faces = identify_image(image, engine, gallery, threshold, margin, min_face_px=min_face_px)
     except RefusedError as error:
         return {"path": shown(path), "error": refusal_reason(error), "faces": []}

@@ -70,17 +70,17 @@ def fill(files: FilesOfSite, engine: Engine, settings: Settings, child: Child) -
     """Fill an empty gallery from data/faces/<person>/*; what is refused is named and skipped."""
     if not settings.faces_dir.is_dir():
         return
-    pairs = people_in([settings.faces_dir])
-    if not pairs:
+    found = people_in([settings.faces_dir])
+    if not (found.pairs or found.refused):
         return
-    _log.info("the database is empty: enrolling %d photos from %s", len(pairs), settings.faces_dir)
+    _log.info("the database is empty: enrolling %d photos from %s", len(found.pairs), settings.faces_dir)
     with progress_bar("enrolling") as draw:
 
         def progress(done: int, count: int) -> None:
             draw(done, count)
             child.progress()
 
-        report = enrol_photos(pairs, files, engine, settings, respect_marks=True, progress=progress)
+        report = enrol_photos(found, files, engine, settings, respect_marks=True, progress=progress)
     for refused in report.refused:
         _log.warning("skipped %s: %s", refused["photo"], refused["reason"])
     for line in [*sorted(report.warnings), *remark_lines(report.look_alikes, report.disagrees, _MOST_REMARKS)]:

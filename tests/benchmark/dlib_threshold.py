@@ -41,7 +41,7 @@ Best = NDArray[np.float64]  # (n, 3): 1.0 where the best person is the true one,
 def embed_people(engine: DlibEngine) -> tuple[Names, Vectors]:
     """(names, embeddings) of every photo that gives a reference, person by person, sorted by file name."""
     names, vectors = [], []
-    for person, photo in people_in(FACES / group for group in GROUPS):
+    for person, photo in people_in(FACES / group for group in GROUPS).pairs:
         try:
             vectors.append(embed_photo(engine, photo).embedding)
         except RefusedError:

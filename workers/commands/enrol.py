@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from shared.errors import EXIT_DONE, EXIT_REFUSED, UsageError
+from shared.machine import usable_cpus
+from shared.photos import shown
 from shared.settings import find_config, load_settings
 from shared.site_access import SiteAccess
 from workers.commands.enrol_stranger import enrol_stranger
 from workers.engines import open_engine
-from workers.enrolling import enrol_photos, require_somebody
+from workers.enrolling import enrol_photos, require_somebody, skipped_line
 from workers.enrolment import people_in
 from workers.gallery_model import require_same_model
 from workers.model_packs import ensure_pack
@@ -27,13 +28,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("enrol whom?", expected="PATH..., or --unknown ID --name NAME")
     if arguments.unknown is not None:
         return enrol_stranger(arguments, settings)
-    pairs = people_in(arguments.paths, arguments.name)
-    require_somebody(pairs, " ".join(arguments.paths))
+    found = people_in(arguments.paths, arguments.name)
+    require_somebody(found, " ".join(map(shown, arguments.paths)))
     ensure_pack(settings)
-    engine = open_engine(settings, det_size=settings.recognition.det_size, threads=os.cpu_count() or 1)
+    engine = open_engine(settings, det_size=settings.recognition.det_size, threads=usable_cpus())
     with SiteAccess(settings, warn, create=True) as site, progress_bar("enrolling") as progress:
         require_same_model(site, engine, settings, assume=arguments.assume_model)
-        report = enrol_photos(pairs, site, engine, settings, user_id=arguments.user_id, progress=progress)
+        report = enrol_photos(found, site, engine, settings, user_id=arguments.user_id, progress=progress)
     for warning in sorted(report.warnings):
         warn(warning)
     if arguments.json:
@@ -41,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         for refused in report.refused:
             warn(f"refused {refused['photo']}: {refused['reason']}")
+        if found.skipped:
+            warn(skipped_line(found.skipped))
         for line in remark_lines(report.look_alikes, report.disagrees, _MOST_REMARKS):
             warn(line)
         people = len({one["person"] for one in report.enrolled})

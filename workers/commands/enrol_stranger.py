@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from shared.errors import EXIT_DONE, RefusedError, UsageError
+from shared.machine import usable_cpus
 from shared.settings import Settings
 from shared.site_access import SiteAccess
 from workers.engines import open_engine
 from workers.enrolling import enrol_photos
-from workers.enrolment import person_name
+from workers.enrolment import Found, person_name
 from workers.gallery_model import require_same_model
 from workers.model_packs import ensure_pack
 from workers.output import say, say_json, warn
@@ -26,9 +26,9 @@ def enrol_stranger(arguments: argparse.Namespace, settings: Settings) -> int:
         (stranger,) = site.call("strangers", id=arguments.unknown)["strangers"]
         pairs = [(person, settings.data_dir / photo) for photo in stranger["photos"]]
         ensure_pack(settings)
-        engine = open_engine(settings, det_size=settings.recognition.det_size, threads=os.cpu_count() or 1)
+        engine = open_engine(settings, det_size=settings.recognition.det_size, threads=usable_cpus())
         require_same_model(site, engine, settings, assume=arguments.assume_model)
-        report = enrol_photos(pairs, site, engine, settings, user_id=arguments.user_id)
+        report = enrol_photos(Found(pairs), site, engine, settings, user_id=arguments.user_id)
         if not (report.enrolled or report.unchanged):
             raise RefusedError(
                 f"none of {stranger['id']}'s pictures gives a reference, and nothing was changed",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from shared.errors import EXIT_DONE, EXIT_REFUSED
 from shared.gallery_reader import GalleryReader
+from shared.machine import usable_cpus
 from shared.memory_gallery import MemoryGallery
 from shared.settings import Settings, find_config, load_settings
 from shared.site_access import FilesOfSite, SiteAccess
@@ -18,18 +18,21 @@ from workers.gallery_model import require_same_model
 from workers.identify import Gallery, identify_photo
 from workers.model_packs import ensure_pack
 from workers.output import say, say_json, warn
+from workers.photo_pool import PhotoReader
 
 
 def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(find_config(arguments.config, arguments.beside))
     ensure_pack(settings)
     recognition = settings.recognition
-    engine = open_engine(settings, det_size=recognition.det_size, threads=os.cpu_count() or 1)
+    engine = open_engine(settings, det_size=recognition.det_size, threads=usable_cpus())
     threshold = engine.threshold if recognition.threshold is None else recognition.threshold
     margin = engine.margin if recognition.margin is None else recognition.margin
-    with _gallery(settings, engine, assume=arguments.assume_model) as gallery:
+    with _gallery(settings, engine, assume=arguments.assume_model) as gallery, PhotoReader() as reader:
         answers = [
-            identify_photo(photo, engine, gallery, threshold, margin, min_face_px=recognition.min_face_px)
+            identify_photo(
+                photo, engine, gallery, threshold, margin, min_face_px=recognition.min_face_px, read=reader.read_scaled
+            )
             for photo in arguments.photos
         ]
     if arguments.json:

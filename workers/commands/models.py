@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ import tomlkit
 from numpy.typing import NDArray
 
 from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, RollcallError, TemporaryError
+from shared.machine import usable_cpus
+from shared.photos import Photo, load_photo
 from shared.settings import Settings, find_config, load_settings, parse_settings
 from shared.settings_file import read_text
 from shared.site_access import Site, SiteAccess, all_references
 from shared.store_opening import make_private_folder
 from shared.supervisor_pid import ask_to_reload
 from workers.engines import Engine, open_engine
+from workers.enrolment import refusal_reason
 from workers.gallery_model import model_name, stored_photo
 from workers.model_packs import InstalledPack, ensure_pack, install, installed_packs
 from workers.output import say, say_json, warn
@@ -80,7 +83,7 @@ def _use(arguments: argparse.Namespace, settings: Settings) -> int:
     _require_thresholds_to_fit(settings, fresh)
     path, text = _new_site_toml(settings, fresh)
     ensure_pack(fresh)
-    engine = open_engine(fresh, det_size=fresh.recognition.det_size, threads=os.cpu_count() or 1)
+    engine = open_engine(fresh, det_size=fresh.recognition.det_size, threads=usable_cpus())
     with SiteAccess(settings, warn, create=True) as site:
         answer = _switch(site, settings, fresh, engine, leave_out=arguments.leave_out)
         _write(path, text, fresh)
@@ -168,13 +171,24 @@ def _stage(
         else:
             by_photo.setdefault(photo, []).append(reference)
     ready: list[tuple[dict[str, Any], NDArray[np.float32]]] = []
+
+    def leave_out(photo: Path, reason: str | None) -> None:
+        missing.update({one["id"]: f"{photo.name}: {reason}" for one in by_photo[photo]})
+
+    def loaded() -> Iterator[Photo]:
+        for path in by_photo:
+            try:
+                yield load_photo(path)
+            except RefusedError as error:
+                leave_out(path, refusal_reason(error))
+
     with progress_bar("embedding anew") as progress:
-        for done, result in enumerate(embed_photos(fresh, engine, by_photo), 1):
+        for done, result in enumerate(embed_photos(fresh, engine, loaded(), len(by_photo)), 1):
             if result.embedding is None:
-                missing |= {one["id"]: f"{result.photo.name}: {result.reason}" for one in by_photo[result.photo]}
+                leave_out(result.photo.path, result.reason)
             else:
-                ready += [(one, result.embedding) for one in by_photo[result.photo]]
-            if ready and (len(ready) >= _STAGED_AT_ONCE or done == len(by_photo)):
+                ready += [(one, result.embedding) for one in by_photo[result.photo.path]]
+            if len(ready) >= _STAGED_AT_ONCE:
                 _send_staged(site, ready, engine.fingerprint)
                 ready = []
             progress(done, len(by_photo))
