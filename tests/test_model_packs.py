@@ -5,20 +5,25 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import shutil
+import ssl
 import threading
 import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from shared.errors import ConfigurationError, RefusedError, TemporaryError
 from shared.settings import Settings, parse_settings
 from tests.data_paths import SMALL_PACK, needs_data, needs_dlib
+from tests.strict_camera import make_certificate
 from tests.tiny_pack import DIM, detector, recogniser, write_pack
 from workers import model_packs, onnx_pack, pack_source
+from workers.fingerprint import file_sha256
 from workers.model_packs import describe, ensure_pack, install, installed_packs
 from workers.onnx_pack import read_model, read_pack
 
@@ -40,26 +45,65 @@ def pack_zip(pack: Path, archive: Path, *, top: str = "") -> Path:
     return archive
 
 
+class Zoo:
+    """A folder served over HTTPS, and the same over HTTP; `moved`: what answers with a redirect, by path."""
+
+    def __init__(self, folder: Path, certificate: Path) -> None:
+        self.folder = folder
+        self.moved: dict[str, str] = {}
+        zoo = self
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path not in zoo.moved:
+                    super().do_GET()
+                    return
+                self.send_response(302)
+                self.send_header("Location", zoo.moved[self.path])
+                self.end_headers()
+
+            def translate_path(self, path: str) -> str:
+                return str(folder / path.strip("/"))
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        self._servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(2)]
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self._servers[0].socket = context.wrap_socket(self._servers[0].socket, server_side=True)
+        self.https, self.http = (
+            f"{scheme}://127.0.0.1:{server.server_port}"
+            for scheme, server in zip(("https", "http"), self._servers, strict=True)
+        )
+        for server in self._servers:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+
 @pytest.fixture
-def model_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder served over HTTP on this machine in place of insightface's model zoo."""
-    folder = tmp_path / "zoo"
-    folder.mkdir()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def translate_path(self, path: str) -> str:
-            return str(folder / path.strip("/"))
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(onnx_pack, "DOWNLOAD_URL", f"http://127.0.0.1:{server.server_port}/{{name}}.zip")
+def model_zoo(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zoo]:
+    """A server on this machine in place of insightface's model zoo, which publishes `tiny`."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    (tmp_path / "zoo").mkdir()
+    certificate = make_certificate(tmp_path, "zoo", "IP:127.0.0.1")
+    zoo = Zoo(tmp_path / "zoo", certificate)
+    monkeypatch.setattr(onnx_pack, "DOWNLOAD_URL", zoo.https + "/{name}.zip")
+    monkeypatch.setitem(onnx_pack.PUBLISHED, "tiny", published(tiny))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield folder
-    server.shutdown()
-    server.server_close()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    yield zoo
+    zoo.close()
+
+
+def published(pack: Path) -> tuple[str, str]:
+    """What a pack is known by: its detection's and its recogniser's digest."""
+    return file_sha256(pack / "det_tiny.onnx"), file_sha256(pack / "rec_tiny.onnx")
 
 
 def settings(tmp_path: Path, **recognition: str) -> Settings:
@@ -146,6 +190,51 @@ def spoil_external_weights(pack: Path) -> None:
     onnx.save(model, str(pack / "rec_tiny.onnx"), save_as_external_data=True, location="weights.bin", size_threshold=0)
 
 
+def with_node(pack: Path, node: onnx.NodeProto) -> None:
+    """The recogniser with one more node, whose output nobody uses."""
+    model = onnx.load(str(pack / "rec_tiny.onnx"))
+    model.graph.node.append(node)
+    onnx.save(model, str(pack / "rec_tiny.onnx"))
+
+
+def outside() -> onnx.TensorProto:
+    """A tensor whose values lie in a file of their own."""
+    tensor = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [1], [1.0])
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+    return tensor
+
+
+def spoil_external_constant(pack: Path) -> None:
+    with_node(pack, onnx.helper.make_node("Constant", [], ["unused"], value=outside()))
+
+
+def spoil_external_in_sub_graph(pack: Path) -> None:
+    inner = onnx.helper.make_graph(
+        [onnx.helper.make_node("Constant", [], ["inner"], value=outside())],
+        "branch",
+        [],
+        [onnx.helper.make_tensor_value_info("inner", onnx.TensorProto.FLOAT, [1])],
+    )
+    with_node(pack, onnx.helper.make_node("If", ["input"], ["unused"], then_branch=inner, else_branch=inner))
+
+
+def spoil_external_in_function(pack: Path) -> None:
+    model = onnx.load(str(pack / "rec_tiny.onnx"))
+    constant = onnx.helper.make_node("Constant", [], ["w"], value=outside())
+    imports = [onnx.helper.make_opsetid("", 13)]
+    model.functions.append(onnx.helper.make_function("ours", "F", [], ["w"], [constant], imports))
+    onnx.save(model, str(pack / "rec_tiny.onnx"))
+
+
+def spoil_external_sparse(pack: Path) -> None:
+    model = onnx.load(str(pack / "rec_tiny.onnx"))
+    indices = onnx.helper.make_tensor("i", onnx.TensorProto.INT64, [1], [0])
+    model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(outside(), indices, [4]))
+    onnx.save(model, str(pack / "rec_tiny.onnx"))
+
+
 def spoil_manifest(pack: Path) -> None:
     (pack / "manifest.json").write_text(json.dumps({"manifest_version": 2, "model_id": "tiny"}))
 
@@ -153,7 +242,7 @@ def spoil_manifest(pack: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [
-        (spoil_missing, r"'tiny' is not installed.*models install tiny.*tiny\.zip.*engine = \"dlib\""),
+        (spoil_missing, r"'tiny' is not installed.*models install /path/to/tiny\.zip.*engine = \"dlib\""),
         (spoil_empty, "holds no .onnx file"),
         (spoil_no_recogniser, "no face recognition model.*det_tiny.onnx: detection.*models install"),
         (spoil_no_detector, "no face detection model"),
@@ -162,6 +251,10 @@ def spoil_manifest(pack: Path) -> None:
         (spoil_truncated, "rec_tiny.onnx: is damaged"),
         (spoil_zero_bytes, "rec_tiny.onnx: is damaged"),
         (spoil_external_weights, "weights in a file of their own"),
+        (spoil_external_constant, "weights in a file of their own"),
+        (spoil_external_in_sub_graph, "weights in a file of their own"),
+        (spoil_external_in_function, "weights in a file of their own"),
+        (spoil_external_sparse, "weights in a file of their own"),
         (spoil_manifest, "manifest.json of version 2"),
     ],
 )
@@ -255,6 +348,24 @@ def test_pack_that_does_not_run_is_not_installed(tiny: Path, models: Path) -> No
     assert not list(models.iterdir())
 
 
+def test_pack_that_eats_up_memory_is_not_installed(tiny: Path, models: Path) -> None:
+    """A graph of kilobytes that makes gigabytes when its session is built: refused within its limits, this process untouched."""
+    model = onnx.load(str(tiny / "rec_tiny.onnx"))
+    shape = onnx.numpy_helper.from_array(np.array([700 << 20], np.int64), "much")
+    model.graph.initializer.append(shape)
+    nodes = [
+        onnx.helper.make_node("ConstantOfShape", ["much"], ["plenty"]),
+        onnx.helper.make_node("ReduceSum", ["plenty"], ["sum"], keepdims=0),
+        onnx.helper.make_node("Add", ["output", "sum"], ["total"]),
+    ]
+    model.graph.node.extend(nodes)
+    model.graph.output[0].name = "total"
+    onnx.save(model, str(tiny / "rec_tiny.onnx"))
+    with pytest.raises(ConfigurationError, match="the model pack does not run"):
+        install(tiny, models)
+    assert not list(models.iterdir())
+
+
 @pytest.mark.parametrize("source", ["/no/such/folder", "missing.zip", "../up", "spaces in it", ".hidden"])
 def test_sources_that_are_none_are_refused(models: Path, source: str) -> None:
     """What is neither there nor a pack's name is refused before anything is fetched."""
@@ -288,9 +399,9 @@ def test_what_a_killed_installation_left_goes_after_a_day(tiny: Path, models: Pa
 # Over the network
 
 
-def test_name_is_fetched_once(tiny: Path, models: Path, model_zoo: Path) -> None:
+def test_name_is_fetched_once(tiny: Path, models: Path, model_zoo: Zoo) -> None:
     """A name comes from the model zoo, with progress; once installed it is not fetched again."""
-    archive = pack_zip(tiny, model_zoo / "tiny.zip")
+    archive = pack_zip(tiny, model_zoo.folder / "tiny.zip")
     seen: list[tuple[int, int | None]] = []
     pack = install("tiny", models, lambda done, total: seen.append((done, total)))
     assert pack.path == models / "tiny"
@@ -299,26 +410,65 @@ def test_name_is_fetched_once(tiny: Path, models: Path, model_zoo: Path) -> None
     assert install("tiny", models) == pack
 
 
-def test_name_that_the_zoo_does_not_have(models: Path, model_zoo: Path) -> None:
-    """An unknown name: one configuration error, with the other ways to get a model."""
-    assert model_zoo.is_dir()
-    with pytest.raises(ConfigurationError, match=r"no pack of this name.*models install /path/to/wrong\.zip.*dlib"):
+def test_name_that_the_zoo_does_not_have(models: Path, model_zoo: Zoo) -> None:
+    """An unknown name, and one that is known and not there: one configuration error, with the other ways to get a model."""
+    assert not list(model_zoo.folder.iterdir())
+    with pytest.raises(ConfigurationError, match=r"no pack of this name is known.*install /path/to/wrong\.zip.*dlib"):
         install("wrong", models)
+    assert not models.exists()
+    with pytest.raises(ConfigurationError, match=r"the model zoo has no pack of this name.*install /path/to/tiny\.zip"):
+        install("tiny", models)
     assert not list(models.iterdir())
 
 
-def test_login_page_instead_of_a_pack(models: Path, model_zoo: Path) -> None:
+def test_what_was_not_published_is_not_installed(tiny: Path, models: Path, model_zoo: Zoo, tmp_path: Path) -> None:
+    """A fit pack that is another one than the published, as whoever answers in the zoo's place may send: refused, with both sums;
+    from disk, by who has checked it, it is installed."""
+    other = write_pack(tmp_path / "other" / "tiny", seed=1)
+    archive = pack_zip(other, model_zoo.folder / "tiny.zip")
+    with pytest.raises(ConfigurationError, match=r"is not the published tiny.*rec_tiny\.onnx with SHA-256") as fault:
+        install("tiny", models)
+    assert file_sha256(other / "rec_tiny.onnx") in str(fault.value)
+    assert file_sha256(tiny / "rec_tiny.onnx") in str(fault.value)
+    assert not list(models.iterdir())
+    assert install(archive, models).name == "tiny"
+
+
+def test_redirects_lead_to_https_only(tiny: Path, models: Path, model_zoo: Zoo) -> None:
+    """To another place over https: followed; off https, and round and round: refused, nothing fetched."""
+    pack_zip(tiny, model_zoo.folder / "elsewhere.zip")
+    model_zoo.moved = {"/tiny.zip": model_zoo.http + "/elsewhere.zip"}
+    with pytest.raises(ConfigurationError, match="leads off https"):
+        install("tiny", models)
+    model_zoo.moved = {"/tiny.zip": "/tiny.zip"}
+    with pytest.raises(ConfigurationError, match="more than 5 redirects"):
+        install("tiny", models)
+    assert not list(models.iterdir())
+    model_zoo.moved = {"/tiny.zip": model_zoo.https + "/elsewhere.zip"}
+    assert install("tiny", models).name == "tiny"
+
+
+def test_published_sums_are_of_the_real_files() -> None:
+    """Every published pack has two sums of 64 digits; the one file of them among the test data has its sum."""
+    assert set(onnx_pack.PUBLISHED) == {"buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc", "antelopev2"}
+    for sums in onnx_pack.PUBLISHED.values():
+        assert [len(bytes.fromhex(one)) for one in sums] == [32, 32]
+    if (SMALL_PACK / "det_500m.onnx").exists():
+        assert file_sha256(SMALL_PACK / "det_500m.onnx") == onnx_pack.PUBLISHED["buffalo_s"][0]
+
+
+def test_login_page_instead_of_a_pack(models: Path, model_zoo: Zoo) -> None:
     """A proxy that answers with a page is told apart from a pack."""
-    (model_zoo / "tiny.zip").write_text("<html>please log in</html>")
+    (model_zoo.folder / "tiny.zip").write_text("<html>please log in</html>")
     with pytest.raises(ConfigurationError, match="no ZIP"):
         install("tiny", models)
 
 
 def test_without_a_network_one_error_says_what_to_put_where(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No connection: which file to fetch elsewhere, how to install it from a stick, and the engine without download."""
-    monkeypatch.setattr(onnx_pack, "DOWNLOAD_URL", "http://127.0.0.1:9/{name}.zip")
+    monkeypatch.setattr(onnx_pack, "DOWNLOAD_URL", "https://127.0.0.1:9/{name}.zip")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    text = r"could not be fetched \(no connection\).*http://.*/buffalo_l\.zip.*install /path/to/buffalo_l\.zip.*dlib"
+    text = r"could not be fetched \(no connection\).*https://.*/buffalo_l\.zip.*install /path/to/buffalo_l\.zip.*dlib"
     with pytest.raises(ConfigurationError, match=text) as fault:
         install("buffalo_l", models)
     assert fault.value.where == str(models / "buffalo_l")
@@ -341,9 +491,9 @@ def test_configured_pack_that_is_there_needs_no_network(tiny: Path, tmp_path: Pa
     assert (pack.path, pack.fingerprint) == (tiny, describe(tiny).fingerprint)
 
 
-def test_configured_pack_that_is_absent_is_fetched(tiny: Path, tmp_path: Path, model_zoo: Path) -> None:
+def test_configured_pack_that_is_absent_is_fetched(tiny: Path, tmp_path: Path, model_zoo: Zoo) -> None:
     """A missing pack is fetched into models_dir before any worker starts."""
-    pack_zip(tiny, model_zoo / "tiny.zip")
+    pack_zip(tiny, model_zoo.folder / "tiny.zip")
     assert ensure_pack(settings(tmp_path, model="tiny")).path == tmp_path / "data" / "models" / "tiny"
 
 

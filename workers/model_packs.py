@@ -11,33 +11,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from shutil import copyfile, rmtree
 from tempfile import mkdtemp
 from time import time
 
-import numpy as np
-
-from shared.errors import ConfigurationError, RefusedError, RollcallError, TemporaryError
+from shared.errors import ConfigurationError, RefusedError, TemporaryError
 from shared.photos import shown
 from shared.settings import Settings
 from workers import recognizer_dlib
 from workers.fingerprint import file_sha256
-from workers.onnx_pack import ENGINE, PACK_NAME, Pack, read_pack
+from workers.onnx_pack import ENGINE, PACK_NAME, PUBLISHED, Pack, missing_pack, read_pack, require_published
 from workers.pack_source import Progress, fetch_zip, unpack_zip
+from workers.pack_trial import fault_of_pack
 
 LICENCES = {
     "insightface": "InsightFace pretrained models: for non-commercial research only",
     "other": "not known; models trained by InsightFace are for non-commercial research only",
     "dlib": "dlib's models: public domain (CC0 1.0), free for any use",
 }
-_INSIGHTFACE_PACKS = {"buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc", "antelopev2"}
 
 _STAGING = ".installing-"
 _STALE_S = 86400.0  # what an installation that was killed left behind
-_TRIAL_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -94,10 +89,11 @@ def ensure_pack(settings: Settings, progress: Progress | None = None) -> Install
 
 
 def install(source: Path | str, models_dir: Path, progress: Progress | None = None) -> InstalledPack:
-    """Put a pack into `models_dir`: a FOLDER or ZIP on disk, else a NAME, fetched from insightface's model zoo.
+    """Put a pack into `models_dir`: a FOLDER or ZIP on disk, else the NAME of a published one, fetched from insightface's model zoo.
 
     The pack is named after the folder or the ZIP; in it the models may lie one folder down. A name that is installed
-    already is not fetched again. `progress` is called with (bytes so far, bytes in all or None) during a download.
+    already is not fetched again; what is fetched must be the files that were published. `progress` is called with
+    (bytes so far, bytes in all or None) during a download.
 
     Raises RefusedError for what is no source of a pack, and when another pack of that name is installed;
     ConfigurationError when the pack is unfit or can't be fetched; TemporaryError when the disk is full.
@@ -105,15 +101,21 @@ def install(source: Path | str, models_dir: Path, progress: Progress | None = No
     path = Path(source).expanduser()
     name = _pack_name(path)
     target = models_dir / name
-    if not path.exists() and target.exists():
+    fetched = not path.exists()
+    if fetched and target.exists():
         return describe(target)
+    if fetched and name not in PUBLISHED:
+        raise missing_pack(target, f"no pack of this name is known, but {', '.join(PUBLISHED)}")
     with _disk_faults(models_dir), _staging(models_dir) as staging:
         folder = _source_folder(path, target, staging, progress)
         fresh = staging / name
-        _copy_models(_read_as(path, folder), fresh)
+        pack = _read_as(path, folder)
+        if fetched:
+            require_published(target, pack)
+        _copy_models(pack, fresh)
         if target.exists():
             return _same_as_installed(fresh, target)
-        _try_in_a_process(fresh, path)
+        _try(fresh, path)
         fresh.replace(target)
         _sync_folder(models_dir)
     return describe(target)
@@ -190,22 +192,9 @@ def _same_as_installed(fresh: Path, target: Path) -> InstalledPack:
     return describe(target)
 
 
-def _try_in_a_process(folder: Path, source: Path) -> None:
-    """Run the pack once, in a process of its own: a damaged model may take the process down that runs it, and the
-    supervisor shall not keep 200 MB of libraries that only its workers need. Raises ConfigurationError."""
-    context = get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_trial, args=(folder, sender), daemon=True)
-    process.start()
-    sender.close()
-    try:
-        fault = str(receiver.recv()) if receiver.poll(_TRIAL_S) else f"no answer within {_TRIAL_S:.0f} s"
-    except EOFError:
-        fault = "the process that ran it died"
-    finally:
-        receiver.close()
-        process.kill()
-        process.join()
+def _try(folder: Path, source: Path) -> None:
+    """Run the pack once, in a process of its own and within limits: see `workers.pack_trial`. Raises ConfigurationError."""
+    fault = fault_of_pack(folder)
     if fault:
         raise ConfigurationError(
             "the model pack does not run",
@@ -213,20 +202,6 @@ def _try_in_a_process(folder: Path, source: Path) -> None:
             got=fault,
             remedy="fetch or copy it again, or use another",
         )
-
-
-def _trial(folder: Path, sender: Connection) -> None:
-    """In the child: find faces in a blank picture and embed a crop of noise. Sends the fault, empty for none."""
-    from workers.recognizer_arcface import ArcFaceEngine
-
-    fault = ""
-    try:
-        engine = ArcFaceEngine(folder, det_size=320, threads=1)
-        engine.detect(np.full((240, 320, 3), 127, np.uint8))
-        engine.embed([np.random.default_rng(0).integers(0, 255, (112, 112, 3)).astype(np.uint8)])
-    except RollcallError as error:
-        fault = error.what if error.got is None else f"{error.what}: {error.got}"
-    sender.send(fault)
 
 
 def _described(folder: Path) -> InstalledPack:
@@ -237,7 +212,7 @@ def _described(folder: Path) -> InstalledPack:
 
 
 def _installed(folder: Path, fingerprint: str, dim: int | None, fault: str = "") -> InstalledPack:
-    licence = LICENCES["insightface" if folder.name in _INSIGHTFACE_PACKS else "other"]
+    licence = LICENCES["insightface" if folder.name in PUBLISHED else "other"]
     size_bytes = sum(file.lstat().st_size for file in folder.iterdir())
     return InstalledPack(folder.name, ENGINE, fingerprint, dim, licence, size_bytes, folder, fault)
 

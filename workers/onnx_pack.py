@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,23 @@ Task = Literal["detection", "recognition", "other"]
 ENGINE = "insightface"
 PACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MANIFEST = "manifest.json"
+# SHA-256 of each published pack's detection and recognition file: only what has them is taken from the network. As the files'
+# Git LFS object ids on Hugging Face have them (immich-app/buffalo_l, buffalo_m and buffalo_s: detection/model.onnx and
+# recognition/model.onnx; DIAMONIK7777/antelopev2), and independently uniface/constants.py of github.com/yakhyo/uniface;
+# buffalo_sc holds the two files of buffalo_s.
+_DET_10G = "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91"
+_DET_2_5G = "041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9"
+_DET_500M = "5e4447f50245bbd7966bd6c0fa52938c61474a04ec7def48753668a9d8b4ea3a"
+_W600K_R50 = "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43"
+_W600K_MBF = "9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f"
+_GLINTR100 = "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf"
+PUBLISHED = {
+    "buffalo_l": (_DET_10G, _W600K_R50),
+    "buffalo_m": (_DET_2_5G, _W600K_R50),
+    "buffalo_s": (_DET_500M, _W600K_MBF),
+    "buffalo_sc": (_DET_500M, _W600K_MBF),
+    "antelopev2": (_DET_10G, _GLINTR100),
+}
 # Where insightface's own download takes packs from.
 DOWNLOAD_URL = "https://github.com/deepinsight/insightface/releases/download/model-zoo/{name}.zip"
 
@@ -112,14 +130,31 @@ def missing_pack(folder: Path, reason: str = "") -> ConfigurationError:
     """The one error for a pack that is not there; `reason`: why it could not be fetched either."""
     name = folder.name
     url = DOWNLOAD_URL.format(name=name)
+    fetch = f"with a network: supervisor.py models install {name}; without one: fetch {url} elsewhere, carry it here and run"
+    if name not in PUBLISHED:
+        fetch = "bring it here yourself and run"
     return ConfigurationError(
         f"model pack {name!r} is not installed" + (f" and could not be fetched ({reason})" if reason else ""),
         where=str(folder),
         expected=_EXPECTED,
-        remedy=f"with a network: supervisor.py models install {name}; without one: fetch {url} elsewhere, carry it "
-        f"here and run: supervisor.py models install /path/to/{name}.zip (a folder does as well); or use the engine "
+        remedy=f"{fetch}: supervisor.py models install /path/to/{name}.zip (a folder does as well); or use the engine "
         "that needs no download: engine = \"dlib\" under [recognition], after: pip install '.[embedded]'",
     )
+
+
+def require_published(folder: Path, pack: Pack) -> None:
+    """Raises ConfigurationError unless `pack`, which came over the network to be installed as `folder`, is the published one."""
+    for model, expected in zip((pack.detection, pack.recognition), PUBLISHED[folder.name], strict=True):
+        digest = file_sha256(model.path)
+        if digest != expected:
+            raise ConfigurationError(
+                f"what was fetched is not the published {folder.name}, and nothing was installed",
+                where=DOWNLOAD_URL.format(name=folder.name),
+                got=f"{model.path.name} with SHA-256 {digest}",
+                expected=expected,
+                remedy="find out who answers in the model zoo's place; a pack that you have checked yourself can be installed "
+                "from disk: supervisor.py models install FOLDER|ZIP",
+            )
 
 
 def _only(folder: Path, models: list[OnnxModel], task: Task) -> OnnxModel:
@@ -165,12 +200,12 @@ def damaged_model(path: Path, error: Exception) -> RollcallError:
 
 
 def _graph(path: Path) -> Any:
-    """The graph of an ONNX file (onnx.GraphProto), weights that lie in the file included."""
+    """The graph of an ONNX file (onnx.GraphProto), all of whose weights lie in the file."""
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no type information
 
     try:
-        graph = onnx.load_model(str(path), load_external_data=False).graph
+        model = onnx.load_model(str(path), load_external_data=False)
     except OSError as error:
         raise ConfigurationError(
             "the model can't be read",
@@ -180,9 +215,34 @@ def _graph(path: Path) -> Any:
         ) from error
     except (DecodeError, ValueError) as error:
         raise damaged_model(path, error) from error
-    if any(weight.data_location == onnx.TensorProto.EXTERNAL for weight in graph.initializer):
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data for tensor in _tensors(model)):
         raise _damaged(path, "weights in a file of their own", "one file that holds its weights")
-    return graph
+    return model.graph
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    """Every tensor of a model, wherever it may stand: weights, sparse ones, attributes of nodes, sub-graphs, functions."""
+    graphs = [model.graph, *(part for info in model.training_info for part in (info.initialization, info.algorithm))]
+    nodes = [node for function in model.functions for node in function.node]
+    attributes = [attribute for function in model.functions for attribute in function.attribute_proto]
+    sparse: list[Any] = []
+    while graphs or nodes or attributes:
+        if graphs:
+            graph = graphs.pop()
+            yield from graph.initializer
+            sparse += graph.sparse_initializer
+            nodes += graph.node
+        elif nodes:
+            attributes += nodes.pop().attribute
+        else:
+            attribute = attributes.pop()
+            yield attribute.t
+            yield from attribute.tensors
+            sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+            graphs += [attribute.g, *attribute.graphs]
+    for tensor in sparse:
+        yield tensor.values
+        yield tensor.indices
 
 
 def _size(dimension: Any) -> int | None:

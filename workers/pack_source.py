@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 from shared.errors import RefusedError
 from shared.photos import shown
 from workers import onnx_pack
+
+if TYPE_CHECKING:
+    import requests
 
 MOST_FILE_BYTES = 2 << 30  # the largest published recogniser has 260 MB
 MOST_PACK_BYTES = 4 << 30
 _MOST_ENTRIES = 1000
 _CHUNK_BYTES = 1 << 20
 _CONNECT_S, _READ_S = 10.0, 30.0
+_MOST_REDIRECTS = 5
 
 Progress = Callable[[int, int | None], None]
 
@@ -32,7 +39,7 @@ def fetch_zip(folder: Path, target: Path, progress: Progress | None = None) -> N
     url = onnx_pack.DOWNLOAD_URL.format(name=folder.name)
     done = 0
     try:
-        with requests.get(url, stream=True, timeout=(_CONNECT_S, _READ_S)) as response, target.open("wb") as file:
+        with _answer(folder, url) as response, target.open("wb") as file:
             if response.status_code != HTTPStatus.OK:
                 raise onnx_pack.missing_pack(folder, _refusal(response.status_code))
             length = response.headers.get("content-length", "")
@@ -47,6 +54,22 @@ def fetch_zip(folder: Path, target: Path, progress: Progress | None = None) -> N
         raise onnx_pack.missing_pack(folder, _why(error)) from error
     if not zipfile.is_zipfile(target):
         raise onnx_pack.missing_pack(folder, "what came is no ZIP: does a proxy want a login?")
+
+
+@contextmanager
+def _answer(folder: Path, url: str) -> Iterator[requests.Response]:
+    """The answer at the end of at most _MOST_REDIRECTS redirects, each of which leads to https. Raises ConfigurationError."""
+    import requests
+
+    for _ in range(_MOST_REDIRECTS + 1):
+        if urlsplit(url).scheme != "https":
+            raise onnx_pack.missing_pack(folder, "the answer leads off https, where anybody on the way could change it")
+        with requests.get(url, stream=True, timeout=(_CONNECT_S, _READ_S), allow_redirects=False) as response:
+            if not response.is_redirect:
+                yield response
+                return
+            url = urljoin(url, response.headers["location"])
+    raise onnx_pack.missing_pack(folder, f"more than {_MOST_REDIRECTS} redirects")
 
 
 def unpack_zip(archive: Path, folder: Path) -> None:
