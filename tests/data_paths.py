@@ -19,7 +19,7 @@ needs_data = pytest.mark.skipif(
 )
 needs_dlib = pytest.mark.skipif(
     importlib.util.find_spec("dlib") is None or importlib.util.find_spec("face_recognition_models") is None,
-    reason="dlib is not installed: pip install '.[embedded]'",
+    reason="dlib is not installed: pip install -c constraints.txt '.[embedded]'",
 )
 
 

@@ -99,7 +99,7 @@ def test_who_is_at_knows_place_and_lap(scene: Scene) -> None:
 
 def test_the_engine_tells_everybody_apart(scene: Scene) -> None:
     """dlib finds every face that is whole, names the enrolled rightly and with the margin, and no stranger, ever."""
-    pytest.importorskip("dlib", reason="dlib is not installed: pip install '.[embedded]'")
+    pytest.importorskip("dlib", reason="dlib is not installed: pip install -c constraints.txt '.[embedded]'")
     pytest.importorskip("workers.recognizer_dlib")
     from workers.recognizer_dlib import DlibEngine
 

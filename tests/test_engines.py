@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -281,11 +283,53 @@ def test_dlib_that_is_not_installed_names_the_command(monkeypatch: pytest.Monkey
     """Without the wheel, or without the weights, the error says what to install."""
     with monkeypatch.context() as without_wheel:
         without_wheel.setitem(sys.modules, "dlib", None)
-        with pytest.raises(ConfigurationError, match=r"pip install '\.\[embedded\]'"):
+        with pytest.raises(ConfigurationError, match=r"pip install -c constraints\.txt '\.\[embedded\]'"):
             DlibEngine(det_size=640)
     monkeypatch.setattr(recognizer_dlib, "WEIGHTS_PACKAGE", "no_such_package_of_weights")
-    with pytest.raises(ConfigurationError, match=r"no_such_package_of_weights.*pip install '\.\[embedded\]'"):
+    with pytest.raises(
+        ConfigurationError, match=r"no_such_package_of_weights.*pip install -c constraints\.txt '\.\[embedded\]'"
+    ):
         DlibEngine(det_size=640)
+
+
+@needs_dlib
+@pytest.mark.parametrize("changed", [recognizer_dlib.LANDMARKS_FILE, recognizer_dlib.RECOGNITION_FILE])
+def test_other_weights_than_those_published_are_refused(tmp_path: Path, changed: str) -> None:
+    """A weight file of the right name with one other byte: a configuration error with both sums, before it is used."""
+    weights = tmp_path / recognizer_dlib.WEIGHTS_PACKAGE / "models"
+    weights.mkdir(parents=True)
+    (weights.parent / "__init__.py").touch()
+    for file in recognizer_dlib.weight_files():
+        data = bytearray(file.read_bytes())
+        data[-1] ^= file.name == changed
+        (weights / file.name).write_bytes(data)
+    code = "from workers.recognizer_dlib import DlibEngine; DlibEngine(det_size=640)"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parent.parent}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{changed}: the dlib engine's weights are not the published ones; got SHA-256" in done.stderr
+
+
+@needs_dlib
+def test_only_two_weight_files_are_opened(tmp_path: Path) -> None:
+    """Of the package's files the engine opens the two that are free for any use: never the 68 points."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    code = f"""
+from workers.recognizer_dlib import DlibEngine
+from shared.photos import read_photo
+engine = DlibEngine(det_size=640)
+image = read_photo({str(astronaut())!r})
+engine.embed([engine.crop(image, face) for face in engine.detect(image)])
+"""
+    trace = tmp_path / "trace.txt"
+    words = ["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=open,openat", sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    opened = {
+        Path(name).name for name in re.findall(r'"([^"]*\.dat)"', trace.read_text(encoding="utf-8", errors="replace"))
+    }
+    assert opened == {recognizer_dlib.LANDMARKS_FILE, recognizer_dlib.RECOGNITION_FILE}
 
 
 @needs_dlib

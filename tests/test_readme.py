@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,27 @@ def test_the_example_file_names_every_setting() -> None:
 def test_every_function_of_the_original_is_there(name: str) -> None:
     """The table of old and new names functions that exist."""
     assert callable(getattr(embedding_db, name))
+
+
+def test_every_installation_takes_the_tested_versions() -> None:
+    """Each pip command that README, .ci/run and our own remedies tell takes constraints.txt, and extras that there are; .ci/run
+    installs what the README tells who runs the tests."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", ROOT / ".ci" / "run")}
+    texts |= {
+        path: path.read_text(encoding="utf-8") for part in ("workers", "shared") for path in (ROOT / part).rglob("*.py")
+    }
+    told = {path: re.findall(r"pip\S* install [^\n]*", text) for path, text in texts.items()}
+    assert sum(map(len, told.values())) >= 6
+    for path, commands in told.items():
+        for line in commands:
+            assert re.search(r"-c \S*", line), (path, line)
+            assert "constraints.txt" in line, (path, line)
+            for names in re.findall(r"\[([a-z,]+)\]", line):
+                assert set(names.split(",")) <= set(extras), (path, line)
+    (tests,) = [line for line in told[ROOT / "README.md"] if "test" in line]
+    assert re.search(r"'[^']*'", tests)[0] in texts[ROOT / ".ci" / "run"]  # type: ignore[index]  # the line has one
+    assert set(extras) == {"embedded", "demo", "test"}
 
 
 def test_every_file_it_names_exists() -> None:

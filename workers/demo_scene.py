@@ -220,5 +220,5 @@ def _picture(package: str, path: str, size: tuple[int, int]) -> Image:
         "the demo's picture is missing, or another one",
         where=f"{package}/{path}",
         expected=f"{size[1]}×{size[0]} pixels",
-        remedy="reinstall with: pip install --force-reinstall '.[embedded]'",
+        remedy="reinstall with: pip install --force-reinstall -c constraints.txt '.[embedded,demo]'",
     )

@@ -138,7 +138,7 @@ def missing_pack(folder: Path, reason: str = "") -> ConfigurationError:
         where=str(folder),
         expected=_EXPECTED,
         remedy=f"{fetch}: supervisor.py models install /path/to/{name}.zip (a folder does as well); or use the engine "
-        "that needs no download: engine = \"dlib\" under [recognition], after: pip install '.[embedded]'",
+        "that needs no download: engine = \"dlib\" under [recognition], after: pip install -c constraints.txt '.[embedded]'",
     )
 
 

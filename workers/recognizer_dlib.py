@@ -25,6 +25,11 @@ DIM = 128
 WEIGHTS_PACKAGE = "face_recognition_models"
 LANDMARKS_FILE = "shape_predictor_5_face_landmarks.dat"
 RECOGNITION_FILE = "dlib_face_recognition_resnet_model_v1.dat"
+# SHA-256 of dlib's two files, as github.com/davisking/dlib-models publishes them and the package of weights carries them.
+_PUBLISHED = {
+    LANDMARKS_FILE: "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
+    RECOGNITION_FILE: "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+}
 
 # Cosine of L2-normalised descriptors. The network was trained for L2 distance, so all faces lie close together: pairs
 # of strangers have a median of .827 (1 % above .906, the most .945), of one person .963 (1 % below .919), mirrored .98
@@ -126,17 +131,31 @@ def weight_files() -> tuple[Path, Path]:
 def dlib_fingerprint() -> str:
     """64 hex digits; reads both weight files once. The landmarks belong to it: they decide how a face is cut.
 
-    Raises ConfigurationError when the weights are not installed.
+    Raises ConfigurationError when the weights are not installed, or are others than those published.
     """
-    landmarks, recognition = weight_files()
+    landmarks, recognition = (_published_digest(file) for file in weight_files())
     preprocessing = {
         "engine": ENGINE,
         "input_px": [CROP_SIDE_PX, CROP_SIDE_PX],
         "padding": _CROP_PADDING,
         "colour": "RGB",
-        "alignment": f"get_face_chip {file_sha256(landmarks)}",
+        "alignment": f"get_face_chip {landmarks}",
     }
-    return fingerprint(file_sha256(recognition), preprocessing)
+    return fingerprint(recognition, preprocessing)
+
+
+def _published_digest(file: Path) -> str:
+    """SHA-256 of a weight file. Raises ConfigurationError unless it is the published one's."""
+    digest = file_sha256(file)
+    if digest != _PUBLISHED[file.name]:
+        raise ConfigurationError(
+            "the dlib engine's weights are not the published ones",
+            where=str(file),
+            got=f"SHA-256 {digest}",
+            expected=_PUBLISHED[file.name],
+            remedy=f"in Rollcall's folder: pip install --force-reinstall -c constraints.txt {WEIGHTS_PACKAGE}",
+        )
+    return digest
 
 
 def require_dlib() -> None:
@@ -161,7 +180,7 @@ def _not_installed(why: str) -> ConfigurationError:
         where="[recognition] engine",
         got=why,
         expected="the extra `embedded`",
-        remedy="in Rollcall's folder: pip install '.[embedded]'",
+        remedy="in Rollcall's folder: pip install -c constraints.txt '.[embedded]'",
     )
 
 
