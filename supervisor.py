@@ -48,6 +48,8 @@ try:
         from shared.camera_status import CameraStatus
         from shared.child_process import LOADING_TIMEOUT_S, ChildProcess, ChildState
         from shared.event_stream import EventStream
+        from shared.printing import start_logging
+        from shared.private_process import keep_memory_private
         from shared.restart_policy import RestartPolicy
         from shared.settings import Settings, load_settings
         from shared.status_reporter import StatusReporter
@@ -68,6 +70,11 @@ _FILE_PATIENCE_S = 10.0
 _EXTEND_EVERY_S = 5.0
 # What systemd is asked for at each sign of progress: the next may take this long, and a child that hangs has then been killed by us.
 _EXTEND_US = int((LOADING_TIMEOUT_S + 30.0) * 1e6)
+# What no child needs of our environment today: where the backend is, and how to log in to its database.
+_SECRETS = frozenset({"BACKEND_API", "MONGODB_URI"})
+# Variables that are no secret also where a source names one: without them a process may not start.
+_ORDINARY = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"})
+_CREDENTIALS = "CREDENTIALS_DIRECTORY"  # systemd's folder of secrets: for cameras whose source names one
 _SETTLED = (ChildState.RUNNING, ChildState.ENDED, ChildState.WAITING, ChildState.STOPPED, ChildState.FAILED)
 _OVER = (ChildState.ENDED, ChildState.STOPPED, ChildState.FAILED)
 
@@ -151,7 +158,17 @@ class Supervisor:
     # --- start -------------------------------------------------------------------------------------------------
 
     def _child(self, name: str, kind: str, *arguments: str, policy: RestartPolicy | None = None) -> ChildProcess:
-        return ChildProcess(name, kind, arguments, self.settings.to_json(), output=self._child_output, policy=policy)
+        child = ChildProcess(name, kind, arguments, {}, output=self._child_output, policy=policy)
+        self._equip(child, name if kind == "camera" else None)
+        return child
+
+    def _equip(self, child: ChildProcess, camera: str | None) -> None:
+        """Give a child its settings, and of the secrets those of its own camera."""
+        needed = set() if camera is None else self.settings.variables(camera)
+        child.settings = self.settings.for_child(camera).to_json()
+        child.hidden = (self.settings.variables() | _SECRETS) - needed - _ORDINARY
+        if not needed:
+            child.hidden |= {_CREDENTIALS}
 
     def _prepare(self) -> int:
         """Models, database and an empty gallery's photos, in a process of their own: engines are not for the supervisor."""
@@ -359,7 +376,7 @@ class Supervisor:
     def _apply(self, fresh: Settings, now: float) -> None:
         """Have what changed stopped, restarted and started, all at once; the loop looks after it."""
         old, self.settings = self.settings, fresh
-        self._writer.settings = fresh.to_json()
+        self._equip(self._writer, None)
         same_folder = old.models_dir == fresh.models_dir
         wanted = fresh.enabled_cameras()
         for name, camera in self._cameras.items():
@@ -367,9 +384,10 @@ class Supervisor:
                 camera.ask_to_stop(now, _CAMERA_STOP_S)
                 _log.info("%s: stopped: no longer configured", name)
             elif same_folder and name in old.enabled_cameras() and old.camera(name) == fresh.camera(name):
-                camera.settings = fresh.to_json()
+                self._equip(camera, name)
             else:
-                camera.renew(fresh.to_json(), now, _CAMERA_STOP_S)
+                self._equip(camera, name)
+                camera.renew(now, _CAMERA_STOP_S)
                 _log.info("%s: restarted with its new settings", name)
         for name in wanted:
             if name not in self._cameras:
@@ -526,7 +544,8 @@ def main(argv: list[str] | None = None) -> int:
     """The command line; see workers/command_line.py for its words."""
     from workers import command_line
 
-    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
+    keep_memory_private()
+    start_logging()
     return command_line.main(argv, Supervisor, beside=Path(__file__).resolve().parent)
 
 

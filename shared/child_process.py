@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
@@ -46,10 +46,11 @@ class ChildState(StrEnum):
 _OWN_STATES = (ChildState.STARTING, ChildState.LOADING, ChildState.RUNNING, ChildState.ENDED)
 
 
-def child_environment() -> dict[str, str]:
-    """What every child gets: ours, without what speaks to systemd, and with the way to our modules."""
+def child_environment(hidden: Collection[str] = ()) -> dict[str, str]:
+    """What a child gets: ours, without what speaks to systemd and without the `hidden` variables, which may hold secrets that it
+    does not need, and with the way to our modules."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    kept = {key: value for key, value in os.environ.items() if key not in _SYSTEMD_VARIABLES}
+    kept = {key: value for key, value in os.environ.items() if key not in {*_SYSTEMD_VARIABLES, *hidden}}
     return {**kept, PARENT_VARIABLE: str(os.getpid()), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
@@ -63,11 +64,13 @@ class ChildProcess:
         arguments: Sequence[str],
         settings: Mapping[str, Any],
         *,
+        hidden: Collection[str] = (),
         output: int | None = None,
         policy: RestartPolicy | None = None,
     ) -> None:
-        """`kind`: which of `python -m workers` it is. `output`: a descriptor for what the child prints; default: our standard error."""
-        self.name, self.settings = name, settings
+        """`kind`: which of `python -m workers` it is. `hidden`: variables of our environment that it does not get.
+        `output`: a descriptor for what the child prints; default: our standard error."""
+        self.name, self.settings, self.hidden = name, settings, hidden
         self._kind, self._arguments = kind, list(arguments)
         self._output = output
         self.policy = policy or RestartPolicy()
@@ -127,7 +130,7 @@ class ChildProcess:
         self._started_at = self._heard_at = time.monotonic()
 
     def _spawn(self, channel: int, settings: IO[bytes]) -> subprocess.Popen[bytes]:
-        environment = {**child_environment(), CHANNEL_VARIABLE: str(channel)}
+        environment = {**child_environment(self.hidden), CHANNEL_VARIABLE: str(channel)}
         # A session of its own would outlive a terminal; a group of its own keeps Ctrl-C with the supervisor, which stops in order.
         with _hang_up_held_back():
             return subprocess.Popen(
@@ -217,9 +220,8 @@ class ChildProcess:
             self._kill_at = now + grace_s
             self.signal(signal.SIGTERM)
 
-    def renew(self, settings: Mapping[str, Any], now: float, grace_s: float) -> None:
-        """Have it stopped, and started with other settings once it has ended."""
-        self.settings = settings
+    def renew(self, now: float, grace_s: float) -> None:
+        """Have it stopped, and started again once it has ended, with the settings that it was given meanwhile."""
         self.ask_to_stop(now, grace_s)
         self._starts_again = True
         if not self.running:

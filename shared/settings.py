@@ -13,7 +13,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -31,7 +31,17 @@ from pydantic import (
 
 from shared.errors import ConfigurationError, FaultList, RollcallError
 from shared.settings_file import read_document, require_trustworthy
-from shared.sources import Reached, Source, Tls, Transport, looks_like_file, resolve_source, show_source, why_no_source
+from shared.sources import (
+    Reached,
+    Source,
+    Tls,
+    Transport,
+    looks_like_file,
+    resolve_source,
+    show_source,
+    variables_of,
+    why_no_source,
+)
 
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -325,6 +335,16 @@ class Settings:
 
     def enabled_cameras(self) -> list[str]:
         return [name for name, camera in self.cameras.items() if camera.enabled]
+
+    def for_child(self, camera: str | None = None) -> Settings:
+        """What one child needs to know: of the cameras, whose sources may hold passwords, only its own, or none."""
+        own = {} if camera is None else {camera: self.cameras[camera]}
+        return replace(self, cameras=own, sync=SyncSettings(), web=WebSettings())
+
+    def variables(self, camera: str | None = None) -> set[str]:
+        """The names of the variables in a camera's source, or in all of them."""
+        chosen = self.cameras.values() if camera is None else [self.cameras[camera]]
+        return {name for one in chosen for name in variables_of(one.source)}
 
     def to_json(self) -> dict[str, Any]:
         """What a child needs to build the same settings without reading the file again; may hold passwords."""

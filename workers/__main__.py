@@ -10,6 +10,7 @@ import sys
 
 from shared.errors import ConfigurationError
 from shared.library_faults import imports_explained
+from shared.printing import for_log
 
 
 def main() -> int:
@@ -20,7 +21,7 @@ def main() -> int:
 
             process = importlib.import_module(f"workers.{sys.argv[1]}")
     except ConfigurationError as error:
-        sys.stderr.write(f"{error.line()}\n")
+        sys.stderr.write(f"{for_log(error.line())}\n")
         return error.exit_code
     return run_child(lambda: int(process.main(sys.argv[2:])))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
-import logging
 import os
 import signal
 import socket
@@ -23,8 +22,10 @@ from typing import Any
 from setproctitle import setproctitle
 
 from shared.child_process import CHANNEL_VARIABLE, PARENT_VARIABLE
-from shared.errors import EXIT_BUG, EXIT_DONE, EXIT_TEMPORARY, RollcallError, disk_fault
+from shared.errors import EXIT_BUG, EXIT_DONE, EXIT_TEMPORARY, FaultList, RollcallError, disk_fault
 from shared.library_faults import library_fault
+from shared.printing import for_log, start_logging
+from shared.private_process import keep_memory_private
 from shared.settings import Settings, find_config, load_settings
 from shared.sources import hide_addresses
 from shared.work_progress import listen
@@ -130,24 +131,32 @@ def settings_of(arguments: Any) -> Settings:
     return load_settings(find_config(arguments.config))
 
 
+def _traceback() -> str:
+    """Its lines hold our code; its last one may hold anything."""
+    lines = hide_addresses(traceback.format_exc()).splitlines()
+    return "".join(f"{for_log(line)}\n" for line in lines)
+
+
 def run_child(main: Callable[[], int]) -> int:
     """A process's outermost loop: every way to end becomes an exit code, every fault a line for the person who can mend it."""
-    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
+    keep_memory_private()
+    start_logging()
     try:
         return main()
     except (KeyboardInterrupt, StopAsked):
         return EXIT_DONE
     except RollcallError as error:
-        sys.stderr.write(f"{error.line()}\n")
+        for fault in error.faults if isinstance(error, FaultList) else [error]:
+            sys.stderr.write(f"{for_log(fault.line())}\n")
         return error.exit_code
     except ImportError as error:  # one that a module imports only when it is needed
         absent = library_fault(error)
-        sys.stderr.write(f"{absent.line()}\n")
+        sys.stderr.write(f"{for_log(absent.line())}\n")
         return absent.exit_code
     except OSError as error:
-        fault = disk_fault(error)
-        sys.stderr.write(f"{hide_addresses(traceback.format_exc())}{fault.line()}\n")
-        return fault.exit_code
+        disk = disk_fault(error)
+        sys.stderr.write(f"{_traceback()}{for_log(disk.line())}\n")
+        return disk.exit_code
     except Exception:  # noqa: BLE001  # the outermost loop: a bug must end as 70, with its traceback in the journal
-        sys.stderr.write(hide_addresses(traceback.format_exc()))
+        sys.stderr.write(_traceback())
         return EXIT_BUG

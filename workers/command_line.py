@@ -50,6 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
     }
     for target in (parser, added["run"]):
         _add_flag(target, "--until-ended", "stop once every file source has ended")
+        _add_flag(
+            target, "--quiet", "name nobody in what is printed and logged, as in systemd's journal; `events` does"
+        )
         _add_flag(target, "--assume-model", "take an unstamped gallery as made by the configured model")
     added["demo"].add_argument("--seconds", type=_seconds, metavar="N", help="end after N seconds")
     added["demo"].add_argument("--sheet", metavar="PATH", help="where the contact sheet goes; default: the temp folder")
@@ -87,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--apart", action="store_true", help="take no two names for one person")
     calibrate.add_argument("--write", action="store_true", help="put threshold and margin into site.toml")
     # Here only, and on options of the parser's own: a sub-command's default would undo what was said before its word.
-    parser.set_defaults(config=None, json=False, until_ended=False, assume_model=False, unknown=None)
+    parser.set_defaults(config=None, json=False, quiet=False, until_ended=False, assume_model=False, unknown=None)
     return parser
 
 

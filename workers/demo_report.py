@@ -166,15 +166,16 @@ def percentile(ordered: Sequence[float], percent: float) -> float | None:
 
 
 def process_memory(pids: Mapping[str, int]) -> dict[str, dict[str, int | None]]:
-    """Name -> `pss_bytes`, `rss_bytes` of each process that still runs. PSS, Linux only, shares shared pages out."""
+    """Name -> `pss_bytes`, `rss_bytes` of each process that still runs. PSS, Linux only and for
+    root only, shares shared pages out."""
     found: dict[str, dict[str, int | None]] = {}
     for name, pid in pids.items():
         try:
             process = psutil.Process(pid)
-            found[name] = {
-                "pss_bytes": getattr(process.memory_full_info(), "pss", None),
-                "rss_bytes": process.memory_info().rss,
-            }
+            found[name] = {"pss_bytes": None, "rss_bytes": process.memory_info().rss}
+            found[name]["pss_bytes"] = getattr(process.memory_full_info(), "pss", None)
+        except psutil.AccessDenied:
+            continue  # our processes keep their memory to themselves: its shares are root's to see
         except psutil.Error:
             continue  # it has just ended
     return found

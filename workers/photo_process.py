@@ -50,7 +50,6 @@ def main() -> int:
     parent = os.environ.pop(PARENT_VARIABLE, None)
     if parent is not None:
         die_with_parent(int(parent))
-    _go_first()
     channel, buffer = socket.socket(fileno=os.dup(sys.stdin.fileno())), ipc.FrameBuffer()
     try:
         asked, _ = ipc.receive(channel, buffer)
@@ -112,4 +111,5 @@ def _limited_memory(more_bytes: int) -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    _go_first()  # while /proc/self is still this user's to write
     sys.exit(run_child(main))

@@ -11,6 +11,7 @@ import sys
 
 from shared.errors import EXIT_DONE
 from shared.gallery_files import remove_left_behind
+from shared.printing import names_are_withheld
 from shared.settings import Settings
 from shared.site_access import FilesOfSite
 from shared.store_opening import make_private_folder
@@ -81,9 +82,18 @@ def fill(files: FilesOfSite, engine: Engine, settings: Settings, child: Child) -
             child.progress()
 
         report = enrol_photos(found, files, engine, settings, respect_marks=True, progress=progress)
-    for refused in report.refused:
-        _log.warning("skipped %s: %s", refused["photo"], refused["reason"])
-    for line in [*sorted(report.warnings), *remark_lines(report.look_alikes, report.disagrees, _MOST_REMARKS)]:
+    remarks = remark_lines(report.look_alikes, report.disagrees, _MOST_REMARKS)
+    if names_are_withheld() and (report.refused or remarks):
+        _log.warning(
+            "%d photos were skipped and there are %d remarks; they name people, see: supervisor.py enrol %s",
+            len(report.refused), len(remarks), settings.faces_dir,
+        )  # fmt: skip  # one line of arguments
+    else:
+        for refused in report.refused:
+            _log.warning("skipped %s: %s", refused["photo"], refused["reason"])
+        for line in remarks:
+            _log.warning("%s", line)
+    for line in sorted(report.warnings):
         _log.warning("%s", line)
     _log.info("enrolled %d photos, skipped %d", len(report.enrolled), len(report.refused))
 

@@ -27,5 +27,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say_json({"written": str(path)})
     else:
-        say(f"wrote {path}\nNext: name a camera in it, then type: python supervisor.py check")
+        say(f"wrote {path}")
+        say("Next: name a camera in it, then type: python supervisor.py check")
     return EXIT_DONE

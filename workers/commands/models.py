@@ -73,7 +73,8 @@ def _install(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.json:
         say_json({"installed": _document(pack)})
     else:
-        say(f"installed {pack.engine}/{pack.name}: {pack.fingerprint}\n{pack.licence}")
+        say(f"installed {pack.engine}/{pack.name}: {pack.fingerprint}")
+        say(pack.licence)
     return EXIT_DONE
 
 

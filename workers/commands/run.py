@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from typing import Any
 
 from shared.errors import EXIT_DONE, ConfigurationError, UsageError
+from shared.printing import QUIET_VARIABLE, names_are_withheld
 from shared.settings import Settings, find_config, load_settings
-from workers.output import event_line, say, say_json, warn
+from workers.output import event_line, of_nobody, say, say_json, warn
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,7 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if not settings.enabled_cameras():
         warn(f"{path}: no camera is enabled; the site only serves its gallery. Add a section like [cameras.entrance]")
-    printer = EventPrinter(as_json=arguments.json)
+    if arguments.quiet:
+        os.environ[QUIET_VARIABLE] = "1"  # for the children, too
+    printer = EventPrinter(as_json=arguments.json, names_nobody=names_are_withheld(sys.stdout.fileno()))
     site = arguments.supervisor(
         settings, on_event=printer, until_ended=arguments.until_ended, assume_model=arguments.assume_model
     )
@@ -42,8 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
 class EventPrinter:
     """Prints sightings as they are kept; when nobody reads any more, the site is asked to stop."""
 
-    def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
+    def __init__(self, *, as_json: bool, names_nobody: bool) -> None:
+        """`names_nobody`: the journal keeps what retention and `forget` remove elsewhere, so it gets no name."""
+        self._as_json, self._names_nobody = as_json, names_nobody
         self.broken = False
         self.stop_site: Any = None
 
@@ -51,10 +57,12 @@ class EventPrinter:
         if self.broken:
             return
         try:
+            if self._names_nobody:
+                event = of_nobody(event)
             if self._as_json:
                 say_json(event, line=True)
             else:
-                say(event_line(event))
+                say(event_line(event) + (f"  (event {event['id']})" if self._names_nobody else ""))
         except BrokenPipeError:
             self.broken = True
             if self.stop_site is not None:
