@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.data_paths import astronaut
+from tests.data_paths import FACES, SMALL_PACK, astronaut, needs_data
 from workers.engines import Face
 from workers.quality import Gate, Quality, eye_mouth_ratio, sharpness
 
@@ -80,6 +80,56 @@ def test_sharpness_does_not_depend_on_light(crop: NDArray[np.uint8]) -> None:
     """The same picture at half the light is as sharp."""
     grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY).astype(np.float32)
     assert sharpness(grey * np.float32(0.5)) == pytest.approx(sharpness(grey), rel=0.05)
+
+
+def noisy(image: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(7).normal(0, sigma, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def test_noise_makes_no_face_sharp(crop: NDArray[np.uint8]) -> None:
+    """A face out of focus by 3 pixels with a sensor's noise of 10 over it is refused; noise raises no face's sharpness."""
+    blurred = np.asarray(cv2.GaussianBlur(crop, (0, 0), 3.0), np.uint8)
+    for sigma in (5.0, 10.0, 20.0):
+        quality = GATE.judge(face(), noisy(blurred, sigma))
+        assert quality.refused == ["sharpness"], sigma
+        assert not quality.clear
+        assert GATE.judge(face(), noisy(crop, sigma)).sharpness <= GATE.judge(face(), crop).sharpness + 0.05
+
+
+def test_sharp_face_in_noise_can_still_be_named(crop: NDArray[np.uint8]) -> None:
+    """Noise of 10 leaves it fit; in much more, or in little light, what it does not look like means nothing."""
+    dark = (crop * 0.4).astype(np.uint8)
+    assert GATE.judge(face(), noisy(crop, 10.0)).refused == []
+    assert not GATE.judge(face(), noisy(crop, 25.0)).clear
+    assert not GATE.judge(face(), noisy(dark, 15.0)).clear
+
+
+def test_noise_of_a_small_face_is_measured_where_it_was_found(crop: NDArray[np.uint8]) -> None:
+    """A crop is enlarged from a face of 40 pixels, and noise with it: it then looks like detail, and is none."""
+    small = np.asarray(cv2.resize(crop, (56, 56), interpolation=cv2.INTER_AREA), np.uint8)
+    frame = np.zeros((100, 100, 3), np.uint8)
+    frame[20:76, 20:76] = noisy(np.asarray(cv2.GaussianBlur(small, (0, 0), 1.5), np.uint8), 10.0)
+    enlarged = np.asarray(cv2.resize(frame[20:76, 20:76], (112, 112), interpolation=cv2.INTER_LINEAR), np.uint8)
+    found = Face((28.0, 24.0, 68.0, 72.0), FRONT, 0.85)
+    assert not GATE.judge(found, enlarged, frame).clear
+    assert GATE.judge(found, enlarged, frame).sharpness < GATE.judge(found, enlarged).sharpness
+
+
+@needs_data
+def test_no_photo_that_was_fit_is_refused_for_noise() -> None:
+    """Every face of the test people's photos passes by its sharpness, and is clear."""
+    from workers.recognizer_arcface import ArcFaceEngine
+
+    engine = ArcFaceEngine(SMALL_PACK, det_size=320, threads=1)
+    judged = []
+    for path in sorted((FACES / "lfw_mini").rglob("*.jpg"))[::3] + sorted((FACES / "friends_enrol").rglob("*.jpg")):
+        image = np.asarray(cv2.imread(str(path)), np.uint8)
+        for found in sorted(engine.detect(image), key=lambda one: -one.area)[:1]:
+            judged.append(GATE.judge(found, engine.crop(image, found), image))
+    assert len(judged) >= 60
+    assert [quality for quality in judged if "sharpness" in quality.refused] == []
+    assert sum(quality.sharpness >= 0.3 and quality.clarity >= 0.3 for quality in judged) >= len(judged) - 1
 
 
 @pytest.mark.parametrize("light", [0.05, 3.5])

@@ -107,16 +107,16 @@ def embed_image(engine: Engine, image: Image, gate: Gate | None = None) -> Enrol
     face = _face_that_counts(faces)
     crop = engine.crop(image, face)
     if gate is not None:
-        require_fit(gate, face, crop)
+        require_fit(gate, face, crop, image)
     return EnrolledPhoto(engine.embed([crop])[0], face, crop)
 
 
-def require_fit(gate: Gate, face: Face, crop: Image) -> None:
+def require_fit(gate: Gate, face: Face, crop: Image, image: Image | None = None) -> None:
     """Raises RefusedError, with each part that refuses, what was measured and a remedy, unless the face may pass."""
-    refused = gate.judge(face, crop).refused
+    refused = gate.judge(face, crop, image).refused
     if not refused:
         return
-    values = measured(face, crop)
+    values = measured(face, crop, image)
     told = [_UNFIT[part](values[part], gate) for part in refused]
     raise RefusedError(
         " and ".join(what for what, _, _ in told),

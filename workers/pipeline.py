@@ -210,7 +210,7 @@ class CameraPipeline:
         good: dict[int, tuple[Image, Quality]] = {}
         for *_, index in sorted(wanted)[:_MOST_CROPS]:
             crop = self._engine.crop(image, faces[index])
-            quality = self._gate.judge(faces[index], crop)
+            quality = self._gate.judge(faces[index], crop, image)
             if not quality.refused:
                 good[index] = crop, quality
         return good
