@@ -42,18 +42,18 @@ from shared.library_faults import imports_explained
 
 try:
     with imports_explained():
-        from filelock import FileLock, Timeout
-
         from shared import systemd_notify
         from shared.camera_status import CameraStatus
         from shared.child_process import LOADING_TIMEOUT_S, ChildProcess, ChildState
         from shared.event_stream import EventStream
+        from shared.folder_lock import FolderLock, LockedError
         from shared.printing import start_logging
         from shared.private_process import keep_memory_private
         from shared.restart_policy import RestartPolicy
         from shared.settings import Settings, load_settings
         from shared.status_reporter import StatusReporter
         from shared.store_opening import SiteLock, make_private_folder
+        from shared.writer_client import site_is_running
 except ConfigurationError as fault:  # no command can say it: they need the same libraries
     sys.stderr.write(f"{fault.line()}\n")
     sys.exit(fault.exit_code)
@@ -76,6 +76,7 @@ _SECRETS = frozenset({"BACKEND_API", "MONGODB_URI"})
 _ORDINARY = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"})
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"  # systemd's folder of secrets: for cameras whose source names one
 _SETTLED = (ChildState.RUNNING, ChildState.ENDED, ChildState.WAITING, ChildState.STOPPED, ChildState.FAILED)
+_LOOKS_FOR_WRITER = 10
 _OVER = (ChildState.ENDED, ChildState.STOPPED, ChildState.FAILED)
 
 
@@ -130,17 +131,14 @@ class Supervisor:
         settings = self.settings
         make_private_folder(settings.data_dir)
         make_private_folder(settings.run_dir)
-        lock = FileLock(settings.run_dir / "supervisor.lock", mode=0o600, fallback_to_soft=False)
+        lock = FolderLock(settings.run_dir / "supervisor.lock")
         try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise TemporaryError(
-                "a site is already running on this data_dir",
-                where=str(settings.data_dir),
-                expected="one supervisor",
-                remedy="use it (supervisor.py status), stop it, or give this one its own [site] data_dir",
-            ) from error
-        with lock:
+            lock.acquire(0)
+        except LockedError as error:
+            raise _already_running(settings) from error
+        with contextlib.closing(lock):
+            if not _is_silent(settings.run_dir):
+                raise _already_running(settings)
             self._install_signals()
             self._turned_at = time.monotonic()
             code = self._prepare()
@@ -538,6 +536,24 @@ def _is_hopeless(camera: ChildProcess) -> bool:
     """Whether a camera on a file failed, or has found nothing to read for too long."""
     waiting = camera.state is ChildState.RUNNING and camera.stats.get("down_reason") and not camera.stats.get("frames")
     return camera.state is ChildState.FAILED or bool(waiting and camera.uptime_s(time.monotonic()) >= _FILE_PATIENCE_S)
+
+
+def _is_silent(run_dir: Path) -> bool:
+    """Whether no writer answers: one whose supervisor was killed a moment ago is given the time to end."""
+    for _ in range(_LOOKS_FOR_WRITER):
+        if not site_is_running(run_dir):
+            return True
+        time.sleep(_TURN_S)
+    return False
+
+
+def _already_running(settings: Settings) -> TemporaryError:
+    return TemporaryError(
+        "a site is already running on this data_dir",
+        where=str(settings.data_dir),
+        expected="one supervisor",
+        remedy="use it (supervisor.py status), stop it, or give this one its own [site] data_dir",
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,10 +9,10 @@ site's `run` folder elsewhere; `$ROLLCALL_SHM_DIR` wins):
     rollcall-<site>-<token>/g<generation>   a segment: one generation of the gallery
 
 <site> is the first 12 hex digits of SHA-256 of the real path of the run folder. <token> is 32 random hex digits, made by the writer
-and kept in the file `block` of the run folder, where readers find it. Anybody may write in `/dev/shm`. But nobody can guess the
-token before the folder is there, and nobody else can make, see or change a file in the folder after. What others put beside it is
-passed over and never touched. Whoever opens a file goes through the folder, follows no link, and takes it only when folder and file
-belong to the site's user, are open to nobody else, and the file is a plain file with one name.
+and kept in the run folder, where readers find it: as what the link `block` says, since a link needs no room on a full disk. Anybody
+may write in `/dev/shm`. But nobody can guess the token before the folder is there, and nobody else can make, see or change a file
+in the folder after. What others put beside it is passed over and never touched. Whoever opens a file goes through the folder,
+follows no link, and takes it only when folder and file belong to the site's user, are open to nobody else, and the file is plain and has one name.
 
 When a file is removed while the site runs, the writer notices within a second, says so, and publishes the gallery anew. Readers look
 once a second whether their head is still the file of that name, and move on to the new one.
@@ -119,7 +119,6 @@ _COLLAPSE_TRIES = 3  # a page can be in somebody's hands for a moment
 _LET_GO_BYTES = 8 << 20
 _NAMED_IN = "block"  # in the run folder
 _TOKEN = re.compile(r"[0-9a-f]{32}")
-_MOST_TOKEN_BYTES = 100
 _HEAD_MAGIC = b"RCHEAD\0\0"
 _SEGMENT_MAGIC = b"RCBLOCK\0"
 _SLOT = struct.Struct("<8sII5QI")
@@ -271,16 +270,15 @@ def site_prefix(run_dir: Path) -> str:
 
 def block_folder(run_dir: Path) -> Path:
     """The folder of the site's block. Raises FileNotFoundError when there is none."""
+    link = run_dir / _NAMED_IN
     try:
-        descriptor = os.open(run_dir / _NAMED_IN, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        token = str(link.readlink())
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise _not_ours(run_dir / _NAMED_IN) from error
+        if error.errno == errno.EINVAL:  # no link
+            raise _not_ours(link) from error
         raise
-    try:
-        token = os.read(descriptor, _MOST_TOKEN_BYTES).decode("ascii", "replace").strip()
-    finally:
-        os.close(descriptor)
+    if link.lstat().st_uid not in (os.geteuid(), run_dir.stat().st_uid):
+        raise _not_ours(link)
     if not _TOKEN.fullmatch(token):
         raise FileNotFoundError(errno.ENOENT, "no token of a gallery block", str(run_dir / _NAMED_IN))
     return shm_folder(run_dir) / f"{site_prefix(run_dir)}{token}"
@@ -293,11 +291,7 @@ def new_block_folder(run_dir: Path) -> Path:
     folder.mkdir(mode=0o700)
     half = run_dir / f".{_NAMED_IN}.new"
     half.unlink(missing_ok=True)
-    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, token.encode())
-    finally:
-        os.close(descriptor)
+    half.symlink_to(token)
     half.replace(run_dir / _NAMED_IN)
     return folder
 

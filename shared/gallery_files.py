@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shared.errors import RollcallError
+from shared.folder_lock import identity
 from shared.gallery_block import (
     Head,
     block_folder,
@@ -103,12 +104,3 @@ def remove_block(run_dir: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         _remove_folder(block_folder(run_dir))
     forget_block_folder(run_dir)
-
-
-def identity(path: Path) -> tuple[int, int] | None:
-    """Which file has this name; None: none has."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import TemporaryError
+from shared.folder_lock import identity
 from shared.gallery_block import (
     Constants,
     Head,
@@ -27,7 +28,7 @@ from shared.gallery_block import (
 )
 from shared.gallery_building import Batch, Building, People, UnsoundRowError, text_entry
 from shared.gallery_check import check_segment
-from shared.gallery_files import claim_block, identity, remove_block, sweep
+from shared.gallery_files import claim_block, remove_block, sweep
 from shared.gallery_rewriting import copy_rows, moves, unwiped, wipe_rows, wipe_texts
 from shared.match import quantise
 

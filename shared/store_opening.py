@@ -14,10 +14,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from shared import schema
-from shared.errors import ConfigurationError, TemporaryError, disk_fault
+from shared.errors import ConfigurationError, RollcallError, TemporaryError, disk_fault
+from shared.folder_lock import FolderLock, LockedError
 from shared.mark_key import key_id, key_path, new_key, read_key, write_key
 from shared.migration import migrate
 from shared.schema import PARTS, half_made
@@ -73,27 +72,29 @@ class SiteLock:
     """The lock that its holder writes under, for as long as it lives. The kernel frees it when the process dies."""
 
     def __init__(self, db_path: Path) -> None:
-        self.path = db_path.with_name(db_path.name + ".lock")
-        self._lock = FileLock(self.path, mode=0o600, fallback_to_soft=False, thread_local=False)
+        self._lock = FolderLock(db_path.with_name(db_path.name + ".lock"))
 
     def acquire(self, timeout_s: float) -> None:
         """Raises GalleryInUseError when another process holds it past `timeout_s`."""
         try:
-            self._lock.acquire(timeout=timeout_s)
-        except Timeout as error:
+            self._lock.acquire(timeout_s)
+        except LockedError as error:
             raise GalleryInUseError(
                 "another process is writing this gallery",
-                where=str(self.path),
+                where=error.where,
                 expected="one site on one data_dir",
                 remedy="stop the other one, or give this one its own [site] data_dir",
             ) from error
-        except OSError as error:
-            raise ConfigurationError(
-                "the lock file can't be written",
-                where=str(self.path),
-                got=error.strerror or str(error),
-                remedy="check the mount (read-only?), free space and the owner of data_dir",
-            ) from error
+
+    def watch(self, say: Say) -> None:
+        """Make the lock file anew when somebody removed it."""
+        if self._lock.is_lost():
+            try:
+                self._lock.mend()
+            except RollcallError as error:
+                say(f"THE LOCK FILE WAS REMOVED, and can't be made anew: {error.line()}")
+            else:
+                say(f"THE LOCK FILE WAS REMOVED by somebody else and is made anew: {self._lock.path}")
 
     def release(self) -> None:
         self._lock.release()

@@ -77,6 +77,7 @@ class StoreService:
         self._site, self._data_dir, self._keep_days, self._say = site, data_dir, keep_days, say
         self._erase_at: float | None = None
         self.new_events: list[dict[str, Any]] = []
+        self.refusal: RollcallError | None = None  # while it is set no write is taken: this is the answer
         self.erasures = 0  # how many times somebody was forgotten: a backup begun before must not be kept
         self._writes: dict[str, Callable[[Request, Changes], dict[str, Any]]] = {
             "save": self._save,
@@ -125,6 +126,8 @@ class StoreService:
         answers: list[dict[str, Any] | RollcallError] = []
         changes = Changes()
         self.new_events = []
+        if self.refusal is not None:
+            return [self.refusal] * len(requests)
         try:
             with self.store.transaction():
                 for request in requests:

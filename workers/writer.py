@@ -24,11 +24,13 @@ from typing import Any
 
 from shared import ipc
 from shared.errors import EXIT_DONE, RefusedError, RollcallError, TemporaryError, UsageError
+from shared.folder_lock import identity
 from shared.gallery_publisher import GalleryPublisher
 from shared.settings import Settings
 from shared.store import Store
 from shared.store_backup import BackupKeeper
 from shared.store_opening import SiteLock, make_private_folder, open_store
+from shared.store_removed import DatabaseFile
 from shared.store_service import Request, StoreService, request_fault
 from shared.work_progress import Worker, beat
 from workers.child import Child, run_child, settings_of
@@ -46,6 +48,7 @@ _BACKLOG = 64  # connections that wait to be taken
 _OWN_PLACES = 64  # more, for the supervisor and the cameras alone
 _MAX_FOLLOWERS = 64
 _IDLE_LIMIT_S = 60.0  # without a byte either way; who asks again connects again
+_LOOK_EVERY_S = 1.0  # at whether socket, lock and database are still there
 _STALLED_S = 1.0  # for whom somebody else is waiting
 _FRAME_LIMIT_S = 30.0  # for a frame to become whole
 _MAX_INBOX_BYTES = 320 << 20  # of all peers together: a little more than one frame of the largest size
@@ -80,7 +83,13 @@ class Writer:
     """The writer's loop over an open store."""
 
     def __init__(
-        self, settings: Settings, store: Store, publisher: GalleryPublisher, child: Child, worker: Worker
+        self,
+        settings: Settings,
+        store: Store,
+        publisher: GalleryPublisher,
+        child: Child,
+        worker: Worker,
+        lock: SiteLock,
     ) -> None:
         self._settings, self._child, self._worker = settings, child, worker
         self._service = StoreService(
@@ -99,7 +108,9 @@ class Writer:
         self._waiting: deque[tuple[Peer, Request]] = deque()
         self._status: dict[str, Any] = {}
         self._backup = BackupKeeper(settings.db_path)
-        self._purge_at = 0.0
+        self._lock, self._database = lock, DatabaseFile(store)
+        self._socket_file: tuple[int, int] | None = None
+        self._purge_at = self._look_at = 0.0
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_writer.setblocking(False)
         self._listener: socket.socket | None = None
@@ -113,6 +124,8 @@ class Writer:
     def serve(self) -> None:
         """Answer until asked to stop, then drain: what has been received is still written and answered."""
         self._listen()
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
+        self._child.on_stop(self._wake)
         while not self._child.stopping:
             self._turn(_IDLE_S)
         self._stop_listening()
@@ -141,10 +154,8 @@ class Writer:
             os.umask(before)
         listener.listen(_BACKLOG)
         listener.setblocking(False)
-        self._listener = listener
+        self._listener, self._socket_file = listener, identity(path)
         self._selector.register(listener, selectors.EVENT_READ, None)
-        self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
-        self._child.on_stop(self._wake)
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -154,7 +165,10 @@ class Writer:
         if self._listener is not None:
             self._selector.unregister(self._listener)
             self._listener.close()
-            ipc.socket_path(self._settings.run_dir).unlink(missing_ok=True)
+            self._listener = None
+            path = ipc.socket_path(self._settings.run_dir)
+            if identity(path) == self._socket_file:
+                path.unlink(missing_ok=True)
 
     def _turn(self, timeout_s: float) -> bool:
         """One turn of the loop; True when there was anything to do."""
@@ -169,15 +183,56 @@ class Writer:
         worked = bool(self._waiting)
         if worked:
             self._work()
+        self._look_after_files()
         self._worker.run(self._tick)
         self._excuse(time.monotonic() - began)
         self._child.heartbeat(state="running", waiting=len(self._waiting), peers=len(self._peers))
         return bool(ready) or worked
 
+    def _look_after_files(self) -> None:
+        """What somebody removed under the running site is said, and made anew where that is possible."""
+        now = time.monotonic()
+        if now < self._look_at or self._child.stopping:
+            return
+        self._look_at = now + _LOOK_EVERY_S
+        self._lock.watch(_log.error)
+        path = ipc.socket_path(self._settings.run_dir)
+        if identity(path) != self._socket_file:
+            _log.error("THE SITE'S SOCKET WAS REMOVED by somebody else and is made anew: %s", path)
+            try:
+                make_private_folder(self._settings.run_dir)
+                self._stop_listening()
+                self._listen()
+            except (OSError, RollcallError) as error:  # tried again at the next look
+                _log.error("that is not possible yet: %s", error)
+        if self._database.is_lost():
+            self._worker.run(self._save_database)
+
+    def _save_database(self) -> None:
+        """Raises TemporaryError once it is written anew: a new writer opens it. Until then nothing more is taken."""
+        if self._service.refusal is None:
+            _log.error(
+                "THE DATABASE WAS REMOVED under the running site: %s; nothing is stored until it is back",
+                self._settings.db_path,
+            )
+        try:
+            self._database.write_anew()
+        except RollcallError as error:
+            if self._service.refusal is None or self._service.refusal.what != error.what:
+                _log.error("%s", error.line())
+            self._service.refusal = error
+            return
+        raise TemporaryError(
+            "the database was written anew from what was open; the writer starts again with it",
+            where=str(self._settings.db_path),
+        )
+
     def _tick(self) -> None:
         """What has to be done from time to time."""
         now = time.monotonic()
         self._service.tick(now)
+        if self._service.refusal is not None:
+            return
         if now >= self._purge_at:
             self._service.purge()
             self._purge_at = now + _PURGE_EVERY_S
@@ -416,7 +471,7 @@ def main(argv: list[str] | None = None) -> int:
             settings.run_dir, store.dim or _UNKNOWN_DIM, store.model or "", store.fingerprint or "", beat
         )
         try:
-            writer = Writer(settings, store, publisher, child, worker)
+            writer = Writer(settings, store, publisher, child, worker, lock)
             writer.load()
             writer.serve()
             publisher.remove_block()

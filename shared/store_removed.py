@@ -1,0 +1,51 @@
+"""A database whose file was removed under the process that has it open: what is open is whole, and is written anew."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from shared import schema
+from shared.errors import TemporaryError, disk_fault
+from shared.folder_lock import identity
+from shared.store import Store, explain
+from shared.work_progress import beat, prove_progress
+
+
+class DatabaseFile:
+    """Which file an open store is in, so that its removal is noticed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._path = store, store.path
+        self._file = identity(self._path)
+
+    def is_lost(self) -> bool:
+        """Whether there is no file, or another one, where the store's was: what is committed is lost with this process."""
+        return identity(self._path) != self._file
+
+    def write_anew(self) -> None:
+        """Write what is open to where it was; then the store must be opened again. Raises TemporaryError, nothing done then."""
+        if identity(self._path) is not None:
+            raise TemporaryError(
+                "another file lies in place of the database",
+                where=str(self._path),
+                remedy="to go on with what was there, move it away: what is open is then written back; to use it, restart the site",
+            )
+        half = schema.half_made(self._path)
+        try:
+            half.touch(mode=0o600)
+            copy = sqlite3.connect(half, isolation_level=None)
+            prove_progress(copy)
+            try:
+                self._store.connection.backup(copy, pages=256, progress=lambda *_: beat())
+                copy.execute("PRAGMA journal_mode=DELETE")
+            finally:
+                copy.close()
+            for part in schema.PARTS[1:]:  # those of the file that is gone
+                self._path.with_name(self._path.name + part).unlink(missing_ok=True)
+            os.link(half, self._path)  # not over a file that somebody puts there in this moment
+            half.unlink()
+        except sqlite3.Error as error:
+            raise explain(error, self._path) from error
+        except OSError as error:
+            raise disk_fault(error, self._path) from error
