@@ -53,6 +53,12 @@ def test_the_unit_is_clean_to_systemd(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_processes_may_lower_their_own_limits() -> None:
+    """The unit's last word on the calls that set limits is that they are allowed: photos and streams are read within some."""
+    filters = _values("SystemCallFilter")
+    assert filters.index("~@privileged @resources") < filters.index("prlimit64 getrlimit setrlimit")
+
+
 @needs_analyze
 def test_verify_would_see_a_fault(tmp_path: Path) -> None:
     """The check above is not blind: a misspelt directive and a missing program are both reported."""

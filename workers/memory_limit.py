@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import resource
 import sys
 from pathlib import Path
+
+from workers.own_limits import lower_limit
 
 # For decoders and pictures, on top of what the engine holds. Measured: an 8K camera takes 0.6 GiB.
 EXTRA_BYTES = 1 << 30
@@ -25,7 +26,4 @@ def limit_memory(extra_bytes: int = EXTRA_BYTES) -> None:
     if not found:
         return
     limit = int(found[1]) * 1024 + extra_bytes
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    ceilings = [value for value in (soft, hard) if value != resource.RLIM_INFINITY]
-    with contextlib.suppress(ValueError, OSError):  # a bound that can't be set is one less, and no reason to stop
-        resource.setrlimit(resource.RLIMIT_DATA, (min([limit, *ceilings]), hard))
+    lower_limit(resource.RLIMIT_DATA, limit)

@@ -17,6 +17,7 @@ import numpy as np
 from shared.child_process import PARENT_VARIABLE, child_environment
 from shared.errors import EXIT_DONE, RollcallError
 from workers.child import die_with_parent, run_child
+from workers.own_limits import lower_limit
 
 _DEADLINE_S = 120.0
 _CPU_S = 120
@@ -56,8 +57,7 @@ def main() -> int:
     size = sum(file.stat().st_size for file in folder.iterdir())
     most = _LEAST_BYTES + _TIMES_FILES * size
     for what, limit in ((resource.RLIMIT_DATA, most), (resource.RLIMIT_CPU, _CPU_S), (resource.RLIMIT_CORE, 0)):
-        hard = resource.getrlimit(what)[1]
-        resource.setrlimit(what, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+        lower_limit(what, limit)
 
     from workers.recognizer_arcface import ArcFaceEngine
 

@@ -13,7 +13,6 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from shared.settings import Settings
 from workers.child import die_with_parent, run_child
 from workers.engines import Engine, open_engine
 from workers.enrolment import embed_image, enrolment_gate
+from workers.own_limits import allow_cpu, limited_memory, lower_limit
 from workers.quality import Gate
 
 
@@ -73,20 +73,16 @@ def main() -> int:
 
 def _go_first() -> None:
     """When memory runs out, the kernel shall take the process that costs one photo; nor is a face left in a core dump."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    lower_limit(resource.RLIMIT_CORE, 0)
     with contextlib.suppress(OSError):  # a courtesy that a sandbox may refuse
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
 def _answer(data: bytes, suffix: str, engine: Engine | None, gate: Gate | None, limits: Limits) -> bytes:
     """The frame that answers one photo."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    resource.setrlimit(
-        resource.RLIMIT_CPU,
-        (int(used.ru_utime + used.ru_stime) + limits.cpu_s, resource.getrlimit(resource.RLIMIT_CPU)[1]),
-    )
+    allow_cpu(limits.cpu_s)
     try:
-        with _limited_memory(limits.decoder_bytes):
+        with limited_memory(limits.decoder_bytes):
             image, scale = decode_photo(data, suffix)
         if engine is None:
             return ipc.encode({"shape": image.shape, "scale": scale}, image.data.cast("B"))
@@ -94,20 +90,6 @@ def _answer(data: bytes, suffix: str, engine: Engine | None, gate: Gate | None, 
         return ipc.encode({}, np.asarray(embedding, "<f4").tobytes())
     except RefusedError as error:
         return ipc.encode(ipc.error_document(error))
-
-
-@contextlib.contextmanager
-def _limited_memory(more_bytes: int) -> Iterator[None]:
-    """What this process may allocate meanwhile beyond what it has; allocating more raises MemoryError."""
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    with contextlib.suppress(OSError, ValueError):  # no /proc: the pool's processes are then limited by time alone
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
-        limit = pages * resource.getpagesize() + more_bytes
-        resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
 if __name__ == "__main__":
