@@ -9,7 +9,7 @@ from __future__ import annotations
 from shared import early_signals
 
 if __name__ == "__main__":
-    early_signals.hold()  # before what takes time to import: a reload that is asked for at once must not end the site
+    early_signals.hold()  # before what takes time to import: a reload or stop that is asked for at once must not kill
 
 import contextlib
 import logging
@@ -38,7 +38,7 @@ from shared.errors import (
     TemporaryError,
     disk_fault,
 )
-from shared.library_faults import imports_explained
+from shared.library_faults import imports_explained, library_fault
 
 try:
     with imports_explained():
@@ -140,6 +140,9 @@ class Supervisor:
             if not _is_silent(settings.run_dir):
                 raise _already_running(settings)
             self._install_signals()
+            self._take_signals()
+            if self._stopping:
+                return EXIT_DONE  # asked for before anything was begun
             self._turned_at = time.monotonic()
             code = self._prepare()
             return code if code != EXIT_DONE or self._stopping else self._run_prepared()
@@ -347,7 +350,7 @@ class Supervisor:
                     remedy="undo it, or restart the site",
                 )
             self._require_model_of_gallery(fresh)
-        except (RollcallError, OSError) as error:
+        except (RollcallError, OSError, ImportError) as error:
             fault = _fault(error)
             for line in (one.line() for one in fault.faults) if isinstance(fault, FaultList) else [fault.line()]:
                 _log.error("reload refused: %s", line)
@@ -487,16 +490,16 @@ class Supervisor:
 
     def _remove_block(self) -> None:
         """The gallery in shared memory, which a writer that ended well has removed itself."""
-        from shared.gallery_files import remove_left_behind  # numpy, which the supervisor otherwise lives without
-
         lock = SiteLock(self.settings.db_path)  # a writer that somebody started by hand keeps its block
         try:
+            from shared.gallery_files import remove_left_behind  # numpy, which the supervisor otherwise lives without
+
             lock.acquire(0.0)
             try:
                 remove_left_behind(self.settings.run_dir)
             finally:
                 lock.release()
-        except (OSError, RollcallError) as error:
+        except (OSError, RollcallError, ImportError) as error:
             _log.error("the gallery in shared memory is not removed: %s", _fault(error).line())
 
     def _stop_children(self, children: list[ChildProcess], grace_s: float) -> int:
@@ -509,8 +512,10 @@ class Supervisor:
         return EXIT_TEMPORARY if any(child.was_killed for child in children) else EXIT_DONE
 
 
-def _fault(error: OSError | RollcallError) -> RollcallError:
-    return disk_fault(error) if isinstance(error, OSError) else error
+def _fault(error: OSError | ImportError | RollcallError) -> RollcallError:
+    if isinstance(error, RollcallError):
+        return error
+    return disk_fault(error) if isinstance(error, OSError) else library_fault(error)
 
 
 def _is_unkillable(child: ChildProcess) -> bool:

@@ -1,4 +1,4 @@
-"""SIGHUP in a program's first second, when there is no site yet that could reload. Imports nothing that takes time."""
+"""SIGHUP and SIGTERM in a program's first second, when there is no site yet that could reload or stop. Imports nothing that takes time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from types import FrameType
 
 Handler = Callable[[int, FrameType | None], object]
 
-_SITE_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_HELD = (signal.SIGHUP, signal.SIGTERM)
+_SITE_SIGNALS = (*_HELD, signal.SIGINT)
 _early: list[int] = []
-_before: list[object] = []  # SIGHUP's disposition at the start: nohup ignores it
+_before: dict[signal.Signals, object] = {}  # their dispositions at the start: nohup ignores SIGHUP
 
 
 def hold() -> None:
-    """Remember SIGHUP instead of dying of it, until `hand_over` or `let_go`."""
-    _before.append(signal.signal(signal.SIGHUP, _remember))
+    """Remember these signals instead of dying of them, until `hand_over` or `let_go`."""
+    for number in _HELD:
+        _before[number] = signal.signal(number, _remember)
 
 
 def _remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a handler's signature
@@ -33,8 +35,8 @@ def hand_over(handler: Handler) -> list[int]:
 
 
 def let_go() -> None:
-    """For commands that run no site: SIGHUP means again what it meant, also one that has come already."""
-    if _before:
-        signal.signal(signal.SIGHUP, _before.pop())  # type: ignore[arg-type]  # what signal.signal has returned
-        if _early:
-            os.kill(os.getpid(), signal.SIGHUP)
+    """For commands that run no site: the signals mean again what they meant, also those that have come already."""
+    for number, before in _before.items():
+        signal.signal(number, before)  # type: ignore[arg-type]  # what signal.signal has returned
+    for came in _early:
+        os.kill(os.getpid(), came)

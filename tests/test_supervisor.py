@@ -203,13 +203,13 @@ def test_a_spawn_that_fails_is_tried_again(camera_site: Path) -> None:
         assert site.stop() == 0
 
 
-_HUP_DURING_IMPORTS = """
+_SIGNAL_DURING_IMPORTS = """
 import os, runpy, signal, sys
 class HangUp:
     @staticmethod
     def find_spec(name, path=None, target=None):
         if name in ("filelock", "pydantic", "workers.commands.run"):
-            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), int(os.environ.get("TEST_SIGNAL", signal.SIGHUP)))
 sys.meta_path.insert(0, HangUp)
 sys.argv = sys.argv[1:]
 sys.path.insert(0, os.path.dirname(sys.argv[0]))
@@ -220,7 +220,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def test_sighup_in_the_first_moments_is_a_reload(empty_site: Path) -> None:
     """SIGHUP while the program imports, and to each child as soon as there is one: the site runs, and then reloads."""
     site = SiteProcess(empty_site)
-    site._program = ["-c", _HUP_DURING_IMPORTS, str(SUPERVISOR)]
+    site._program = ["-c", _SIGNAL_DURING_IMPORTS, str(SUPERVISOR)]
     with site:
         for kind in ("prepare", "writer"):
             site.wait_for_child(kind).send_signal(signal.SIGHUP)
@@ -231,11 +231,22 @@ def test_sighup_in_the_first_moments_is_a_reload(empty_site: Path) -> None:
     assert not any("ended" in line or "killed" in line for line in site.log)
 
 
-def test_a_command_still_dies_of_a_hang_up(empty_site: Path) -> None:
-    """A command that runs no site ends when its terminal does, also when that was while it imported."""
-    words = [sys.executable, "-c", _HUP_DURING_IMPORTS, str(SUPERVISOR), "people"]
-    done = subprocess.run(words, cwd=empty_site, capture_output=True, timeout=60, check=False)
-    assert done.returncode == -signal.SIGHUP
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_command_still_dies_of_a_signal(empty_site: Path, number: signal.Signals) -> None:
+    """A command that runs no site ends when its terminal does, or when it is told to, also when that was while it imported."""
+    words = [sys.executable, "-c", _SIGNAL_DURING_IMPORTS, str(SUPERVISOR), "people"]
+    environment = {**os.environ, "TEST_SIGNAL": str(int(number))}
+    done = subprocess.run(words, cwd=empty_site, env=environment, capture_output=True, timeout=60, check=False)
+    assert done.returncode == -number
+
+
+def test_sigterm_in_the_first_moments_is_a_stop(empty_site: Path) -> None:
+    """SIGTERM while the program imports: nothing is begun, and it ends with 0."""
+    words = [sys.executable, "-c", _SIGNAL_DURING_IMPORTS, str(SUPERVISOR), "run"]
+    environment = {**os.environ, "TEST_SIGNAL": str(int(signal.SIGTERM))}
+    done = subprocess.run(words, cwd=empty_site, env=environment, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"prepare" not in done.stderr
 
 
 def test_a_pause_of_the_machine_restarts_nothing(camera_site: Path) -> None:
