@@ -331,6 +331,29 @@ def test_a_persons_own_folder_is_no_folder_of_people(site: Path) -> None:
     assert len(command_json(site, "enrol", "photos/Bo", "--name", "Bo")["enrolled"]) == 1
 
 
+def test_a_file_in_a_persons_place_costs_that_person_alone(site: Path) -> None:
+    """data/faces/Ada is a file, a photo without a suffix even: Ada is refused with what is in the way, Bo is enrolled."""
+    (site / "data" / "faces").mkdir(parents=True)
+    (site / "data").chmod(0o700)
+    one_face(site / "data" / "faces" / "Ada.jpg").rename(site / "data" / "faces" / "Ada")
+    one_face(site / "photos" / "Ada" / "a.jpg", 2)
+    another_face(site / "photos" / "Bo" / "b.jpg", 0)
+    answer = command_json(site, "enrol", "photos", expect=1)
+    assert [one["person"] for one in answer["enrolled"]] == ["Bo"]
+    assert "data/faces/Ada is in the way" in reasons(answer)["a.jpg"]
+
+
+def test_names_that_only_look_alike_are_refused(tmp_path: Path) -> None:
+    """A letter that nobody sees makes no second Ada; a joiner within a Persian name is a letter of it."""
+    from workers.enrolment import people_in
+
+    names = ("Ada\u200b", "\ufeffAda", "A\u202eda", "Ada\u200d", "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627", "Ada")
+    found = people_in([tmp_path / f"{name}.jpg" for name in names])
+    assert [person for person, _ in found.pairs] == list(names[4:])
+    assert len(found.refused) == 4
+    assert all("characters that nobody sees" in reason for _, reason in found.refused)
+
+
 def test_a_folder_of_people_is_one(site: Path) -> None:
     """Photos of different people right in a folder are still of those they are named after, also by numbers of their own."""
     for number, name in enumerate(("Ada", "1001", "Cy Young")):

@@ -140,6 +140,27 @@ def test_boxes_are_in_the_photos_own_pixels(engine: Engine, tmp_path: Path) -> N
     assert np.allclose(np.array(large["box"]) / 8, small["box"], atol=12)
 
 
+@needs_dlib
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_sideways_photo_is_turned_and_its_boxes_are_its_own(engine: Engine, tmp_path: Path, quarters: int) -> None:
+    """A photo on its side or its head that does not say so: the face is found, at its place in the photo as it lies there."""
+    gallery = PlainGallery()
+    gallery.add("Somebody", embed_photo(engine, astronaut()).embedding)
+    (upright,) = identify_photo(astronaut(), engine, gallery, 0.9, 0.0)["faces"]
+    image = read_photo(astronaut())
+    side = image.shape[0]
+    assert image.shape == (side, side, 3)
+    wide = np.pad(image, ((0, 0), (0, 60), (0, 0)))
+    cv2.imwrite(str(tmp_path / "turned.png"), np.rot90(wide, quarters))
+    (face,) = identify_photo(tmp_path / "turned.png", engine, gallery, 0.9, 0.0)["faces"]
+    assert face["person"] == "Somebody"
+    marked = np.zeros(wide.shape[:2], bool)
+    x1, y1, x2, y2 = (round(one) for one in upright["box"])
+    marked[y1:y2, x1:x2] = True
+    rows, columns = np.nonzero(np.rot90(marked, quarters))
+    assert np.allclose(face["box"], [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], atol=12)
+
+
 @needs_data
 def test_real_people_are_named_right_and_nobody_wrong() -> None:
     """lfw_mini at 0.45: of the photos beyond each person's first three, 98 % are named right and none wrong."""

@@ -151,6 +151,12 @@ class _Enrolment:
     def _is_wanted(self, person: str, photo: Photo) -> bool:
         """Whether `person` is to be enrolled with this photo; what is decided otherwise goes into the report."""
         digest = photo.digest
+        place = self._settings.faces_dir / person
+        if os.path.lexists(place) and not place.is_dir():
+            self._report.refuse(
+                photo.path, f"{place} is in the way, where {person}'s photos are kept; remedy: move that file elsewhere"
+            )
+            return False
         # Rows and marks of before photos were kept without metadata are of the whole file.
         digests = dict.fromkeys((digest, photo.file_digest))
         if any((person, one) in self._known for one in digests):

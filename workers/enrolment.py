@@ -189,7 +189,7 @@ def people_in(paths: Iterable[Path | str], name: str | None = None) -> Found:
     Unfit names, names that cameras give to files, and folders that can't be listed are refused by themselves. Raises
     RefusedError when `name` is unfit.
     """
-    given = None if name is None else person_name(name)
+    given = None if name is None else _visible(person_name(name))
     found = Found()
     seen: dict[tuple[str, Path], None] = {}
     for path in map(Path, paths):
@@ -197,7 +197,7 @@ def people_in(paths: Iterable[Path | str], name: str | None = None) -> Found:
             try:
                 if given is None and by_file:
                     _require_no_camera_name(photo, path)
-                one = (given or person_name(person), photo)
+                one = (given or _visible(person_name(person)), photo)
             except RefusedError as error:
                 found.refused.append((photo, refusal_reason(error)))
                 continue
@@ -224,6 +224,26 @@ def person_name(text: str) -> str:
             remedy="choose another with --name, or rename the file or folder",
         )
     return name
+
+
+def _visible(name: str) -> str:
+    """A new person's name. Raises RefusedError where it has letters that nobody sees: it would look like another's.
+
+    Joiners within a name are letters of Persian and Indian scripts. Names that a gallery already has are not asked: they must
+    be forgotten by their name.
+    """
+    unseen = {one for one in name if unicodedata.category(one) == "Cf" and one not in _JOINERS}
+    if unseen or name.strip("".join(_JOINERS)) != name:
+        raise RefusedError(
+            "the name contains characters that nobody sees",
+            got=ascii(name[:50]),
+            expected="a name that looks like no other",
+            remedy="type it anew with --name, or rename the file or folder",
+        )
+    return name
+
+
+_JOINERS = ("\u200c", "\u200d")
 
 
 def refusal_reason(error: RollcallError) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
+
 from shared.errors import RefusedError
 from shared.match import Candidate
 from shared.photos import Image, read_scaled, shown
@@ -72,12 +74,33 @@ def identify_photo(
     """
     try:
         image, scale = read(path)
-        faces = identify_image(image, engine, gallery, threshold, margin, min_face_px=min_face_px)
+        faces = _whichever_way_up(
+            image, lambda turned: identify_image(turned, engine, gallery, threshold, margin, min_face_px=min_face_px)
+        )
     except RefusedError as error:
         return {"path": shown(path), "error": refusal_reason(error), "faces": []}
     for face in faces:
         face["box"] = [side * scale for side in face["box"]]
     return {"path": shown(path), "error": None, "faces": faces}
+
+
+def _whichever_way_up(image: Image, identify: Callable[[Image], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The faces of the image, or of the first of its other turns that shows some: not every photo says which way is up. Boxes are
+    in the image as it came."""
+    height, width = image.shape[:2]
+    for quarters in range(4):
+        faces = identify(np.ascontiguousarray(np.rot90(image, quarters)))
+        for face in faces:
+            x1, y1, x2, y2 = face["box"]
+            face["box"] = [
+                [x1, y1, x2, y2],
+                [width - y2, x1, width - y1, x2],
+                [width - x2, height - y2, width - x1, height - y1],
+                [y1, height - x2, y2, height - x1],
+            ][quarters]
+        if faces:
+            return faces
+    return []
 
 
 def identify_image(
