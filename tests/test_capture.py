@@ -193,10 +193,21 @@ def test_what_is_no_video_is_named(tmp_path: Path) -> None:
         wait_until(lambda: capture.status().state is CaptureState.DOWN, "loss")
         assert capture.status().reason == f"{zeros}: is not a video that OpenCV can read"
     assert why_not_open(source(tmp_path)).endswith("is a folder, not a video")
+    assert why_not_open(source("x" * 300)).endswith("file name too long")
     assert why_not_open(source(77)) == "/dev/video77: no such file or directory"
     if os.geteuid() != 0:
         zeros.chmod(0)
         assert why_not_open(source(zeros)).endswith("permission denied")
+
+
+def test_a_named_pipe_is_no_video(tmp_path: Path) -> None:
+    """Nobody writes into it: down with the reason, instead of waiting for ever, and a stop is one."""
+    os.mkfifo(tmp_path / "pipe")
+    capture = Capture(source(tmp_path / "pipe"))
+    capture.start()
+    wait_until(lambda: capture.status().state is CaptureState.DOWN, "loss")
+    assert capture.status().reason == f"{tmp_path / 'pipe'}: is not a file"
+    assert capture.stop()
 
 
 def test_file_that_breaks_off_says_so(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from shared.sources import Reached
 from tests.clips import picture, source, wait_until
+from tests.data_paths import needs_dlib
+from tests.site_process import SiteProcess, command
 from tests.strict_camera import StrictCamera, make_certificate
 from workers.capture import Capture, CaptureState, Turn, upright
 from workers.stream_probe import Verdict, probe
@@ -215,3 +217,63 @@ def test_a_camera_that_hangs_upside_down(tmp_path: Path) -> None:
     assert frame.image[:, -10:].mean() > 200
     assert frame.image[:, :10].mean() < 50
     assert re.fullmatch(r"\(120, 160, 3\)", str(frame.image.shape))
+
+
+# -- a whole site -----------------------------------------------------------------------------------------------------
+
+
+def write_cameras(folder: Path, cameras: dict[str, str]) -> None:
+    sections = "".join(f"[cameras.{name}]\n{body}\n" for name, body in cameras.items())
+    (folder / "site.toml").write_text(f'[recognition]\nengine = "dlib"\n{sections}')
+
+
+@needs_dlib
+def test_a_camera_that_comes_and_goes_is_told_a_few_times(tmp_path: Path) -> None:
+    """Six pictures, then it closes, again and again: the losses are counted in status, and few of them are events."""
+    with StrictCamera(tmp_path, "http", most=6) as server:
+        write_cameras(tmp_path, {"door": f'source = "{server.url()}"'})
+        with SiteProcess(tmp_path) as site:
+            site.wait_until_ready()
+            site.wait_for(lambda: site.status()["cameras"]["door"]["losses"] >= 8, "eight losses", 120)
+            told = [event["event"] for event in site.events if event["event"].startswith("camera_")]
+            assert site.stop() == 0
+    assert told.count("camera_down") == 4
+    assert told.count("camera_up") == 4
+    assert sum("door is" in line for line in site.log) == len(told)
+    assert any("it comes and goes" in line for line in site.log)
+
+
+@needs_dlib
+def test_check_tells_refusals_apart_and_points_out_insecure_cameras(tmp_path: Path) -> None:
+    """One line a camera: refused, not found, not to be trusted, black; one that is insecure on purpose is pointed out."""
+    certificate = make_certificate(tmp_path, "camera")
+    black = np.zeros((120, 160, 3), np.uint8)
+    with (
+        StrictCamera(tmp_path, login=("viewer", "right")) as locked,
+        StrictCamera(tmp_path, "http", answer=404) as missing,
+        StrictCamera(tmp_path, "http", tls=certificate) as secure,
+        StrictCamera(tmp_path, "http", picture=lambda _: black) as dark,
+    ):
+        write_cameras(
+            tmp_path,
+            {
+                "locked": f'source = "{locked.url("viewer:wrong")}"',
+                "missing": f'source = "{missing.url()}"',
+                "stranger": f'source = "{secure.url()}"',
+                "trusting": f'source = "{secure.url()}"\ntls = "insecure"',
+                "dark": f'source = "{dark.url()}"',
+            },
+        )
+        done = command(tmp_path, "check")
+        assert locked.logins == 1
+    lines = {
+        name: next((line for line in done.stdout.splitlines() if f"[cameras.{name}]" in line), "")
+        for name in ("locked", "missing", "stranger", "trusting", "dark")
+    }
+    assert "(401)" in lines["locked"]
+    assert "(404)" in lines["missing"]
+    assert "certificate can't be trusted" in lines["stranger"]
+    assert lines["trusting"] == ""
+    assert "the picture is black" in lines["dark"]
+    assert '[cameras.trusting] tls = "insecure"' in done.stderr
+    assert done.returncode == 1

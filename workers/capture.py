@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import cv2
@@ -27,7 +28,7 @@ from shared.settings import Flip
 from shared.sources import Source, SourceKind, hide_addresses
 from workers.pacing import Cadence
 from workers.snapshots import Snapshots
-from workers.source_faults import why_not_open
+from workers.source_faults import is_regular, why_not_open
 from workers.stream_probe import Finding, Verdict, ffmpeg_options, probe
 
 if TYPE_CHECKING:
@@ -317,6 +318,8 @@ class Capture:
             # A name under /dev/v4l/by-id is a link that follows the camera from port to port.
             device = address if isinstance(address, int) else os.path.realpath(address)
             return cv2.VideoCapture(device, cv2.CAP_V4L2), Finding(Verdict.OPEN)
+        if self._is_file and not is_regular(Path(str(address))):
+            return None, Finding(Verdict.DOWN)  # FFmpeg would wait for ever for who writes into a named pipe
         finding = probe(self._source) if self._source.kind is SourceKind.STREAM else Finding(Verdict.OPEN)
         if finding.verdict in (Verdict.REFUSED, Verdict.DOWN) or self._stopping:
             return None, finding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from shared.sources import Source, SourceKind
@@ -19,11 +20,21 @@ def why_not_open(source: Source) -> str:
     return f"{source.shown}: the host answers but gives no video: wrong path, or a stream that can't be decoded"
 
 
+def is_regular(path: Path) -> bool:
+    """Whether it is a file with an end: no folder, named pipe or device. A name that can't be looked up is none."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
 def _why_no_file(path: Path) -> str:
     try:
         if path.is_dir():
             return "is a folder, not a video"
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # a named pipe would block here
+        if not is_regular(path):
+            return "is not a file"
     except OSError as error:
         return (error.strerror or "can't be read").lower()
     return "is not a video that OpenCV can read"

@@ -13,7 +13,7 @@ from shared.site_access import SiteAccess
 from shared.sources import SourceKind
 from shared.store_opening import damage_of
 from shared.writer_client import SiteClient, site_is_running
-from workers.capture import Capture, CaptureState
+from workers.capture import Capture, CaptureState, Frame
 from workers.commands.run import warn_of_what_is_not_built
 from workers.engines import open_engine
 from workers.liveness import LICENCE, open_liveness
@@ -24,6 +24,8 @@ from workers.risky_settings import risks_of
 
 _CAMERA_TIMEOUT_S = 10.0
 _CAMERAS_AT_ONCE = 8
+_LOOKS = 8  # pictures that have to be empty before a camera is
+_FRAME_TIMEOUT_S = 1.0
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -148,7 +150,7 @@ def _camera_fault(settings: Settings, name: str, known: CameraStatus | None) -> 
     try:
         frame = capture.next_frame(_CAMERA_TIMEOUT_S)
         if frame is not None:
-            empty = None if source.is_file else why_empty(frame.image)
+            empty = None if source.is_file else _why_empty(frame, capture)
             return _bad_picture(where, f"the picture is {empty}") if empty else None
         status = capture.status()
     finally:
@@ -156,6 +158,17 @@ def _camera_fault(settings: Settings, name: str, known: CameraStatus | None) -> 
     nothing = "it has no frames" if status.state is CaptureState.ENDED else f"no frame within {_CAMERA_TIMEOUT_S:.0f} s"
     reason = status.reason or f"{source.shown}: {nothing}"
     return _no_picture(where, reason)
+
+
+def _why_empty(frame: Frame, capture: Capture) -> str | None:
+    """What is wrong with a camera that shows nothing: not only at first, as some do while they adjust to the light."""
+    empty = why_empty(frame.image)
+    for _ in range(_LOOKS - 1):
+        if empty is None:
+            break
+        later = capture.next_frame(_FRAME_TIMEOUT_S)
+        empty = why_empty(later.image) if later is not None else empty
+    return empty
 
 
 def _bad_picture(where: str, fault: str) -> str:
