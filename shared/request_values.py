@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import RefusedError
+from shared.person_names import invisible_in, stored_name
 
 _MAX_NAME_BYTES = 1024
 _MAX_TEXT_BYTES = 4096
@@ -27,6 +28,19 @@ def name_of(value: object) -> str:
             "not a name", got=repr(value)[:80], expected=f"text of 1 to {_MAX_NAME_BYTES} bytes without NUL"
         )
     return value
+
+
+def new_name_of(value: object) -> str:
+    """`value` as a person's name is stored (NFC, no space around), when it can name one. Raises RefusedError."""
+    name = stored_name(name_of(value))
+    if unseen := invisible_in(name):
+        raise RefusedError(
+            "the name contains characters that nobody sees",
+            got=f"{ascii(name)[:80]}: {unseen}",
+            expected="a name that is seen as it is: two that look the same would be two people",
+            remedy="take the character out",
+        )
+    return name
 
 
 def text_of(value: object) -> str | None:

@@ -79,6 +79,7 @@ class FilesOfSite:
             keep_unknowns_days=settings.site.keep_unknowns_days,
             say=say,
         )
+        self.service.begin()
 
     def call(self, op: str, blob: bytes | memoryview = b"", **arguments: Any) -> dict[str, Any]:
         request = Request(op, arguments, blob)

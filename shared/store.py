@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import sqlite3
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +21,10 @@ from numpy.typing import NDArray
 from shared import schema
 from shared.errors import ConfigurationError, RefusedError, RollcallError, TemporaryError
 from shared.mark_key import key_path, read_key
+from shared.person_names import name_key
 from shared.reference_uuid import new_uuids
 from shared.store_connection import BUSY_TIMEOUT_S
+from shared.store_leftovers import unfinished_copy
 from shared.store_sightings import Sightings
 from shared.work_progress import beat
 
@@ -50,6 +51,11 @@ class Deleted:
     image_paths: list[str]
     sightings: int = 0
     left_out: int = 0
+
+
+def path_mark(image_path: str) -> str:
+    """What a mark knows a deleted photo by when nobody has its bytes any more; no digest looks like it."""
+    return f"path:{image_path}"
 
 
 def unit_rows(vectors: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
@@ -129,6 +135,9 @@ class Store:
         self.connection.execute(
             "INSERT INTO store_facts VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value=excluded.value", (key, value)
         )
+
+    def drop_fact(self, key: str) -> None:
+        self.connection.execute("DELETE FROM store_facts WHERE key=?", (key,))
 
     @property
     def dim(self) -> int | None:
@@ -310,41 +319,72 @@ class Store:
                     remedy="put it back from where it went, or start the site anew: it makes another one",
                 )
             self._mark_key = key.encode()
-        return hmac.new(self._mark_key, unicodedata.normalize("NFC", text).encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._mark_key, name_key(text).encode(), hashlib.sha256).hexdigest()
 
     def delete(self, name: str, image_path: str | None = None, photo_digest: str | None = None) -> Deleted:
         """Remove a person, or one photo of theirs, and leave marks. `photo_digest`: for a row that does not know its own."""
-        rows = self.connection.execute(
-            "SELECT e.id, e.image_path, f.uuid, f.photo_digest FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id "
-            "WHERE e.person_name=? AND (? IS NULL OR e.image_path=?)",
-            (name, image_path, image_path),
-        ).fetchall()
+        rows = [row for one in self.spellings(name) for row in self._rows_to_delete(one, image_path)]
         person_mark = self.mark(name)
         for row_id, _, reference_uuid, own_digest in rows:
             digest = own_digest or photo_digest
             self._leave_mark(reference_uuid, person_mark, self.mark(digest) if digest else None, whole=False)
             self.connection.execute("DELETE FROM embeddings WHERE id=?", (row_id,))
         if image_path is None:
+            self.connection.execute("DELETE FROM deletion_marks WHERE person_mark=? AND whole_person", (person_mark,))
             self._leave_mark(None, person_mark, None, whole=True)
         return Deleted([row[0] for row in rows], [row[1] for row in rows if row[1]])
 
+    def _rows_to_delete(self, spelling: str, image_path: str | None) -> list[tuple[int, str | None, str, str | None]]:
+        return self.connection.execute(
+            "SELECT e.id, e.image_path, f.uuid, f.photo_digest FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id "
+            "WHERE e.person_name=? AND (? IS NULL OR e.image_path=?)",
+            (spelling, image_path, image_path),
+        ).fetchall()
+
+    def spellings(self, name: str) -> list[str]:
+        """`name`, and every stored one that looks the same: NFC or NFD, spaces around, invisible characters in it."""
+        wanted = name_key(name)
+        stored = self.connection.execute(
+            "SELECT DISTINCT person_name FROM embeddings UNION SELECT DISTINCT person FROM sightings WHERE person IS NOT NULL "
+            "UNION SELECT DISTINCT person_name FROM left_out"
+        )
+        return [
+            name,
+            *sorted(one for (one,) in stored if isinstance(one, str) and one != name and name_key(one) == wanted),
+        ]
+
     def forget(self, name: str) -> Deleted:
-        """Remove every row that tells of a person: references, sightings, what was left out; and leave marks.
+        """Remove every row that tells of a person, however the name is spelt: references, sightings, what was left out; and leave
+        marks.
 
         Like any deletion that has to be one for good, it is finished by `erase_remains`.
         """
+        spellings = self.spellings(name)
         deleted = self.delete(name)
-        sightings = self.sightings.forget(name)
-        left_out = self.connection.execute("SELECT image_path FROM left_out WHERE person_name=?", (name,)).fetchall()
-        self.connection.execute("DELETE FROM left_out WHERE person_name=?", (name,))
-        return Deleted(
-            deleted.row_ids, deleted.image_paths + [row[0] for row in left_out if row[0]], sightings, len(left_out)
-        )
+        sightings = sum(self.sightings.forget(one) for one in spellings)
+        left_out = [
+            path
+            for one in spellings
+            for (path,) in self.connection.execute(
+                "SELECT image_path FROM left_out WHERE person_name=?", (one,)
+            ).fetchall()
+        ]
+        self.connection.executemany("DELETE FROM left_out WHERE person_name=?", [(one,) for one in spellings])
+        paths = deleted.image_paths + [path for path in left_out if path]
+        return Deleted(deleted.row_ids, paths, sightings, len(left_out))
 
     def is_referred_to(self, image_path: str) -> bool:
         """Whether any reference is of this photo."""
         row = self.connection.execute("SELECT 1 FROM embeddings WHERE image_path=? LIMIT 1", (image_path,)).fetchone()
         return row is not None
+
+    def odd_image_paths(self) -> Iterator[str]:
+        """Paths that are not written as we write them, `faces/PERSON/PHOTO`: of adopted rows, or made up."""
+        for (path,) in self.connection.execute(
+            "SELECT image_path FROM embeddings WHERE image_path NOT LIKE 'faces/%' OR image_path LIKE '%/.%' OR image_path LIKE '%//%'"
+        ):
+            if isinstance(path, str):
+                yield path
 
     def _leave_mark(self, reference_uuid: str | None, person_mark: str, photo_mark: str | None, *, whole: bool) -> None:
         self.connection.execute(
@@ -360,18 +400,34 @@ class Store:
         ).fetchone()
         return row is not None
 
+    def mark_photo(self, name: str, image_path: str) -> None:
+        """Have `is_photo_marked` know a deleted photo of a person by its path."""
+        self._leave_mark(None, self.mark(name), self.mark(path_mark(image_path)), whole=False)
+
+    def is_photo_marked(self, name: str, known_by: str) -> bool:
+        """Whether this photo of a person was deleted and not enrolled again since."""
+        row = self.connection.execute(
+            "SELECT 1 FROM deletion_marks WHERE person_mark=? AND photo_mark=? LIMIT 1",
+            (self.mark(name), self.mark(known_by)),
+        ).fetchone()
+        return row is not None
+
     # --- the whole file ----------------------------------------------------------------------------------------
 
     def backup_to(self, target: Path) -> None:
         """A consistent copy in `target`, complete alone, mode 0600, replaced in one step."""
-        temporary = target.with_name(f".{target.name}.{new_uuids(1)[0]}")
-        try:
-            schema.copy_database(self.connection, temporary)
-            temporary.replace(target)
-        except sqlite3.Error as error:
-            raise explain(error, target) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        with unfinished_copy(target, self.path.parent / "run") as temporary:
+            try:
+                schema.copy_database(self.connection, temporary)
+                temporary.replace(target)
+            except (sqlite3.Error, FileNotFoundError) as error:
+                if isinstance(error, sqlite3.Error) and temporary.exists():
+                    raise explain(error, target) from error
+                raise TemporaryError(
+                    "the copy was taken away while it was made: somebody was forgotten, or the site was restarted",
+                    where=str(target),
+                    remedy="try again",
+                ) from error
 
     def want_remains_erased(self) -> None:
         """Note, inside a transaction, that `erase_remains` is to follow: also a process that is killed before comes to it."""

@@ -2,49 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import shutil
 import sqlite3
-import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.errors import RefusedError, RollcallError
+from shared.errors import RollcallError
+from shared.person_names import name_key
 from shared.schema import tables
-from shared.store import Store
+from shared.store import Store, path_mark
 from shared.store_connection import connect
-from shared.store_opening import Say, backup_path
+from shared.store_opening import Say
+
+_OTHERS = frozenset({"strangers", "models", "run"})
 
 
-def photo_digest(data_dir: Path, image_path: str) -> str | None:
-    """SHA-256 of a kept photo, by which a mark knows it again; None when it is not there."""
-    photo = _kept_photo(data_dir, image_path)
-    if photo is None:
-        return None
-    with photo.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def photo_named(data_dir: Path, store: Store, person: str, photo: str) -> str:
-    """The stored path of one of `person`'s photos, named by stored path, absolute path or file name. Raises RefusedError."""
-    known = [str(row["image_path"]) for row in store.references(person) if row["image_path"]]
+def photo_named(data_dir: Path, store: Store, person: str, photo: str) -> str | None:
+    """The stored path of one of `person`'s photos, named by stored path, absolute path or file name; None: there is none."""
+    known = photos_of(store, person)
     wanted = (data_dir / photo).resolve()
     ways: tuple[Callable[[str], bool], ...] = (
         lambda path: path == photo,
         lambda path: (data_dir / path).resolve() == wanted,
         lambda path: Path(path).name == Path(photo).name,
     )
-    for is_it in ways:
-        if found := [path for path in known if is_it(path)]:
-            return found[0]
-    raise RefusedError(
-        "no such photo of that person",
-        where=person,
-        got=photo,
-        expected="one of " + (", ".join(known[:20]) or "none"),
-        remedy="name one of those",
-    )
+    return next((path for is_it in ways for path in known if is_it(path)), None)
+
+
+def photos_of(store: Store, person: str) -> list[str]:
+    """The stored paths of a person's photos, however the name is spelt."""
+    found = [row["image_path"] for one in store.spellings(person) for row in store.references(one)]
+    return [path for path in found if isinstance(path, str) and path]
+
+
+def was_deleted(data_dir: Path, store: Store, person: str, photo: str) -> bool:
+    """Whether a photo, named as for `photo_named`, is one of `person`'s that was deleted: by its path then, or by its bytes."""
+    stored = Path(os.path.normpath(data_dir / photo))
+    names = [photo, f"faces/{person}/{Path(photo).name}"]
+    if stored.is_relative_to(data_dir):
+        names.append(stored.relative_to(data_dir).as_posix())
+    digest = _digest(stored) if stored.is_file() else None
+    return any(store.is_photo_marked(person, one) for one in (*map(path_mark, names), digest) if one)
 
 
 # Writing a file of this size anew takes a second or two, in which the writer does nothing else; cameras go on meanwhile.
@@ -62,112 +64,137 @@ class Kept:
         return bool(self.photos or self.folders)
 
 
-def kept_photo(data_dir: Path, store: Store, image_path: str) -> Kept:
-    """The photo, when we keep it and no reference is of it any more."""
-    photo = _kept_photo(data_dir, image_path)
-    return Kept() if photo is None or store.is_referred_to(image_path) else Kept([photo])
+@dataclass(frozen=True)
+class Left:
+    """A file or folder that could not be removed, and why not."""
+
+    path: Path
+    reason: str
+
+
+def kept_digest(data_dir: Path, person: str, image_path: str) -> str | None:
+    """SHA-256 of a photo that we keep for `person`, by which a mark knows it again; None when it is not there."""
+    photo = _kept_photo(data_dir, person, image_path)
+    return None if photo is None else _digest(photo)
+
+
+def kept_photo(data_dir: Path, store: Store, person: str, image_path: str) -> Kept:
+    """The photo of a reference that was deleted, when we keep it for `person` and no reference is of it any more."""
+    photo = _kept_photo(data_dir, person, image_path)
+    return Kept() if photo is None or _is_referred_to(store, data_dir, [photo]) else Kept([photo])
 
 
 def kept_of_person(data_dir: Path, store: Store, person: str, image_paths: Iterable[str]) -> Kept:
     """Everything kept of a person: their folders in data/faces, photos right in it by their name, and what their rows named.
 
-    Names are compared in Unicode's normal form, as a folder's name becomes a person's.
+    Names are compared as `name_key` does: a folder's name, in whatever form a file system keeps it, becomes a person's.
     """
     from shared.photos import is_photo_name  # Pillow has no business in a writer until somebody is forgotten
 
-    faces, wanted = data_dir / "faces", _normal(person)
+    faces, wanted = data_dir / "faces", name_key(person)
     photos: dict[Path, Path] = {}  # by where they really are: a row can name what is in the folder too
     folders = []
     for entry in sorted(faces.iterdir()) if faces.is_dir() else []:
-        if entry.is_dir() and not entry.is_symlink() and _normal(entry.name) == wanted:
+        if entry.is_dir() and not entry.is_symlink() and _is_of(entry.name, wanted):
             folders.append(entry)
-            photos |= {path.resolve(): path for path in sorted(entry.rglob("*")) if path.is_file()}
-        elif _normal(entry.stem) == wanted and is_photo_name(entry):
+            photos |= {path.resolve(): path for path in sorted(entry.rglob("*")) if path.is_file() or path.is_symlink()}
+        elif is_photo_name(entry) and _is_of(entry.stem, wanted):
             photos[entry.resolve()] = entry
-    for image_path in image_paths:
-        for photo in kept_photo(data_dir, store, image_path).photos:
-            photos.setdefault(photo, photo)
+    named = {photo for path in image_paths if (photo := _kept_photo(data_dir, person, path)) is not None}
+    for photo in named - _is_referred_to(store, data_dir, named):
+        photos.setdefault(photo, photo)
     return Kept(list(photos.values()), folders)
 
 
-def remove(kept: Kept) -> list[str]:
-    """Remove photos and folders; what could not be removed, one line each."""
-    left = []
-    for path in (*kept.photos, *kept.folders):
+def remove(kept: Kept) -> list[Left]:
+    """Remove photos and folders; what could not be removed."""
+    left: dict[Path, str] = {}
+
+    def note(path: Path, error: BaseException) -> None:
+        if not isinstance(error, FileNotFoundError):
+            left.setdefault(path, (error.strerror if isinstance(error, OSError) else None) or str(error))
+
+    for path in kept.photos:
         try:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         except OSError as error:
-            left.append(f"{path}: {error.strerror or error}")
-    return left
+            note(path, error)
+    for folder in kept.folders:
+        # rmtree goes on with the rest; a folder that is not empty is told by what is in it
+        shutil.rmtree(folder, onerror=lambda _, path, info: note(Path(path), info[1]))
+    return [Left(path, reason) for path, reason in left.items() if os.path.lexists(path)]
 
 
-def forget_in_backup(backup: Path, person: str, photo: str | None, digest: str | None, say: Say) -> None:
-    """The site's own backup must not bring anybody back: the person leaves it too; an unfit backup is removed."""
+def change_backup(backup: Path, changes: Sequence[Callable[[Store], object]], say: Say, *, erase: bool) -> None:
+    """Carry out `changes`, which were committed to the gallery, on the site's own backup too; an unfit backup is removed.
 
-    def forget(store: Store) -> None:
-        if photo is None:
-            store.forget(person)
-        else:
-            store.delete(person, photo, digest)
-
-    _change_backup(backup, forget, say)
-
-
-def forget_stranger_in_backup(backup: Path, number: int, say: Say) -> None:
-    """A stranger's sightings leave the site's own backup; embeddings of strangers were never in it."""
-    _change_backup(backup, lambda store: _with_strangers(store, lambda: store.sightings.forget_stranger(number)), say)
-
-
-def name_in_backup(backup: Path, number: int, person: str, say: Say) -> None:
-    """A stranger's sightings are `person`'s in the site's own backup too: it could come back, and `person` be forgotten then."""
-    _change_backup(
-        backup, lambda store: _with_strangers(store, lambda: store.sightings.give_to(number, person)), say, erase=False
-    )
-
-
-def _with_strangers(store: Store, change: Callable[[], object]) -> None:
-    if "strangers" in tables(store.connection):  # a backup made before there were any knows of none
-        change()
-
-
-def _change_backup(backup: Path, change: Callable[[Store], object], say: Say, *, erase: bool = True) -> None:
-    backup.with_name(backup.name + ".new").unlink(missing_ok=True)  # one that was not finished
+    It must bring nobody back. `erase`: nothing of what they delete stays in its free space.
+    """
     if not backup.exists():
         return
     try:
         store = Store(connect(backup), backup, read_only=False)
         try:
             with store.transaction():
-                change(store)
+                for change in changes:
+                    change(store)
             if erase and backup.stat().st_size <= AT_ONCE_BYTES:
                 store.erase_remains()
         finally:
             store.connection.close()
     except (sqlite3.Error, RollcallError):
         backup.unlink(missing_ok=True)
-        say(f"the backup {backup.name} could not be changed and was removed; the next one is made at the next stop")
+        say(f"the backup {backup.name} could not be changed and was removed; the next one is made within a day")
 
 
-def other_copies(db_path: Path) -> list[str]:
-    """Files of ours that may still hold a person, which only the operator may delete."""
-    aside = (f"{db_path.name}.before-", f"{db_path.name}.damaged-", f"{backup_path(db_path).name}.damaged-")
-    return sorted(path.name for path in db_path.parent.iterdir() if path.name.startswith(aside))
+def knows_strangers(store: Store) -> bool:
+    """Whether this database has the strangers' tables: a backup made before there were any has not."""
+    return "strangers" in tables(store.connection)
 
 
-def _kept_photo(data_dir: Path, image_path: str) -> Path | None:
-    """A photo that a row names, when it is one and lies under data_dir: no other file is touched at a database's word."""
+def _kept_photo(data_dir: Path, person: str, image_path: str) -> Path | None:
+    """A photo that a row of `person` names, when it is one that is theirs: no other file is touched at a database's word.
+
+    In data/faces only what lies in the person's own folder, or bears their name; of the rest of the data folder nothing that is kept
+    for strangers, models or the running site.
+    """
     from shared.photos import is_photo_name
 
     try:
-        path = (data_dir / image_path).resolve()
-        inside = path.is_relative_to(data_dir.resolve()) and path.is_file()
-    except (OSError, ValueError):  # a path that can't be one: too long, a NUL in it
+        home = data_dir.resolve()
+        path = (home / image_path).resolve()
+        if not (path.is_relative_to(home) and is_photo_name(path) and path.is_file()):
+            return None
+    except (OSError, ValueError, RuntimeError):  # a path that can't be one: too long, a NUL in it, links in a circle
         return None
-    return path if inside and is_photo_name(path) else None
+    first, *rest = path.relative_to(home).parts
+    if first == "faces":
+        whose = rest[0] if len(rest) > 1 else path.stem
+        return path if _is_of(whose, name_key(person)) else None
+    return None if first in _OTHERS else path
 
 
-def _normal(name: str) -> str:
-    return unicodedata.normalize("NFC", name).strip()
+def _is_of(name: str, wanted: str) -> bool:
+    return name_key(os.fsencode(name).decode("utf-8", "replace")) == wanted
+
+
+def _is_referred_to(store: Store, data_dir: Path, photos: Iterable[Path]) -> set[Path]:
+    """Which of these resolved photos any reference is of, in whatever way its row writes the path."""
+    home, wanted = data_dir.resolve(), set(photos)
+    found = {photo for photo in wanted if store.is_referred_to(photo.relative_to(home).as_posix())}
+    if not wanted - found:
+        return found
+    names = {photo.name for photo in wanted}
+    for path in store.odd_image_paths():
+        if path.rpartition("/")[2] in names:
+            with contextlib.suppress(OSError, ValueError, RuntimeError):  # as in _kept_photo
+                found |= wanted & {(home / path).resolve()}
+    return found
+
+
+def _digest(photo: Path) -> str | None:
+    try:
+        with photo.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

@@ -8,6 +8,7 @@ would drop the locks that a connection of this process holds on it.
 from __future__ import annotations
 
 import os
+import pwd
 import sqlite3
 import time
 from collections.abc import Callable
@@ -46,9 +47,29 @@ def backup_path(db_path: Path) -> Path:
     return db_path.with_name(db_path.stem + ".backup.db")
 
 
+def require_own(folder: Path) -> None:
+    """Root must not write among another user's files: what it leaves there, that user can neither read nor remove.
+
+    Raises ConfigurationError for a folder that is there and another user's, when this process is root's.
+    """
+    if os.geteuid() != 0 or not folder.exists() or (owner := folder.stat().st_uid) == 0:
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:  # a user of another system, as in a container
+        name = f"#{owner}"
+    raise ConfigurationError(
+        "root's files must not lie among another user's: the site could not remove them when somebody is forgotten",
+        where=str(folder),
+        got="this command as root",
+        expected=f"as {name}, whose folder it is",
+        remedy=f"type: sudo -u '{name}' and the same command",
+    )
+
+
 def make_private_folder(folder: Path) -> None:
-    """Create `folder` with mode 0700, and tighten it when it is ours and open to others. Another user's, which root could also
-    change, stays as it is."""
+    """Create `folder` with mode 0700, and tighten it when it is ours and open to others. Raises ConfigurationError."""
+    require_own(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         found = folder.stat()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from shared.errors import disk_fault
 from shared.gallery_load import stored_batches
@@ -29,6 +31,10 @@ class Changes:
     republish: bool = False  # the block has to be made anew from the store
     erase: bool = False  # somebody was forgotten: nothing of theirs may stay in the WAL or in memory
     doomed: list[Kept] = field(default_factory=list)
+    # what the site's own backup has to follow, or it would bring somebody back
+    backup: list[Callable[[Store], object]] = field(default_factory=list)
+    # answers that tell which of these files are still there
+    promised: list[tuple[dict[str, Any], Sequence[Path]]] = field(default_factory=list)
 
     def take(self, other: Changes) -> None:
         """Add what a request of the group did."""
@@ -36,6 +42,8 @@ class Changes:
         self.republish |= other.republish
         self.erase |= other.erase
         self.doomed += other.doomed
+        self.backup += other.backup
+        self.promised += other.promised
 
     @property
     def removed(self) -> list[int]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from shared.errors import RefusedError
 from shared.reference_uuid import new_uuids
 from shared.row_checksum import row_checksums
-from shared.store import Store, unit_rows
+from shared.store import Store, path_mark, unit_rows
 from shared.work_progress import beat
 
 _ROWS_AT_ONCE = 1000
@@ -192,6 +192,7 @@ def _lift_marks(store: Store, references: Sequence[NewReference]) -> None:
         "DELETE FROM deletion_marks WHERE person_mark=? AND whole_person", [(mark,) for mark in marks.values()]
     )
     photos = {(one.person_name, one.photo_digest) for one in references if one.photo_digest is not None}
+    photos |= {(one.person_name, path_mark(one.image_path)) for one in references if one.image_path is not None}
     store.connection.executemany(
         "DELETE FROM deletion_marks WHERE person_mark=? AND photo_mark=?",
         [(marks[name], store.mark(digest)) for name, digest in photos],

@@ -6,6 +6,7 @@ one request undoes that request alone.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 import traceback
@@ -17,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from shared import store_erasing, store_switching
+from shared import store_erasing, store_leftovers, store_removals, store_switching
 from shared.errors import RefusedError, RollcallError, UsageError
 from shared.events import event_fault
 from shared.gallery_publisher import GalleryPublisher
 from shared.presence import WITHIN_S, Presence
-from shared.request_values import name_of, text_of, vectors_of
-from shared.store import Store, explain, unit_vector
+from shared.request_values import name_of, new_name_of, text_of, vectors_of
+from shared.store import Deleted, Store, explain, unit_vector
+from shared.store_erasing import Kept, Left
 from shared.store_opening import Say, backup_path, open_read_only
 from shared.store_publishing import BlockKeeper, Changes, Progress
 from shared.store_restoring import replace_from
@@ -33,11 +35,23 @@ from shared.stranger_requests import StrangerRequests
 
 _MAX_EVENTS = 5000
 _MOST_COMPARED = 200  # references of a person who is forgotten, with the strangers who may be the same
+_MOST_NAMED = 20  # photos, in a refusal
 _ERASE_AGAIN_S = 1.0
+_REMOVE_AGAIN_S = 60.0
+_BACKUP_BEHIND = "backup_behind"  # a fact: the site's own backup has yet to follow what was committed
 _WAL_IS_READ = "somebody is reading the WAL; it is emptied as soon as they have done"
 # What arguments of the wrong shape or type make Python and SQLite's binding raise.
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 _ONE_REQUESTS_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
+
+
+# Where somebody who is forgotten may still be, and only people can look.
+OUT_OF_REACH = (
+    "your own folders that photos were enrolled from",
+    "the journal, the shell's history, and sudo's log, which has this command with the name",
+    "backups that were copied elsewhere",
+    "whoever was sent events or follows them",
+)
 
 
 @dataclass(frozen=True)
@@ -71,11 +85,12 @@ class StoreService:
     ) -> None:
         self.store = store
         self._strangers = Strangers(store, data_dir, keep_unknowns_days, say)
-        self._ask_strangers = StrangerRequests(self._strangers, store, say)
+        self._ask_strangers = StrangerRequests(self._strangers, store)
         self._presence: Presence | None = None
         self._block = None if publisher is None else BlockKeeper(store, publisher, say)
         self._site, self._data_dir, self._keep_days, self._say = site, data_dir, keep_days, say
         self._erase_at: float | None = None
+        self._remove_at, self._complained_of = 0.0, 0
         self.new_events: list[dict[str, Any]] = []
         self.refusal: RollcallError | None = None  # while it is set no write is taken: this is the answer
         self.erasures = 0  # how many times somebody was forgotten: a backup begun before must not be kept
@@ -149,6 +164,8 @@ class StoreService:
         try:
             with self.store.savepoint():
                 answer = self._writes[request.op](request, mine)
+                if mine.backup:
+                    self.store.set_fact(_BACKUP_BEHIND, "1")
         except Exception as error:  # one request: whatever is wrong with it is its own answer
             if isinstance(error, sqlite3.Error) and not isinstance(error, _ONE_REQUESTS_FAULT):
                 raise  # of the disk or the file: everybody's
@@ -158,6 +175,19 @@ class StoreService:
         changes.take(mine)
         return answer
 
+    def begin(self) -> None:
+        """What a killed process left is finished: to be called once, by whoever has just opened the store under the site's lock."""
+        backup = backup_path(self.store.path)
+        if self.store.fact(_BACKUP_BEHIND) is not None:
+            backup.unlink(missing_ok=True)
+            self._say(
+                f"{backup.name} was removed: somebody who was forgotten may be in it; the next one is made within a day"
+            )
+            self._cross_off([], [])
+        for line in store_leftovers.sweep(self.store.path):
+            self._say(f"an unfinished copy of the gallery could not be removed: {line}")
+        self.try_removals_again()
+
     # --- references --------------------------------------------------------------------------------------------
 
     def _save(self, request: Request, changes: Changes) -> dict[str, Any]:
@@ -165,9 +195,10 @@ class StoreService:
         rows: list[dict[str, Any]] = given["rows"]
         vectors = vectors_of(request.blob, len(rows))
         self._require_fingerprint(given.get("fingerprint"))
+        names = {name: new_name_of(name) for name in {row["person_name"] for row in rows}}
         references = [
             NewReference(
-                row["person_name"],
+                names[row["person_name"]],
                 row.get("image_path"),
                 row.get("user_id"),
                 row.get("uuid"),
@@ -175,8 +206,6 @@ class StoreService:
             )
             for row in rows
         ]
-        for name in {one.person_name for one in references}:
-            name_of(name)
         for text in {text for one in references for text in one[1:]}:
             text_of(text)
         saved = save(self.store, references, vectors)
@@ -203,33 +232,62 @@ class StoreService:
         return {"deleted": len(deleted.row_ids)}
 
     def _forget(self, request: Request, changes: Changes) -> dict[str, Any]:
+        """Whoever was forgotten already is forgotten: a repeated request, also of a client that lost its answer, is done."""
         person, photo = name_of(request.arguments["person"]), text_of(request.arguments.get("photo"))
-        path = digest = None
-        if photo is None:
-            vectors = [self.store.vector(row["id"]) for row in self.store.references(person, limit=_MOST_COMPARED)]
-            if vectors:
-                self._strangers.forget_like(np.stack(vectors))
-            deleted = self.store.forget(person)
-            self._presence = None  # it is made anew from the sightings that are left
-            kept = store_erasing.kept_of_person(self._data_dir, self.store, person, deleted.image_paths)
-            if not (deleted.row_ids or deleted.sightings or deleted.left_out or kept):
-                raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
+        if photo is not None:
+            return self._forget_photo(person, photo, changes)
+        spellings = self.store.spellings(person)
+        already = self.store.is_marked(person)
+        rows = [row for one in spellings for row in self.store.references(one, limit=_MOST_COMPARED)]
+        if rows:
+            self._strangers.forget_like(np.stack([self.store.vector(row["id"]) for row in rows]))
+        deleted = self.store.forget(person)
+        self._presence = None  # it is made anew from the sightings that are left
+        kept = store_erasing.kept_of_person(self._data_dir, self.store, person, deleted.image_paths)
+        found = bool(deleted.row_ids or deleted.sightings or deleted.left_out or kept)
+        if not (found or already):
+            raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
+        changes.backup.append(lambda backup: backup.forget(person))
+        answer = {"person": person, "spelt_otherwise": spellings[1:], "sightings": deleted.sightings}
+        return self._forgotten(answer, deleted, kept, changes, already=already and not found)
+
+    def _forget_photo(self, person: str, photo: str, changes: Changes) -> dict[str, Any]:
+        path = store_erasing.photo_named(self._data_dir, self.store, person, photo)
+        if path is None:
+            if not store_erasing.was_deleted(self._data_dir, self.store, person, photo):
+                known = store_erasing.photos_of(self.store, person)
+                raise RefusedError(
+                    "no such photo of that person",
+                    where=person,
+                    got=photo,
+                    expected="one of " + (", ".join(known[:_MOST_NAMED]) or "none"),
+                    remedy="name one of those",
+                )
+            deleted, kept = Deleted([], []), Kept()
         else:
-            path = store_erasing.photo_named(self._data_dir, self.store, person, photo)
-            digest = store_erasing.photo_digest(self._data_dir, path)
-            deleted = self.store.delete(person, path, digest)
-            kept = store_erasing.kept_photo(self._data_dir, self.store, path)
+            named, digest = path, store_erasing.kept_digest(self._data_dir, person, path)
+            deleted = self.store.delete(person, named, digest)
+            self.store.mark_photo(person, named)
+            kept = store_erasing.kept_photo(self._data_dir, self.store, person, named)
+            changes.backup.append(lambda backup: backup.delete(person, named, digest))
+        answer = {"person": person, "sightings": deleted.sightings}
+        return self._forgotten(answer, deleted, kept, changes, already=path is None)
+
+    def _forgotten(
+        self, answer: dict[str, Any], deleted: Deleted, kept: Kept, changes: Changes, *, already: bool
+    ) -> dict[str, Any]:
         changes.steps.append(deleted.row_ids)
         changes.doomed.append(kept)
+        store_removals.note_removals(self.store, self._data_dir, kept)
         self._erase(changes)
-        store_erasing.forget_in_backup(backup_path(self.store.path), person, path, digest, self._say)
-        return {
-            "person": person,
-            "references": len(deleted.row_ids),
-            "photos": len(kept.photos),
-            "sightings": deleted.sightings,
-            "other_copies": store_erasing.other_copies(self.store.path),
-        }
+        answer |= {"references": len(deleted.row_ids), "photos": len(kept.photos), "already": already}
+        return self._promise(answer, [*kept.photos, *kept.folders], changes)
+
+    def _promise(self, answer: dict[str, Any], files: Sequence[Path], changes: Changes) -> dict[str, Any]:
+        """Have the answer tell, once everything is done, which of these files are left, and what else may hold whoever is forgotten."""
+        changes.promised.append((answer, files))
+        answer |= {"other_copies": store_leftovers.other_copies(self.store.path), "out_of_reach": list(OUT_OF_REACH)}
+        return answer
 
     def _erase(self, changes: Changes) -> None:
         """Somebody is forgotten: nothing of theirs may stay in the file's free space, in the WAL or in a copy being made."""
@@ -240,12 +298,12 @@ class StoreService:
     # --- strangers ---------------------------------------------------------------------------------------------
 
     def _forget_stranger(self, request: Request, changes: Changes) -> dict[str, Any]:
-        answer = self._ask_strangers.forget(request.arguments["id"])
+        answer, kept = self._ask_strangers.forget(request.arguments["id"], changes)
         self._erase(changes)
-        return answer
+        return self._promise(answer, kept.photos, changes)
 
-    def _name_stranger(self, request: Request, changes: Changes) -> dict[str, Any]:  # noqa: ARG002  # the block has the references already
-        answer = self._ask_strangers.name(request.arguments["id"], name_of(request.arguments["person"]))
+    def _name_stranger(self, request: Request, changes: Changes) -> dict[str, Any]:
+        answer = self._ask_strangers.name(request.arguments["id"], new_name_of(request.arguments["person"]), changes)
         self.erasures += 1  # a backup begun before would not know whose the sightings are
         return answer
 
@@ -281,8 +339,8 @@ class StoreService:
             self._strangers.undo()
             self._say(f"old sightings could not be deleted: {error.line()}")
             return
-        for line in store_erasing.remove(self._strangers.settle()):
-            self._say(f"could not be removed: {line}")
+        for one in store_erasing.remove(self._strangers.settle()):
+            self._say(f"could not be removed: {one.path}: {one.reason}")
         self._strangers.pictures.sweep(pictures)
 
     # --- the model ---------------------------------------------------------------------------------------------
@@ -399,7 +457,11 @@ class StoreService:
 
     def check(self) -> list[str]:
         """Everything unsound in the store and in the block; empty when both are sound and agree."""
-        return self.store.check() + self._strangers.check() + (self._block.check() if self._block else [])
+        pending = [
+            f"{path}: of somebody who was forgotten, and can't be removed"
+            for path in store_removals.pending(self.store)
+        ]
+        return self.store.check() + pending + self._strangers.check() + (self._block.check() if self._block else [])
 
     # --- what comes after a commit -----------------------------------------------------------------------------
 
@@ -414,6 +476,30 @@ class StoreService:
             self._block.tick(now)
         if self._erase_at is not None and now >= self._erase_at:
             self._empty_wal()
+        if now >= self._remove_at:
+            self._remove_at = now + _REMOVE_AGAIN_S
+            self.try_removals_again()
+
+    def try_removals_again(self) -> None:
+        """Remove what could not be removed when somebody was forgotten."""
+        if not store_removals.pending(self.store):
+            return
+        done, left = store_removals.try_again(self.store, self._data_dir)
+        if done and self._cross_off([done], []):
+            self._say(f"{len(done.photos)} files of somebody who was forgotten are gone now")
+            self._erase_remains()
+            self._empty_wal()
+        self._complain_of(left)
+
+    def _complain_of(self, left: Sequence[Left]) -> None:
+        """Without the paths: a person's name is in them, and this goes to the journal."""
+        if len(left) != self._complained_of:
+            self._complained_of = len(left)
+            if left:
+                self._say(
+                    f"{len(left)} files of somebody who was forgotten can't be removed ({left[0].reason}); tried again every "
+                    "minute. Which: supervisor.py check"
+                )
 
     def doubt_block(self) -> None:
         """What was committed may not be published whole: the block is made anew from the store."""
@@ -424,13 +510,36 @@ class StoreService:
         return None if self._block is None else self._block.publish(changes)
 
     def _finish_erasing(self, changes: Changes) -> list[str]:
-        """Once a deletion is committed: no row of it in the WAL, no photo of it on disk. What is left to do, one line each."""
-        left = [f"could not be removed: {what}" for kept in changes.doomed for what in store_erasing.remove(kept)]
-        for line in left:
-            self._say(line)
+        """Once a deletion is committed: no row of it in the backup or the WAL, no photo of it on disk. What is left to do, one line each."""
+        left = [one for kept in changes.doomed for one in store_erasing.remove(kept)]
+        warnings = []
         if changes.erase:
-            left += filter(None, [self._erase_remains(), None if self._empty_wal() else _WAL_IS_READ])
-        return left
+            warnings += [f"could not be removed: {line}" for line in store_leftovers.sweep(self.store.path)]
+        if changes.backup:
+            store_erasing.change_backup(backup_path(self.store.path), changes.backup, self._say, erase=changes.erase)
+        if changes.promised or changes.backup or left:
+            self._cross_off(changes.doomed, left)
+        if changes.erase:
+            self.try_removals_again()
+        for answer, files in changes.promised:
+            stays = [path for path in files if os.path.lexists(path)]
+            answer["photos"] -= sum(not path.is_dir() for path in stays)
+            answer["not_removed"] = [str(path) for path in stays]
+        self._complain_of(left)
+        if changes.erase:
+            warnings += filter(None, [self._erase_remains(), None if self._empty_wal() else _WAL_IS_READ])
+        return warnings
+
+    def _cross_off(self, doomed: Sequence[Kept], left: Sequence[Left]) -> bool:
+        """Note what is done; on a full disk it is noted by the next try."""
+        try:
+            with self.store.transaction():
+                store_removals.cross_off(self.store, self._data_dir, doomed, left)
+                self.store.drop_fact(_BACKUP_BEHIND)
+        except RollcallError as error:
+            self._say(f"that files are gone could not be noted: {error.line()}")
+            return False
+        return True
 
     def _erase_remains(self) -> str | None:
         """Overwrite what SQLite left of the deleted rows; why not, when not now."""

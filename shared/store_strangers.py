@@ -248,6 +248,11 @@ class Strangers:
     def is_kept(self, number: int) -> bool:
         return self._execute("SELECT 1 FROM strangers WHERE id=?", (number,)).fetchone() is not None
 
+    def was_met(self, number: int) -> bool:
+        """Whether this number was ever given to anybody."""
+        row = self._execute("SELECT seq FROM sqlite_sequence WHERE name='strangers'").fetchone()
+        return row is not None and 0 < number <= row[0]
+
     def check(self) -> list[str]:
         """Pictures without a row, and rows without a picture, one line each."""
         known, present = self._known_photos(), self.pictures.present()

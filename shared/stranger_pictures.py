@@ -62,6 +62,10 @@ class Pictures:
         self._written, self._doomed = [], []
         return gone
 
+    def of(self, stranger: int) -> list[Path]:
+        """Every picture of this stranger in the folder."""
+        return sorted(Path(entry.path) for entry in self._entries() if entry.name.startswith(f"stranger-{stranger}-"))
+
     def present(self) -> set[str]:
         """Names of all pictures in the folder that hold anything; files of other names are somebody else's."""
         return {entry.name for entry in self._entries() if entry.stat().st_size}

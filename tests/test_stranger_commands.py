@@ -101,12 +101,14 @@ def test_pictures_that_give_no_reference_name_nobody(tmp_path: Path) -> None:
 
 @needs_data
 def test_a_stranger_is_forgotten_in_one_command(tmp_path: Path) -> None:
-    """By the id or its number; a second time there is nobody of that id."""
+    """By the id or its number; a second time it is done already; an id that was never given is nobody's."""
     folder = write_site(tmp_path, {}, keep_unknowns_days=7)
     number = _visit(folder, *_photos("Li_Peng")[:2])
     answer = command_json(folder, "forget", "--unknown", number)
     assert (answer["unknown"], answer["photos"], answer["sightings"]) == (number, 2, 1)
-    done = command(folder, "forget", "--unknown", number.removeprefix("stranger-"))
+    again = command_json(folder, "forget", "--unknown", number.removeprefix("stranger-"))
+    assert (again["already"], again["photos"], again["sightings"], again["not_removed"]) == (True, 0, 0, [])
+    done = command(folder, "forget", "--unknown", "stranger-99")
     assert (done.returncode, "no stranger of that id" in done.stderr) == (1, True)
     assert "no strangers are kept" in command(folder, "people", "--unknown").stdout
 

@@ -358,7 +358,10 @@ def test_forgotten_to_the_last_byte(store: Store, tmp_path: Path) -> None:
         assert f'"stranger-{him}"'.encode() not in content, name
     assert service.check() == []
     (again,) = service.write([request("forget_stranger", id=str(him))])
-    assert isinstance(again, RefusedError)
+    assert isinstance(again, dict)
+    assert (again["already"], again["photos"], again["sightings"]) == (True, 0, 0)
+    (never,) = service.write([request("forget_stranger", id="stranger-999")])
+    assert isinstance(never, RefusedError)
 
 
 def test_a_copy_holds_no_stranger(store: Store, tmp_path: Path) -> None:

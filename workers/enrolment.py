@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from shared.errors import RefusedError, RollcallError
+from shared.person_names import MOST_NAME_CHARACTERS, stored_name, unfitness
 from shared.photos import Image, entries_in, is_photo_name, is_photo_without_suffix, read_photo, shown
 from workers.engines import Engine, Face, Vectors
 from workers.quality import Gate, measured
 
-MOST_NAME_CHARACTERS = 200
-_MOST_NAME_BYTES = 255  # a person is a folder in data/faces, and file systems count bytes
 # How much larger the largest face must be than the next for the others to be bystanders; DESIGN's rule.
 _CLEARLY_LARGEST = 2.0
 
@@ -189,7 +187,7 @@ def people_in(paths: Iterable[Path | str], name: str | None = None) -> Found:
     Unfit names, names that cameras give to files, and folders that can't be listed are refused by themselves. Raises
     RefusedError when `name` is unfit.
     """
-    given = None if name is None else _visible(person_name(name))
+    given = None if name is None else person_name(name)
     found = Found()
     seen: dict[tuple[str, Path], None] = {}
     for path in map(Path, paths):
@@ -197,7 +195,7 @@ def people_in(paths: Iterable[Path | str], name: str | None = None) -> Found:
             try:
                 if given is None and by_file:
                     _require_no_camera_name(photo, path)
-                one = (given or _visible(person_name(person)), photo)
+                one = (given or person_name(person), photo)
             except RefusedError as error:
                 found.refused.append((photo, refusal_reason(error)))
                 continue
@@ -209,41 +207,17 @@ def people_in(paths: Iterable[Path | str], name: str | None = None) -> Found:
 
 
 def person_name(text: str) -> str:
-    """A person's name as it is stored: Unicode NFC, no space around it.
-
-    Raises RefusedError unless it can name a folder everywhere: 1 to 200 characters and at most 255 bytes of UTF-8, no
-    slash, no control characters or line ends, no dot in front (`.`, `..`, and what is hidden).
-    """
-    name = unicodedata.normalize("NFC", text).strip()
-    reason = _unfit(name)
+    """A new person's name as it is stored. Raises RefusedError for one that is unfit (`shared.person_names.unfitness`)."""
+    name = stored_name(text)
+    reason = unfitness(name)
     if reason:
         raise RefusedError(
             f"the name {reason}",
             got=ascii(name[:50]),
-            expected=f"1 to {MOST_NAME_CHARACTERS} characters without slashes and control characters, no dot in front",
+            expected=f"1 to {MOST_NAME_CHARACTERS} visible characters without slashes, no dot in front",
             remedy="choose another with --name, or rename the file or folder",
         )
     return name
-
-
-def _visible(name: str) -> str:
-    """A new person's name. Raises RefusedError where it has letters that nobody sees: it would look like another's.
-
-    Joiners within a name are letters of Persian and Indian scripts. Names that a gallery already has are not asked: they must
-    be forgotten by their name.
-    """
-    unseen = {one for one in name if unicodedata.category(one) == "Cf" and one not in _JOINERS}
-    if unseen or name.strip("".join(_JOINERS)) != name:
-        raise RefusedError(
-            "the name contains characters that nobody sees",
-            got=ascii(name[:50]),
-            expected="a name that looks like no other",
-            remedy="type it anew with --name, or rename the file or folder",
-        )
-    return name
-
-
-_JOINERS = ("\u200c", "\u200d")
 
 
 def refusal_reason(error: RollcallError) -> str:
@@ -327,17 +301,5 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _unfit(name: str) -> str:
-    """What makes a normalised name unfit; empty when nothing does."""
-    if not name:
-        return "is empty"
-    if len(name) > MOST_NAME_CHARACTERS:
-        return f"has {len(name)} characters"
-    if name.startswith("."):
-        return "starts with a dot"
-    if "/" in name:
-        return "contains a slash"
-    # Cc: control characters, Cs: bytes that are no UTF-8, Zl and Zp: line ends, which tear log lines apart.
-    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name):
-        return "contains control characters or bytes that are not UTF-8"
-    return "is too long for a folder" if len(name.encode()) > _MOST_NAME_BYTES else ""
+def _refused_at(path: Path | str, error: RefusedError) -> RefusedError:
+    return RefusedError(error.what, where=shown(path), got=error.got, expected=error.expected, remedy=error.remedy)

@@ -118,6 +118,7 @@ class Writer:
     def load(self) -> None:
         """Publish the whole store. Raises what stops a site from having a gallery."""
         self._child.heartbeat(state="loading")
+        self._service.begin()
         with progress_bar("loading the gallery") as progress:
             self._worker.run(lambda: self._service.publish_everything(progress))
 

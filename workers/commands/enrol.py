@@ -9,6 +9,7 @@ from shared.machine import usable_cpus
 from shared.photos import shown
 from shared.settings import find_config, load_settings
 from shared.site_access import SiteAccess
+from shared.store_opening import require_own
 from workers.commands.enrol_stranger import enrol_stranger
 from workers.engines import open_engine
 from workers.enrolling import enrol_photos, require_somebody, skipped_line
@@ -26,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(find_config(arguments.config, arguments.beside))
     if bool(arguments.paths) == (arguments.unknown is not None):
         raise UsageError("enrol whom?", expected="PATH..., or --unknown ID --name NAME")
+    require_own(settings.data_dir)
     if arguments.unknown is not None:
         return enrol_stranger(arguments, settings)
     found = people_in(arguments.paths, arguments.name)

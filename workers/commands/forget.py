@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from shared.errors import EXIT_DONE, UsageError
+from shared.errors import EXIT_DONE, EXIT_TEMPORARY, UsageError
 from shared.settings import Settings, find_config, load_settings
-from shared.site_access import Site, SiteAccess, all_references
-from workers.enrolment import person_name
+from shared.site_access import SiteAccess
 from workers.output import say, say_json, warn
 
 
@@ -25,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     if photo is not None and Path(photo).exists():
         photo = str(Path(photo).absolute())  # the site may be in another folder
     with SiteAccess(settings, warn) as site:
-        answer = site.call("forget", person=_stored_name(site, arguments.name), photo=photo)
+        answer = site.call("forget", person=arguments.name, photo=photo)
     return _report(
         answer, settings, arguments, "{person}: {references} references, {photos} photos, {sightings} sightings"
     )
@@ -40,23 +39,21 @@ def _forget_stranger(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _report(answer: dict[str, Any], settings: Settings, arguments: argparse.Namespace, line: str) -> int:
-    """Say what was removed; `line` names the answer's fields. The exit code."""
+    """Say what was removed and what was not; `line` names the answer's fields. The exit code: 75 while a file is left."""
     answer.pop("v", None)
+    code = EXIT_TEMPORARY if answer["not_removed"] else EXIT_DONE
     if "warning" in answer:
         warn(answer["warning"])
+    for path in answer["not_removed"]:
+        warn(f"NOT REMOVED: {path}; the site tries again every minute, and so does this command when it is repeated")
     if arguments.json:
         say_json(answer)
-        return EXIT_DONE
-    say(f"forgot {line.format_map(answer)} removed")
+        return code
+    already = ", was forgotten already" if answer["already"] else ""
+    say(f"forgot {line.format_map(answer)} removed{already}")
+    for name in answer.get("spelt_otherwise", []):
+        say(f"and the same name, written otherwise: {name!a}")
     for copy in answer["other_copies"]:
-        say(
-            f"not changed: {settings.data_dir / copy} was set aside before and may still hold this person; delete it when you no longer need it"
-        )
-    return EXIT_DONE
-
-
-def _stored_name(site: Site, name: str) -> str:
-    """The name as it is stored: an adopted database can hold names that nobody could be enrolled under today."""
-    if next(all_references(site, name), None) is not None:
-        return name
-    return person_name(name)
+        say(f"not changed: {settings.data_dir / copy} may still hold this person; delete it when you no longer need it")
+    say(f"out of reach, and yours to look after: {'; '.join(answer['out_of_reach'])}")
+    return code

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sqlite3
-import uuid
 from pathlib import Path
+from typing import Any
 
-from shared.errors import EXIT_DONE, RefusedError, disk_fault
+from shared.errors import EXIT_DONE, RefusedError, RollcallError, TemporaryError, disk_fault
 from shared.migration import copy_of_backup
-from shared.settings import find_config, load_settings
+from shared.settings import Settings, find_config, load_settings
 from shared.site_access import FilesOfSite, Site, SiteAccess
 from shared.store import explain
+from shared.store_leftovers import staged_restore
 from shared.store_opening import damage_of, make_private_folder, open_read_only
 from workers.output import say, say_json, warn
 
@@ -26,16 +27,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise RefusedError("is no backup", where=str(source), got=damage, remedy="name a file that `backup` wrote")
     make_private_folder(settings.data_dir)
     make_private_folder(settings.run_dir)
-    staged = settings.run_dir / f"restore-{uuid.uuid4().hex}.db"
+    staged = staged_restore(settings.run_dir)
     try:
         _stage(source, staged)
-        with SiteAccess(settings, warn, create=True) as site:
-            _require_same_model(site, staged, assume=arguments.assume_model)
-            answer = (
-                site.service.restore(staged)
-                if isinstance(site, FilesOfSite)
-                else site.call("restore", name=staged.name)
-            )
+        answer = _restore(settings, staged, assume_model=arguments.assume_model)
     finally:
         for leftover in settings.run_dir.glob(staged.name + "*"):
             leftover.unlink()
@@ -48,6 +43,23 @@ def run(arguments: argparse.Namespace) -> int:
             f"restored {answer['restored']} references; {answer['kept_deleted']} stay deleted, as they were deleted here since"
         )
     return EXIT_DONE
+
+
+def _restore(settings: Settings, staged: Path, *, assume_model: bool) -> dict[str, Any]:
+    try:
+        with SiteAccess(settings, warn, create=True) as site:
+            _require_same_model(site, staged, assume=assume_model)
+            if isinstance(site, FilesOfSite):
+                return site.service.restore(staged)
+            return site.call("restore", name=staged.name)
+    except RollcallError as error:
+        if staged.exists():
+            raise
+        raise TemporaryError(
+            "the backup's copy was taken away while it was restored: somebody was forgotten, or the site was restarted",
+            where=str(staged),
+            remedy="try again",
+        ) from error
 
 
 def _stage(source: Path, staged: Path) -> None:
