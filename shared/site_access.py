@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from shared.errors import RefusedError, RollcallError
+from shared.errors import RefusedError, RollcallError, TemporaryError
 from shared.settings import Settings
 from shared.site_check import check_running
 from shared.store import Store
-from shared.store_opening import GalleryInUseError, Say, SiteLock, close_store, make_private_folder, open_store
+from shared.store_opening import (
+    GalleryInUseError,
+    Say,
+    SiteLock,
+    close_store,
+    make_private_folder,
+    open_store,
+    open_store_or_look,
+)
 from shared.store_service import Request, StoreService
 from shared.writer_client import SiteClient, site_is_running
 
@@ -61,12 +70,16 @@ class FilesOfSite:
 
     live = False
 
-    def __init__(self, settings: Settings, say: Say, *, lock_timeout_s: float = _LOCK_TIMEOUT_S) -> None:
+    def __init__(
+        self, settings: Settings, say: Say, *, lock_timeout_s: float = _LOCK_TIMEOUT_S, may_look: bool = False
+    ) -> None:
+        """`may_look`: on a full disk, open what is there for reading only; writes are then refused as temporary."""
         make_private_folder(settings.data_dir)
         self._lock = SiteLock(settings.db_path)
         self._lock.acquire(lock_timeout_s)
         try:
-            self.store: Store = open_store(settings.db_path, say)
+            self.store: Store
+            self.store, without_room = (open_store_or_look if may_look else _open)(settings.db_path, say)
         except BaseException:
             self._lock.release()
             raise
@@ -80,6 +93,8 @@ class FilesOfSite:
             say=say,
         )
         self.service.begin()
+
+        self.service.refusal = without_room
 
     def call(self, op: str, blob: bytes | memoryview = b"", **arguments: Any) -> dict[str, Any]:
         request = Request(op, arguments, blob)
@@ -98,6 +113,10 @@ class FilesOfSite:
             close_store(self.store)
         finally:
             self._lock.release()
+
+
+def _open(db_path: Path, say: Say) -> tuple[Store, TemporaryError | None]:
+    return open_store(db_path, say), None
 
 
 class SiteAccess:

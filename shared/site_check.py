@@ -21,9 +21,11 @@ def check_running(settings: Settings, info: Callable[[], dict[str, Any]]) -> lis
     `info`: the writer's answer to `info`; once it answers, what it has committed is published. Raises RollcallError for a
     database that can't be opened.
     """
-    store = open_read_only(settings.db_path)
+    refusal = info()["nothing_stored"]
+    store = open_read_only(settings.db_path, unwritten=bool(refusal))
     try:
-        faults = store.check() + _strangers_faults(settings, store)
+        faults = [refusal] if refusal else []
+        faults += store.check() + _strangers_faults(settings, store)
         try:
             with GalleryReader(settings.run_dir) as block:
                 faults += block.check()

@@ -121,11 +121,14 @@ class SiteLock:
         self._lock.release()
 
 
-def open_read_only(db_path: Path) -> Store:
-    """A read-only store beside a writer. Raises ConfigurationError when there is none or it is unfit."""
+def open_read_only(db_path: Path, *, unwritten: bool = False) -> Store:
+    """A read-only store beside a writer. Raises ConfigurationError when there is none or it is unfit.
+
+    `unwritten`: nobody writes it, as on a full disk, where there is no room for what readers and a writer share.
+    """
     connection: sqlite3.Connection | None = None
     try:
-        connection = connect_read_only(db_path)
+        connection = connect_read_only(db_path, "ro&immutable=1" if unwritten else "ro")
         connection.execute("PRAGMA query_only=ON")
         if schema.version(connection, db_path) != schema.SCHEMA_VERSION:
             raise ConfigurationError(
@@ -175,6 +178,33 @@ def open_store(db_path: Path, say: Say) -> Store:
     return store
 
 
+def open_store_or_look(db_path: Path, say: Say) -> tuple[Store, TemporaryError | None]:
+    """As `open_store`; where the disk has no room to write, the store as it lies there, to be read only, and why it is so.
+
+    SQLite needs room even to read beside a writer. Nobody writes here: the caller holds the lock. Raises as `open_store` does where
+    the file can't be served as it is: there is none, it is damaged, or of another schema.
+    """
+    try:
+        return open_store(db_path, say), None
+    except TemporaryError as error:
+        connection: sqlite3.Connection | None = None
+        try:
+            if not db_path.exists() or _damage(db_path, "ro&immutable=1"):
+                raise
+            connection = connect_read_only(db_path, "ro&immutable=1")
+            if schema.version(connection, db_path) != schema.SCHEMA_VERSION:
+                raise
+        except (sqlite3.Error, RollcallError, OSError):
+            if connection is not None:
+                connection.close()
+            raise error from None
+        say(f"NOTHING CAN BE STORED: {error.line()}; what is enrolled is served, and it is tried again")
+        wal = db_path.with_name(db_path.name + "-wal")
+        if wal.exists() and wal.stat().st_size:
+            say(f"{wal.name} holds {wal.stat().st_size} bytes of the last changes, which are read once there is room")
+        return Store(connection, db_path, read_only=True), error
+
+
 def _holds_nothing(db_path: Path) -> bool:
     """Whether it is a database in which no table was made yet."""
     connection = connect(db_path)
@@ -217,6 +247,8 @@ def _finish_erasing(store: Store, say: Say) -> None:
 def close_store(store: Store) -> None:
     """Close a writable store, and remember that its file was sound, so that opening it again soon costs no proof."""
     store.close()
+    if store.read_only:
+        return
     _left_sound[store.path] = _signature(store.path)
 
 

@@ -452,6 +452,7 @@ class StoreService:
             "generation": block.generation if block else None,
             "published_rows": block.live_rows if block else None,
             "behind": block.behind if block else False,
+            "nothing_stored": self.refusal.line() if self.refusal else None,
             "unreadable_sightings": len(store.sightings.unreadable),
         }
 

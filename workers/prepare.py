@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     pack = ensure_pack(settings, child.progress)
     child.progress()
     _log.info("model %s/%s: %s", pack.engine, pack.name, pack.licence)
-    files = FilesOfSite(settings, _log.warning)
+    files = FilesOfSite(settings, _log.warning, may_look=True)
     try:
         left = remove_left_behind(settings.run_dir)
         if left:
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         child.progress()
         require_same_model(files, engine, settings, assume=arguments.assume_model)
         child.progress()
-        if files.store.count() == 0:
+        if files.store.count() == 0 and not files.store.read_only:
             fill(files, engine, settings, child)
     finally:
         files.close()

@@ -29,7 +29,7 @@ from shared.gallery_publisher import GalleryPublisher
 from shared.settings import Settings
 from shared.store import Store
 from shared.store_backup import BackupKeeper
-from shared.store_opening import SiteLock, make_private_folder, open_store
+from shared.store_opening import SiteLock, close_store, make_private_folder, open_store, open_store_or_look
 from shared.store_removed import DatabaseFile
 from shared.store_service import Request, StoreService, request_fault
 from shared.work_progress import Worker, beat
@@ -49,6 +49,7 @@ _OWN_PLACES = 64  # more, for the supervisor and the cameras alone
 _MAX_FOLLOWERS = 64
 _IDLE_LIMIT_S = 60.0  # without a byte either way; who asks again connects again
 _LOOK_EVERY_S = 1.0  # at whether socket, lock and database are still there
+_LOOK_FOR_ROOM_S = 3.0
 _STALLED_S = 1.0  # for whom somebody else is waiting
 _FRAME_LIMIT_S = 30.0  # for a frame to become whole
 _MAX_INBOX_BYTES = 320 << 20  # of all peers together: a little more than one frame of the largest size
@@ -109,6 +110,8 @@ class Writer:
         self._status: dict[str, Any] = {}
         self._backup = BackupKeeper(settings.db_path)
         self._lock, self._database = lock, DatabaseFile(store)
+        self._without_room: TemporaryError | None = None
+        self._look_for_room_at = 0.0
         self._socket_file: tuple[int, int] | None = None
         self._purge_at = self._look_at = 0.0
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -121,6 +124,10 @@ class Writer:
         self._service.begin()
         with progress_bar("loading the gallery") as progress:
             self._worker.run(lambda: self._service.publish_everything(progress))
+
+    def store_nothing(self, why: TemporaryError | None) -> None:
+        """Serve what there is and refuse to store anything, until there is room; `why` is the answer."""
+        self._service.refusal = self._without_room = why
 
     def serve(self) -> None:
         """Answer until asked to stop, then drain: what has been received is still written and answered."""
@@ -139,7 +146,8 @@ class Writer:
     def make_last_backup(self) -> None:
         """Bring the site's own backup up to date; a disk without room for it must not make the stop a failure."""
         try:
-            self._worker.run(lambda: self._backup.finish(self._service.store))
+            if self._service.refusal is None:
+                self._worker.run(lambda: self._backup.finish(self._service.store))
         except (OSError, RollcallError) as error:
             _log.warning("no backup was made at this stop: %s", error)
 
@@ -206,8 +214,23 @@ class Writer:
                 self._listen()
             except (OSError, RollcallError) as error:  # tried again at the next look
                 _log.error("that is not possible yet: %s", error)
-        if self._database.is_lost():
+        if self._without_room is not None:
+            self._worker.run(self._look_for_room)
+        elif self._database.is_lost():
             self._worker.run(self._save_database)
+
+    def _look_for_room(self) -> None:
+        """Raises TemporaryError once the store can be opened for writing: a new writer does."""
+        if time.monotonic() < self._look_for_room_at:
+            return
+        self._look_for_room_at = time.monotonic() + _LOOK_FOR_ROOM_S
+        try:
+            close_store(open_store(self._settings.db_path, lambda _: None))
+        except RollcallError:
+            return
+        raise TemporaryError(
+            "there is room on the disk again; the writer starts again", where=str(self._settings.db_path)
+        )
 
     def _save_database(self) -> None:
         """Raises TemporaryError once it is written anew: a new writer opens it. Until then nothing more is taken."""
@@ -467,12 +490,13 @@ def main(argv: list[str] | None = None) -> int:
     lock.acquire(_LOCK_TIMEOUT_S)
     worker = Worker(child.heartbeat)
     try:
-        store = worker.run(lambda: open_store(settings.db_path, _log.warning))
+        store, without_room = worker.run(lambda: open_store_or_look(settings.db_path, _log.error))
         publisher = GalleryPublisher(
             settings.run_dir, store.dim or _UNKNOWN_DIM, store.model or "", store.fingerprint or "", beat
         )
         try:
             writer = Writer(settings, store, publisher, child, worker, lock)
+            writer.store_nothing(without_room)
             writer.load()
             writer.serve()
             publisher.remove_block()
