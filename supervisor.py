@@ -197,7 +197,7 @@ class Supervisor:
             while not self._stopping:
                 self._turn()
                 if self._until_ended and self._files_have_ended():
-                    return self._stop(EXIT_REFUSED if self._unread_files() else EXIT_DONE)
+                    return self._stop(self._code_of_ended())
             return self._stop(EXIT_DONE)
 
     def _first_start(self, child: ChildProcess, is_ready: Callable[[], bool]) -> int | None:
@@ -305,6 +305,13 @@ class Supervisor:
         """Whether every camera on a file that ends has ended, can't go on, or could never be read."""
         unread = self._unread_files()
         return all(name in unread or camera.state in _OVER for name, camera in self._cameras_on_files())
+
+    def _code_of_ended(self) -> int:
+        """What to say once every file has ended: done only when each was read and all that was seen in it is stored."""
+        if any(camera.stats.get("unsent") for _, camera in self._cameras_on_files()):
+            _log.error("not everything that was seen could be stored")
+            return EXIT_TEMPORARY
+        return EXIT_REFUSED if self._unread_files() else EXIT_DONE
 
     def _unread_files(self) -> set[str]:
         """Cameras on files that end which failed, or gave no frame in all the time that a real one needs to open."""

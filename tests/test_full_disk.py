@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shared.writer_client import SiteClient, WriterClient
+from tests.clips import write_clip
 from tests.conftest import SmallDisk
 from tests.data_paths import needs_dlib
 from tests.site_process import SiteProcess, command, command_json
@@ -87,3 +88,18 @@ def test_a_stop_on_a_full_disk_is_clean(tmp_path: Path, disk: Path) -> None:
     assert database.read_bytes() == before
     filler.unlink()
     assert [one["person"] for one in command_json(tmp_path, "people")["people"]] == ["Ada"]
+
+
+def test_a_run_whose_sightings_cannot_be_stored_is_not_done(tmp_path: Path, disk: Path) -> None:
+    """`run --until-ended` without room for a single sighting ends with 75, and says so; with room it ends with 0."""
+    clip = write_clip(tmp_path / "clip.avi")
+    camera = f'[cameras.door]\nsource = "{clip}"\nrealtime = false\n'
+    site_settings(tmp_path, f'[site]\ndata_dir = "{disk / "data"}"\n{DLIB}{camera}')
+    filler = fill(disk)
+    with SiteProcess(tmp_path, "--until-ended") as site:
+        assert site.wait(90) == 75
+        assert any("could be stored" in line for line in site.log)
+    filler.unlink()
+    with SiteProcess(tmp_path, "--until-ended") as site:
+        assert site.wait(90) == 0
+    assert "camera_up" in command(tmp_path, "events", "--json").stdout

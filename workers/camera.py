@@ -106,15 +106,16 @@ class Camera:
                 self._child.heartbeat(**self._status.to_json())
                 client.record(_affordable(events, client.backlog))
             client.record(pipeline.finish())
-            if capture.ended:
-                if reason := capture.status().reason:
-                    _log.warning("camera %s: %s", self._camera.name, reason)
-                ended = replace(self._status_now(capture, pipeline, client), state=ChildState.ENDED)
-                self._child.heartbeat(**ended.to_json())
             if not client.flush(_FLUSH_S):
                 _log.warning(
                     "camera %s: the writer did not take the last %d sightings", self._camera.name, client.backlog
                 )
+            if capture.ended:
+                if reason := capture.status().reason:
+                    _log.warning("camera %s: %s", self._camera.name, reason)
+                # Last: by it the supervisor knows whether everything that was seen is stored.
+                ended = replace(self._status_now(capture, pipeline, client), state=ChildState.ENDED)
+                self._child.heartbeat(**ended.to_json())
         finally:
             capture.stop(_CAPTURE_STOP_S)
             client.close()
