@@ -286,6 +286,7 @@ def block_folder(run_dir: Path) -> Path:
 
 def new_block_folder(run_dir: Path) -> Path:
     """Make a folder for the site's block, and say in the run folder which. Only for the writer. Raises OSError."""
+    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     token = secrets.token_hex(16)
     folder = shm_folder(run_dir) / f"{site_prefix(run_dir)}{token}"
     folder.mkdir(mode=0o700)
