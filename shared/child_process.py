@@ -54,6 +54,17 @@ def child_environment(hidden: Collection[str] = ()) -> dict[str, str]:
     return {**kept, PARENT_VARIABLE: str(os.getpid()), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
+# What a process needs that only computes: where programs, libraries and folders are, how numbers and texts are written, and how many
+# threads libraries start.
+_BARE = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "VIRTUAL_ENV", "LD_LIBRARY_PATH", PARENT_VARIABLE)
+_BARE_FAMILIES = ("LC_", "PYTHON", "ORT_", "OMP_", "OPENBLAS_", "MKL_", "OPENCV_", "CUDA_", "NVIDIA_")
+
+
+def bare_environment() -> dict[str, str]:
+    """What a child gets that reads what anybody may have made: nothing that could be a secret."""
+    return {key: value for key, value in child_environment().items() if key in _BARE or key.startswith(_BARE_FAMILIES)}
+
+
 class ChildProcess:
     """One child by name: at most one process at a time, started again as `policy` says."""
 

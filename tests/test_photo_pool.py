@@ -55,6 +55,32 @@ def test_pixels_come_as_if_they_were_decoded_here() -> None:
     assert children() == []
 
 
+@needs_dlib
+def test_a_process_that_reads_photos_holds_no_secret(tmp_path: Path) -> None:
+    """A camera's password and systemd's folder of credentials in the command's environment are not in theirs, by strace."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    (tmp_path / "site.toml").write_text(DLIB, encoding="utf-8")
+    trace = tmp_path / "trace.txt"
+    traced = ("strace", "-f", "-qq", "-v", "-s", "4096", "-o", str(trace), "-e", "trace=execve")
+    done = subprocess.run(
+        [*traced, sys.executable, str(SUPERVISOR), "identify", str(six_faces())],
+        cwd=tmp_path,
+        env={**os.environ, "ENTRANCE_PASSWORD": "hunter2", "CREDENTIALS_DIRECTORY": "/run/credentials/x"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    calls = trace.read_text(encoding="utf-8", errors="replace").splitlines()
+    assert any("hunter2" in call and "identify" in call for call in calls)
+    (started,) = [call for call in calls if '"workers.photo_process"' in call]
+    assert "ORT_DISABLE_TELEMETRY=1" in started
+    assert "hunter2" not in started
+    assert "CREDENTIALS_DIRECTORY" not in started
+
+
 def killing(photos: list[Photo], at: int) -> Iterator[Photo]:
     """The photos; before the `at`-th is taken, a process that has one in hand is killed as the OOM killer would."""
     for number, photo in enumerate(photos):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.child_process import PARENT_VARIABLE, child_environment
+from shared.child_process import PARENT_VARIABLE, bare_environment
 from shared.errors import EXIT_DONE, RollcallError
 from workers.child import die_with_parent, run_child
 from workers.own_limits import lower_limit
@@ -33,7 +33,7 @@ def fault_of_pack(folder: Path) -> str:
     try:
         done = subprocess.run(
             words,
-            env=child_environment(),
+            env=bare_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -24,7 +24,7 @@ import psutil
 from numpy.typing import NDArray
 
 from shared import ipc
-from shared.child_process import child_environment
+from shared.child_process import bare_environment
 from shared.errors import RefusedError, RollcallError, TemporaryError
 from shared.machine import usable_cpus, usable_memory_bytes
 from shared.photos import Image, Photo, load_photo
@@ -202,7 +202,7 @@ class _Process:
                 [sys.executable, "-m", "workers.photo_process"],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                env=child_environment(),
+                env=bare_environment(),
                 process_group=0,
             )
         except OSError:
