@@ -11,16 +11,18 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shared.errors import RefusedError
+from shared.gallery_building import Batch
+from shared.gallery_load import sound_batches
 from shared.gallery_reader import GalleryReader
 from shared.settings import Settings, find_config, load_settings
 from shared.site_access import FilesOfSite, SiteAccess
-from shared.store import LoadedBatch
 from shared.writer_client import save_rows, site_is_running
 
 _log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ class _Cache:
         self.of: tuple[object, ...] | None = None  # which file it was, and in which state
         self.embeddings: NDArray[np.float32] | None = None
         self.names: list[str] | None = None
-        self.timestamp: float | None = None
+        self.timestamp: str | None = None
 
 
 _cache = _Cache()
@@ -85,18 +87,18 @@ def _load_from_file(settings: Settings) -> tuple[NDArray[np.float32], list[str]]
         file = settings.db_path.stat()  # another one in the same place can have its number and as many changes
         state = (settings.db_path, file.st_ino, file.st_mtime_ns, file.st_size, site.store.change_number)
         if _cache.of != state:
-            _fill_cache(list(site.store.load()), state)
+            _fill_cache(list(sound_batches(site.store, _log.warning)), state)
     if _cache.embeddings is None or _cache.names is None:
         return None, None
     return _cache.embeddings.copy(), list(_cache.names)
 
 
-def _fill_cache(batches: list[LoadedBatch], state: tuple[object, ...]) -> None:
+def _fill_cache(batches: list[Batch], state: tuple[object, ...]) -> None:
     clear_cache()
     if batches:
-        _cache.embeddings = np.concatenate([batch.vectors for batch in batches])
+        _cache.embeddings = np.concatenate([batch.references for batch in batches])
         _cache.names = [name for batch in batches for name in batch.names]
-        _cache.of, _cache.timestamp = state, time.time()
+        _cache.of, _cache.timestamp = state, _iso(time.time_ns())
 
 
 def save_embedding(
@@ -169,14 +171,18 @@ def clear_cache() -> None:
 
 
 def get_cache_info() -> dict[str, Any]:
-    """{'cached': bool, 'count': rows, 'timestamp': seconds since 1970 or None} of the block, or of this process's own copy."""
+    """{'cached': bool, 'count': rows, 'timestamp': ISO 8601 in UTC, or None} of the block, or of this process's own copy."""
     with _lock:
         settings = _settings()
         if site_is_running(settings.run_dir):
             with GalleryReader(settings.run_dir) as reader:
-                return {"cached": True, "count": reader.count_live(), "timestamp": reader.published_ns / 1e9}
+                return {"cached": True, "count": reader.count_live(), "timestamp": _iso(reader.published_ns)}
         count = 0 if _cache.names is None else len(_cache.names)
         return {"cached": _cache.embeddings is not None, "count": count, "timestamp": _cache.timestamp}
+
+
+def _iso(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def get_embedding_count() -> int:

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import ConfigurationError, RollcallError
+from shared.errors import ConfigurationError
 from shared.gallery_block import OF_ROWS, Constants, Segment, Shape, reserve, segment_path, take_huge
 from shared.match import quantise
 from shared.row_checksum import row_checksums
+from shared.store_damage import NORM_TOLERANCE
 
 _CODE_ROWS = 1024  # rows checked and coded between two writes
 _MOST_AHEAD = 4  # batches written and not coded yet
 _WRITE_BYTES = 16 << 20
-_NORM_TOLERANCE = 1e-3
 _MAX_TEXT = 0xFFFF
 
 
@@ -44,10 +44,10 @@ class Batch:
 class UnsoundRowError(ConfigurationError):
     """A reference that can't be one: its vector is none, or it is not as it was written."""
 
-    def __init__(self, row_id: int, got: str, expected: str) -> None:
+    def __init__(self, row: int | str, got: str, expected: str) -> None:
         super().__init__(
             "a row of embeddings is unsound",
-            where=f"row {row_id}",
+            where=f"row {row}",
             got=got,
             expected=expected,
             remedy="delete the row or restore a backup: supervisor.py restore FILE",
@@ -58,7 +58,7 @@ def require_sound(batch: Batch, start: int, references: NDArray[np.float32]) -> 
     """Raises UnsoundRowError for the first of `references`, the rows of `batch` from `start` on, that can't be one."""
     end = start + len(references)
     norms = np.sqrt(np.vecdot(references, references))
-    off = np.flatnonzero(~(np.abs(norms - 1) < _NORM_TOLERANCE))  # NaN is off, too
+    off = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE))  # NaN is off, too
     if len(off):
         raise UnsoundRowError(batch.row_ids[start + off[0]], f"norm {norms[off[0]]}", "norm 1")
     if batch.checksums is None:
@@ -89,10 +89,10 @@ class People:
 
 
 def text_entry(text: str, offset: int) -> tuple[int, bytes]:
-    """The `names` or `user_ids` entry of a text that lies at `offset` of the heap, and its bytes. Raises RollcallError."""
+    """The `names` or `user_ids` entry of a text that lies at `offset` of the heap, and its bytes. Raises UnsoundRowError."""
     raw = text.encode()
     if len(raw) > _MAX_TEXT:
-        raise RollcallError("text too long for the gallery", got=f"{len(raw)} bytes", expected=f"at most {_MAX_TEXT}")
+        raise UnsoundRowError("of somebody", f"a text of {len(raw)} bytes", f"at most {_MAX_TEXT}")
     return offset << 16 | len(raw), raw
 
 

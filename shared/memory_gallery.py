@@ -5,20 +5,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.gallery_load import sound_batches
 from shared.match import Candidate, Rows, match, quantise
 from shared.store import Store
+from shared.store_opening import Say
 
 
 class MemoryGallery:
     """The store's references, searched as the block is."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, say: Say) -> None:
+        """`say` is told of rows that are damaged."""
         names: dict[str, int] = {}
         persons: list[int] = []
         vectors: list[NDArray[np.float32]] = []
-        for batch in store.load():
+        for batch in sound_batches(store, say):
             persons += [names.setdefault(name, len(names)) for name in batch.names]
-            vectors.append(batch.vectors)
+            vectors.append(batch.references)
         references = np.concatenate(vectors) if vectors else np.empty((0, store.dim or 1), np.float32)
         codes, scales, errors = quantise(references) if len(references) else _nothing(references.shape[1])
         self._rows = Rows(codes, scales, errors, references, np.asarray(persons, np.int32))

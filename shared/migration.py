@@ -39,7 +39,6 @@ _MOST_NUMBER = (
     1 << 53
 )  # ids and change numbers: JSON's readers keep whole numbers up to here, and SQLite can count on from it
 _MOST_BYTES = 16 << 20  # of a single value: a larger one is not read at all
-_STATEMENT_S = 60.0  # a thousand rows take milliseconds; a count over a table of ten million, seconds
 _NORM_TOLERANCE = 1e-3
 _NOTES_AT_MOST = 20  # of rows that were left out: all of them are in the table
 
@@ -172,20 +171,18 @@ class _Copied(NamedTuple):
 
 
 def _copy(old: sqlite3.Connection, path: Path, fresh: Path, found: int, factory: Factory) -> _Copied:
-    limit = TimeLimit(old, _STATEMENT_S)
-    old.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
+    limit = TimeLimit(old, path)
     old.text_factory = _text_or_not
     new = connect(fresh, factory)
     try:
         schema.create(new)
         new.execute("PRAGMA journal_mode=DELETE")  # every page is written once, and not into a WAL first
         new.execute("BEGIN")
-        copying = _Copying(old, new, found, limit)
-        copied = copying.run()
+        copied = _Copying(old, new, found, limit).run()
         new.execute("COMMIT")
         new.execute("PRAGMA journal_mode=WAL")
     except sqlite3.Error as error:
-        limit.require_time(error, path)
+        limit.require_time(error)
         raise
     finally:
         new.close()
@@ -208,6 +205,7 @@ class _Copying:
         self._now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
         self._facts = self._facts_of_old()
         self._size = self._vector_bytes()
+        old.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
         self._change = _whole(self._facts.get("change_number"), 0) or 0
         self._left_out: list[str] = []
         self._behind: Counter[str] = Counter()  # rows of our own tables that can't be taken over, by table
@@ -338,7 +336,6 @@ class _Copying:
         most rows have; 0: none."""
         if (dim := _whole(self._facts.get("dim"), 1)) is not None and self._found:
             return 4 * dim
-        self._limit.restart()
         sizes = Counter(
             dict(
                 self._old.execute(
@@ -442,7 +439,6 @@ class _Copying:
             source += " LEFT JOIN reference_facts f ON f.embedding_id=t.id"
         query = f"SELECT {chosen} FROM {source} WHERE ?1 IS NULL OR t.{key}>?1 ORDER BY t.{key}"  # noqa: S608  # our own tables and columns
         place = columns.index(key)
-        self._limit.restart()
         cursor = self._old.execute(query, (last,))
         try:
             while rows := cursor.fetchmany(_ROWS_AT_ONCE):
@@ -450,7 +446,7 @@ class _Copying:
                 for row in rows:
                     last = row[place]
                     yield row
-                self._limit.restart()
+                self._limit.require_time()
         except sqlite3.DataError:  # a value of more than _MOST_BYTES; what fetchmany had of these rows is lost
             yield from self._one_by_one(query, table, last)
 
@@ -460,7 +456,7 @@ class _Copying:
         following = f"SELECT {key} FROM {table} WHERE ?1 IS NULL OR {key}>?1 ORDER BY {key} LIMIT 1"  # noqa: S608  # as above
         single = query.replace(f"?1 IS NULL OR t.{key}>?1", f"t.{key}=?1")
         while (found := self._old.execute(following, (last,)).fetchone()) is not None:
-            self._limit.restart()
+            self._limit.require_time()
             (last,) = found
             try:
                 yield from self._old.execute(single, (last,)).fetchall()

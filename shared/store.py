@@ -24,23 +24,13 @@ from shared.mark_key import key_path, read_key
 from shared.person_names import name_key
 from shared.reference_uuid import new_uuids
 from shared.store_connection import BUSY_TIMEOUT_S
+from shared.store_damage import damaged_rows, unsound_rows
 from shared.store_leftovers import unfinished_copy
 from shared.store_sightings import Sightings
-from shared.work_progress import beat
 
 _TRUNCATE_PATIENCE_S = 1.0  # the writer's heartbeat must not wait for a reader of the WAL
-_LOAD_BATCH = 4096
+_FAULTS_AT_MOST = 20
 _ERASURE_DUE = "erasure_due"
-
-
-@dataclass(frozen=True)
-class LoadedBatch:
-    """References as they lie in the store; `vectors` (n, dim) float32, unit norm."""
-
-    row_ids: list[int]
-    names: list[str]
-    user_ids: list[str | None]
-    vectors: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -215,39 +205,6 @@ class Store:
 
     def count(self) -> int:
         return int(self.connection.execute("SELECT COUNT(*) FROM embeddings").fetchone()[0])
-
-    def load(self) -> Iterator[LoadedBatch]:
-        """Every reference in id order, in batches. Raises ConfigurationError for a row that is not a unit vector of `dim`."""
-        try:
-            yield from self._load()
-        except sqlite3.Error as error:
-            raise explain(error, self.path) from error
-
-    def _load(self) -> Iterator[LoadedBatch]:
-        dim = self.dim or 0
-        cursor = self.connection.execute("SELECT id, person_name, user_id, embedding FROM embeddings ORDER BY id")
-        while rows := cursor.fetchmany(_LOAD_BATCH):
-            beat()
-            ids, names, users, blobs = zip(*rows, strict=True)
-            for row_id, blob in zip(ids, blobs, strict=True):
-                if not isinstance(blob, bytes) or len(blob) != dim * 4:
-                    size = f"{len(blob)} bytes" if isinstance(blob, bytes) else type(blob).__name__
-                    raise self._unsound(row_id, size, f"{dim * 4} bytes")
-            vectors = np.frombuffer(b"".join(blobs), "<f4").reshape(len(rows), dim)
-            norms = np.linalg.norm(vectors, axis=1)
-            off = np.flatnonzero(~(np.abs(norms - 1) < 1e-3))
-            if len(off):
-                raise self._unsound(ids[off[0]], f"norm {norms[off[0]]}", "1")
-            yield LoadedBatch(list(ids), list(names), list(users), vectors)
-
-    def _unsound(self, row_id: int, got: str, expected: str) -> ConfigurationError:
-        return ConfigurationError(
-            "a row of embeddings is unsound",
-            where=f"{self.path} row {row_id}",
-            got=got,
-            expected=expected,
-            remedy="delete the row or restore a backup: supervisor.py restore FILE",
-        )
 
     def people_count(self) -> int:
         return int(self.connection.execute("SELECT COUNT(DISTINCT person_name) FROM embeddings").fetchone()[0])
@@ -476,11 +433,18 @@ class Store:
             "SELECT id FROM embeddings WHERE id NOT IN (SELECT embedding_id FROM reference_facts)"
         ):
             faults.append(f"{self.path.name}: reference {row[0]} has no uuid")
-        try:
-            for _ in self.load():
-                pass
-        except RollcallError as error:
-            faults.append(error.line())
+        faults += [f"{self.path.name}: {what}" for what in schema.differences(self.connection)]
+        unsound = [
+            f"{self.path.name}: row {row_id}: {why}" for row_id, why in unsound_rows(self.connection, self.dim or 0)
+        ]
+        faults += unsound[:_FAULTS_AT_MOST]
+        if len(unsound) > _FAULTS_AT_MOST:
+            faults.append(f"{self.path.name}: and {len(unsound) - _FAULTS_AT_MOST} more unsound rows")
+        if aside := damaged_rows(self.connection):
+            faults.append(
+                f"{self.path.name}: {aside} damaged rows lie aside in left_out; remedy: supervisor.py restore FILE, or enrol these "
+                "people again"
+            )
         return faults
 
     def close(self) -> None:

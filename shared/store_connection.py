@@ -39,25 +39,28 @@ def connect_read_only(db_path: Path, mode: str = "ro") -> sqlite3.Connection:
     return _open(db_path, mode, _GUARDS, sqlite3.Connection)
 
 
-class TimeLimit:
-    """Ends a statement of a foreign database that goes on for too long: an endless view, a constraint that counts to infinity."""
+# How long all that is read of a foreign file may take: a disk reads at least so much a second.
+_LIMIT_S = 300.0
+_LIMIT_BYTES_PER_S = 1 << 20
 
-    def __init__(self, connection: sqlite3.Connection, seconds: float) -> None:
-        self._seconds = seconds
-        self.restart()
+
+class TimeLimit:
+    """Ends what reads a foreign database once it has taken too long: an endless view, a constraint that counts to infinity."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._path, self._seconds = path, _LIMIT_S + path.stat().st_size / _LIMIT_BYTES_PER_S
+        self._ends = time.monotonic() + self._seconds
         connection.set_progress_handler(self._is_over, _INSTRUCTIONS)
 
-    def restart(self) -> None:
-        """The next statement has the whole time again."""
-        self._ends = time.monotonic() + self._seconds
-
-    def require_time(self, error: sqlite3.Error, path: Path) -> None:
-        """Raises RefusedError when `error` came of this limit."""
-        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT and self._is_over():
+    def require_time(self, error: sqlite3.Error | None = None) -> None:
+        """Raises RefusedError when the time is over; `error`: only when that came of it."""
+        if error is not None and getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_INTERRUPT:
+            return
+        if self._is_over():
             raise RefusedError(
                 "reading it does not come to an end",
-                where=str(path),
-                got=f"a statement of more than {self._seconds:.0f} s",
+                where=str(self._path),
+                got=f"more than {self._seconds:.0f} s",
                 remedy="use another file; this one may be made to do harm",
             ) from error
 

@@ -32,10 +32,6 @@ _STRANGERS_SINCE_S, _S_PER_STRANGER = (
     10,
 )  # 2026 began then; no site meets 8,640 strangers a day, year after year
 
-# How long a proof may take: a disk reads at least so much a second. A foreign file's constraints can be made to take for ever.
-_PROOF_S = 60.0
-_PROOF_BYTES_PER_S = 2 << 20
-
 Say = Callable[[str], None]
 
 # Files as this process left them when it last closed them: what has not changed since need not be proven sound again.
@@ -296,7 +292,7 @@ def _damage(db_path: Path, mode: str) -> str | None:
     limit: TimeLimit | None = None
     try:
         connection = connect_read_only(db_path, mode)
-        limit = TimeLimit(connection, _PROOF_S + db_path.stat().st_size / _PROOF_BYTES_PER_S)
+        limit = TimeLimit(connection, db_path)
         first = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         return None if first == "ok" else str(first)
     except sqlite3.DatabaseError as error:
@@ -308,7 +304,7 @@ def _damage(db_path: Path, mode: str) -> str | None:
         if code == sqlite3.SQLITE_READONLY_ROLLBACK:
             return None  # a program died while it wrote; opening it for writing puts that right
         if limit is not None:
-            limit.require_time(error, db_path)
+            limit.require_time(error)
         raise explain(error, db_path) from error
     finally:
         if connection is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from shared.errors import disk_fault
-from shared.gallery_load import stored_batches
+from shared.gallery_building import UnsoundRowError, require_sound
+from shared.gallery_load import set_unsound_aside, stored_batches
 from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError
 from shared.store import Store
 from shared.store_erasing import Kept
@@ -78,8 +79,16 @@ class BlockKeeper:
         return self._publisher.live_rows
 
     def publish_everything(self, progress: Progress = lambda *_: None) -> None:
-        """Load the whole store into a new generation. `progress` is told how many rows of how many. Raises NoRoomError or what the
-        load raises."""
+        """Load the whole store into a new generation, but for rows that are damaged: they are set aside.
+
+        `progress` is told how many rows of how many. Raises NoRoomError or what the load raises.
+        """
+        try:
+            self._publish_all(progress)
+        except UnsoundRowError:
+            self._publish_all(progress, set_unsound_aside(self._store, self._say))
+
+    def _publish_all(self, progress: Progress, unsound: Collection[int] = ()) -> None:
         store, publisher = self._store, self._publisher
         count, done = store.count(), 0
         if store.dim is not None:
@@ -89,7 +98,7 @@ class BlockKeeper:
 
         def batches() -> Iterator[Batch]:
             nonlocal done
-            for batch in stored_batches(store):
+            for batch in stored_batches(store, without=unsound):
                 if set(batch.user_ids) != {None}:
                     several.update(
                         name
@@ -174,11 +183,15 @@ class BlockKeeper:
         if self._waiting is None:
             self.publish_everything()
             return
-        store, publisher = self._store, self._publisher
-        for batch in stored_batches(store, sorted(self._waiting)):
-            publisher.replace(batch)
-            self._renamed.update(batch.names)
-            self._waiting.difference_update(batch.row_ids)
+        try:
+            for batch in stored_batches(self._store, sorted(self._waiting)):
+                require_sound(batch, 0, batch.references)
+                self._publisher.replace(batch)
+                self._renamed.update(batch.names)
+                self._waiting.difference_update(batch.row_ids)
+        except UnsoundRowError:
+            self.publish_everything()
+            return
         self._waiting.clear()  # what is left was removed meanwhile
 
     def check(self) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from shared import schema
 from shared.store import Store
+from shared.store_damage import forget_damaged_rows
 from shared.stranger_ids import strangers_begin_after
 from shared.work_progress import beat
 
@@ -40,6 +41,7 @@ def _replace(store: Store) -> dict[str, Any]:
     ).fetchall()
     gone = [(row_id,) for row_id, *what in rows if _is_gone(store, *what)]
     _take_references(store, gone, int(facts["change_number"]))
+    forget_damaged_rows(store.connection)
     _take_sightings(store)
     marks_lost = _take_marks(store, facts.get("mark_key_id"))
     for key in ("dim", "model", "fingerprint"):

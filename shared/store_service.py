@@ -25,6 +25,7 @@ from shared.gallery_publisher import GalleryPublisher
 from shared.presence import WITHIN_S, Presence
 from shared.request_values import name_of, new_name_of, text_of, vectors_of
 from shared.store import Deleted, Store, explain, unit_vector
+from shared.store_damage import damaged_rows
 from shared.store_erasing import Kept, Left
 from shared.store_opening import Say, backup_path, open_read_only
 from shared.store_publishing import BlockKeeper, Changes, Progress
@@ -449,6 +450,7 @@ class StoreService:
             "references": store.count(),
             "people": store.people_count(),
             "change_number": store.change_number,
+            "damaged_rows": damaged_rows(store.connection),
             "generation": block.generation if block else None,
             "published_rows": block.live_rows if block else None,
             "behind": block.behind if block else False,

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -181,11 +182,11 @@ def test_the_cache(settings: Settings) -> None:
     a change by somebody else is loaded too."""
     assert embedding_db.get_cache_info() == {"cached": False, "count": 0, "timestamp": None}
     embedding_db.save_embedding("Ada", vectors(1)[0])
-    before = time.time()
+    before = datetime.now(UTC).replace(microsecond=0)
     assert set(loaded()) == {"Ada"}
     info = embedding_db.get_cache_info()
     assert (set(info), info["cached"], info["count"]) == ({"cached", "count", "timestamp"}, True, 1)
-    assert before <= info["timestamp"] <= time.time()
+    assert before <= datetime.fromisoformat(info["timestamp"]) <= datetime.now(UTC)
     embedding_db.clear_cache()
     assert embedding_db.get_cache_info() == {"cached": False, "count": 0, "timestamp": None}
     loaded()
@@ -225,7 +226,7 @@ def test_with_a_site_the_cache_is_the_block(running: Settings) -> None:
     embedding_db.clear_cache()
     info = embedding_db.get_cache_info()
     assert (info["cached"], info["count"]) == (True, 1)
-    assert abs(info["timestamp"] - time.time()) < 60
+    assert abs((datetime.fromisoformat(info["timestamp"]) - datetime.now(UTC)).total_seconds()) < 60
     assert running.db_path.exists()
 
 

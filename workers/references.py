@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.gallery_building import Batch
+from shared.gallery_load import sound_batches
 from shared.gallery_reader import GalleryReader
 from shared.settings import Settings
 from shared.site_access import FilesOfSite, Site
-from shared.store import LoadedBatch
+from workers.output import warn
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +28,10 @@ class References:
 
 
 @contextmanager
-def reference_pieces(site: Site, settings: Settings) -> Iterator[Iterator[LoadedBatch]]:
+def reference_pieces(site: Site, settings: Settings) -> Iterator[Iterator[Batch]]:
     """The references, some thousand at a time: out of the shared block of a site that runs, else out of the database."""
     if isinstance(site, FilesOfSite):
-        yield site.store.load()
+        yield sound_batches(site.store, warn)
         return
     with GalleryReader(settings.run_dir) as reader:
         yield _published(reader)
@@ -47,12 +49,12 @@ def load_references(site: Site, settings: Settings) -> References:
             begin, end = len(persons), len(persons) + len(piece.names)
             if end > len(vectors):  # enrolled meanwhile
                 vectors = np.concatenate([vectors, np.empty((end - len(vectors), vectors.shape[1]), np.float32)])
-            vectors[begin:end] = piece.vectors
+            vectors[begin:end] = piece.references
             persons += [names.setdefault(name, len(names)) for name in piece.names]
             row_ids += piece.row_ids
     return References(vectors[: len(persons)], np.array(persons, np.int32), np.array(row_ids, np.int64), list(names))
 
 
-def _published(reader: GalleryReader) -> Iterator[LoadedBatch]:
+def _published(reader: GalleryReader) -> Iterator[Batch]:
     for piece in reader.live_pieces():
-        yield LoadedBatch(piece.row_ids.tolist(), piece.names, [None] * len(piece.names), piece.references)
+        yield Batch(piece.row_ids.tolist(), piece.names, [None] * len(piece.names), piece.references)

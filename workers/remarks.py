@@ -57,11 +57,11 @@ def remarks_on(new: NewReferences, site: Site, settings: Settings, engine: Engin
     own_rows = np.array(new.row_ids)
     with reference_pieces(site, settings) as pieces:
         for piece in pieces:
-            if piece.vectors.shape[1] != probes.shape[1]:
+            if piece.references.shape[1] != probes.shape[1]:
                 raise RefusedError("the gallery's model was switched meanwhile", remedy="see: supervisor.py calibrate")
             others = np.array([names.setdefault(name, len(names)) for name in piece.names], np.int32)
             others[np.isin(piece.row_ids, own_rows)] = -1  # looked at already
-            found.look(piece.vectors, others, 0)
+            found.look(piece.references, others, 0)
     known = list(names)
     threshold = engine.threshold if settings.recognition.threshold is None else settings.recognition.threshold
     look_alikes = [

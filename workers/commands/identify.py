@@ -49,7 +49,7 @@ def _gallery(settings: Settings, engine: Engine, *, assume: bool) -> Iterator[Ga
     with SiteAccess(settings, warn, create=True) as site:
         require_same_model(site, engine, settings, assume=assume)
         if isinstance(site, FilesOfSite):
-            yield MemoryGallery(site.store)
+            yield MemoryGallery(site.store, warn)
             return
     with GalleryReader(settings.run_dir) as reader:
         yield reader
