@@ -31,6 +31,7 @@ from shared.store_sightings import Sightings
 _TRUNCATE_PATIENCE_S = 1.0  # the writer's heartbeat must not wait for a reader of the WAL
 _FAULTS_AT_MOST = 20
 _ERASURE_DUE = "erasure_due"
+_PROOF_DUE = "proof_due"
 
 
 @dataclass(frozen=True)
@@ -392,6 +393,18 @@ class Store:
 
     def remains_are_due(self) -> bool:
         return self.fact(_ERASURE_DUE) is not None
+
+    @property
+    def proof_is_due(self) -> bool:
+        """Whether the file was left open by a process that was killed, and has not been read whole since."""
+        return self.fact(_PROOF_DUE) is not None
+
+    @proof_is_due.setter
+    def proof_is_due(self, due: bool) -> None:
+        if due:
+            self.set_fact(_PROOF_DUE, "1")
+        else:
+            self.connection.execute("DELETE FROM store_facts WHERE key=?", (_PROOF_DUE,))
 
     def erase_remains(self) -> None:
         """Write the whole file anew, at about 200 MB a second: nothing of what was deleted is left in it.

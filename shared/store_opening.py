@@ -7,6 +7,7 @@ would drop the locks that a connection of this process holds on it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import sqlite3
@@ -147,6 +148,7 @@ def open_store(db_path: Path, say: Say) -> Store:
     make_private_folder(db_path.parent)
     connection: sqlite3.Connection | None = None
     try:
+        was_left_open = any(db_path.with_name(db_path.name + part).exists() for part in PARTS[1:])
         damage = None if _is_as_left(db_path) else _damage(db_path, "rw")
         if damage:
             _set_aside(db_path, damage, say)
@@ -161,6 +163,9 @@ def open_store(db_path: Path, say: Say) -> Store:
         connection = connect(db_path)
         connection.execute("PRAGMA journal_mode=WAL")
         store = Store(connection, db_path, read_only=False)
+        if was_left_open and not damage:
+            with contextlib.suppress(sqlite3.Error):  # a full disk is no reason not to run
+                store.proof_is_due = True
         _settle_mark_key(store, say)
         _finish_erasing(store, say)
     except BaseException as error:

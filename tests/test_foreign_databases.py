@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from shared.gallery_load import sound_batches
 from shared.settings import load_settings
 from shared.site_access import SiteAccess
 from shared.store_opening import open_read_only, open_store
+from shared.store_proof import IntegrityProof
 from shared.store_saving import NewReference
 from tests.data_paths import needs_data
 from tests.site_process import SiteProcess, command, command_json
@@ -352,3 +354,51 @@ def test_a_site_runs_without_the_damaged_row(tmp_path: Path, damage: str) -> Non
     assert "DAMAGED ROW" in log
     assert "Bobs" not in log
     assert "Adams" not in log
+
+
+def test_indexes_that_do_not_fit_are_found_in_the_background(tmp_path: Path) -> None:
+    """A file that a killed process left is read whole while the site goes on; an index at fault is made anew, and that is told."""
+    path, said = tmp_path / "face_embeddings.db", []  # type: tuple[Path, list[str]]
+    with store_in(tmp_path) as store:
+        keep(store, noise(_RNG, 3, 512), *(NewReference(name) for name in ("Ada", "Bo", "Cy")))
+        (sql,) = rows(store, "SELECT sql FROM sqlite_master WHERE name='reference_facts_by_change'")[0]
+        execute = store.connection.execute
+        execute("PRAGMA writable_schema=ON")
+        execute("UPDATE sqlite_master SET sql=sql || ' WHERE change_number<3' WHERE name='reference_facts_by_change'")
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("REINDEX reference_facts_by_change")
+    connection.execute("PRAGMA writable_schema=ON")
+    connection.execute("UPDATE sqlite_master SET sql=? WHERE name='reference_facts_by_change'", (sql,))
+    connection.close()
+    with store_in(tmp_path) as store:
+        assert any("missing from index" in line for line in store.check())
+        proof = IntegrityProof(path, said.append, wanted=True)
+        for _ in range(3):  # it is begun, it is ended by somebody who is forgotten and begun again, it tells
+            proof.turn(store, 0)
+            if proof._thread is not None:
+                proof._thread.join(30)
+        assert "they were made anew" in said[-1]
+        assert store.check() == []
+        proof.finish()
+
+
+def test_a_file_that_was_left_open_is_known(tmp_path: Path) -> None:
+    """By its WAL, also once another process has opened and closed it, until it was read whole; a file that was closed is not read."""
+    with store_in(tmp_path) as store:
+        keep(store, noise(_RNG, 1, 512), NewReference("Ada"))
+        assert not store.proof_is_due
+        (tmp_path / "killed").mkdir()
+        for part in ("", "-wal"):
+            subprocess.run(["cp", str(store.path) + part, str(tmp_path / "killed")], check=True)
+    with store_in(tmp_path / "killed"):
+        pass
+    said: list[str] = []
+    with store_in(tmp_path / "killed") as store:
+        assert store.proof_is_due
+        proof = IntegrityProof(store.path, said.append, wanted=store.proof_is_due)
+        proof.turn(store, 0)
+        assert proof._thread is not None
+        proof._thread.join(30)
+        proof.turn(store, 0)
+        assert "sound" in said[0]
+        assert not store.proof_is_due

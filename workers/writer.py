@@ -30,6 +30,7 @@ from shared.settings import Settings
 from shared.store import Store
 from shared.store_backup import BackupKeeper
 from shared.store_opening import SiteLock, close_store, make_private_folder, open_store, open_store_or_look
+from shared.store_proof import IntegrityProof
 from shared.store_removed import DatabaseFile
 from shared.store_service import Request, StoreService, request_fault
 from shared.work_progress import Worker, beat
@@ -109,6 +110,7 @@ class Writer:
         self._waiting: deque[tuple[Peer, Request]] = deque()
         self._status: dict[str, Any] = {}
         self._backup = BackupKeeper(settings.db_path)
+        self._proof = IntegrityProof(settings.db_path, _log.warning, wanted=store.proof_is_due)
         self._lock, self._database = lock, DatabaseFile(store)
         self._without_room: TemporaryError | None = None
         self._look_for_room_at = 0.0
@@ -145,6 +147,7 @@ class Writer:
 
     def make_last_backup(self) -> None:
         """Bring the site's own backup up to date; a disk without room for it must not make the stop a failure."""
+        self._proof.finish()
         try:
             if self._service.refusal is None:
                 self._worker.run(lambda: self._backup.finish(self._service.store))
@@ -261,6 +264,7 @@ class Writer:
             self._service.purge()
             self._purge_at = now + _PURGE_EVERY_S
         self._backup.turn(now, self._service.store, self._service.erasures)
+        self._proof.turn(self._service.store, self._service.erasures)
 
     def _accept_or_wake(self, source: Any) -> None:
         if source is self._wake_reader:
