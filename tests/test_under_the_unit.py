@@ -135,6 +135,8 @@ def test_a_whole_site_runs_under_the_unit(machine: Machine) -> None:
     assert "the site runs" in journal
     assert "Traceback" not in journal
     assert "not permitted" not in journal
+    names = [name for name in (*_FRIENDS, "crowd") if name in journal]
+    assert names == [], "a person's name is in the journal, which `forget` can't reach"
     kept = set(machine.run("ls", "-A", STATE).stdout.split())
     assert {name for name in kept if name.startswith(".")} == set(), "its home has no caches and no traces of libraries"
 
