@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-PLAUSIBLE = timedelta(
-    days=3
-)  # that a site was off: a weekend. What is deleted by a clock so far ahead is no more than that early
+# That a site was off: a weekend. A clock that is so far ahead deletes no more than that early.
+PLAUSIBLE = timedelta(days=3)
 STEADY_S = 3600.0
+_SET_BACK = timedelta(hours=1)  # by a person or a server; a clock that is behind deletes less, not more
 _DRIFT_S = 60.0  # in an hour; NTP slews by 1.8 s
 
 
@@ -31,7 +31,7 @@ class ClockWatch:
             since = wall, elapsed_s
         steady = elapsed_s - since[1] >= STEADY_S
         self._steady_since = (wall, elapsed_s - STEADY_S) if steady else since  # small drifts do not add up
-        plausible = self._known is not None and timedelta(0) <= wall - self._known <= PLAUSIBLE
+        plausible = self._known is not None and -_SET_BACK <= wall - self._known <= PLAUSIBLE
         if plausible or steady:
             self._known = wall
             return True

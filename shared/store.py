@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from shared.store_damage import damaged_rows, unsound_rows
 from shared.store_leftovers import unfinished_copy
 from shared.store_sightings import Sightings
 
+# How long a mark keeps somebody out: a backup should not be kept for longer. It is personal data itself, so it has an end.
+MARKS_KEPT = timedelta(days=3 * 365)
 _TRUNCATE_PATIENCE_S = 1.0  # the writer's heartbeat must not wait for a reader of the WAL
 _FAULTS_AT_MOST = 20
 _ERASURE_DUE = "erasure_due"
@@ -357,6 +360,12 @@ class Store:
             (self.mark(name), self.mark(photo_digest or "")),
         ).fetchone()
         return row is not None
+
+    def drop_old_marks(self, now: datetime) -> int:
+        """Delete marks that are older than MARKS_KEPT, or count one that is dated ahead from now on; how many were."""
+        limit, ahead, today = (f"{one:%Y-%m-%d %H:%M:%S}" for one in (now - MARKS_KEPT, now + timedelta(days=1), now))
+        self.connection.execute("UPDATE deletion_marks SET deleted_at=? WHERE deleted_at>?", (today, ahead))
+        return self.connection.execute("DELETE FROM deletion_marks WHERE deleted_at<?", (limit,)).rowcount
 
     def mark_photo(self, name: str, image_path: str) -> None:
         """Have `is_photo_marked` know a deleted photo of a person by its path."""

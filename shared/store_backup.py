@@ -86,6 +86,8 @@ class BackupKeeper:
         try:
             if with_sightings and backup.sightings.last_id() != store.sightings.last_id():
                 return True
+            if 0 < backup.sightings.first_id() != store.sightings.first_id():
+                return True  # it holds what is past its time
             return backup.change_number != store.change_number
         finally:
             backup.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +25,7 @@ from shared.events import event_fault
 from shared.gallery_publisher import GalleryPublisher
 from shared.presence import WITHIN_S, Presence
 from shared.request_values import name_of, new_name_of, text_of, vectors_of
+from shared.retention import ClockWatch
 from shared.store import Deleted, Store, explain, unit_vector
 from shared.store_damage import damaged_rows
 from shared.store_erasing import Kept, Left
@@ -39,6 +41,7 @@ _MOST_COMPARED = 200  # references of a person who is forgotten, with the strang
 _MOST_NAMED = 20  # photos, in a refusal
 _ERASE_AGAIN_S = 1.0
 _REMOVE_AGAIN_S = 60.0
+_CLOCK = "clock"  # a fact: what a trusted clock showed last
 _BACKUP_BEHIND = "backup_behind"  # a fact: the site's own backup has yet to follow what was committed
 _WAL_IS_READ = "somebody is reading the WAL; it is emptied as soon as they have done"
 # What arguments of the wrong shape or type make Python and SQLite's binding raise.
@@ -92,6 +95,8 @@ class StoreService:
         self._site, self._data_dir, self._keep_days, self._say = site, data_dir, keep_days, say
         self._erase_at: float | None = None
         self._remove_at, self._complained_of = 0.0, 0
+        self._keep_unknowns_days = keep_unknowns_days
+        self._clock: ClockWatch | None = None
         self.new_events: list[dict[str, Any]] = []
         self.refusal: RollcallError | None = None  # while it is set no write is taken: this is the answer
         self.erasures = 0  # how many times somebody was forgotten: a backup begun before must not be kept
@@ -180,14 +185,19 @@ class StoreService:
         """What a killed process left is finished: to be called once, by whoever has just opened the store under the site's lock."""
         backup = backup_path(self.store.path)
         if self.store.fact(_BACKUP_BEHIND) is not None:
-            backup.unlink(missing_ok=True)
-            self._say(
-                f"{backup.name} was removed: somebody who was forgotten may be in it; the next one is made within a day"
-            )
-            self._cross_off([], [])
+            try:
+                backup.unlink(missing_ok=True)
+            except OSError as error:  # a read-only disk: the site serves all the same, and the next start tries again
+                self._say(f"{backup.name} may hold somebody who was forgotten, and can't be removed: {error.strerror}")
+            else:
+                self._say(
+                    f"{backup.name} was removed: somebody who was forgotten may be in it; a new one comes within a day"
+                )
+                self._cross_off([], [])
         for line in store_leftovers.sweep(self.store.path):
             self._say(f"an unfinished copy of the gallery could not be removed: {line}")
         self.try_removals_again()
+        self.purge()
 
     # --- references --------------------------------------------------------------------------------------------
 
@@ -329,12 +339,24 @@ class StoreService:
             presence.take(event)
         return presence
 
-    def purge(self) -> None:
-        """Delete sightings and strangers past their time; on a full disk they wait."""
+    def purge(self, now: datetime | None = None, elapsed_s: float | None = None) -> None:
+        """Delete sightings, strangers and marks past their time, where the clock can be trusted; on a full disk they wait.
+
+        `now`, `elapsed_s`: as for ClockWatch.trusts; None: this machine's.
+        """
+        now = now or datetime.now(UTC)
+        self._clock = self._clock or ClockWatch(self._known_clock())
+        trusted = self._clock.trusts(now, _elapsed_s() if elapsed_s is None else elapsed_s)
+        deleted = 0
         try:
             with self.store.transaction():
-                self.store.sightings.purge(self._keep_days)
-                self._strangers.purge()
+                if trusted or not self._keep_days:  # what is not to be kept at all needs no clock
+                    deleted += self.store.sightings.purge(self._keep_days, now)
+                if trusted or not self._keep_unknowns_days:
+                    deleted += self._strangers.purge(now)
+                if trusted:
+                    deleted += self.store.drop_old_marks(now)
+                    self._note_clock(now)
                 pictures = self._strangers.mend()
         except RollcallError as error:
             self._strangers.undo()
@@ -343,6 +365,22 @@ class StoreService:
         for one in store_erasing.remove(self._strangers.settle()):
             self._say(f"could not be removed: {one.path}: {one.reason}")
         self._strangers.pictures.sweep(pictures)
+        if deleted:
+            self._empty_wal()  # until then they are in the WAL, and in the file's pages as they were
+
+    def _note_clock(self, now: datetime) -> None:
+        """Once an hour, what a trusted clock shows: a later start compares its own with it."""
+        known = self.store.fact(_CLOCK)
+        if known is None or not timedelta(0) <= now - datetime.fromisoformat(known) < timedelta(hours=1):
+            self.store.set_fact(_CLOCK, now.isoformat())
+
+    def _known_clock(self) -> datetime | None:
+        known = self.store.fact(_CLOCK)
+        if known is not None:
+            return datetime.fromisoformat(known)
+        if not self.store.sightings.first_id() and not self._strangers.listed(limit=1):
+            return datetime.now(UTC)  # nothing is kept that a wrong clock could delete
+        return self.store.sightings.last_recorded()
 
     # --- the model ---------------------------------------------------------------------------------------------
 
@@ -565,6 +603,11 @@ class StoreService:
             done = False
         self._erase_at = None if done else time.monotonic() + _ERASE_AGAIN_S
         return done
+
+
+def _elapsed_s() -> float:
+    """Seconds that nobody sets; on Linux they go on while the machine sleeps, as the wall clock does."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 def _warned(answer: dict[str, Any], warnings: Iterable[str | None]) -> dict[str, Any]:

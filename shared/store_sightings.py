@@ -14,6 +14,7 @@ from shared.stranger_ids import PRIVATE_FIELDS, stranger_id
 
 _NOT_KEPT = PRIVATE_FIELDS | {"key", "id"}
 _MOST_UNREADABLE = 1000
+_AHEAD = timedelta(days=1)  # clocks of cameras and files may be ahead of ours by less
 _Answer_co = TypeVar("_Answer_co", covariant=True)
 
 
@@ -114,11 +115,32 @@ class Sightings:
         ids_begin_after(self._connection, "sightings", last_id)
 
     def purge(self, keep_days: int, now: datetime | None = None) -> int:
-        """Delete sightings older than `keep_days`; how many."""
-        limit = (now or datetime.now(UTC)) - timedelta(days=keep_days)
-        return self._connection.execute(
-            "DELETE FROM sightings WHERE time<?", (limit.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),)
+        """Delete sightings older than `keep_days`, by their time or, of one that is dated ahead, by when it was written; how many.
+
+        A row that was also written by a clock that was ahead counts from now on.
+        """
+        now = now or datetime.now(UTC)
+        limit, ahead, today = (
+            f"{one:%Y-%m-%dT%H:%M:%S.%fZ}" for one in (now - timedelta(days=keep_days), now + _AHEAD, now)
+        )
+        deleted = self._connection.execute("DELETE FROM sightings WHERE time<?", (limit,)).rowcount
+        deleted += self._connection.execute(
+            "DELETE FROM sightings WHERE time>? AND recorded_at<?", (ahead, limit)
         ).rowcount
+        self._connection.execute(
+            "UPDATE sightings SET recorded_at=?1 WHERE time>?2 AND (recorded_at IS NULL OR recorded_at>?2)",
+            (today, ahead),
+        )
+        return int(deleted)
+
+    def first_id(self) -> int:
+        """The id of the oldest sighting that is kept; 0: none is."""
+        return int(self._connection.execute("SELECT COALESCE(MIN(id), 0) FROM sightings").fetchone()[0])
+
+    def last_recorded(self) -> datetime | None:
+        """When the newest sighting was written, by the clock of then; None: it is not known."""
+        row = self._connection.execute("SELECT recorded_at FROM sightings ORDER BY id DESC LIMIT 1").fetchone()
+        return None if row is None or row[0] is None else datetime.fromisoformat(row[0])
 
     def forget(self, person: str) -> int:
         """Delete every sighting of a person; how many."""

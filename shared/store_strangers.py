@@ -295,7 +295,10 @@ class Strangers:
 
     def purge(self, now: datetime | None = None) -> int:
         """Remove strangers first seen more than `keep_days` ago, however often they came back; how many."""
-        limit = (now or datetime.now(UTC)) - timedelta(days=self._keep_days)
+        now = now or datetime.now(UTC)
+        limit, today = now - timedelta(days=self._keep_days), f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"
+        # seen by a clock that was ahead: not later than now, whenever it was
+        self._execute("UPDATE strangers SET first_seen=?1, last_seen=?1 WHERE first_seen>?1", (today,))
         rows = self._execute(
             "SELECT id FROM strangers WHERE ? OR first_seen<?",
             (not self._keep_days, limit.strftime("%Y-%m-%dT%H:%M:%S.%fZ")),

@@ -201,8 +201,8 @@ from shared.site_access import SiteAccess
 from pathlib import Path
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
-setattr(store_erasing, sys.argv[2], kill)
 with SiteAccess(load_settings(Path(sys.argv[1])), print) as site:
+    setattr(store_erasing, sys.argv[2], kill)
     site.call("forget", person="Ada Lovelace", photo=None)
 """
 
