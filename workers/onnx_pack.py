@@ -22,10 +22,10 @@ Task = Literal["detection", "recognition", "other"]
 ENGINE = "insightface"
 PACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MANIFEST = "manifest.json"
-# SHA-256 of each published pack's detection and recognition file: only what has them is taken from the network. As the files'
-# Git LFS object ids on Hugging Face have them (immich-app/buffalo_l, buffalo_m and buffalo_s: detection/model.onnx and
-# recognition/model.onnx; DIAMONIK7777/antelopev2), and independently uniface/constants.py of github.com/yakhyo/uniface;
-# buffalo_sc holds the two files of buffalo_s.
+# SHA-256 of each published pack's detection and recognition file: only what has them is taken from the network. Public projects that
+# pin these files agree on them: uniface/constants.py of github.com/yakhyo/uniface has det_10g, det_500m, w600k_r50 and w600k_mbf; the
+# Git LFS objects of immich-app/buffalo_m (detection/model.onnx) and DIAMONIK7777/antelopev2 (glintr100.onnx) on Hugging Face are the other
+# two. det_500m was compared with a file of our own. buffalo_sc holds the two files of buffalo_s.
 _DET_10G = "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91"
 _DET_2_5G = "041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9"
 _DET_500M = "5e4447f50245bbd7966bd6c0fa52938c61474a04ec7def48753668a9d8b4ea3a"

@@ -14,8 +14,8 @@ Grey = NDArray[np.float32]
 _PICKED = (256, 144)  # pixel by pixel
 _CELLS = (18, 8, 32, 8)  # 18 × 32 means of 8 × 8 picked pixels
 # Mean grey levels between two pictures .2 s apart. One picture encoded anew: at most .008 (H.264) and .138 (MPEG-4). A real
-# empty corridor, in the calmest 10 s of three films: at least once 1.3; sensor noise of .7 at 300 kbit/s: 1 at each key
-# frame. A frozen picture that an encoder starves differs as much (.68) and is not called frozen.
+# empty corridor, in the calmest 10 s of three films: at least once 1.3. A frozen picture that an encoder starves differs more
+# (.68) and is not called frozen.
 _STILL = 0.15
 _STILL_S = 120.0
 _LEAST_LOOKS = 10
