@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from shared import schema
 from shared.errors import RefusedError
 from shared.mark_key import key_id, sync_folder, write_key
+from shared.person_names import stored_name
 from shared.presence import Presence
 from shared.reference_uuid import new_uuids
 from shared.request_values import name_of, text_of
@@ -256,11 +257,13 @@ class _Copying:
         return taken
 
     def _usable(self, values: dict[str, Any]) -> tuple[NDArray[np.float32] | None, str]:
-        """The row's unit vector, or None; and why the row can't be used."""
+        """The row's unit vector, or None; and why the row can't be used. The original's names become what we store."""
         try:
-            name_of(values["person_name"])
+            name = name_of(values["person_name"])
         except RefusedError:
             return None, "nobody's name"
+        if not self._found:
+            values["person_name"] = stored_name(name)
         for column in ("image_path", "user_id"):
             try:
                 text_of(values[column])

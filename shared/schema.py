@@ -82,7 +82,8 @@ OWN_TABLES = (
     "CREATE TABLE pending_removals(path TEXT PRIMARY KEY, since TEXT NOT NULL) WITHOUT ROWID",
     *STRANGERS,
 )
-_STRANGER_TABLES = ("stranger_visits", "stranger_traces", "strangers")
+# Strangers would outlive the settings in a copy; files that are still to go have names in their paths.
+_NOT_IN_COPIES = ("stranger_visits", "stranger_traces", "strangers", "pending_removals")
 _MOST_NAMED = 20  # of objects that are not ours: their names are somebody else's text
 PARTS = ("", "-wal", "-shm", "-journal")  # what a database's files are called behind its name
 
@@ -260,10 +261,10 @@ def _copy_pages(source: sqlite3.Connection, copy: sqlite3.Connection, wanted: Ca
 
 
 def _leave_out_what_copies_must_not_hold(copy: sqlite3.Connection) -> None:
-    """Empty the strangers' tables, drop the marks' key, and overwrite what was there."""
+    """Empty the tables that are the site's alone, drop the marks' key, and overwrite what was there."""
     found = tables(copy)
     copy.execute("BEGIN")
-    for table in _STRANGER_TABLES:
+    for table in _NOT_IN_COPIES:
         if table in found:
             copy.execute(f"DELETE FROM {table}")  # noqa: S608  # our own tables
     if "store_facts" in found:

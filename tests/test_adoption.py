@@ -141,6 +141,17 @@ def test_it_is_adopted_as_it_stands(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_names_are_stored_as_new_ones_are(tmp_path: Path) -> None:
+    """Zoë in two spellings of Unicode, one with a space behind, is one person once adopted: whoever forgets her leaves no other."""
+    one, other = noise(_RNG, 2, 512)
+    path = write_original(
+        tmp_path / "face_embeddings.db", [("Zoe\u0308 ", raw(one), None, None), ("Zo\u00eb", raw(other), None, None)]
+    )
+    with store_in(path.parent) as store:
+        assert rows(store, "SELECT person_name FROM embeddings") == [("Zo\u00eb",), ("Zo\u00eb",)]
+        assert store.check() == []
+
+
 def test_a_backup_lies_beside_before_anything_changes(tmp_path: Path) -> None:
     """The file as it was, complete alone and 0600; a second opening makes no other and changes nothing."""
     given, _ = originals()

@@ -20,7 +20,9 @@ import pytest
 
 from shared.errors import RefusedError, RollcallError
 from shared.person_names import name_key, stored_name, unfitness
+from shared.store_erasing import Kept
 from shared.store_opening import backup_path, open_read_only
+from shared.store_removals import note_removals
 from shared.store_saving import NewReference
 from tests.site_process import ROOT, SUPERVISOR, SiteProcess, command, command_json
 from tests.stores import (
@@ -354,6 +356,17 @@ def test_a_running_site_tries_again_once_a_minute(tmp_path: Path) -> None:
         assert (tmp_path / "faces" / "Bo" / "1.jpg").exists()
         assert rows(store, "SELECT * FROM pending_removals") == []
         assert not [line for line in said if "Ada" in line or "Bo" in line]
+
+
+def test_a_copy_tells_of_no_file_that_is_still_to_go(tmp_path: Path) -> None:
+    """The path of a photo that could not be removed yet has the person's name: a backup has none of these paths."""
+    copy = tmp_path / "copy.db"
+    with store_in(tmp_path) as store:
+        with store.transaction():
+            note_removals(store, tmp_path, Kept([tmp_path / "faces" / "Canary" / "1.jpg"]))
+        store.backup_to(copy)
+        assert rows(store, "SELECT path FROM pending_removals") == [("faces/Canary/1.jpg",)]
+    assert b"Canary" not in copy.read_bytes()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root could leave files among another user's")
