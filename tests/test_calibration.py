@@ -169,7 +169,8 @@ def test_photo_in_the_wrong_folder_spoils_no_figure() -> None:
     assert found.pairs[0].people in {(0, 1), (1, 0)}
     assert found.left_out.disagreeing == 1
     assert found.proposal == plain.proposal
-    assert np.array_equal(np.sort(found.scores.first), np.sort(plain.scores.first))
+    # Not to the last bit: a matrix of another shape is multiplied in another order on some processors.
+    assert np.allclose(np.sort(found.scores.first), np.sort(plain.scores.first), rtol=0, atol=1e-6)
 
 
 def test_one_person_under_two_names_is_said_and_does_not_count() -> None:

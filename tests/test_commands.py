@@ -555,8 +555,10 @@ def test_restore_into_a_running_site(tmp_path: Path) -> None:
 
 
 @needs_dlib
-def test_marks_travel_with_a_backup(tmp_path: Path) -> None:
-    """Who was forgotten before the backup was made is not brought back on another machine either, by an old folder of photos."""
+@pytest.mark.parametrize("with_key", [True, False], ids=["with its key", "without"])
+def test_marks_travel_with_a_backup_and_its_key(tmp_path: Path, *, with_key: bool) -> None:
+    """Who was forgotten before the backup was made is not brought back on another machine either, by an old folder of photos, when
+    marks.key came along; without it the restore says that these deletions are not known there."""
     first, second = tmp_path / "first", tmp_path / "second"
     for folder in (first, second):
         folder.mkdir()
@@ -565,13 +567,18 @@ def test_marks_travel_with_a_backup(tmp_path: Path) -> None:
     save(first, "Bo")
     command_json(first, "forget", "Ada")
     command_json(first, "backup", str(tmp_path / "copy.db"))
-    command_json(second, "restore", str(tmp_path / "copy.db"))
+    if with_key:
+        (second / "data").mkdir(mode=0o700)
+        shutil.copy2(first / "data" / "marks.key", second / "data" / "marks.key")
+    restored = command(second, "restore", str(tmp_path / "copy.db"))
+    assert restored.returncode == 0
+    assert ("deletions that the backup remembers are not taken over" in restored.stderr) is not with_key
     command_json(second, "forget", "Bo")
     photo_of_one(second / "data" / "faces" / "Ada" / "Ada.png")
     with SiteProcess(second) as site:
         site.wait_until_ready()
-        assert site.status()["gallery"]["references"] == 0
-        assert any("Ada.png" in line and "deleted here" in line for line in site.log)
+        assert site.status()["gallery"]["references"] == (0 if with_key else 1)
+        assert any("deleted here" in line for line in site.log) is with_key
         assert site.stop() == 0
 
 
