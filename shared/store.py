@@ -25,7 +25,7 @@ from shared.mark_key import key_path, read_key
 from shared.person_names import name_key
 from shared.reference_uuid import new_uuids
 from shared.store_connection import BUSY_TIMEOUT_S
-from shared.store_damage import damaged_rows, unsound_rows
+from shared.store_damage import damaged_rows, forget_damaged_rows, unsound_rows
 from shared.store_leftovers import unfinished_copy
 from shared.store_sightings import Sightings
 
@@ -331,6 +331,7 @@ class Store:
             ).fetchall()
         ]
         self.connection.executemany("DELETE FROM left_out WHERE person_name=?", [(one,) for one in spellings])
+        forget_damaged_rows(self.connection)
         paths = deleted.image_paths + [path for path in left_out if path]
         return Deleted(deleted.row_ids, paths, sightings, len(left_out))
 

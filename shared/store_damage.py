@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -87,5 +87,14 @@ def damaged_rows(connection: sqlite3.Connection) -> int:
 
 
 def forget_damaged_rows(connection: sqlite3.Connection) -> None:
-    """Let go of the damaged rows: a backup has taken their place."""
+    """Let go of the damaged rows: a backup has taken their place, or somebody is forgotten, whose they may be: a damaged name tells
+    nobody's."""
     connection.execute("DELETE FROM left_out WHERE reason GLOB ?", (_DAMAGED + "*",))
+
+
+def forget_damaged_rows_of(connection: sqlite3.Connection, names: Iterable[str]) -> None:
+    """Let go of these people's damaged rows: they have been enrolled again."""
+    if damaged_rows(connection):
+        connection.executemany(
+            "DELETE FROM left_out WHERE person_name=? AND reason GLOB ?", [(name, _DAMAGED + "*") for name in names]
+        )

@@ -20,6 +20,7 @@ from shared.errors import RefusedError
 from shared.reference_uuid import new_uuids
 from shared.row_checksum import row_checksums
 from shared.store import Store, path_mark, unit_rows
+from shared.store_damage import forget_damaged_rows_of
 from shared.work_progress import beat
 
 _ROWS_AT_ONCE = 1000
@@ -62,6 +63,7 @@ def save(store: Store, references: Sequence[NewReference], vectors: NDArray[np.f
     keys = [_key(one, blob) for one, blob in zip(references, blobs, strict=True)]
     row_ids, replaced = _places(store, references, keys)
     _lift_marks(store, references)
+    forget_damaged_rows_of(store.connection, {one.person_name for one in references})
     change = store.next_change(len(references))
     fresh = [i for i, old in enumerate(replaced) if not old]
     _insert(store, [_Row(row_ids[i], references[i], rows[i], change + i) for i in fresh])

@@ -328,6 +328,26 @@ def test_one_damaged_row_costs_itself(tmp_path: Path, damage: str) -> None:
     assert "Bo" not in "".join(said).replace("Bobsen", "Bo")
 
 
+def test_a_damaged_row_goes_with_whom_it_may_be_of(tmp_path: Path) -> None:
+    """Whoever is enrolled again has no damaged row any more; whoever is forgotten leaves none, also under a name that is damaged."""
+    site_settings(tmp_path)
+    path = _damaged_site(tmp_path, _DAMAGE["a bit of a vector"])
+    with store_in(path.parent) as store:
+        list(sound_batches(store, lambda _: None))
+        keep(store, noise(np.random.default_rng(3), 1, store.dim or 0), NewReference("Bo Bobsen"))
+        assert store.check() == []
+    elsewhere = tmp_path / "other"
+    elsewhere.mkdir()
+    site_settings(elsewhere)
+    other = _damaged_site(elsewhere, _DAMAGE["a name of no UTF-8"])
+    with store_in(other.parent) as store:
+        list(sound_batches(store, lambda _: None))
+        assert rows(store, "SELECT COUNT(*) FROM left_out") == [(1,)]
+        with store.transaction():
+            store.forget("Bo Bobsen")
+        assert rows(store, "SELECT COUNT(*) FROM left_out") == [(0,)]
+
+
 def test_a_reader_goes_on_without_it(tmp_path: Path) -> None:
     """Where nothing can be written the row is told and left where it is."""
     site_settings(tmp_path)
