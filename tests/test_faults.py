@@ -107,6 +107,8 @@ def test_a_killed_camera_is_replaced_and_others_go_on(tmp_path: Path) -> None:
     enrol(tmp_path, FACES / "friends_enrol")
     with SiteProcess(tmp_path) as site:
         site.wait_until_ready()
+        for name in ("one", "two"):  # their events may come after the site says that it runs
+            site.wait_for_event(event="camera_up", camera=name)
         other = site.child_pid("two")
         for number in (signal.SIGKILL, signal.SIGSTOP):
             victim = site.child_pid("one")

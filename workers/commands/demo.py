@@ -83,7 +83,7 @@ def _watch(arguments: argparse.Namespace, scene: Scene, sheet: Path) -> tuple[in
     if not arguments.json:
         view = DemoView(report, Console())
     settings = parse_settings(
-        scene.settings(loop=arguments.seconds is not None), scene.folder / "site.toml", environ={}
+        scene.settings(loop=arguments.seconds is not None), scene.folder.parent / "site.toml", environ={}
     )
     log = scene.folder / "log.txt"
     with view as shown, log.open("wb") as output:
