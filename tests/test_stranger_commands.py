@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def _visit(folder: Path, *photos: Path, key: str = "k", track: int = 1, blank: b
         done, jpeg = cv2.imencode(".jpg", np.zeros_like(image) if blank else image)
         assert done
         traces.append(trace(embedding, 0.9, jpeg.tobytes()))
-    event = seen(key, *traces, track=track, fingerprint=engine.fingerprint, alike=engine.threshold)
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.000Z}"  # who was seen long ago is let go when the gallery is opened
+    event = seen(key, *traces, track=track, time=now, fingerprint=engine.fingerprint, alike=engine.threshold)
     with SiteAccess(settings, silent, create=True) as site:
         site.call("record", events=[event])
         events = site.call("events", limit=1000)["events"]
