@@ -46,10 +46,12 @@ try:
         from shared.camera_status import CameraStatus
         from shared.child_process import LOADING_TIMEOUT_S, ChildProcess, ChildState
         from shared.event_stream import EventStream
-        from shared.folder_lock import FolderLock, LockedError
+        from shared.folder_lock import LockedError
         from shared.printing import start_logging
         from shared.private_process import keep_memory_private
         from shared.restart_policy import RestartPolicy
+        from shared.run_folder import is_in_memory, is_read_only
+        from shared.run_folder_lock import hold_run_folder
         from shared.settings import Settings, load_settings
         from shared.status_reporter import StatusReporter
         from shared.store_opening import SiteLock, make_private_folder
@@ -130,15 +132,15 @@ class Supervisor:
         """Run the site until it is asked to stop, or its files have ended; the exit code."""
         settings = self.settings
         make_private_folder(settings.data_dir)
-        make_private_folder(settings.run_dir)
-        lock = FolderLock(settings.run_dir / "supervisor.lock")
-        try:
-            lock.acquire(0)
-        except LockedError as error:
-            raise _already_running(settings) from error
-        with contextlib.closing(lock):
-            if not _is_silent(settings.run_dir):
+        with contextlib.ExitStack() as held:
+            try:
+                run_dir = hold_run_folder(settings.data_dir, held)
+            except LockedError as error:
+                raise _already_running(settings) from error
+            if not _is_silent(run_dir):
                 raise _already_running(settings)
+            self.settings = replace(settings, held_run_dir=run_dir)
+            self._equip(self._writer, None)
             self._install_signals()
             self._take_signals()
             if self._stopping:
@@ -198,6 +200,9 @@ class Supervisor:
                 self._turn()
                 if self._until_ended and self._files_have_ended():
                     return self._stop(self._code_of_ended())
+                if self._has_lost_run_folder():
+                    _log.error("the disk with the run folder became read-only: the site ends, to start anew without it")
+                    return self._stop(EXIT_TEMPORARY)
             return self._stop(EXIT_DONE)
 
     def _first_start(self, child: ChildProcess, is_ready: Callable[[], bool]) -> int | None:
@@ -301,6 +306,11 @@ class Supervisor:
                 " until its settings are mended" if code == EXIT_CONFIGURATION else "",
             )
 
+    def _has_lost_run_folder(self) -> bool:
+        """Whether a writer that fell can't take its place again, since nothing can be made in the run folder any more."""
+        run_dir = self.settings.run_dir
+        return not (self._writer.running or is_in_memory(run_dir)) and is_read_only(run_dir)
+
     def _files_have_ended(self) -> bool:
         """Whether every camera on a file that ends has ended, can't go on, or could never be read."""
         unread = self._unread_files()
@@ -349,7 +359,7 @@ class Supervisor:
         """Read the file again: only what changed restarts; a faulty file is refused whole and the site goes on."""
         systemd_notify.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
-            fresh = load_settings(self.settings.path)
+            fresh = replace(load_settings(self.settings.path), held_run_dir=self.settings.held_run_dir)
             if (fresh.data_dir, fresh.site) != (self.settings.data_dir, self.settings.site):
                 raise ConfigurationError(
                     "[site] can't change while the site runs",

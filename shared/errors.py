@@ -70,6 +70,18 @@ class FaultList(ConfigurationError):
         super().__init__("\n".join(fault.line() for fault in faults))
 
 
+class ReadOnlyError(TemporaryError):
+    """The disk is read-only: it may have become so after an error, and may be mounted writable again."""
+
+
+def read_only_fault(where: Path | str) -> ReadOnlyError:
+    return ReadOnlyError(
+        "the disk is read-only, nothing can be stored",
+        where=str(where),
+        remedy="check the disk, then mount it writable",
+    )
+
+
 def disk_fault(error: OSError, where: Path | str = "") -> RollcallError:
     """What a person can do about a file that could not be read or written: a full disk is temporary, a forbidden one is not."""
     place = str(where or error.filename or "")
@@ -78,8 +90,8 @@ def disk_fault(error: OSError, where: Path | str = "") -> RollcallError:
         return TemporaryError(
             "the disk is full", where=place, got=reason, remedy="free some space and try again; nothing was lost"
         )
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return ConfigurationError(
-            "may not be written or read", where=place, got=reason, remedy="check the mount (read-only?), owner and mode"
-        )
+    if error.errno == errno.EROFS:
+        return read_only_fault(place)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return ConfigurationError("may not be written or read", where=place, got=reason, remedy="check owner and mode")
     return TemporaryError("the system refused", where=place, got=reason, remedy="check the disk, then try again")

@@ -93,7 +93,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import mmap
 import os
 import re
@@ -110,6 +109,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError
+from shared.run_folder import memory_folder, site_prefix
 
 FORMAT = 3
 _PAGE = 4096
@@ -258,14 +258,7 @@ def _damaged(path: Path) -> ConfigurationError:
 
 def shm_folder(run_dir: Path) -> Path:
     """Where the block's files lie for the site with this run folder."""
-    if chosen := os.environ.get("ROLLCALL_SHM_DIR"):
-        return Path(chosen)
-    memory = Path("/dev/shm")  # noqa: S108  # POSIX shared memory on Linux; our files in it are 0600
-    return memory if sys.platform == "linux" and memory.is_dir() else run_dir
-
-
-def site_prefix(run_dir: Path) -> str:
-    return f"rollcall-{hashlib.sha256(os.fsencode(run_dir.resolve())).hexdigest()[:12]}-"
+    return memory_folder() or run_dir
 
 
 def block_folder(run_dir: Path) -> Path:
@@ -298,8 +291,12 @@ def new_block_folder(run_dir: Path) -> Path:
 
 
 def forget_block_folder(run_dir: Path) -> None:
-    """The site has no block any more."""
-    (run_dir / _NAMED_IN).unlink(missing_ok=True)
+    """The site has no block any more. Where the disk has become read-only the link stays, and leads nowhere."""
+    try:
+        (run_dir / _NAMED_IN).unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
 
 
 def head_path(run_dir: Path) -> Path:

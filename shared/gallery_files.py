@@ -21,8 +21,8 @@ from shared.gallery_block import (
     open_ours,
     read_head,
     shm_folder,
-    site_prefix,
 )
+from shared.run_folder import site_prefix
 
 _SEGMENT = re.compile(r"g(0|[1-9][0-9]{0,17})")
 _FLAT = re.compile(r"head|g[0-9]{1,18}")  # how versions before the folder called them

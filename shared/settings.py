@@ -30,6 +30,7 @@ from pydantic import (
 )
 
 from shared.errors import ConfigurationError, FaultList, RollcallError
+from shared.run_folder import run_folder
 from shared.settings_file import read_document, require_trustworthy
 from shared.sources import (
     Reached,
@@ -261,6 +262,7 @@ class Settings:
     cameras: Mapping[str, CameraSettings]
     sync: SyncSettings
     web: WebSettings
+    held_run_dir: Path | None = None  # the running site's, for its own processes; None: it is looked for
 
     @property
     def data_dir(self) -> Path:
@@ -276,6 +278,12 @@ class Settings:
 
     @property
     def run_dir(self) -> Path:
+        """Where the site's processes and commands meet. Raises ConfigurationError, see `run_folder`."""
+        return self.held_run_dir or run_folder(self.data_dir)
+
+    @property
+    def copies_dir(self) -> Path:
+        """Where a backup is copied to that is about to be restored: always on the site's disk."""
         return self.data_dir / "run"
 
     @property
@@ -351,6 +359,7 @@ class Settings:
         return {
             "path": str(self.path) if self.path else None,
             "base": str(self.base),
+            "held_run_dir": str(self.held_run_dir) if self.held_run_dir else None,
             "settings": {
                 "site": self.site.model_dump(),
                 "recognition": self.recognition.model_dump(),
@@ -364,7 +373,9 @@ class Settings:
     def from_json(cls, document: Mapping[str, Any]) -> Settings:
         parsed = _File.model_validate(document["settings"])
         path = document["path"]
-        return _settings(parsed, Path(path) if path else None, Path(document["base"]))
+        settings = _settings(parsed, Path(path) if path else None, Path(document["base"]))
+        held = document["held_run_dir"]
+        return replace(settings, held_run_dir=Path(held) if held else None)
 
 
 def find_config(explicit: str | None = None, beside: Path | None = None) -> Path | None:

@@ -73,7 +73,7 @@ class FilesOfSite:
     def __init__(
         self, settings: Settings, say: Say, *, lock_timeout_s: float = _LOCK_TIMEOUT_S, may_look: bool = False
     ) -> None:
-        """`may_look`: on a full disk, open what is there for reading only; writes are then refused as temporary."""
+        """`may_look`: on a full or read-only disk, open what is there for reading only; writes are then refused as temporary."""
         make_private_folder(settings.data_dir)
         self._lock = SiteLock(settings.db_path)
         self._lock.acquire(lock_timeout_s)
@@ -106,7 +106,8 @@ class FilesOfSite:
         return answer
 
     def check(self) -> list[str]:
-        return self.service.check()
+        refusal = self.service.refusal
+        return [*([refusal.line()] if refusal else []), *self.service.check()]
 
     def close(self) -> None:
         try:
@@ -122,9 +123,9 @@ def _open(db_path: Path, say: Say) -> tuple[Store, TemporaryError | None]:
 class SiteAccess:
     """`with SiteAccess(settings, say) as site:` the running site, or its files."""
 
-    def __init__(self, settings: Settings, say: Say, *, create: bool = False) -> None:
-        """`create`: make a database when there is none; otherwise that is a RefusedError."""
-        self._settings, self._say, self._create = settings, say, create
+    def __init__(self, settings: Settings, say: Say, *, create: bool = False, may_look: bool = False) -> None:
+        """`create`: make a database when there is none; otherwise that is a RefusedError. `may_look`: see FilesOfSite."""
+        self._settings, self._say, self._create, self._may_look = settings, say, create, may_look
         self._site: Site | None = None
 
     def __enter__(self) -> Site:
@@ -145,7 +146,7 @@ class SiteAccess:
             raise RefusedError(
                 "no gallery yet", where=str(self._settings.db_path), remedy="enrol somebody: supervisor.py enrol FOLDER"
             )
-        return FilesOfSite(self._settings, self._say, lock_timeout_s=_LOOK_AGAIN_S)
+        return FilesOfSite(self._settings, self._say, lock_timeout_s=_LOOK_AGAIN_S, may_look=self._may_look)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

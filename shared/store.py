@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import schema
-from shared.errors import ConfigurationError, RefusedError, RollcallError, TemporaryError
+from shared.errors import ConfigurationError, RefusedError, RollcallError, TemporaryError, read_only_fault
 from shared.mark_key import key_path, read_key
 from shared.person_names import name_key
 from shared.reference_uuid import new_uuids
+from shared.run_folder import is_read_only
 from shared.store_connection import BUSY_TIMEOUT_S
 from shared.store_damage import damaged_rows, forget_damaged_rows, unsound_rows
 from shared.store_leftovers import unfinished_copy
@@ -80,20 +81,39 @@ def unit_vector(vector: NDArray[np.float32], where: str) -> NDArray[np.float32]:
     return unit
 
 
+_OF_THE_DISK = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+)
+
+
+def _disk_error(code: int, text: str, path: Path) -> RollcallError:
+    if code == sqlite3.SQLITE_FULL:
+        return TemporaryError("the disk is full", where=str(path), got=text, remedy="free some space; nothing was lost")
+    if is_read_only(path.parent):
+        return read_only_fault(path.parent)
+    if code == sqlite3.SQLITE_IOERR:
+        return TemporaryError(
+            "the disk reports errors", where=str(path), got=text, remedy="check the disk and its free space"
+        )
+    return ConfigurationError(
+        "the database can't be written",
+        where=str(path),
+        got=text,
+        expected="a writable file and folder",
+        remedy="check the owner of data_dir",
+    )
+
+
 def explain(error: sqlite3.Error, path: Path) -> RollcallError:
     """What a person can do about a fault that SQLite reports."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     text = str(error)
-    if code == sqlite3.SQLITE_FULL:
-        return TemporaryError("the disk is full", where=str(path), got=text, remedy="free some space; nothing was lost")
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return ConfigurationError(
-            "the database can't be written",
-            where=str(path),
-            got=text,
-            expected="a writable file and folder",
-            remedy="check the mount (read-only?) and the owner of data_dir",
-        )
+    if code in _OF_THE_DISK:
+        return _disk_error(code, text, path)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return ConfigurationError(
             "the database is damaged",
@@ -103,10 +123,6 @@ def explain(error: sqlite3.Error, path: Path) -> RollcallError:
         )
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return TemporaryError("the database is in use", where=str(path), got=text, remedy="try again in a moment")
-    if code == sqlite3.SQLITE_IOERR:
-        return TemporaryError(
-            "the disk reports errors", where=str(path), got=text, remedy="check the disk and its free space"
-        )
     return RollcallError("the database refused", where=str(path), got=text)
 
 

@@ -6,6 +6,7 @@ place. Somebody who is forgotten meanwhile ends the copy, and nothing of it is k
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -30,7 +31,9 @@ class BackupKeeper:
     def __init__(self, db_path: Path) -> None:
         self._db_path, self._target = db_path, backup_path(db_path)
         self._fresh = self._target.with_name(self._target.name + ".new")
-        self._fresh.unlink(missing_ok=True)  # of a writer that was killed: a forgotten person may be in it
+        # Of a writer that was killed: a forgotten person may be in it. On a read-only disk it stays until the next start.
+        with contextlib.suppress(OSError):
+            self._fresh.unlink(missing_ok=True)
         self._thread: threading.Thread | None = None
         self._wanted = threading.Event()
         self._error: str | None = None

@@ -8,6 +8,7 @@ would drop the locks that a connection of this process holds on it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pwd
 import sqlite3
@@ -17,10 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from shared import schema
-from shared.errors import ConfigurationError, RollcallError, TemporaryError, disk_fault
+from shared.errors import ConfigurationError, RollcallError, TemporaryError, disk_fault, read_only_fault
 from shared.folder_lock import FolderLock, LockedError
 from shared.mark_key import key_id, key_path, new_key, read_key, write_key
 from shared.migration import migrate
+from shared.run_folder import is_in_memory, is_read_only, make_run_folder
 from shared.schema import PARTS, half_made
 from shared.store import Store, explain
 from shared.store_connection import TimeLimit, connect, connect_read_only
@@ -65,7 +67,10 @@ def require_own(folder: Path) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create `folder` with mode 0700, and tighten it when it is ours and open to others. Raises ConfigurationError."""
+    """Create `folder` with mode 0700, and tighten it when it is ours and open to others. Raises RollcallError."""
+    if is_in_memory(folder):
+        make_run_folder(folder)
+        return
     require_own(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -73,6 +78,8 @@ def make_private_folder(folder: Path) -> None:
         if found.st_mode & 0o077 and found.st_uid == os.geteuid():
             folder.chmod(0o700)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_fault(error, folder) from error
         raise ConfigurationError(
             "the data folder can't be used",
             where=str(folder),
@@ -125,7 +132,7 @@ def open_read_only(db_path: Path, *, unwritten: bool = False) -> Store:
     """
     connection: sqlite3.Connection | None = None
     try:
-        connection = connect_read_only(db_path, "ro&immutable=1" if unwritten else "ro")
+        connection = connect_read_only(db_path, _unwritten_mode(db_path) if unwritten else "ro")
         connection.execute("PRAGMA query_only=ON")
         if schema.version(connection, db_path) != schema.SCHEMA_VERSION:
             raise ConfigurationError(
@@ -146,6 +153,8 @@ def open_store(db_path: Path, say: Say) -> Store:
     `say` gets what the operator should know, one line each. Raises ConfigurationError or TemporaryError.
     """
     make_private_folder(db_path.parent)
+    if is_read_only(db_path.parent):
+        raise read_only_fault(db_path.parent)
     connection: sqlite3.Connection | None = None
     try:
         was_left_open = any(db_path.with_name(db_path.name + part).exists() for part in PARTS[1:])
@@ -180,7 +189,7 @@ def open_store(db_path: Path, say: Say) -> Store:
 
 
 def open_store_or_look(db_path: Path, say: Say) -> tuple[Store, TemporaryError | None]:
-    """As `open_store`; where the disk has no room to write, the store as it lies there, to be read only, and why it is so.
+    """As `open_store`; where the disk is full or read-only, the store as it lies there, to be read only, and why it is so.
 
     SQLite needs room even to read beside a writer. Nobody writes here: the caller holds the lock. Raises as `open_store` does where
     the file can't be served as it is: there is none, it is damaged, or of another schema.
@@ -189,10 +198,16 @@ def open_store_or_look(db_path: Path, say: Say) -> tuple[Store, TemporaryError |
         return open_store(db_path, say), None
     except TemporaryError as error:
         connection: sqlite3.Connection | None = None
+        mode = _unwritten_mode(db_path)
         try:
-            if not db_path.exists() or _damage(db_path, "ro&immutable=1"):
+            if not db_path.exists():
                 raise
-            connection = connect_read_only(db_path, "ro&immutable=1")
+            if damage := _damage(db_path, mode):
+                say(
+                    f"DATABASE DAMAGED: {db_path}: {damage}; it is set aside, and its backup taken, once the disk can be written"
+                )
+                raise
+            connection = connect_read_only(db_path, mode)
             if schema.version(connection, db_path) != schema.SCHEMA_VERSION:
                 raise
         except (sqlite3.Error, RollcallError, OSError):
@@ -201,9 +216,22 @@ def open_store_or_look(db_path: Path, say: Say) -> tuple[Store, TemporaryError |
             raise error from None
         say(f"NOTHING CAN BE STORED: {error.line()}; what is enrolled is served, and it is tried again")
         wal = db_path.with_name(db_path.name + "-wal")
-        if wal.exists() and wal.stat().st_size:
-            say(f"{wal.name} holds {wal.stat().st_size} bytes of the last changes, which are read once there is room")
+        if mode != "ro" and wal.exists() and wal.stat().st_size:
+            say(
+                f"{wal.name} holds {wal.stat().st_size} bytes of the last changes, which are read once it can be written"
+            )
         return Store(connection, db_path, read_only=True), error
+
+
+def _unwritten_mode(db_path: Path) -> str:
+    """How a database is opened that nobody writes and that can't be written.
+
+    What a killed writer left in the WAL is read with it where SQLite needs to write nothing for that: on a read-only disk, with a
+    -shm beside it, whose content SQLite then does not trust.
+    """
+    wal, shared_memory = (db_path.with_name(db_path.name + part) for part in ("-wal", "-shm"))
+    has_changes = wal.exists() and wal.stat().st_size > 0 and shared_memory.exists()
+    return "ro" if has_changes and is_read_only(db_path.parent) else "ro&immutable=1"
 
 
 def _holds_nothing(db_path: Path) -> bool:
@@ -284,7 +312,7 @@ def damage_of(db_path: Path) -> str | None:
     """What makes the file unusable, or None; for files that are not ours to open for writing. Changes nothing."""
     # A file that nobody writes is read as it stands: SQLite would otherwise leave a -wal and a -shm beside it.
     alone = not any(db_path.with_name(db_path.name + part).exists() for part in PARTS[1:])
-    return _damage(db_path, "ro&immutable=1" if alone else "ro")
+    return _damage(db_path, _unwritten_mode(db_path) if alone or is_read_only(db_path.parent) else "ro")
 
 
 def _damage(db_path: Path, mode: str) -> str | None:

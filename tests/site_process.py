@@ -17,7 +17,8 @@ from typing import Any
 
 import psutil
 
-from shared.gallery_block import shm_folder, site_prefix
+from shared.gallery_block import shm_folder
+from shared.run_folder import site_prefix
 from shared.settings import Settings, load_settings
 from shared.site_access import RunningSite
 from shared.writer_client import SiteClient

@@ -230,21 +230,6 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 
 
 @needs_dlib
-def test_a_read_only_disk(tmp_path: Path, small_disk: SmallDisk) -> None:
-    """On a read-only disk: exit 78, the folder and what to look at; nothing is touched."""
-    disk = small_disk("disk", 4096)
-    site_of(tmp_path, f'[site]\ndata_dir = "{disk / "data"}"\n{_DLIB}')
-    command_json(tmp_path, "enrol", str(one_face(tmp_path / "Ada.jpg")))
-    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    for words in (("run",), ("enrol", str(tmp_path / "Ada.jpg"))):
-        done = command(tmp_path, *words)
-        assert done.returncode == 78, done.stderr
-        assert "read-only" in done.stderr.lower()
-    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
-    assert len(command_json(tmp_path, "people")["people"]) == 1
-
-
-@needs_dlib
 def test_a_full_disk_loses_nothing(tmp_path: Path, small_disk: SmallDisk) -> None:
     """With the disk full while the site runs, an enrolment is refused as temporary (75) and the site goes on; with room again
     it works, and the store is sound."""

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from shared.errors import RollcallError, TemporaryError
-from shared.gallery_block import block_folder, head_path, segment_path, site_prefix
+from shared.gallery_block import block_folder, head_path, segment_path
 from shared.gallery_files import remove_left_behind
 from shared.gallery_publisher import Batch, GalleryPublisher
 from shared.gallery_reader import GalleryReader
+from shared.run_folder import site_prefix
 from shared.store_publishing import BlockKeeper
 from shared.store_saving import NewReference
 from tests.data_paths import needs_dlib

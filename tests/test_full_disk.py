@@ -67,7 +67,7 @@ def test_a_site_starts_and_serves_on_a_full_disk(tmp_path: Path, disk: Path) -> 
         assert camera.backlog == 2
         assert site.status()["writer"]["restarts"] == 0
         filler.unlink()
-        site.wait_for_log("there is room on the disk again")
+        site.wait_for_log("the disk can be written again")
         assert camera.flush(60)
         camera.close()
         assert command(tmp_path, "events", "--json").stdout.count("unknown") == 2

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 from shared import gallery_building, gallery_publisher, gallery_reader, gallery_rewriting
 from shared.errors import ConfigurationError, TemporaryError
-from shared.gallery_block import Segment, head_path, segment_path, shm_folder, site_prefix
+from shared.gallery_block import Segment, head_path, segment_path, shm_folder
 from shared.gallery_files import remove_left_behind
 from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError, UnsoundRowError
 from shared.gallery_reader import GalleryReader
+from shared.run_folder import site_prefix
 from tests.blocks import held_bytes
 from tests.conftest import SmallDisk
 from tests.vectors import noise

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import RefusedError, RollcallError, disk_fault
+from shared.errors import RefusedError, RollcallError, disk_fault, read_only_fault
 from shared.photo_metadata import suffix_of
 from shared.photos import PHOTO_SUFFIXES, Photo, load_photo, shown
+from shared.run_folder import is_read_only
 from shared.settings import Settings
 from shared.site_access import Site, all_references
 from shared.store_opening import make_private_folder
@@ -248,6 +249,8 @@ def _keep(one: _Ready, settings: Settings) -> tuple[Path, bool]:
     path = one.photo.path
     if path.resolve().parent == folder.resolve():
         return folder / path.name, False
+    if is_read_only(settings.data_dir):
+        raise read_only_fault(settings.data_dir)
     for part in (settings.data_dir, settings.faces_dir, folder):
         make_private_folder(part)
     target = folder / _kept_name(one.photo)

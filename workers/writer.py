@@ -23,9 +23,18 @@ from pathlib import Path
 from typing import Any
 
 from shared import ipc
-from shared.errors import EXIT_DONE, RefusedError, RollcallError, TemporaryError, UsageError
+from shared.errors import (
+    EXIT_DONE,
+    ReadOnlyError,
+    RefusedError,
+    RollcallError,
+    TemporaryError,
+    UsageError,
+    read_only_fault,
+)
 from shared.folder_lock import identity
 from shared.gallery_publisher import GalleryPublisher
+from shared.run_folder import is_read_only
 from shared.settings import Settings
 from shared.store import Store
 from shared.store_backup import BackupKeeper
@@ -180,7 +189,10 @@ class Writer:
             self._listener = None
             path = ipc.socket_path(self._settings.run_dir)
             if identity(path) == self._socket_file:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(
+                    OSError
+                ):  # the disk became read-only; a socket that nobody listens at is no site
+                    path.unlink(missing_ok=True)
 
     def _turn(self, timeout_s: float) -> bool:
         """One turn of the loop; True when there was anything to do."""
@@ -217,22 +229,29 @@ class Writer:
                 self._listen()
             except (OSError, RollcallError) as error:  # tried again at the next look
                 _log.error("that is not possible yet: %s", error)
+        if self._without_room is None and is_read_only(self._settings.data_dir):
+            self.store_nothing(read_only_fault(self._settings.data_dir))
+            _log.error("NOTHING CAN BE STORED: %s", self._without_room)
         if self._without_room is not None:
             self._worker.run(self._look_for_room)
         elif self._database.is_lost():
             self._worker.run(self._save_database)
 
     def _look_for_room(self) -> None:
-        """Raises TemporaryError once the store can be opened for writing: a new writer does."""
-        if time.monotonic() < self._look_for_room_at:
+        """Raises TemporaryError once the store can be opened for writing: a new writer does.
+
+        Not tried after a read-only disk: what SQLite opened there stays read-only for the whole process.
+        """
+        if time.monotonic() < self._look_for_room_at or is_read_only(self._settings.data_dir):
             return
         self._look_for_room_at = time.monotonic() + _LOOK_FOR_ROOM_S
         try:
-            close_store(open_store(self._settings.db_path, lambda _: None))
+            if not isinstance(self._without_room, ReadOnlyError):
+                close_store(open_store(self._settings.db_path, lambda _: None))
         except RollcallError:
             return
         raise TemporaryError(
-            "there is room on the disk again; the writer starts again", where=str(self._settings.db_path)
+            "the disk can be written again; the writer starts again", where=str(self._settings.db_path)
         )
 
     def _save_database(self) -> None:
@@ -444,7 +463,7 @@ class Writer:
         if request.op == "status":
             return {"status": {**self._status, "gallery": self._service.info()}}
         if request.op == "restore":
-            return self._service.restore(self._settings.run_dir / Path(request.arguments["name"]).name)
+            return self._service.restore(self._settings.copies_dir / Path(request.arguments["name"]).name)
         return self._service.read(request)
 
     def _put_status(self, peer: Peer, status: dict[str, Any]) -> dict[str, Any]:

@@ -21,12 +21,12 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if not target.parent.is_dir():
         raise RefusedError("no such folder", where=str(target.parent), remedy="make it first")
-    with SiteAccess(settings, warn) as site:
+    with SiteAccess(settings, warn, may_look=True) as site:
         try:
             if isinstance(site, FilesOfSite):
                 site.store.backup_to(target)
             else:
-                store = open_read_only(settings.db_path)
+                store = open_read_only(settings.db_path, unwritten=bool(site.call("info")["nothing_stored"]))
                 try:
                     store.backup_to(target)
                 finally:

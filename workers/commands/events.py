@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     show = _show_json if arguments.json else _show
     last_id = 0
     if running or settings.db_path.exists():
-        with SiteAccess(settings, warn) as site:
+        with SiteAccess(settings, warn, may_look=True) as site:
             # Without --since, following starts now: the past is one `events` away.
             last_id = (
                 int(site.call("events", limit=0)["last_id"])

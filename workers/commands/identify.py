@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 @contextmanager
 def _gallery(settings: Settings, engine: Engine, *, assume: bool) -> Iterator[Gallery]:
     """The shared block of a running site, else the database in our own memory."""
-    with SiteAccess(settings, warn, create=True) as site:
+    with SiteAccess(settings, warn, create=True, may_look=True) as site:
         require_same_model(site, engine, settings, assume=assume)
         if isinstance(site, FilesOfSite):
             yield MemoryGallery(site.store, warn)

@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _strangers(settings, as_json=arguments.json)
     people: list[dict[str, Any]] = []
     if settings.db_path.exists() or site_is_running(settings.run_dir):
-        with SiteAccess(settings, warn) as site:
+        with SiteAccess(settings, warn, may_look=True) as site:
             people = list(all_people(site))
     if arguments.json:
         say_json({"people": people})
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _strangers(settings: Settings, *, as_json: bool) -> int:
     strangers: list[dict[str, Any]] = []
     if settings.db_path.exists() or site_is_running(settings.run_dir):
-        with SiteAccess(settings, warn) as site:
+        with SiteAccess(settings, warn, may_look=True) as site:
             strangers = [_document(one, settings) for one in all_strangers(site)]
     if as_json:
         say_json({"unknown": strangers})

@@ -26,13 +26,13 @@ def run(arguments: argparse.Namespace) -> int:
     if damage:
         raise RefusedError("is no backup", where=str(source), got=damage, remedy="name a file that `backup` wrote")
     make_private_folder(settings.data_dir)
-    make_private_folder(settings.run_dir)
-    staged = staged_restore(settings.run_dir)
+    make_private_folder(settings.copies_dir)
+    staged = staged_restore(settings.copies_dir)
     try:
         _stage(source, staged)
         answer = _restore(settings, staged, assume_model=arguments.assume_model)
     finally:
-        for leftover in settings.run_dir.glob(staged.name + "*"):
+        for leftover in settings.copies_dir.glob(staged.name + "*"):
             leftover.unlink()
     if "warning" in answer:
         warn(answer["warning"])

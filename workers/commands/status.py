@@ -33,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"{gallery['people']} people, {gallery['references']} references, "
         f"model {gallery['model']}, generation {gallery['generation']}{', NOT ALL LIVE' if gallery['behind'] else ''}"
     )
+    if gallery["nothing_stored"]:
+        say(f"NOTHING CAN BE STORED: {gallery['nothing_stored']}")
     for name, camera in cameras.items():
         say(camera_line(name, camera))
     return EXIT_DONE

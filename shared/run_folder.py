@@ -1,0 +1,119 @@
+"""Where a site's run folder lies: what its processes and commands meet at, the socket, the supervisor's lock, the way to the block.
+
+It is data_dir/run. Where data_dir lies on a read-only disk nothing can be made there, so the site takes a folder in memory in its
+place. Once taken it stays until the site stops, also when the disk can be written again: whoever looks for the site finds it there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import sys
+from pathlib import Path
+
+from shared import ipc
+from shared.errors import ConfigurationError, disk_fault
+
+_IN_MEMORY = "rollcall-run-"
+_PREFIX_LETTERS = 12
+_NAME_IN_MEMORY = re.compile(rf"{_IN_MEMORY}[0-9a-f]{{{_PREFIX_LETTERS}}}")
+_ANSWER_S = 2.0
+
+
+def memory_folder() -> Path | None:
+    """Where files in memory are made; None where the system has no such folder."""
+    if chosen := os.environ.get("ROLLCALL_SHM_DIR"):
+        return Path(chosen)
+    memory = Path("/dev/shm")  # noqa: S108  # POSIX shared memory on Linux; our files in it are 0600
+    return memory if sys.platform == "linux" and memory.is_dir() else None
+
+
+def site_prefix(run_dir: Path) -> str:
+    """How the names of the site's block begin: the same, wherever its run folder is."""
+    if is_in_memory(run_dir):
+        return f"rollcall-{run_dir.name.removeprefix(_IN_MEMORY)}-"
+    return f"rollcall-{hashlib.sha256(os.fsencode(run_dir.resolve())).hexdigest()[:_PREFIX_LETTERS]}-"
+
+
+def is_in_memory(run_dir: Path) -> bool:
+    """Whether it is a folder that stands in for data_dir/run."""
+    return _NAME_IN_MEMORY.fullmatch(run_dir.name) is not None and run_dir.parent == memory_folder()
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether the file system that `folder` lies on is mounted read-only, or became so after an error."""
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def run_folder(data_dir: Path) -> Path:
+    """The run folder of the site that runs on `data_dir`, or of the next one to start there.
+
+    Raises ConfigurationError when the disk is read-only and something else lies where the folder in memory has to be: on a disk
+    that can be written, a stranger's file of that name means nothing.
+    """
+    own, memory = data_dir / "run", memory_folder()
+    if memory is None:
+        return own
+    in_memory = memory / f"{_IN_MEMORY}{site_prefix(own).split('-')[1]}"
+    found = _lstat(in_memory)
+    if found is not None and _is_of_site(found, data_dir):
+        return in_memory
+    if not is_read_only(data_dir) or _answers(own):
+        return own
+    if found is not None:
+        raise _in_the_way(in_memory)
+    return in_memory
+
+
+def _answers(run_dir: Path) -> bool:
+    """Whether a site answers there: one that was running when its disk became read-only."""
+    try:
+        ipc.connect(run_dir, _ANSWER_S).close()
+    except (TimeoutError, BlockingIOError):
+        return True  # so many wait for it that it can't be connected to now
+    except OSError:
+        return False
+    return True
+
+
+def _lstat(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except OSError:
+        return None
+
+
+def _is_of_site(found: os.stat_result, data_dir: Path) -> bool:
+    site = _lstat(data_dir)
+    return _is_of(found, {os.geteuid()} | ({site.st_uid} if site else set()))
+
+
+def _is_of(found: os.stat_result, owners: set[int]) -> bool:
+    """Whether it is a folder of one of these users that is closed to everybody else."""
+    return stat.S_ISDIR(found.st_mode) and found.st_uid in owners and not found.st_mode & 0o077
+
+
+def _in_the_way(folder: Path) -> ConfigurationError:
+    return ConfigurationError(
+        "the data folder's disk is read-only, and something that is not this site's lies where its run folder has to be",
+        where=str(folder),
+        expected="nothing, or a folder of the site's user with mode 0700",
+        remedy="remove it, or mount the disk writable",
+    )
+
+
+def make_run_folder(run_dir: Path) -> None:
+    """Make the folder in memory that stands in for data_dir/run. Raises ConfigurationError, or what disk_fault makes of it."""
+    try:
+        run_dir.mkdir(mode=0o700)
+    except FileExistsError as error:
+        found = _lstat(run_dir)
+        if found is None or not _is_of(found, {os.geteuid()}):
+            raise _in_the_way(run_dir) from error
+    except OSError as error:
+        raise disk_fault(error, run_dir) from error
