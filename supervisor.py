@@ -6,17 +6,21 @@ Signal handlers only queue; everything happens in one loop.
 
 from __future__ import annotations
 
-from shared import early_signals
+import sys
+
+from shared import early_signals, freed_memory
 
 if __name__ == "__main__":
+    if sys.argv[1:2] in ([], ["run"]) or sys.argv[1].startswith("-"):  # a site; other commands soon end
+        freed_memory.start_over()
     early_signals.hold()  # before what takes time to import: a reload or stop that is asked for at once must not kill
+    freed_memory.let_signals_in()
 
 import contextlib
 import logging
 import os
 import selectors
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable

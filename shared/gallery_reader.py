@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import TemporaryError
+from shared.freed_arrays import overwrite_small_arrays
 from shared.gallery_block import HEAD_SIZE, Head, Segment, head_path, is_whole, open_ours, parse_head
 from shared.gallery_check import PIECE_ROWS, check_people, check_rows
 from shared.match import Candidate, Found, Rows, merged, search
@@ -206,7 +207,8 @@ class GalleryReader:
     def _take(self, head: Head, rows: int) -> None:
         """`rows`: of this reader's generation, which may be another one than the head's."""
         if head.counts_from != self.counts_from:
-            self._texts.clear()  # somebody can have been forgotten: their name is kept nowhere
+            self._texts.clear()  # somebody can have been forgotten: name and embedding are kept nowhere
+            overwrite_small_arrays()
         self.rows, self._sequence, self.counts_from, self._moves = rows, head.sequence, head.counts_from, head.moves
 
     def _ready(self, head: Head) -> Segment | None:

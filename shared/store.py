@@ -25,7 +25,7 @@ from shared.mark_key import key_path, read_key
 from shared.person_names import name_key
 from shared.reference_uuid import new_uuids
 from shared.run_folder import is_read_only
-from shared.store_connection import BUSY_TIMEOUT_S
+from shared.store_connection import BUSY_TIMEOUT_S, CACHED_STATEMENTS
 from shared.store_damage import damaged_rows, forget_damaged_rows, unsound_rows
 from shared.store_leftovers import unfinished_copy
 from shared.store_sightings import Sightings
@@ -456,6 +456,13 @@ class Store:
         finally:
             self.connection.execute(f"PRAGMA busy_timeout={round(BUSY_TIMEOUT_S * 1000)}")
         return not busy
+
+    def drop_what_is_cached(self) -> None:
+        """Give back what this connection keeps in memory and can hold somebody who is forgotten: pages of the file, and statements
+        with the values that they were run with last."""
+        for number in range(CACHED_STATEMENTS):  # each takes the place of another
+            self.connection.execute(f"SELECT {number}")
+        self.connection.execute("PRAGMA shrink_memory")
 
     def check(self) -> list[str]:
         """What is unsound in the file, one line each; empty when it is sound."""

@@ -17,6 +17,7 @@ from shared.work_progress import beat, prove_progress
 
 BUSY_TIMEOUT_S = 10.0
 MMAP_BYTES = 1 << 30
+CACHED_STATEMENTS = 128  # that a connection keeps ready, with the values of their last run
 _CACHE_KIB = 64 << 10  # a batch of 10,000 rows, 30 MB, is written once and not spilled page by page
 _GUARDS = ("trusted_schema=OFF", "cell_size_check=ON", "temp_store=MEMORY", f"mmap_size={MMAP_BYTES}")
 _PRAGMAS = (
@@ -76,6 +77,7 @@ def _open(db_path: Path, mode: str, pragmas: tuple[str, ...], factory: type[sqli
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
         check_same_thread=False,
+        cached_statements=CACHED_STATEMENTS,
         factory=factory,
     )
     connection.text_factory = _text

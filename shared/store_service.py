@@ -22,6 +22,7 @@ import numpy as np
 from shared import store_erasing, store_leftovers, store_removals, store_switching
 from shared.errors import RefusedError, RollcallError, UsageError
 from shared.events import event_fault
+from shared.freed_arrays import overwrite_small_arrays
 from shared.gallery_publisher import GalleryPublisher
 from shared.presence import WITHIN_S, Presence
 from shared.request_values import name_of, new_name_of, text_of, vectors_of
@@ -41,6 +42,8 @@ _MOST_COMPARED = 200  # references of a person who is forgotten, with the strang
 _MOST_NAMED = 20  # photos, in a refusal
 _ERASE_AGAIN_S = 1.0
 _REMOVE_AGAIN_S = 60.0
+_DROP_AGAIN_S = 15.0  # what is cached, after somebody was forgotten: cameras that had the name may still say it
+_DROPS = 3
 _CLOCK = "clock"  # a fact: what a trusted clock showed last
 _BACKUP_BEHIND = "backup_behind"  # a fact: the site's own backup has yet to follow what was committed
 _WAL_IS_READ = "somebody is reading the WAL; it is emptied as soon as they have done"
@@ -94,6 +97,7 @@ class StoreService:
         self._block = None if publisher is None else BlockKeeper(store, publisher, say)
         self._site, self._data_dir, self._keep_days, self._say = site, data_dir, keep_days, say
         self._erase_at: float | None = None
+        self._drops_left, self._drop_at = 0, 0.0
         self._remove_at, self._complained_of = 0.0, 0
         self._keep_unknowns_days = keep_unknowns_days
         self._clock: ClockWatch | None = None
@@ -517,6 +521,8 @@ class StoreService:
             self._block.tick(now)
         if self._erase_at is not None and now >= self._erase_at:
             self._empty_wal()
+        if self._drops_left and now >= self._drop_at:
+            self._drop_what_is_cached(now)
         if now >= self._remove_at:
             self._remove_at = now + _REMOVE_AGAIN_S
             self.try_removals_again()
@@ -569,6 +575,8 @@ class StoreService:
         self._complain_of(left)
         if changes.erase:
             warnings += filter(None, [self._erase_remains(), None if self._empty_wal() else _WAL_IS_READ])
+            self._drops_left = _DROPS
+            self._drop_what_is_cached(time.monotonic())
         return warnings
 
     def _cross_off(self, doomed: Sequence[Kept], left: Sequence[Left]) -> bool:
@@ -593,6 +601,12 @@ class StoreService:
             self._say(f"remains of a deletion are overwritten at the next start of the site: {fault}")
             return f"what is left in the file's free space is overwritten at the next start of the site: {fault}"
         return None
+
+    def _drop_what_is_cached(self, now: float) -> None:
+        """Have nothing of somebody who was forgotten in what SQLite and numpy keep for the next use; some times, as `tick` asks."""
+        self._drops_left, self._drop_at = self._drops_left - 1, now + _DROP_AGAIN_S
+        self.store.drop_what_is_cached()
+        overwrite_small_arrays()
 
     def _empty_wal(self) -> bool:
         """Empty the WAL, or be asked again by `tick` until that works."""
