@@ -25,8 +25,9 @@ PARENT_VARIABLE = "ROLLCALL_SUPERVISOR_PID"
 HEARTBEAT_TIMEOUT_S = 10.0
 # Between two signs of progress of a child that prepares or loads: one step of it may be a model's first run, or a download that stalls.
 LOADING_TIMEOUT_S = 180.0
-# Not cameras, whose pictures would be overwritten too, 2.7 MB each: 8 % of their whole work. `prepare` ends, and what it held with it.
-_OVERWRITING = ("writer",)
+# Children that live on and hear of people. In cameras it costs 8 % of their work, since pictures of 2.7 MB are overwritten too; what
+# `forget` promises is worth that. `prepare` ends, and what it held with it.
+_OVERWRITING = ("writer", "camera")
 _MAX_LINE = 64 << 10
 _MAX_STATS = 64  # figures a child may report; more are not taken
 _SYSTEMD_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")  # only the supervisor speaks to systemd
