@@ -431,7 +431,7 @@ class Supervisor:
         if not self._runs:
             self._extend_start(now)
             return
-        up = sum(self._camera_status(name, now).up for name in self._cameras)
+        up = sum(self._camera_status(name, now).up is True for name in self._cameras)  # a child says what it likes
         status = f"STATUS={up} of {len(self._cameras)} cameras up"
         if not self._ready and all(camera.state in _SETTLED for camera in self._cameras.values()):
             self._ready = True

@@ -93,8 +93,9 @@ def _remove_folder(folder: Path) -> int:
     segments = 0
     for path in folder.iterdir():
         segments += _SEGMENT.fullmatch(path.name) is not None
-        path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # somebody of our own user made a folder in it
+        with contextlib.suppress(OSError):  # somebody of our own user made a folder in it
+            path.unlink()
+    with contextlib.suppress(OSError):  # the same
         folder.rmdir()
     return segments
 

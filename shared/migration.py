@@ -408,7 +408,7 @@ class _Copying:
     def _mark_key(self) -> str | None:
         """The marks' key, where the old file has it in itself. Marks that no key reads are of no use."""
         key = self._facts.get("mark_key", "")
-        if self._found == schema.SCHEMA_VERSION:
+        if self._found == schema.SCHEMA_VERSION or "mark_key_id" in self._facts:  # the key lies elsewhere
             return None
         if _KEY.fullmatch(key):
             return key

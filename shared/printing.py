@@ -10,8 +10,8 @@ import sys
 QUIET_VARIABLE = "ROLLCALL_QUIET"  # set for the children of `run --quiet`
 # Control characters, the marks that turn the direction of text, and half of a surrogate pair (a byte of a file name that is no UTF-8).
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# In data/faces a folder is named after its person.
-_PERSONS_FOLDER = re.compile(r"([/\\]|\b)faces([/\\]).+?(?=: |; | of |'|\"|$)")
+# In data/faces a folder is named after its person, who may be called O'Brien or Duke of York: nothing tells where the name ends.
+_PERSONS_FOLDER = re.compile(r"([/\\]|\b)faces([/\\]).+")
 
 
 def printable(text: str) -> str:

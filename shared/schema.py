@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from shared.errors import ConfigurationError
+from shared.mark_key import key_id
 from shared.store_connection import connect
 from shared.work_progress import beat
 
@@ -268,5 +269,8 @@ def _leave_out_what_copies_must_not_hold(copy: sqlite3.Connection) -> None:
         if table in found:
             copy.execute(f"DELETE FROM {table}")  # noqa: S608  # our own tables
     if "store_facts" in found:
-        copy.execute("DELETE FROM store_facts WHERE key='mark_key'")
+        key = copy.execute("SELECT value FROM store_facts WHERE key='mark_key'").fetchone()
+        if key is not None:  # whose key the marks are of stays known: they hold where that key is
+            copy.execute("DELETE FROM store_facts WHERE key='mark_key'")
+            copy.execute("INSERT OR REPLACE INTO store_facts VALUES ('mark_key_id', ?)", (key_id(str(key[0])),))
     copy.execute("COMMIT")

@@ -26,7 +26,7 @@ _FRIENDS = {path.stem for path in (FACES / "friends_enrol").iterdir()} if FACES.
 _LATER = "Joey"
 _SHARED_MEMORY = ("/dev/shm", "-mindepth", "1")  # noqa: S108  # where the block's files lie
 _CLIP = f"{STATE}/clip.mp4"
-_PHOTOS = "/home/operator/photos"
+_PHOTOS = "/home/operator/my photos: people"
 _SETTINGS = f"""\
 [site]
 name = "under the unit"
