@@ -12,6 +12,7 @@ import os
 import secrets
 from pathlib import Path
 
+from shared.durable_folder import sync_folder
 from shared.errors import disk_fault
 
 _LETTERS = 64
@@ -69,12 +70,3 @@ def write_key(db_path: Path, key: str) -> None:
         with contextlib.suppress(OSError):
             half.unlink(missing_ok=True)
         raise disk_fault(error, path) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the disk keep what was created, renamed and removed in `folder`."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

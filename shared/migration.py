@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import schema
+from shared.durable_folder import sync_folder
 from shared.errors import RefusedError
-from shared.mark_key import key_id, sync_folder, write_key
+from shared.mark_key import key_id, write_key
 from shared.person_names import stored_name
 from shared.presence import Presence
 from shared.reference_uuid import new_uuids

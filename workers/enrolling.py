@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.durable_folder import sync_folder
 from shared.errors import RefusedError, RollcallError, disk_fault, read_only_fault
 from shared.photo_metadata import suffix_of
 from shared.photos import PHOTO_SUFFIXES, Photo, load_photo, shown
@@ -298,11 +299,7 @@ def _sync_folders(folders: set[Path], settings: Settings) -> None:
     """Make renames in `folders`, and the folders themselves, durable."""
     for folder in (*sorted(folders), *((settings.faces_dir, settings.data_dir) if folders else ())):
         try:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_folder(folder)
         except OSError as error:
             raise disk_fault(error, folder) from error
 

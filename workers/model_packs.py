@@ -16,6 +16,7 @@ from shutil import copyfile, rmtree
 from tempfile import mkdtemp
 from time import time
 
+from shared.durable_folder import sync_folder
 from shared.errors import ConfigurationError, RefusedError, TemporaryError
 from shared.photos import shown
 from shared.settings import Settings
@@ -117,7 +118,7 @@ def install(source: Path | str, models_dir: Path, progress: Progress | None = No
             return _same_as_installed(fresh, target)
         _try(fresh, path)
         fresh.replace(target)
-        _sync_folder(models_dir)
+        sync_folder(models_dir)
     return describe(target)
 
 
@@ -176,7 +177,7 @@ def _copy_models(pack: Pack, fresh: Path) -> None:
         copy.chmod(0o600)
         with copy.open("rb") as file:
             os.fsync(file.fileno())
-    _sync_folder(fresh)
+    sync_folder(fresh)
 
 
 def _same_as_installed(fresh: Path, target: Path) -> InstalledPack:
@@ -259,12 +260,3 @@ def _disk_faults(models_dir: Path) -> Iterator[None]:
                 "the model pack can't be read or written", where=where, got=why, remedy="give this user access"
             ) from error
         raise TemporaryError("the model pack can't be installed", where=where, got=why, remedy="try again") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
