@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+# Every user may make files here and reach what lies below; a folder for temporary files may be one user's alone.
+_OPEN_TO_ALL = Path("/dev/shm" if sys.platform == "linux" else "/tmp")  # noqa: S108  # a random name is made in it
 
 SmallDisk = Callable[[str, int], Path]
 
@@ -30,3 +36,12 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     yield mount
     for folder in mounted:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """An empty folder that another user of this machine can reach, wherever pytest has its temporary files."""
+    folder = Path(tempfile.mkdtemp(prefix="rollcall-test-", dir=_OPEN_TO_ALL))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)

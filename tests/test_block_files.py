@@ -40,11 +40,9 @@ def as_other(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def memory(reachable: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A shared-memory folder in which everybody may write, as /dev/shm is."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(folder.stat().st_mode | 0o711)
-    folder = tmp_path / "shm"
+    folder = reachable / "shm"
     folder.mkdir()
     folder.chmod(0o1777)
     monkeypatch.setenv("ROLLCALL_SHM_DIR", str(folder))
@@ -125,7 +123,7 @@ def test_nobody_else_reads_or_changes_the_block(run_dir: Path) -> None:
 
 @needs_root
 @pytest.mark.parametrize("what", ["head", "segment", "folder", "token"])
-def test_a_block_that_is_not_ours_is_not_read(run_dir: Path, tmp_path: Path, what: str) -> None:
+def test_a_block_that_is_not_ours_is_not_read(run_dir: Path, reachable: Path, what: str) -> None:
     """Files that belong to another user, are open to others, have a second name, or are links: no reader takes them, and a writer
     that starts makes new ones."""
     publisher = publisher_of(run_dir, "Mallory")
@@ -136,7 +134,7 @@ def test_a_block_that_is_not_ours_is_not_read(run_dir: Path, tmp_path: Path, wha
         "folder": block_folder(run_dir),
         "token": run_dir / "block",
     }[what]
-    aside = tmp_path / "aside"
+    aside = reachable / "aside"
     if what == "token":
         os.chown(path, _OTHER, _OTHER, follow_symlinks=False)
     else:

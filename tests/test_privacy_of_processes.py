@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -143,13 +142,11 @@ print(before, os.stat("/proc/self/environ").st_uid, os.getuid(), (folder / "sock
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="being another user needs root")
-def test_a_processs_memory_is_its_own() -> None:
+def test_a_processs_memory_is_its_own(reachable: Path) -> None:
     """For its own user, too: /proc shows it as root's. What we need of /proc/self ourselves, as for long socket paths, still works."""
-    with tempfile.TemporaryDirectory() as name:
-        home = Path(name)
-        os.chown(home, 65534, 65534)
-        done = subprocess.run(
-            [sys.executable, "-c", _LOOK, str(home)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=home, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip  # options by kind
+    os.chown(reachable, 65534, 65534)
+    done = subprocess.run(
+        [sys.executable, "-c", _LOOK, str(reachable)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=reachable, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip  # options by kind
     assert done.stdout.split() == ["65534", "0", "65534", "True"], done.stderr
