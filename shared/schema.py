@@ -13,11 +13,13 @@ from pathlib import Path
 from shared.errors import ConfigurationError
 from shared.mark_key import key_id
 from shared.store_connection import connect
-from shared.work_progress import beat
+from shared.store_rewriting import copy_anew
+from shared.work_progress import beat, prove_progress
 
 SCHEMA_VERSION = 3
 PAGE_SIZE = 16384  # a 4 KiB page holds one 512-d row; 16 KiB pages hold seven and load faster
 _PAGES_AT_ONCE = 256  # of a copy, between two looks at whether it is still wanted
+_INSTRUCTIONS = 50_000  # of SQLite, the same
 
 EMBEDDINGS = """
 CREATE TABLE embeddings(
@@ -85,6 +87,8 @@ OWN_TABLES = (
 )
 # Strangers would outlive the settings in a copy; files that are still to go have names in their paths.
 _NOT_IN_COPIES = ("stranger_visits", "stranger_traces", "strangers", "pending_removals")
+# a fact: somebody was forgotten, and what SQLite left of the rows in the file's free space is to be overwritten
+ERASURE_DUE = "erasure_due"
 _MOST_NAMED = 20  # of objects that are not ours: their names are somebody else's text
 PARTS = ("", "-wal", "-shm", "-journal")  # what a database's files are called behind its name
 
@@ -216,13 +220,16 @@ def copy_database(connection: sqlite3.Connection, target: Path, wanted: Callable
     """A consistent copy of the open database in `target`, mode 0600, complete alone; False when it was no longer `wanted`.
 
     The copy is of one moment, whatever is written meanwhile. Strangers are not in it: a copy would keep their embeddings
-    longer than the settings say; nor is the marks' key, which older databases hold. What is there of an unfinished copy is removed.
+    longer than the settings say; nor is the marks' key, which older databases hold; nor what a deletion left in free space. What is
+    there of an unfinished copy is removed.
     """
     target.touch(mode=0o600)
     try:
+        anew = not connection.in_transaction and owes_erasing(connection)
+        finished = not anew or _copy_anew(connection, target, wanted)
         copy = connect(target)
         try:
-            finished = _copy_pages(connection, copy, wanted)
+            finished = finished and (anew or _copy_pages(connection, copy, wanted))
             if finished:
                 _leave_out_what_copies_must_not_hold(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
@@ -234,6 +241,30 @@ def copy_database(connection: sqlite3.Connection, target: Path, wanted: Callable
     if not finished:
         target.unlink(missing_ok=True)
     return finished
+
+
+def owes_erasing(connection: sqlite3.Connection) -> bool:
+    """Whether what a deletion left in this database's free space is still there."""
+    if "store_facts" not in tables(connection):
+        return False
+    return connection.execute("SELECT 1 FROM store_facts WHERE key=?", (ERASURE_DUE,)).fetchone() is not None
+
+
+def _copy_anew(source: sqlite3.Connection, target: Path, wanted: Callable[[], bool]) -> bool:
+    def look() -> bool:
+        beat()
+        return not wanted()
+
+    source.set_progress_handler(look, _INSTRUCTIONS)
+    try:
+        copy_anew(source, target)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT or wanted():
+            raise
+        return False
+    finally:
+        prove_progress(source)
+    return True
 
 
 class _NotWantedError(Exception):
@@ -273,4 +304,5 @@ def _leave_out_what_copies_must_not_hold(copy: sqlite3.Connection) -> None:
         if key is not None:  # whose key the marks are of stays known: they hold where that key is
             copy.execute("DELETE FROM store_facts WHERE key='mark_key'")
             copy.execute("INSERT OR REPLACE INTO store_facts VALUES ('mark_key_id', ?)", (key_id(str(key[0])),))
+        copy.execute("DELETE FROM store_facts WHERE key=?", (ERASURE_DUE,))
     copy.execute("COMMIT")

@@ -2,7 +2,8 @@
 
 A database can carry triggers, views and functions in its schema that run when somebody merely reads it. None of ours has any, so
 all connections have SQLite's guards on: no function with side effects from a schema, cells checked before they are used, no
-temporary file outside of memory (it would hold people's rows, in a folder that is not ours).
+temporary file outside of memory (it would hold people's rows, in a folder that is not ours; store_rewriting.py has one beside the
+database).
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from shared.work_progress import beat, prove_progress
 BUSY_TIMEOUT_S = 10.0
 MMAP_BYTES = 1 << 30
 CACHED_STATEMENTS = 128  # that a connection keeps ready, with the values of their last run
-_CACHE_KIB = 64 << 10  # a batch of 10,000 rows, 30 MB, is written once and not spilled page by page
+CACHE_KIB = 64 << 10  # a batch of 10,000 rows, 30 MB, is written once and not spilled page by page
 _GUARDS = ("trusted_schema=OFF", "cell_size_check=ON", "temp_store=MEMORY", f"mmap_size={MMAP_BYTES}")
 _PRAGMAS = (
     *_GUARDS,
     "synchronous=FULL",
     "foreign_keys=ON",
     "secure_delete=ON",
-    f"cache_size=-{_CACHE_KIB}",
+    f"cache_size=-{CACHE_KIB}",
 )
 _INSTRUCTIONS = 100_000  # of SQLite between two looks at the clock: about a millisecond
 

@@ -128,7 +128,7 @@ def remove(kept: Kept) -> list[Left]:
 def change_backup(backup: Path, changes: Sequence[Callable[[Store], object]], say: Say, *, erase: bool) -> None:
     """Carry out `changes`, which were committed to the gallery, on the site's own backup too; an unfit backup is removed.
 
-    It must bring nobody back. `erase`: nothing of what they delete stays in its free space.
+    It must bring nobody back. `erase`: nothing of what they delete stays in its free space; in a large one until the next start.
     """
     if not backup.exists():
         return
@@ -138,6 +138,8 @@ def change_backup(backup: Path, changes: Sequence[Callable[[Store], object]], sa
             with store.transaction():
                 for change in changes:
                     change(store)
+                if erase:
+                    store.want_remains_erased()
             if erase and backup.stat().st_size <= AT_ONCE_BYTES:
                 store.erase_remains()
         finally:

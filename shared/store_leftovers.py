@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared.reference_uuid import new_uuids
+from shared.store_rewriting import TEMPORARY
 
 _UNFINISHED = re.compile(r"\.rollcall-[0-9a-f-]{36}\.part")
 _NOTE = re.compile(r"copy-[0-9a-f-]{36}\.path")
@@ -59,7 +60,7 @@ def sweep(db_path: Path) -> list[str]:
     A copy that somebody is making at this moment goes too: they are told to try again, and who was forgotten is not in it then.
     """
     data_dir, run_dir = db_path.parent, db_path.parent / "run"
-    ours = (f".{db_path.stem}.", f"{db_path.stem}.backup.db.new")
+    ours = (f".{db_path.stem}.", f"{db_path.stem}.backup.db.new", TEMPORARY)
     doomed = [path for path in _entries(data_dir) if path.name.startswith(ours) or _UNFINISHED.match(path.name)]
     staged = [path for path in _entries(run_dir) if path.name.startswith(("restore-", ".restore-"))]
     doomed += [path for path in staged if not path.name.startswith(_OWN_RESTORE.format(os.getpid()))]

@@ -177,6 +177,7 @@ def open_store(db_path: Path, say: Say) -> Store:
                 store.proof_is_due = True
         _settle_mark_key(store, say)
         _finish_erasing(store, say)
+        _finish_erasing_backup(backup_path(db_path), say)
     except BaseException as error:
         if connection is not None:
             connection.close()
@@ -269,8 +270,31 @@ def _finish_erasing(store: Store, say: Say) -> None:
         return
     try:
         store.erase_remains()
-    except sqlite3.Error as error:  # a full disk is no reason not to run
-        say(f"remains of a deletion are not overwritten yet: {explain(error, store.path).line()}")
+        store.truncate_wal()  # it is as large as the file now
+    except RollcallError as error:  # a full disk is no reason not to run
+        say(f"remains of a deletion are not overwritten yet: {error.line()}")
+    except sqlite3.Error as error:
+        say(explain(error, store.path).line())
+
+
+def _finish_erasing_backup(backup: Path, say: Say) -> None:
+    """The same for the site's own backup. One that can't be read is left to who makes the next."""
+    with contextlib.suppress(sqlite3.Error, RollcallError):
+        if not backup.exists() or not _owes_erasing(backup):
+            return
+        store = Store(connect(backup), backup, read_only=False)
+        try:
+            _finish_erasing(store, say)
+        finally:
+            store.close()
+
+
+def _owes_erasing(path: Path) -> bool:
+    connection = connect_read_only(path)
+    try:
+        return schema.owes_erasing(connection)
+    finally:
+        connection.close()
 
 
 def close_store(store: Store) -> None:

@@ -596,8 +596,8 @@ class StoreService:
             return "the file is large: what is left in its free space is overwritten at the next start of the site"
         try:
             self.store.erase_remains()
-        except sqlite3.Error as error:
-            fault = explain(error, self.store.path).line()
+        except RollcallError as error:
+            fault = error.line()
             self._say(f"remains of a deletion are overwritten at the next start of the site: {fault}")
             return f"what is left in the file's free space is overwritten at the next start of the site: {fault}"
         return None
