@@ -41,7 +41,7 @@ def write_clip(path: Path, frames: int = 30, fps: float = FRAMES_PER_S) -> Path:
     return path
 
 
-def wait_until(ready: Callable[[], bool], what: str, deadline_s: float = 10.0) -> None:
+def wait_until(ready: Callable[[], object], what: str, deadline_s: float = 30.0) -> None:
     """Ask every 10 ms until `ready`; fails after the deadline."""
     end, tick = time.monotonic() + deadline_s, threading.Event()
     while not ready():

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 
 import cv2
 
 from tests.clips import picture
+from tests.serving import Serving
 
 
-class MjpegServer:
+class MjpegServer(Serving):
     """Serves numbered pictures at `url`, 25 a second. `port` 0: a free one. `most`: pictures before the stream goes silent
     without being closed, as a camera that hangs does."""
 
     def __init__(self, port: int = 0, most: int | None = None) -> None:
-        self.stopping = threading.Event()
+        server = _Server(("127.0.0.1", port), _Handler)
+        super().__init__(server)
+        server.owner = self
         self.most = most
-        self._server = _Server(("127.0.0.1", port), _Handler)
-        self._server.owner = self
-        self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/video.mjpg"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> MjpegServer:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    allow_reuse_address = True
     owner: MjpegServer
 
 

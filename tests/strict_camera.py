@@ -9,23 +9,22 @@ import socketserver
 import ssl
 import struct
 import subprocess
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import cv2
 from numpy.typing import NDArray
 
 from tests.clips import picture, write_clip
+from tests.serving import Serving
 
 _REALM, _NONCE = "camera", "0123456789abcdef"
 _PACKETS = 7 * 188  # bytes of a transport stream in one RTP packet
 _SDP = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=test\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:track1\r\n"
 
 
-class StrictCamera:
+class StrictCamera(Serving):
     """Serves `url` between `with`; everything it was asked lies in `requests`, each whole, as it came.
 
     `login`: user and password, or None. `answer`: a status given to every request that comes in past the login. `shows`:
@@ -46,20 +45,18 @@ class StrictCamera:
         most: int | None = None,
         tls: Path | None = None,
     ) -> None:
+        server = _Server(("127.0.0.1", 0), _Handler)
+        super().__init__(server)
+        server.camera = self
+        if tls is not None:
+            server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            server.tls.load_cert_chain(tls)
+        self._secure = tls is not None
         self.scheme, self.login, self.auth, self.answer, self.shows = scheme, login, auth, answer, shows
         self.picture, self.most = picture, most
         self.requests: list[str] = []
         self.connections = 0
-        self.stopping = threading.Event()
         self._clip = write_clip(folder / "strict.ts", 250).read_bytes() if scheme == "rtsp" else b""
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.camera = self
-        if tls is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(tls)
-            self._server.tls = context
-        self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property
     def logins(self) -> int:
@@ -67,22 +64,11 @@ class StrictCamera:
         return sum("\r\nauthorization:" in request.lower() for request in list(self.requests))
 
     def url(self, login: str = "", path: str = "/live", host: str = "127.0.0.1") -> str:
-        secure = "s" if self._server.tls else ""
+        secure = "s" if self._secure else ""
         return f"{self.scheme}{secure}://{login}{'@' if login else ''}{host}:{self.port}{path}"
 
     def packets(self) -> list[bytes]:
         return [self._clip[at : at + _PACKETS] for at in range(0, len(self._clip), _PACKETS)]
-
-    def __enter__(self) -> StrictCamera:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
 
 
 def make_certificate(folder: Path, name: str, address: str = "DNS:nowhere.invalid") -> Path:
@@ -102,7 +88,6 @@ def make_certificate(folder: Path, name: str, address: str = "DNS:nowhere.invali
 
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
-    block_on_close = False
     allow_reuse_address = True
     camera: StrictCamera
     tls: ssl.SSLContext | None = None

@@ -14,6 +14,7 @@ from shared.errors import FaultList
 from shared.settings import load_settings
 from tests.conftest import SmallDisk
 from tests.data_paths import SMALL_PACK, VIDEOS, astronaut, needs_data, needs_dlib
+from tests.full_disks import fill
 from tests.site_process import SiteProcess, command, command_json
 from tests.sites import write_site
 
@@ -238,13 +239,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, small_disk: SmallDisk) -> Non
     command_json(tmp_path, "enrol", str(one_face(tmp_path / "Ada.jpg")))
     with SiteProcess(tmp_path) as site:
         site.wait_until_ready()
-        filler = disk / "filler"
-        with filler.open("wb", buffering=0) as file:
-            try:
-                while file.write(b"\0" * 4096):
-                    pass
-            except OSError:
-                pass
+        filler = fill(disk)
         done = command(tmp_path, "enrol", str(tmp_path / "Ada.jpg"), "--name", "Bo")
         assert done.returncode == 75, done.stderr
         assert "full" in done.stderr or "No space" in done.stderr

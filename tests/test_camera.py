@@ -70,7 +70,7 @@ class CameraProcess:
     ) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=30)
         self._channel.close()
 
 
@@ -183,6 +183,6 @@ def test_file_that_has_ended_ends_the_process(site: Path) -> None:
     (site / "site.toml").write_text(text)
     with CameraProcess(site) as camera:
         stats = camera.wait_for(lambda stats: stats.get("state") == "ended")
-        assert camera.process.wait(10) == 0
+        assert camera.process.wait(30) == 0
     assert stats["looked_at"] == 10
     assert stats["frames"] == 50

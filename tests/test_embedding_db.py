@@ -23,6 +23,7 @@ from shared.settings import Settings
 from shared.site_access import SiteAccess, all_references
 from shared.store_opening import SiteLock
 from shared.writer_client import site_is_running
+from tests.eight_threads import eight_threads
 from tests.site_process import ROOT
 from tests.stores import files_of, silent, site_settings
 from tests.vectors import noise
@@ -261,27 +262,18 @@ def test_reading_asks_the_block_and_not_the_writer(running: Settings) -> None:
 
 def test_eight_threads_through_a_site(running: Settings) -> None:
     """Mixed calls from 8 threads: no error, and in the end exactly what was not deleted."""
-    errors: list[BaseException] = []
 
     def work(thread: int) -> None:
         rng = np.random.default_rng(thread)
-        try:
-            for i in range(10):
-                embedding_db.save_embedding(f"t{thread}", noise(rng, 1, 32)[0], f"{i}.jpg")
-                embedding_db.load_embeddings_from_db()
-                embedding_db.get_embedding_count()
-                embedding_db.get_cache_info()
-                if i % 2:
-                    embedding_db.delete_embedding(f"t{thread}", f"{i}.jpg")
-        except BaseException as error:  # noqa: BLE001  # the main thread reports it
-            errors.append(error)
+        for i in range(10):
+            embedding_db.save_embedding(f"t{thread}", noise(rng, 1, 32)[0], f"{i}.jpg")
+            embedding_db.load_embeddings_from_db()
+            embedding_db.get_embedding_count()
+            embedding_db.get_cache_info()
+            if i % 2:
+                embedding_db.delete_embedding(f"t{thread}", f"{i}.jpg")
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert errors == []
+    eight_threads(work)
     assert {name: len(of) for name, of in loaded().items()} == {f"t{thread}": 5 for thread in range(8)}
     with SiteAccess(running, silent) as site:
         assert site.check() == []

@@ -22,6 +22,7 @@ from shared.settings import load_settings
 from shared.site_access import FilesOfSite, RunningSite
 from shared.writer_client import SiteClient, save_rows
 from tests.data_paths import FACES, VIDEOS, needs_data
+from tests.eight_threads import eight_threads
 from tests.site_process import ROOT, SiteProcess, command
 from tests.sites import enrol, write_site
 from tests.vectors import noise
@@ -213,27 +214,18 @@ def test_eight_threads_of_mixed_calls(tmp_path: Path) -> None:
     write_site(tmp_path, {})
     settings = load_settings(tmp_path / "site.toml")
     embedding_db.use_site(settings)
-    errors: list[BaseException] = []
 
     def work(thread: int) -> None:
         rng = np.random.default_rng(thread)
-        try:
-            for i in range(12):
-                embedding_db.save_embedding(f"t{thread}", noise(rng, 1)[0], f"{i}.jpg")
-                embedding_db.load_embeddings_from_db()
-                embedding_db.get_embedding_count()
-                if i % 3 == 0:
-                    embedding_db.clear_cache()
-                    embedding_db.delete_embedding(f"t{thread}", f"{i}.jpg")
-        except BaseException as error:  # noqa: BLE001  # the main thread reports it
-            errors.append(error)
+        for i in range(12):
+            embedding_db.save_embedding(f"t{thread}", noise(rng, 1)[0], f"{i}.jpg")
+            embedding_db.load_embeddings_from_db()
+            embedding_db.get_embedding_count()
+            if i % 3 == 0:
+                embedding_db.clear_cache()
+                embedding_db.delete_embedding(f"t{thread}", f"{i}.jpg")
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert errors == []
+    eight_threads(work)
     _, names = embedding_db.load_embeddings_from_db()
     assert names is not None
     assert Counter(names) == {f"t{thread}": 8 for thread in range(8)}

@@ -12,23 +12,12 @@ from shared.writer_client import SiteClient, WriterClient
 from tests.clips import write_clip
 from tests.conftest import SmallDisk
 from tests.data_paths import needs_dlib
+from tests.full_disks import fill
 from tests.site_process import SiteProcess, command, command_json
 from tests.stores import DLIB, site_settings
 from tests.test_bad_input import one_face
 
 pytestmark = needs_dlib
-
-
-def fill(disk: Path) -> Path:
-    """Leave not one block free."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while file.write(b"\0" * 4096):
-                pass
-        except OSError:
-            pass
-    return filler
 
 
 @pytest.fixture

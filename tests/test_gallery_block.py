@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import struct
@@ -29,7 +30,9 @@ from shared.gallery_publisher import Batch, GalleryPublisher, NoRoomError, Unsou
 from shared.gallery_reader import GalleryReader
 from shared.run_folder import site_prefix
 from tests.blocks import held_bytes
+from tests.clips import wait_until
 from tests.conftest import SmallDisk
+from tests.full_disks import fill
 from tests.vectors import noise
 
 DIM = 16
@@ -45,6 +48,11 @@ def publisher_of(run_dir: Path, dim: int = DIM) -> GalleryPublisher:
     publisher = GalleryPublisher(run_dir, dim, "test/none", "f" * 64)
     publisher.publish_all(0, [])
     return publisher
+
+
+def follows(reader: GalleryReader, publisher: GalleryPublisher) -> bool:
+    reader.refresh()
+    return reader.generation == publisher.generation
 
 
 def batch(ids: list[int], names: list[str], vectors: NDArray[np.float32]) -> Batch:
@@ -350,10 +358,7 @@ def test_a_large_generation_is_made_ready_beside_the_old_one(run_dir: Path, monk
             publisher.publish_all(2, [batch([1, row_id], ["Ada", "Cy"], np.concatenate([ada, cy]))])
             reader.refresh()
             assert reader.match(ada)[0][0].person == "Ada"
-        deadline = time.monotonic() + 10
-        while reader.generation != publisher.generation:
-            assert time.monotonic() < deadline
-            reader.refresh()
+        wait_until(lambda: follows(reader, publisher), "new generation")
         assert reader.rows == 2
         assert reader.match(ada)[0][0].person == "Ada"
     publisher.close()
@@ -383,11 +388,8 @@ def test_a_reader_s_own_thread_goes_before_its_helpers(run_dir: Path, monkeypatc
     publisher.append(batch([1, 2], ["Ada", "Bo"], noise(rng, 2, DIM)))
     with GalleryReader(run_dir) as reader:
         publisher.publish_all(1, [batch([2], ["Bo"], noise(rng, 1, DIM))])
-        deadline = time.monotonic() + 10
-        while reader.generation != publisher.generation:
-            assert time.monotonic() < deadline
-            reader.refresh()
-        assert done.wait(10)
+        wait_until(lambda: follows(reader, publisher), "new generation")
+        assert done.wait(30)
     publisher.close()
     aside = min(usual + gallery_reader._NICENESS, 19)
     assert niceness == {"MainThread": usual, "gallery-touch": aside, "gallery-let-go": aside}
@@ -484,10 +486,7 @@ def test_a_touching_that_hangs_holds_nobody_up(run_dir: Path, monkeypatch: pytes
     reader = GalleryReader(run_dir)
     monkeypatch.setattr(gallery_reader._Coming, "touch", lambda _: release.wait(60))
     publisher.publish_all(1, [batch([1], ["Ada"], noise(np.random.default_rng(0), 1, DIM))])
-    deadline = time.monotonic() + 20
-    while not reader.refresh():
-        assert time.monotonic() < deadline, "it never followed"
-        release.wait(0.05)
+    wait_until(reader.refresh, "new generation")
     assert reader.person(0) == "Ada"
     publisher.publish_all(1, [batch([1], ["Bo"], noise(np.random.default_rng(0), 1, DIM))])
     assert not reader.refresh()
@@ -586,8 +585,7 @@ def test_room_ahead_is_asked_for_only_where_there_is_some(small_memory: Path, tm
     publisher = publisher_of(run_dir)
     room = publisher.room_rows
     publisher.append(batch(list(range(room)), ["x"] * room, noise(rng, room, DIM)))
-    free = os.statvfs(small_memory)
-    (small_memory / "filler").write_bytes(bytes((free.f_bavail - 10) * free.f_frsize))
+    fill(small_memory, spare_bytes=10 * mmap.PAGESIZE)
     publisher.append(batch([room], ["x"], noise(rng, 1, DIM)))
     assert publisher.live_rows == room + 1
     assert publisher.check() == []

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import ssl
-import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import pytest
 from shared.errors import ConfigurationError, RefusedError, TemporaryError
 from shared.settings import Settings, parse_settings
 from tests.data_paths import SMALL_PACK, needs_data, needs_dlib
+from tests.serving import Serving
 from tests.strict_camera import make_certificate
 from tests.tiny_pack import DIM, detector, recogniser, write_pack
 from workers import model_packs, onnx_pack, pack_source
@@ -68,21 +68,15 @@ class Zoo:
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing."""
 
-        self._servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(2)]
+        servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(2)]
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
-        self._servers[0].socket = context.wrap_socket(self._servers[0].socket, server_side=True)
+        servers[0].socket = context.wrap_socket(servers[0].socket, server_side=True)
         self.https, self.http = (
             f"{scheme}://127.0.0.1:{server.server_port}"
-            for scheme, server in zip(("https", "http"), self._servers, strict=True)
+            for scheme, server in zip(("https", "http"), servers, strict=True)
         )
-        for server in self._servers:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        for server in self._servers:
-            server.shutdown()
-            server.server_close()
+        self.serving = [Serving(server) for server in servers]
 
 
 @pytest.fixture
@@ -97,8 +91,9 @@ def model_zoo(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setitem(onnx_pack.PUBLISHED, "tiny", published(tiny))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    yield zoo
-    zoo.close()
+    https, http = zoo.serving
+    with https, http:
+        yield zoo
 
 
 def published(pack: Path) -> tuple[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import sqlite3
 import subprocess
@@ -32,6 +31,7 @@ from shared.store_service import Request, StoreService
 from shared.store_switching import stage
 from tests.blocks import held_bytes
 from tests.conftest import SmallDisk
+from tests.full_disks import fill
 from tests.site_process import ROOT
 from tests.stores import (
     Failing,
@@ -605,8 +605,7 @@ def test_the_forgotten_stop_answering_also_without_room(
         publisher = GalleryPublisher(tmp_path / "data", _DIM, "", "")
         service = StoreService(store, publisher, site="s", data_dir=tmp_path, keep_days=1, say=silent)
         service.publish_everything()
-        free = os.statvfs(memory)
-        (memory / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - (100 << 10)))
+        filler = fill(memory, spare_bytes=100 << 10)
         many = save_request(2000, *(f"p{i}" for i in range(2000)))
         saved, forgotten = service.write([many, request("forget", person="Ada")])
         assert isinstance(saved, dict)
@@ -617,7 +616,7 @@ def test_the_forgotten_stop_answering_also_without_room(
             assert reader.match(ada[None]) == [[]]
             assert ada.tobytes() not in held_bytes(segment_path(tmp_path / "data", reader.generation))
         assert store.count() == 2000
-        (memory / "filler").unlink()
+        filler.unlink()
         subprocess.run(["mount", "-o", "remount,size=16m", str(memory)], check=True)
         service.tick(time.monotonic() + 5)
         assert not service.info()["behind"]

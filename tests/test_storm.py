@@ -25,6 +25,7 @@ from shared.gallery_publisher import NoRoomError
 from shared.gallery_reader import GalleryReader
 from tests.blocks import held_bytes
 from tests.conftest import SmallDisk
+from tests.full_disks import fill
 from tests.storm_processes import DIM, ask, service
 from tests.vectors import noise
 
@@ -145,13 +146,11 @@ def test_full_memory_keeps_enrolments_and_serves_them_later(
     rng = np.random.default_rng(4)
     vectors = noise(rng, 4000, DIM)
     names = [f"p{i}" for i in range(len(vectors))]
-    filler = small_memory / "filler"
     with service(folder) as opened, GalleryReader(folder) as reader:
         save_people(opened, names[:1000], vectors[:1000])
         reader.refresh()
         assert reader.match(vectors[5:6])[0][0].person == "p5"
-        free = os.statvfs(small_memory)
-        filler.write_bytes(bytes(free.f_bavail * free.f_frsize))
+        filler = fill(small_memory)
         assert "no room in shared memory" in save_people(opened, names[1000:], vectors[1000:])["warning"]
         ask(opened, "forget", person="p7")
         assert opened.info()["behind"]
@@ -173,12 +172,11 @@ def test_what_waits_for_room_takes_no_more_than_its_own(folder: Path, small_memo
     """Once there is room for the rows that wait, though not for a second block, they are live, as they are stored by then: some
     forgotten, some with a user id. The generation stays the same."""
     vectors = noise(np.random.default_rng(4), 7000, DIM)
-    filler = small_memory / "filler"
     with service(folder) as opened, GalleryReader(folder) as reader:
         save_people(opened, [f"p{i}" for i in range(5000)], vectors[:5000])
         reader.refresh()
-        generation, free = reader.generation, os.statvfs(small_memory)
-        filler.write_bytes(bytes(free.f_bavail * free.f_frsize))
+        generation = reader.generation
+        filler = fill(small_memory)
         block = held_bytes(segment_path(folder, generation))
         assert "no room" in save_people(opened, [f"p{i}" for i in range(5000, 6999)], vectors[5000:6999])["warning"]
         assert "no room" in save_people(opened, ["p6999"], vectors[6999:])["warning"]
@@ -205,8 +203,7 @@ def test_forgetting_and_compacting_need_no_room(
     vectors = noise(np.random.default_rng(4), 1500, DIM)
     with service(folder) as opened:
         save_people(opened, [f"p{i}" for i in range(1500)], vectors)
-        free = os.statvfs(small_memory)
-        (small_memory / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize))
+        fill(small_memory)
         for person in range(110):
             assert "warning" not in ask(opened, "forget", person=f"p{person}")
         assert opened.info()["published_rows"] == 1390
@@ -217,8 +214,7 @@ def test_forgetting_and_compacting_need_no_room(
 
 def test_full_memory_at_the_start_is_a_clear_error(folder: Path, small_memory: Path) -> None:
     """With no room for the first block, the start fails with what is missing, and leaves no half-made generation."""
-    free = os.statvfs(small_memory)
-    (small_memory / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - 8192))
+    filler = fill(small_memory, spare_bytes=8192)
     with pytest.raises(NoRoomError, match="no room in shared memory"), service(folder):
         pass
-    assert {path for path in small_memory.rglob("*") if path.is_file()} <= {small_memory / "filler", head_path(folder)}
+    assert {path for path in small_memory.rglob("*") if path.is_file()} <= {filler, head_path(folder)}
