@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -71,13 +71,21 @@ class FilesOfSite:
     live = False
 
     def __init__(
-        self, settings: Settings, say: Say, *, lock_timeout_s: float = _LOCK_TIMEOUT_S, may_look: bool = False
+        self,
+        settings: Settings,
+        say: Say,
+        *,
+        lock_timeout_s: float = _LOCK_TIMEOUT_S,
+        may_look: bool = False,
+        before_opening: Callable[[], None] = lambda: None,
     ) -> None:
-        """`may_look`: on a full or read-only disk, open what is there for reading only; writes are then refused as temporary."""
+        """`may_look`: on a full or read-only disk, open what is there for reading only; writes are then refused as temporary.
+        `before_opening`: what is to be done under the lock before the store is opened."""
         make_private_folder(settings.data_dir)
         self._lock = SiteLock(settings.db_path)
         self._lock.acquire(lock_timeout_s)
         try:
+            before_opening()
             self.store: Store
             self.store, without_room = (open_store_or_look if may_look else _open)(settings.db_path, say)
         except BaseException:

@@ -19,10 +19,11 @@ from shared.gallery_files import remove_left_behind
 from shared.gallery_publisher import Batch, GalleryPublisher
 from shared.gallery_reader import GalleryReader
 from shared.run_folder import site_prefix
+from shared.store_opening import make_private_folder
 from shared.store_publishing import BlockKeeper
 from shared.store_saving import NewReference
 from tests.data_paths import needs_dlib
-from tests.site_process import SiteProcess
+from tests.site_process import ROOT, SiteProcess
 from tests.stores import keep, site_settings, store_in
 from tests.vectors import noise
 
@@ -180,6 +181,22 @@ def test_what_a_killed_site_left_is_swept(run_dir: Path, memory: Path) -> None:
     assert remove_left_behind(run_dir) == 3
     assert [path.name for path in memory.iterdir()] == ["rollcall-000000000000-g1"]
     assert list(run_dir.iterdir()) == []
+
+
+@needs_dlib
+def test_it_is_swept_before_the_store_is_opened(tmp_path: Path, memory: Path) -> None:
+    """What a killed site left in memory is gone also where the store then can't be opened: it needs that memory itself, to be opened."""
+    settings = site_settings(tmp_path)
+    with store_in(settings.data_dir) as store:
+        store.set_fact("schema_version", "99")
+    make_private_folder(settings.run_dir)
+    publisher_of(settings.run_dir, "Ada").close()
+    assert list(memory.iterdir())
+    words = [sys.executable, "-m", "workers", "prepare", "--config", str(tmp_path / "site.toml")]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 78, done.stderr
+    assert "newer Rollcall" in done.stderr
+    assert list(memory.iterdir()) == []
 
 
 @pytest.mark.parametrize("what", ["head", "segment", "folder", "token", "all", "replaced"])

@@ -27,10 +27,11 @@ from shared.errors import TemporaryError
 from shared.gallery_files import remove_left_behind
 from shared.settings import Settings
 from shared.site_access import RunningSite
-from shared.store_opening import make_private_folder
+from shared.store_opening import make_private_folder, open_read_only
 from shared.store_saving import NewReference
 from shared.work_progress import Worker, beat
 from shared.writer_client import SiteClient
+from tests.data_paths import needs_dlib
 from tests.site_process import ROOT
 from tests.stores import keep, site_settings, store_in
 from tests.vectors import noise
@@ -41,10 +42,10 @@ _MANY = 100_000  # a restore of so many takes several times that patience
 
 
 class Watched:
-    """A writer, and what its supervisor would think of it."""
+    """A writer, or another child, and what its supervisor would think of it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.child = ChildProcess("writer", "writer", [], settings.to_json())
+    def __init__(self, kind: str, settings: Settings, *arguments: str) -> None:
+        self.child = ChildProcess(kind, kind, arguments, settings.to_json())
         self.child.start()
         self.client = SiteClient(settings.run_dir, patience_s=0.0)
         self.longest_s = 0.0
@@ -85,7 +86,7 @@ def watched() -> Iterator[Callable[[Settings], Watched]]:
     def start(settings: Settings) -> Watched:
         make_private_folder(settings.run_dir)
         folders.append(settings.run_dir)
-        started.append(Watched(settings))
+        started.append(Watched("writer", settings))
         started[-1].wait_until_running()
         return started[-1]
 
@@ -162,6 +163,57 @@ def test_forgetting_on_a_slow_disk_is_work(tmp_path: Path, watched: Callable[[Se
     finally:
         slow.send_signal(signal.SIGINT)
         slow.wait(10)
+
+
+@needs_dlib
+@pytest.mark.timeout(170)
+@pytest.mark.parametrize("stopped", [False, True])
+def test_what_prepare_does_on_a_slow_disk_is_work(tmp_path: Path, stopped: bool) -> None:
+    """The same where a start finds remains to overwrite: `prepare` is never silent for long before it has done; asked to stop in the
+    middle of it, it ends at once, and the next start does it."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("a slow disk is made with strace")
+    settings = site_settings(tmp_path)
+    _gallery(settings.data_dir, 40_000)
+    with store_in(settings.data_dir) as store, store.transaction():
+        store.want_remains_erased()
+    prepare = Watched("prepare", settings, "--assume-model")
+    process = prepare.child.process
+    assert process is not None
+    words = [strace, "-f", "-q", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:delay_enter=3000"]
+    slow = subprocess.Popen([*words, "-p", str(process.pid)], stderr=subprocess.PIPE)
+    try:
+        if slow.poll() is not None:
+            pytest.skip("strace may not attach here")
+        _wait_until_traced(process.pid)
+        wal = settings.db_path.with_name(settings.db_path.name + "-wal")
+        prepare.until(lambda: _bytes_of(wal) > 1 << 20)
+        began = time.monotonic()
+        if stopped:
+            process.send_signal(signal.SIGTERM)
+            prepare.until(lambda: process.poll() is not None)
+            assert process.returncode == 0
+            assert time.monotonic() - began < 5
+        else:
+            prepare.until(lambda: _bytes_of(wal) < 1 << 20)
+            assert time.monotonic() - began > 2 * _PATIENCE_S, "it was too fast to show anything"
+            assert prepare.longest_s < 2 * _PATIENCE_S
+            prepare.until(lambda: process.poll() is not None)
+    finally:
+        slow.send_signal(signal.SIGINT)
+        slow.wait(10)
+        prepare.close()
+    store = open_read_only(settings.db_path)
+    assert store.remains_are_due() == stopped
+    store.close()
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _wait_until_traced(pid: int) -> None:

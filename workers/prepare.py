@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 from shared.errors import EXIT_DONE
 from shared.gallery_files import remove_left_behind
@@ -15,6 +18,7 @@ from shared.printing import names_are_withheld
 from shared.settings import Settings
 from shared.site_access import FilesOfSite
 from shared.store_opening import make_private_folder
+from shared.work_progress import Worker
 from workers.child import Child, StopAsked, run_child, settings_of
 from workers.engines import Engine, open_engine
 from workers.enrolling import enrol_photos
@@ -25,6 +29,7 @@ from workers.progress import progress_bar
 from workers.remarks import remark_lines
 
 _MOST_REMARKS = 20
+_T = TypeVar("_T")
 
 _log = logging.getLogger("prepare")
 
@@ -45,11 +50,9 @@ def main(argv: list[str] | None = None) -> int:
     pack = ensure_pack(settings, child.progress)
     child.progress()
     _log.info("model %s/%s: %s", pack.engine, pack.name, pack.licence)
-    files = FilesOfSite(settings, _log.warning, may_look=True)
+    worker = Worker(child.heartbeat)
+    files = _done_by(worker, lambda: _open_files(settings))
     try:
-        left = remove_left_behind(settings.run_dir)
-        if left:
-            _log.warning("removed %d shared-memory segments of a site that was killed", left)
         child.progress()
         engine = open_engine(settings, det_size=settings.recognition.det_size, threads=settings.recognition.threads)
         child.progress()
@@ -58,8 +61,27 @@ def main(argv: list[str] | None = None) -> int:
         if files.store.count() == 0 and not files.store.read_only:
             fill(files, engine, settings, child)
     finally:
-        files.close()
+        _done_by(worker, files.close)
+        worker.close()
     return EXIT_DONE
+
+
+def _open_files(settings: Settings) -> FilesOfSite:
+    """The store, open. What a killed site left in memory goes before: a large file may be written anew now, within a unit's limit."""
+
+    def sweep() -> None:
+        if left := remove_left_behind(settings.run_dir):
+            _log.warning("removed %d shared-memory segments of a site that was killed", left)
+
+    return FilesOfSite(settings, _log.warning, may_look=True, before_opening=sweep)
+
+
+def _done_by(worker: Worker, work: Callable[[], _T]) -> _T:
+    """The store's work, watched as the writer's is. A stop can't reach it, and ends the process as a kill would: that costs nothing."""
+    try:
+        return worker.run(work)
+    except StopAsked:
+        os._exit(EXIT_DONE)
 
 
 def _stop_at_once() -> None:
