@@ -17,11 +17,27 @@ class DatabaseFile:
 
     def __init__(self, store: Store) -> None:
         self._store, self._path = store, store.path
-        self._file = identity(self._path)
+        self._wal_path = store.path.with_name(store.path.name + "-wal")
+        self._file, self._wal = identity(self._path), identity(self._wal_path)
 
     def is_lost(self) -> bool:
         """Whether there is no file, or another one, where the store's was: what is committed is lost with this process."""
         return identity(self._path) != self._file
+
+    def has_lost_wal(self) -> bool:
+        """Whether the last changes lie in a file that has no name any more: a kill would lose them."""
+        return self._wal is not None and identity(self._wal_path) != self._wal
+
+    def empty_wal(self) -> None:
+        """Have all that is committed in the database itself; then it must be opened again. Raises TemporaryError, nothing lost then."""
+        try:
+            done = self._store.truncate_wal()
+        except sqlite3.Error as error:
+            raise explain(error, self._path) from error
+        if not done:
+            raise TemporaryError(
+                "somebody is reading the WAL", where=str(self._wal_path), remedy="tried again by itself"
+            )
 
     def write_anew(self) -> None:
         """Write what is open to where it was; then the store must be opened again. Raises TemporaryError, nothing done then."""

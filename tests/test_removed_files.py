@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,47 @@ def test_another_file_in_place_of_the_database_is_not_overwritten(site: SiteProc
     save(site, "Bo")
     assert people(site) == {"Ada", "Bo"}
     assert site.stop() == 0
+
+
+@pytest.mark.parametrize("parts", [(), _PARTS[1:]], ids=["the file", "with what lies beside it"])
+def test_the_database_put_back_is_written_again(site: SiteProcess, parts: tuple[str, ...]) -> None:
+    """Moved aside, another file in its place, and moved back: what is sent is stored again, nothing acknowledged is lost, and the
+    way in which the site says that it stores nothing is gone."""
+    save(site, "Ada")
+    database = site.settings.db_path
+    elsewhere, strangers = database.parent / "elsewhere", database.parent / "somebody's"
+    elsewhere.mkdir()
+    strangers.write_bytes(b"somebody's")
+    os.link(database, elsewhere / database.name)
+    strangers.replace(database)
+    beside = [database.name + part for part in parts]
+    for name in beside:
+        (database.parent / name).rename(elsewhere / name)
+    site.wait_for_log("another file lies in place of the database")
+    assert "another file" in site.status()["gallery"]["nothing_stored"]
+    for name in [*beside, database.name]:
+        (elsewhere / name).replace(database.parent / name)
+    site.wait_for_log("the database is back")
+    save(site, "Bo", seed=1)
+    assert people(site) == {"Ada", "Bo"}
+    assert site.status()["gallery"]["nothing_stored"] is None
+    assert site.check() == []
+    site.kill()
+    assert {one["person"] for one in command_json(site.folder, "people")["people"]} == {"Ada", "Bo"}
+
+
+def test_the_wal_removed_loses_nothing(site: SiteProcess) -> None:
+    """`rm data/*-wal`: what was acknowledged and lay in it alone is in the database, also when the whole site is killed then."""
+    save(site, "Ada")
+    database = site.settings.db_path
+    database.with_name(database.name + "-wal").unlink()
+    site.wait_for_log("WAL WAS REMOVED")
+    site.wait_for_log("the writer starts again")
+    save(site, "Bo", seed=1)
+    assert people(site) == {"Ada", "Bo"}
+    assert site.check() == []
+    site.kill()
+    assert {one["person"] for one in command_json(site.folder, "people")["people"]} == {"Ada", "Bo"}
 
 
 @pytest.mark.parametrize("what", ["socket", "run"])

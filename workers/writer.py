@@ -121,6 +121,7 @@ class Writer:
         self._backup = BackupKeeper(settings.db_path)
         self._proof = IntegrityProof(settings.db_path, _log.warning, wanted=store.proof_is_due)
         self._lock, self._database = lock, DatabaseFile(store)
+        self._without_database = False  # it, or its WAL, has no name any more
         self._without_room: TemporaryError | None = None
         self._look_for_room_at = 0.0
         self._socket_file: tuple[int, int] | None = None
@@ -236,6 +237,11 @@ class Writer:
             self._worker.run(self._look_for_room)
         elif self._database.is_lost():
             self._worker.run(self._save_database)
+        elif self._database.has_lost_wal():
+            self._worker.run(self._save_wal)
+        elif self._without_database:
+            self._without_database, self._service.refusal = False, None
+            _log.warning("the database is back: %s; what comes in is stored again", self._settings.db_path)
 
     def _look_for_room(self) -> None:
         """Raises TemporaryError once the store can be opened for writing: a new writer does.
@@ -256,7 +262,8 @@ class Writer:
 
     def _save_database(self) -> None:
         """Raises TemporaryError once it is written anew: a new writer opens it. Until then nothing more is taken."""
-        if self._service.refusal is None:
+        if not self._without_database:
+            self._without_database = True
             _log.error(
                 "THE DATABASE WAS REMOVED under the running site: %s; nothing is stored until it is back",
                 self._settings.db_path,
@@ -264,14 +271,33 @@ class Writer:
         try:
             self._database.write_anew()
         except RollcallError as error:
-            if self._service.refusal is None or self._service.refusal.what != error.what:
-                _log.error("%s", error.line())
-            self._service.refusal = error
+            self._refuse_writes(error)
             return
         raise TemporaryError(
             "the database was written anew from what was open; the writer starts again with it",
             where=str(self._settings.db_path),
         )
+
+    def _save_wal(self) -> None:
+        """Raises TemporaryError once what it held is in the database: a new writer makes a new one. Until then nothing more is taken."""
+        if not self._without_database:
+            self._without_database = True
+            _log.error("THE DATABASE'S WAL WAS REMOVED under the running site: %s-wal", self._settings.db_path)
+        try:
+            self._database.empty_wal()
+        except RollcallError as error:
+            self._refuse_writes(error)
+            return
+        raise TemporaryError(
+            "what lay in the database's WAL is in the database; the writer starts again",
+            where=str(self._settings.db_path),
+        )
+
+    def _refuse_writes(self, why: RollcallError) -> None:
+        """Take no write, for this reason; a new one is said."""
+        if self._service.refusal is None or self._service.refusal.what != why.what:
+            _log.error("%s", why.line())
+        self._service.refusal = why
 
     def _tick(self) -> None:
         """What has to be done from time to time."""
