@@ -62,6 +62,10 @@ class ConfigurationError(RollcallError):
     exit_code = EXIT_CONFIGURATION
 
 
+class DamagedError(ConfigurationError):
+    """SQLite says that the database file is damaged."""
+
+
 class FaultList(ConfigurationError):
     """Several configuration faults, reported together, one line each."""
 
@@ -79,6 +83,16 @@ def read_only_fault(where: Path | str) -> ReadOnlyError:
         "the disk is read-only, nothing can be stored",
         where=str(where),
         remedy="check the disk, then mount it writable",
+    )
+
+
+def damage_fault(path: Path | str, what: str) -> DamagedError:
+    """That the database is damaged; `what`: SQLite's words."""
+    return DamagedError(
+        "the database is damaged",
+        where=str(path),
+        got=what,
+        remedy="start the site anew: it sets the file aside and runs from backup or photos; or: supervisor.py restore FILE",
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, damage_fault
 from shared.mark_key import key_id
 from shared.store_connection import connect
 from shared.store_rewriting import copy_anew
@@ -222,6 +222,7 @@ def copy_database(connection: sqlite3.Connection, target: Path, wanted: Callable
     The copy is of one moment, whatever is written meanwhile. Strangers are not in it: a copy would keep their embeddings
     longer than the settings say; nor is the marks' key, which older databases hold; nor what a deletion left in free space. What is
     there of an unfinished copy is removed.
+    Raises DamagedError when the database is damaged; no copy is made then.
     """
     target.touch(mode=0o600)
     try:
@@ -231,6 +232,7 @@ def copy_database(connection: sqlite3.Connection, target: Path, wanted: Callable
         try:
             finished = finished and (anew or _copy_pages(connection, copy, wanted))
             if finished:
+                _require_sound(connection, copy)
                 _leave_out_what_copies_must_not_hold(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
         finally:
@@ -265,6 +267,18 @@ def _copy_anew(source: sqlite3.Connection, target: Path, wanted: Callable[[], bo
     finally:
         prove_progress(source)
     return True
+
+
+def _require_sound(source: sqlite3.Connection, copy: sqlite3.Connection) -> None:
+    """Damage is copied page by page like all else, and the copy may be about to take a sound one's place. Raises DamagedError."""
+    try:
+        found = str(copy.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise
+        found = str(error)
+    if found != "ok":
+        raise damage_fault(str(source.execute("PRAGMA database_list").fetchone()[2]), found)
 
 
 class _NotWantedError(Exception):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
+from shared.block_differences import differences
 from shared.errors import RollcallError, TemporaryError
 from shared.gallery_reader import GalleryReader
 from shared.settings import Settings
@@ -25,11 +27,15 @@ def check_running(settings: Settings, info: Callable[[], dict[str, Any]]) -> lis
     store = open_read_only(settings.db_path, unwritten=bool(refusal))
     try:
         faults = [refusal] if refusal else []
-        faults += store.check() + _strangers_faults(settings, store)
+        faults += store.check()
         try:
+            faults += _strangers_faults(settings, store)
             with GalleryReader(settings.run_dir) as block:
                 faults += block.check()
                 faults += _differences(store, block, info)
+        except sqlite3.Error as error:  # a damaged file can't be read to its end
+            fault = store.explained(error).line()
+            faults += [] if fault in faults else [fault]
         except RollcallError as error:
             faults.append(f"block: {error.line()}")
     finally:
@@ -51,14 +57,7 @@ def _differences(store: Store, block: GalleryReader, info: Callable[[], dict[str
     for _ in range(_MOST_LOOKS):
         before = info()
         block.refresh()
-        live, count = block.count_live(), store.count()
-        faults = [] if live == count else [f"block: {live} live rows, database: {count}"]
-        published = block.user_ids()
-        faults += [
-            f"block: {one['person']} has another user id than in the database"
-            for one in store.people()
-            if one["user_id"] != published.get(one["person"])
-        ]
+        faults = differences(store, block.count_live(), block.user_ids().get)
         after = info()
         if not faults or after["behind"]:
             return []

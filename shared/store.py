@@ -21,7 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import schema
-from shared.errors import ConfigurationError, RefusedError, RollcallError, TemporaryError, read_only_fault
+from shared.errors import (
+    ConfigurationError,
+    DamagedError,
+    RefusedError,
+    RollcallError,
+    TemporaryError,
+    damage_fault,
+    read_only_fault,
+)
 from shared.mark_key import key_path, read_key
 from shared.person_names import name_key
 from shared.reference_uuid import new_uuids
@@ -116,12 +124,7 @@ def explain(error: sqlite3.Error, path: Path) -> RollcallError:
     if code in _OF_THE_DISK:
         return _disk_error(code, text, path)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return ConfigurationError(
-            "the database is damaged",
-            where=str(path),
-            got=text,
-            remedy="start the site: it sets the file aside and runs from backup or photos; or: supervisor.py restore FILE",
-        )
+        return damage_fault(path, text)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return TemporaryError("the database is in use", where=str(path), got=text, remedy="try again in a moment")
     return RollcallError("the database refused", where=str(path), got=text)
@@ -135,6 +138,14 @@ class Store:
         self.sightings = Sightings(connection)
         self._change_number = 0
         self._mark_key: bytes | None = None
+        self.damage: DamagedError | None = None  # what SQLite said last, until whoever serves the store has seen to it
+
+    def explained(self, error: sqlite3.Error) -> RollcallError:
+        """What `explain` makes of a fault of this store; damage is noted."""
+        fault = explain(error, self.path)
+        if isinstance(fault, DamagedError):
+            self.damage = fault
+        return fault
 
     # --- facts -------------------------------------------------------------------------------------------------
 
@@ -189,7 +200,7 @@ class Store:
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
-            raise explain(error, self.path) from error
+            raise self.explained(error) from error
         except BaseException:
             self._roll_back()
             raise
@@ -405,6 +416,9 @@ class Store:
             try:
                 schema.copy_database(self.connection, temporary)
                 temporary.replace(target)
+            except DamagedError as fault:
+                self.damage = fault
+                raise
             except (sqlite3.Error, FileNotFoundError) as error:
                 if isinstance(error, sqlite3.Error) and temporary.exists():
                     raise explain(error, target) from error
@@ -445,7 +459,7 @@ class Store:
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):  # the room that the WAL took is for others
                 self.truncate_wal()
-            raise explain(error, self.path) from error
+            raise self.explained(error) from error
 
     def truncate_wal(self, patience_s: float = _TRUNCATE_PATIENCE_S) -> bool:
         """Move everything into the database file and empty the WAL, so that erased rows are not left in it.
@@ -472,12 +486,17 @@ class Store:
 
     def check(self) -> list[str]:
         """What is unsound in the file, one line each; empty when it is sound."""
+        faults: list[str] = []
+        try:
+            for (line,) in self.connection.execute("PRAGMA integrity_check(20)"):
+                if line != "ok":
+                    faults.append(f"{self.path.name}: {line}")
+            return faults + self._faults_of_content()
+        except sqlite3.Error as error:  # a damaged file can't be read to its end
+            return [*faults, self.explained(error).line()]
+
+    def _faults_of_content(self) -> list[str]:
         faults = [
-            f"{self.path.name}: {row[0]}"
-            for row in self.connection.execute("PRAGMA integrity_check(20)")
-            if row[0] != "ok"
-        ]
-        faults += [
             f"{self.path.name}: row {row[1]} of {row[0]} refers to nothing"
             for row in self.connection.execute("PRAGMA foreign_key_check")
         ]

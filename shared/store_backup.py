@@ -13,8 +13,8 @@ import threading
 from pathlib import Path
 
 from shared import schema
-from shared.errors import RollcallError
-from shared.store import Store
+from shared.errors import DamagedError, RollcallError, disk_fault
+from shared.store import Store, explain
 from shared.store_opening import backup_path, open_read_only
 
 _EVERY_S = 24 * 3600.0
@@ -36,7 +36,7 @@ class BackupKeeper:
             self._fresh.unlink(missing_ok=True)
         self._thread: threading.Thread | None = None
         self._wanted = threading.Event()
-        self._error: str | None = None
+        self._error: RollcallError | None = None
         self._erasures = 0
         self._due_at: float | None = None
 
@@ -46,7 +46,7 @@ class BackupKeeper:
             if erasures != self._erasures:
                 self._wanted.clear()
             if not self._thread.is_alive():
-                self._settle(now)
+                self._settle(now, store)
             return
         if self._due_at is None:
             self._due_at = now + _FIRST_AFTER_S
@@ -69,13 +69,15 @@ class BackupKeeper:
         if self._db_path.stat().st_size <= _AT_STOP_BYTES and self._is_behind(store):
             store.backup_to(self._target)
 
-    def _settle(self, now: float) -> None:
+    def _settle(self, now: float, store: Store) -> None:
         self._thread = None
         if self._error is None and self._wanted.is_set():
             self._fresh.replace(self._target)
             return
         if self._error is not None:
-            _log.warning("%s could not be made and is tried again: %s", self._target.name, self._error)
+            _log.warning("%s could not be made and is tried again: %s", self._target.name, self._error.line())
+            if isinstance(self._error, DamagedError):
+                store.damage = self._error
         self._fresh.unlink(missing_ok=True)
         self._due_at = now + _FIRST_AFTER_S
 
@@ -105,4 +107,10 @@ class BackupKeeper:
             finally:
                 source.close()
         except (OSError, sqlite3.Error, RollcallError) as error:
-            self._error = str(error)
+            self._error = _fault(error, self._db_path)
+
+
+def _fault(error: OSError | sqlite3.Error | RollcallError, path: Path) -> RollcallError:
+    if isinstance(error, RollcallError):
+        return error
+    return explain(error, path) if isinstance(error, sqlite3.Error) else disk_fault(error, path)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shared.block_differences import differences
 from shared.errors import disk_fault
 from shared.gallery_building import UnsoundRowError, require_sound
 from shared.gallery_load import set_unsound_aside, stored_batches
@@ -199,13 +200,7 @@ class BlockKeeper:
         faults = self._publisher.check()
         if self.behind:
             return faults
-        if self._publisher.live_rows != (count := self._store.count()):
-            faults.append(f"block: {self._publisher.live_rows} live rows, database: {count}")
-        return faults + [
-            f"block: {one['person']} has another user id than in the database"
-            for one in self._store.people()
-            if one["user_id"] != self._publisher.user_id(one["person"])
-        ]
+        return faults + differences(self._store, self._publisher.live_rows, self._publisher.user_id)
 
     def _settle_user_ids(self) -> None:
         """Have the block give people the user ids that the store gives them. Raises NoRoomError."""

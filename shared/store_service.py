@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 
 from shared import store_erasing, store_leftovers, store_removals, store_switching
-from shared.errors import RefusedError, RollcallError, UsageError
+from shared.errors import DamagedError, RefusedError, RollcallError, UsageError
 from shared.events import event_fault
 from shared.freed_arrays import overwrite_small_arrays
 from shared.gallery_publisher import GalleryPublisher
 from shared.presence import WITHIN_S, Presence
 from shared.request_values import name_of, new_name_of, text_of, vectors_of
 from shared.retention import ClockWatch
-from shared.store import Deleted, Store, explain, unit_vector
+from shared.store import Deleted, Store, unit_vector
 from shared.store_damage import damaged_rows
 from shared.store_erasing import Kept, Left
 from shared.store_opening import Say, backup_path, open_read_only
@@ -141,7 +141,7 @@ class StoreService:
         except (*_ONE_REQUESTS_FAULT, *_MALFORMED) as error:
             raise request_fault(request.op, error, self._say) from error
         except sqlite3.Error as error:
-            raise explain(error, self.store.path) from error
+            raise self.store.explained(error) from error
 
     def write(self, requests: Sequence[Request]) -> list[dict[str, Any] | RollcallError]:
         """Carry out `requests` in one transaction and publish; an answer each, in order.
@@ -443,7 +443,7 @@ class StoreService:
         try:
             answer = replace_from(self.store, file)
         except sqlite3.Error as error:
-            raise explain(error, self.store.path) from error
+            raise self.store.explained(error) from error
         warning = self._publish(Changes(republish=True))
         return {**answer, "warning": warning} if warning else answer
 
@@ -483,22 +483,33 @@ class StoreService:
         return {"cosine": float(stored @ probe)}
 
     def info(self) -> dict[str, Any]:
-        """What the gallery is: model, counts, the block's state."""
+        """What the gallery is: model, counts, the block's state. Where the database is too damaged to tell, its part is null."""
         store, block = self.store, self._block
+        facts: dict[str, Callable[[], Any]] = {
+            "model": lambda: store.model,
+            "fingerprint": lambda: store.fingerprint,
+            "dim": lambda: store.dim,
+            "references": store.count,
+            "people": store.people_count,
+            "change_number": lambda: store.change_number,
+            "damaged_rows": lambda: damaged_rows(store.connection),
+        }
         return {
-            "model": store.model,
-            "fingerprint": store.fingerprint,
-            "dim": store.dim,
-            "references": store.count(),
-            "people": store.people_count(),
-            "change_number": store.change_number,
-            "damaged_rows": damaged_rows(store.connection),
+            **{name: self._unless_damaged(fact) for name, fact in facts.items()},
             "generation": block.generation if block else None,
             "published_rows": block.live_rows if block else None,
             "behind": block.behind if block else False,
             "nothing_stored": self.refusal.line() if self.refusal else None,
             "unreadable_sightings": len(store.sightings.unreadable),
         }
+
+    def _unless_damaged(self, fact: Callable[[], Any]) -> Any:
+        try:
+            return fact()
+        except sqlite3.DatabaseError as error:
+            if not isinstance(fault := self.store.explained(error), DamagedError):
+                raise fault from error
+            return None
 
     def check(self) -> list[str]:
         """Everything unsound in the store and in the block; empty when both are sound and agree."""
@@ -613,7 +624,7 @@ class StoreService:
         try:
             done = self.store.truncate_wal()
         except sqlite3.Error as error:
-            self._say(explain(error, self.store.path).line())
+            self._say(self.store.explained(error).line())
             done = False
         self._erase_at = None if done else time.monotonic() + _ERASE_AGAIN_S
         return done

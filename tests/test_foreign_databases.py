@@ -394,7 +394,7 @@ def test_indexes_that_do_not_fit_are_found_in_the_background(tmp_path: Path) -> 
         assert any("missing from index" in line for line in store.check())
         proof = IntegrityProof(path, said.append, wanted=True)
         for _ in range(3):  # it is begun, it is ended by somebody who is forgotten and begun again, it tells
-            proof.turn(store, 0)
+            proof.turn(0.0, store, 0)
             if proof._thread is not None:
                 proof._thread.join(30)
         assert "they were made anew" in said[-1]
@@ -416,9 +416,9 @@ def test_a_file_that_was_left_open_is_known(tmp_path: Path) -> None:
     with store_in(tmp_path / "killed") as store:
         assert store.proof_is_due
         proof = IntegrityProof(store.path, said.append, wanted=store.proof_is_due)
-        proof.turn(store, 0)
+        proof.turn(0.0, store, 0)
         assert proof._thread is not None
         proof._thread.join(30)
-        proof.turn(store, 0)
+        proof.turn(0.0, store, 0)
         assert "sound" in said[0]
         assert not store.proof_is_due

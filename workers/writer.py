@@ -15,16 +15,18 @@ import logging
 import os
 import selectors
 import socket
+import sqlite3
 import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from shared import ipc
 from shared.errors import (
     EXIT_DONE,
+    DamagedError,
     ReadOnlyError,
     RefusedError,
     RollcallError,
@@ -38,7 +40,15 @@ from shared.run_folder import is_read_only
 from shared.settings import Settings
 from shared.store import Store
 from shared.store_backup import BackupKeeper
-from shared.store_opening import SiteLock, close_store, make_private_folder, open_store, open_store_or_look
+from shared.store_opening import (
+    SiteLock,
+    backup_path,
+    close_store,
+    damage_of,
+    make_private_folder,
+    open_store,
+    open_store_or_look,
+)
 from shared.store_proof import IntegrityProof
 from shared.store_removed import DatabaseFile
 from shared.store_service import Request, StoreService, request_fault
@@ -67,7 +77,10 @@ _MAX_OUTBOXES_BYTES = 128 << 20  # of all peers together
 _HELD_UP_S = 0.5  # work that took longer is not counted against peers' time
 _MAX_OUTBOX_BYTES = 32 << 20  # a follower that does not read is cut off; it can come back with its last id
 _EVENTS_AT_ONCE = 500
+_DOUBT_EVERY_S = 3600.0  # how often the file is read whole because of what a request met
 _UNKNOWN_DIM = 512  # an empty gallery's block needs some dimension; insightface's, until something is saved
+
+_Answer = TypeVar("_Answer")
 
 
 class Peer:
@@ -123,7 +136,7 @@ class Writer:
         self._lock, self._database = lock, DatabaseFile(store)
         self._without_database = False  # it, or its WAL, has no name any more
         self._without_room: TemporaryError | None = None
-        self._look_for_room_at = 0.0
+        self._look_for_room_at = self._doubt_at = 0.0
         self._socket_file: tuple[int, int] | None = None
         self._purge_at = self._look_at = 0.0
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -161,7 +174,7 @@ class Writer:
         try:
             if self._service.refusal is None:
                 self._worker.run(lambda: self._backup.finish(self._service.store))
-        except (OSError, RollcallError) as error:
+        except (OSError, sqlite3.Error, RollcallError) as error:
             _log.warning("no backup was made at this stop: %s", error)
 
     def _listen(self) -> None:
@@ -210,6 +223,7 @@ class Writer:
             self._work()
         self._look_after_files()
         self._worker.run(self._tick)
+        self._worker.run(self._look_at_damage)
         self._excuse(time.monotonic() - began)
         self._child.heartbeat(state="running", waiting=len(self._waiting), peers=len(self._peers))
         return bool(ready) or worked
@@ -300,8 +314,15 @@ class Writer:
         self._service.refusal = why
 
     def _tick(self) -> None:
-        """What has to be done from time to time."""
-        now = time.monotonic()
+        """What has to be done from time to time. Raises RollcallError, but for damage, which is noted in the store."""
+        try:
+            self._do_what_is_due(time.monotonic())
+        except sqlite3.Error as error:
+            fault = self._service.store.explained(error)
+            if not isinstance(fault, DamagedError):
+                raise fault from error
+
+    def _do_what_is_due(self, now: float) -> None:
         self._service.tick(now)
         if self._service.refusal is not None:
             return
@@ -309,7 +330,41 @@ class Writer:
             self._service.purge()
             self._purge_at = now + _PURGE_EVERY_S
         self._backup.turn(now, self._service.store, self._service.erasures)
-        self._proof.turn(self._service.store, self._service.erasures)
+        self._proof.turn(now, self._service.store, self._service.erasures)
+
+    def _look_at_damage(self) -> None:
+        """SQLite said that the file is damaged. Raises TemporaryError where a new writer can put that right, from the site's own backup.
+
+        What would be stored in a file that is set aside at the next start would be lost, so without a sound backup nothing is.
+        """
+        store = self._service.store
+        damage, store.damage = store.damage, None
+        if damage is None or self._service.refusal is not None:
+            return
+        now, path = time.monotonic(), self._settings.db_path
+        try:
+            found = damage_of(path)
+            has_backup = bool(found) and backup_path(path).exists() and damage_of(backup_path(path)) is None
+        except RollcallError as error:  # a disk that reports errors: the next request that meets it comes here again
+            _log.error("%s; and it can't be read: %s", damage.line(), error.line())
+            return
+        if found is None:
+            if now >= self._doubt_at:
+                self._doubt_at = now + _DOUBT_EVERY_S
+                _log.error("DATABASE UNSOUND: %s: %s; its pages are whole, its indexes are looked at", path, damage.got)
+                self._proof.want()
+            return
+        _log.error("DATABASE DAMAGED under the running site: %s: %s", path, found)
+        if has_backup:
+            raise TemporaryError("the writer starts again: the damaged database is set aside", where=str(path))
+        self._refuse_writes(
+            TemporaryError(
+                "the database is damaged, and there is no sound backup; who is enrolled is still recognized",
+                where=str(path),
+                got=found,
+                remedy="restart the site: it sets the file aside and enrols the photos in faces/ anew; then restore what you have",
+            )
+        )
 
     def _accept_or_wake(self, source: Any) -> None:
         if source is self._wake_reader:
@@ -463,7 +518,10 @@ class Writer:
 
     def _write(self, requests: list[Request]) -> Sequence[dict[str, Any] | RollcallError]:
         try:
-            return self._worker.run(lambda: self._service.write(requests))
+            return [self._as_answered(one) for one in self._worker.run(lambda: self._service.write(requests))]
+        except sqlite3.Error as error:
+            self._service.doubt_block()
+            return [self._as_answered(self._service.store.explained(error))] * len(requests)
         except Exception as error:  # noqa: BLE001  # one group of requests must not end the site's writing; the block is made anew
             self._service.doubt_block()
             return [request_fault(requests[0].op, error, _log.error)] * len(requests)
@@ -471,8 +529,20 @@ class Writer:
     def _answer(self, peer: Peer, request: Request) -> dict[str, Any] | RollcallError:
         try:
             return self._worker.run(lambda: self._carry_out(peer, request))
+        except sqlite3.Error as error:
+            return self._as_answered(self._service.store.explained(error))
+        except DamagedError as error:
+            return self._as_answered(error)
         except Exception as error:  # noqa: BLE001  # one request: whatever is wrong with it is its answer
             return request_fault(request.op, error, _log.error)
+
+    def _as_answered(self, answer: _Answer) -> _Answer | TemporaryError:
+        """Damage is nothing that whoever asked has to mend, or that loses what they sent: the site sees to it, or says what to do."""
+        if not isinstance(answer, DamagedError) or answer.where != str(self._settings.db_path):
+            return answer
+        return TemporaryError(
+            answer.what, where=answer.where, got=answer.got, remedy="the site sees to it; see: supervisor.py status"
+        )
 
     def _reply(self, peer: Peer, request: Request, answer: dict[str, Any] | RollcallError) -> None:
         peer.waiting -= 1
@@ -552,7 +622,10 @@ def main(argv: list[str] | None = None) -> int:
             writer.make_last_backup()
         finally:
             publisher.close()
-            worker.run(store.close)
+            try:
+                worker.run(store.close)
+            except DamagedError as error:  # the next start sees to it
+                _log.error("%s", error.line())
     finally:
         worker.close()
         lock.release()
