@@ -9,15 +9,15 @@ from types import FrameType
 
 Handler = Callable[[int, FrameType | None], object]
 
-_HELD = (signal.SIGHUP, signal.SIGTERM)
-_SITE_SIGNALS = (*_HELD, signal.SIGINT)
+HELD = (signal.SIGHUP, signal.SIGTERM)
+_SITE_SIGNALS = (*HELD, signal.SIGINT)
 _early: list[int] = []
 _before: dict[signal.Signals, object] = {}  # their dispositions at the start: nohup ignores SIGHUP
 
 
 def hold() -> None:
     """Remember these signals instead of dying of them, until `hand_over` or `let_go`."""
-    for number in _HELD:
+    for number in HELD:
         _before[number] = signal.signal(number, _remember)
 
 

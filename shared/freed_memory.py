@@ -12,8 +12,9 @@ import signal
 import sys
 from collections.abc import Mapping
 
+from shared.early_signals import HELD
+
 _BY_GLIBC = ("glibc.malloc.perturb=170", "glibc.malloc.tcache_count=0")
-_HELD = (signal.SIGHUP, signal.SIGTERM)
 
 
 def overwriting(environment: Mapping[str, str]) -> dict[str, str]:
@@ -34,13 +35,13 @@ def start_over() -> None:
         os.environ.pop("PYTHONMALLOC", None)
         os.environ["GLIBC_TUNABLES"] = ":".join(_other_tunables(os.environ))
     elif sys.executable:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
         with contextlib.suppress(OSError):  # of a system that lets nobody start a program: nor will it the children
             os.execve(sys.executable, sys.orig_argv, wanted)  # noqa: S606  # ourselves, as we were called
 
 
 def let_signals_in() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 
 def _other_tunables(environment: Mapping[str, str]) -> list[str]:

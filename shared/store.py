@@ -35,7 +35,7 @@ from shared.person_names import name_key
 from shared.reference_uuid import new_uuids
 from shared.run_folder import is_read_only
 from shared.store_connection import BUSY_TIMEOUT_S, CACHED_STATEMENTS
-from shared.store_damage import damaged_rows, forget_damaged_rows, unsound_rows
+from shared.store_damage import aside_line, damaged_rows, forget_damaged_rows, unsound_rows
 from shared.store_leftovers import unfinished_copy
 from shared.store_rewriting import room_to_write_anew, write_anew
 from shared.store_sightings import Sightings
@@ -517,10 +517,7 @@ class Store:
                 f"which needs {room_to_write_anew(self.connection)} bytes free for it"
             )
         if aside := damaged_rows(self.connection):
-            faults.append(
-                f"{self.path.name}: {aside} damaged rows lie aside in left_out; remedy: supervisor.py restore FILE, or enrol these "
-                "people again"
-            )
+            faults.append(f"{self.path.name}: {aside_line(aside)}")
         return faults
 
     def close(self) -> None:

@@ -86,6 +86,13 @@ def damaged_rows(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT COUNT(*) FROM left_out WHERE reason GLOB ?", (_DAMAGED + "*",)).fetchone()[0])
 
 
+def aside_line(count: int) -> str:
+    """What to tell of so many damaged rows."""
+    return (
+        f"{count} damaged rows lie aside in left_out; remedy: supervisor.py restore FILE, or enrol these people again"
+    )
+
+
 def forget_damaged_rows(connection: sqlite3.Connection) -> None:
     """Let go of the damaged rows: a backup has taken their place, or somebody is forgotten, whose they may be: a damaged name tells
     nobody's."""

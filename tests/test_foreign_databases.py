@@ -368,7 +368,10 @@ def test_a_site_runs_without_the_damaged_row(tmp_path: Path, damage: str) -> Non
         site.wait_until_ready()
         assert [one["person"] for one in command_json(tmp_path, "people")["people"]] == ["Ada Adams", "Cy Cyan"]
         assert command_json(tmp_path, "status")["gallery"]["damaged_rows"] == 1
-        assert "1 damaged rows" in command(tmp_path, "check").stdout
+        for word in ("check", "status"):
+            told = command(tmp_path, word).stdout
+            assert "1 damaged rows" in told
+            assert "restore FILE" in told
         assert site.stop() == 0
     log = "\n".join(site.log)
     assert "DAMAGED ROW" in log

@@ -64,8 +64,8 @@ def test_the_bound_is_on_private_memory_and_not_on_the_gallerys_mapping(tmp_path
     """An array too many is a MemoryError; a shared mapping and reserved addresses of any size are not counted."""
     program = (
         "import mmap, sys, numpy\n"
-        "from workers.memory_limit import limit_memory\n"
-        "limit_memory(64 << 20)\n"
+        "from workers.own_limits import may_allocate\n"
+        "may_allocate(64 << 20)\n"
         "with open(sys.argv[1], 'r+b') as file:\n"
         "    shared = mmap.mmap(file.fileno(), 4 << 30)\n"
         "reserved = mmap.mmap(-1, 40 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, prot=0)\n"

@@ -24,14 +24,24 @@ def allow_cpu(seconds: int) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds, hard))
 
 
+def may_allocate(more_bytes: int) -> None:
+    """From now on this process gets so much more of private memory than it has, and an error instead of more than that.
+
+    RLIMIT_DATA counts what is private and writable; the gallery's shared mapping and its reserved addresses, which
+    RLIMIT_AS would count, are neither. Where there is no /proc that says what it has, nothing is limited.
+    """
+    with contextlib.suppress(OSError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
+        lower_limit(resource.RLIMIT_DATA, pages * resource.getpagesize() + more_bytes)
+
+
 @contextlib.contextmanager
 def limited_memory(more_bytes: int) -> Iterator[None]:
     """What this process may allocate meanwhile beyond what it has; allocating more raises MemoryError."""
     before = None
     with contextlib.suppress(ValueError, OSError):
         before = resource.getrlimit(resource.RLIMIT_DATA)
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
-        lower_limit(resource.RLIMIT_DATA, pages * resource.getpagesize() + more_bytes)
+    may_allocate(more_bytes)
     try:
         yield
     finally:

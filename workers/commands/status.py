@@ -30,14 +30,27 @@ def run(arguments: argparse.Namespace) -> int:
     say(
         f"site {status.get('site', '?')}: running for {status.get('uptime_s', 0):.0f} s; "
         f"{sum(camera.up for camera in cameras.values())} of {len(cameras)} cameras up; "
-        f"{gallery['people']} people, {gallery['references']} references, "
-        f"model {gallery['model']}, generation {gallery['generation']}{', NOT ALL LIVE' if gallery['behind'] else ''}"
+        f"{_or_unknown(gallery['people'])} people, {_or_unknown(gallery['references'])} references, "
+        f"model {_or_unknown(gallery['model'])}, generation {gallery['generation']}{', NOT ALL LIVE' if gallery['behind'] else ''}"
     )
     if gallery["nothing_stored"]:
         say(f"NOTHING CAN BE STORED: {gallery['nothing_stored']}")
+    if gallery["damaged_rows"]:
+        from shared.store_damage import aside_line  # numpy, which a status without damage does without
+
+        say(f"DAMAGED ROWS: {aside_line(gallery['damaged_rows'])}")
+    if gallery["unreadable_sightings"]:
+        say(
+            f"UNREADABLE SIGHTINGS: {gallery['unreadable_sightings']} stored sightings can't be read and are passed over"
+        )
     for name, camera in cameras.items():
         say(camera_line(name, camera))
     return EXIT_DONE
+
+
+def _or_unknown(fact: str | int | None) -> str:
+    """A fact of the gallery; null: there is none yet, or the database is too damaged to tell."""
+    return "?" if fact is None else str(fact)
 
 
 def camera_line(name: str, camera: CameraStatus) -> str:
