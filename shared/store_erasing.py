@@ -96,8 +96,9 @@ def kept_of_person(data_dir: Path, store: Store, person: str, image_paths: Itera
     folders = []
     for entry in sorted(faces.iterdir()) if faces.is_dir() else []:
         if entry.is_dir() and not entry.is_symlink() and _is_of(entry.name, wanted):
-            folders.append(entry)
-            photos |= {path.resolve(): path for path in sorted(entry.rglob("*")) if path.is_file() or path.is_symlink()}
+            within = sorted(entry.rglob("*"))
+            folders += [entry, *(path for path in within if path.is_dir() and not path.is_symlink())]
+            photos |= {path.resolve(): path for path in within if path.is_file() or path.is_symlink()}
         elif is_photo_name(entry) and _is_of(entry.stem, wanted):
             photos[entry.resolve()] = entry
     named = {photo for path in image_paths if (photo := _kept_photo(data_dir, person, path)) is not None}

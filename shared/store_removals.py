@@ -35,8 +35,8 @@ def cross_off(store: Store, data_dir: Path, kept: Iterable[Kept], left: Iterable
 
 
 def pending(store: Store) -> list[str]:
-    """What could not be removed yet: paths in data_dir."""
-    rows = store.connection.execute("SELECT path FROM pending_removals ORDER BY path LIMIT ?", (_MOST_AT_ONCE,))
+    """What could not be removed yet: paths in data_dir, what lies in a folder before the folder."""
+    rows = store.connection.execute("SELECT path FROM pending_removals ORDER BY path DESC LIMIT ?", (_MOST_AT_ONCE,))
     return [path for (path,) in rows if isinstance(path, str)]
 
 
@@ -47,7 +47,7 @@ def try_again(store: Store, data_dir: Path) -> tuple[Kept, list[Left]]:
     """
     done = Kept()
     left: list[Left] = []
-    for name in reversed(pending(store)):  # what lies in a folder before the folder
+    for name in pending(store):
         path = data_dir / name
         if _is_ours(name) and not store.is_referred_to(name) and os.path.lexists(path):
             try:

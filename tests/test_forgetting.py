@@ -212,11 +212,14 @@ with SiteAccess(load_settings(Path(sys.argv[1])), print) as site:
 @pytest.mark.parametrize("at", ["remove", "change_backup"])
 def test_killed_after_the_commit_the_next_process_finishes(tmp_path: Path, at: str) -> None:
     """Between the commit and the photos, between the photos and the backup: whoever opens the gallery next leaves no byte of her, and
-    `forget` again is done."""
+    `forget` again is done. Folders in her folder go, too."""
     settings = site_settings(tmp_path)
     photo = settings.data_dir / "faces" / "Ada Lovelace" / "1.jpg"
-    photo.parent.mkdir(parents=True)
-    photo.write_bytes(b"pixels of her")
+    deep = photo.parent / "2024" / "June" / "2.jpg"
+    deep.parent.mkdir(parents=True)
+    for one in (photo, deep):
+        one.write_bytes(b"pixels of her")
+    (photo.parent / "2024" / "empty").mkdir()
     vector = noise(np.random.default_rng(1), 2, 128)
     with files_of(settings) as files:
         keep(files.store, vector, NewReference("Ada Lovelace", "faces/Ada Lovelace/1.jpg"), NewReference("Bo"))
