@@ -2,23 +2,31 @@
 
 It is data_dir/run. Where data_dir lies on a read-only disk nothing can be made there, so the site takes a folder in memory in its
 place. Once taken it stays until the site stops, also when the disk can be written again: whoever looks for the site finds it there.
+
+Anybody may make folders in memory, also under names that are meant for us. So the name comes from the path and from the marks' key,
+which nobody else can read, and whoever sees it while a site runs and takes it later is stepped over: the next of some names is free.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import re
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from shared import ipc
-from shared.errors import ConfigurationError, disk_fault
+from shared.errors import ConfigurationError, RollcallError, disk_fault
+from shared.mark_key import read_key
 
 _IN_MEMORY = "rollcall-run-"
 _PREFIX_LETTERS = 12
-_NAME_IN_MEMORY = re.compile(rf"{_IN_MEMORY}[0-9a-f]{{{_PREFIX_LETTERS}}}")
+_SECRET_LETTERS = 16
+_NAME_IN_MEMORY = re.compile(rf"{_IN_MEMORY}[0-9a-f]{{{_PREFIX_LETTERS}}}-[0-9a-f]{{{_SECRET_LETTERS}}}")
+_PLACES = 16  # names of one site: a stranger has to see each in use before it can be taken
 _ANSWER_S = 2.0
 
 
@@ -33,7 +41,7 @@ def memory_folder() -> Path | None:
 def site_prefix(run_dir: Path) -> str:
     """How the names of the site's block begin: the same, wherever its run folder is."""
     if is_in_memory(run_dir):
-        return f"rollcall-{run_dir.name.removeprefix(_IN_MEMORY)}-"
+        return f"rollcall-{run_dir.name.removeprefix(_IN_MEMORY)[:_PREFIX_LETTERS]}-"
     return f"rollcall-{hashlib.sha256(os.fsencode(run_dir.resolve())).hexdigest()[:_PREFIX_LETTERS]}-"
 
 
@@ -53,21 +61,39 @@ def is_read_only(folder: Path) -> bool:
 def run_folder(data_dir: Path) -> Path:
     """The run folder of the site that runs on `data_dir`, or of the next one to start there.
 
-    Raises ConfigurationError when the disk is read-only and something else lies where the folder in memory has to be: on a disk
-    that can be written, a stranger's file of that name means nothing.
+    Raises ConfigurationError when the disk is read-only and strangers have taken every name that the folder in memory can have: on a
+    disk that can be written that means nothing.
     """
     own, memory = data_dir / "run", memory_folder()
     if memory is None:
         return own
-    in_memory = memory / f"{_IN_MEMORY}{site_prefix(own).split('-')[1]}"
-    found = _lstat(in_memory)
-    if found is not None and _is_of_site(found, data_dir):
-        return in_memory
+    places = {place: _lstat(place) for place in _places(data_dir, memory)}
+    for place, found in places.items():
+        if found is not None and _is_of_site(found, data_dir):
+            return place
     if not is_read_only(data_dir) or _answers(own):
         return own
-    if found is not None:
-        raise _in_the_way(in_memory)
-    return in_memory
+    free = [place for place, found in places.items() if found is None]
+    if not free:
+        raise _in_the_way(next(iter(places)))
+    return free[0]
+
+
+def _places(data_dir: Path, memory: Path) -> Iterator[Path]:
+    """Where the site's folder in memory may be, in the order in which it is looked for and made.
+
+    Those without a key come last: a site that has none yet is there, also once its writer has made one.
+    """
+    prefix = hashlib.sha256(os.fsencode((data_dir / "run").resolve())).hexdigest()[:_PREFIX_LETTERS]
+    try:
+        key = read_key(data_dir / "face_embeddings.db")
+    except RollcallError:
+        key = None
+    for secret in ["", *filter(None, [key])][::-1]:
+        for number in range(_PLACES):
+            what = f"rollcall run folder {prefix} {number}".encode()
+            digest = hmac.new(secret.encode(), what, hashlib.sha256).hexdigest()
+            yield memory / f"{_IN_MEMORY}{prefix}-{digest[:_SECRET_LETTERS]}"
 
 
 def _answers(run_dir: Path) -> bool:
@@ -102,7 +128,7 @@ def _in_the_way(folder: Path) -> ConfigurationError:
     return ConfigurationError(
         "the data folder's disk is read-only, and something that is not this site's lies where its run folder has to be",
         where=str(folder),
-        expected="nothing, or a folder of the site's user with mode 0700",
+        expected="nothing, or a folder of the site's user with mode 0700, there or under another of its names",
         remedy="remove it, or mount the disk writable",
     )
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from shared.errors import ConfigurationError
 from shared.gallery_reader import GalleryReader
+from shared.mark_key import new_key, write_key
 from shared.run_folder import is_in_memory, run_folder
 from shared.settings import load_settings
 from tests.clips import write_clip
@@ -187,18 +189,62 @@ def _a_link(folder: Path) -> None:
 
 @pytest.mark.parametrize("put", [_of_another, _open_to_others, _a_link, Path.touch])
 def test_a_stranger_in_the_run_folders_place(tmp_path: Path, disk: Path, put: Callable[[Path], None]) -> None:
-    """On a read-only disk the site is refused (78) with what lies where, and nothing is put there; on a writable one it means nothing."""
+    """On a read-only disk the site takes another place, with nothing put into that one; commands find it, another site is refused."""
     (memory := tmp_path / "memory").mkdir()
     remount(disk, "ro")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROLLCALL_SHM_DIR", str(memory))
-        place = load_settings(tmp_path / "site.toml").run_dir
-    assert place.parent == memory
+    place = _place_in(memory, tmp_path)
+    assert place is not None
     put(place)
+    with SiteProcess(tmp_path, ROLLCALL_SHM_DIR=str(memory)) as site:
+        site.wait_for_log("the site runs", 60.0)
+        found = command(tmp_path, "status", ROLLCALL_SHM_DIR=str(memory))
+        assert found.returncode == 0, found.stderr
+        assert command(tmp_path, "run", ROLLCALL_SHM_DIR=str(memory)).returncode == 75
+        assert not place.is_dir() or list(place.iterdir()) == []
+        assert site.stop() == 0
+    assert _place_in(memory, tmp_path) != place
+
+
+def test_strangers_in_every_place(tmp_path: Path, disk: Path) -> None:
+    """Somebody who can read the key and takes all names: refused (78) with what lies where; on a writable disk it means nothing."""
+    (memory := tmp_path / "memory").mkdir()
+    remount(disk, "ro")
+    taken = 0
+    while (place := _place_in(memory, tmp_path)) is not None:
+        place.touch()
+        taken += 1
+        assert taken < 100
     done = command(tmp_path, "run", ROLLCALL_SHM_DIR=str(memory))
     assert done.returncode == 78
-    assert str(place) in done.stderr
+    assert str(memory) in done.stderr
     assert "read-only" in done.stderr
-    assert not place.is_dir() or list(place.iterdir()) == []
     remount(disk, "rw")
     assert command(tmp_path, "people", ROLLCALL_SHM_DIR=str(memory)).returncode == 0
+
+
+def test_the_run_folders_name_is_not_foreseeable(tmp_path: Path, disk: Path) -> None:
+    """Who knows the path alone, and not the key of the site's marks, does not know the name."""
+    (memory := tmp_path / "memory").mkdir()
+    remount(disk, "ro")
+    before = _place_in(memory, tmp_path)
+    remount(disk, "rw")
+    write_key(disk / "data" / "face_embeddings.db", new_key())
+    remount(disk, "ro")
+    after = _place_in(memory, tmp_path)
+    assert before is not None
+    assert after is not None
+    assert before != after
+    assert before.name.split("-")[:3] == after.name.split("-")[:3]
+
+
+def _place_in(memory: Path, folder: Path) -> Path | None:
+    """Where the next site would make its run folder; None: nowhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROLLCALL_SHM_DIR", str(memory))
+        try:
+            place = load_settings(folder / "site.toml").run_dir
+        except ConfigurationError:
+            return None
+        assert place.parent == memory
+        assert is_in_memory(place)
+        return place
