@@ -6,15 +6,29 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.alone import Turn
 
 # Every user may make files here and reach what lies below; a folder for temporary files may be one user's alone.
 _OPEN_TO_ALL = Path("/dev/shm" if sys.platform == "linux" else "/tmp")  # noqa: S108  # a random name is made in it
 
 SmallDisk = Callable[[str, int], Path]
+_TURN = Turn(Path(__file__))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # first: a test's time limit does not run while it waits for its turn
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """A test that is marked `alone` runs while no other does."""
+    alone = item.get_closest_marker("alone") is not None
+    _TURN.begin(alone)
+    try:
+        return (yield)
+    finally:
+        _TURN.end(alone, nextitem is not None and nextitem.get_closest_marker("alone") is not None)
 
 
 @pytest.fixture

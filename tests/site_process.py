@@ -102,7 +102,7 @@ class SiteProcess:
     def _take_event(self, line: str) -> None:
         self.events.append(json.loads(line))
 
-    def wait_for(self, ready: Callable[[], Any], what: str, deadline_s: float = 30.0) -> Any:
+    def wait_for(self, ready: Callable[[], Any], what: str, deadline_s: float = 60.0) -> Any:
         """What `ready` returns once it is true; it is asked whenever the site says something, and twice a second."""
         end = time.monotonic() + deadline_s
         with self._news:
@@ -112,7 +112,7 @@ class SiteProcess:
                 self._news.wait(min(left, 0.5))
         return found
 
-    def wait_for_event(self, deadline_s: float = 30.0, after: int = 0, **wanted: Any) -> dict[str, Any]:
+    def wait_for_event(self, deadline_s: float = 60.0, after: int = 0, **wanted: Any) -> dict[str, Any]:
         """The first event, from the `after`-th on, that has all the `wanted` fields."""
 
         def find() -> dict[str, Any] | None:
@@ -122,14 +122,14 @@ class SiteProcess:
         found: dict[str, Any] = self.wait_for(find, f"event {wanted}", deadline_s)
         return found
 
-    def wait_for_log(self, text: str, deadline_s: float = 30.0) -> str:
+    def wait_for_log(self, text: str, deadline_s: float = 60.0) -> str:
         """The first log line that contains `text`."""
         line: str = self.wait_for(
             lambda: next((one for one in self.log if text in one), None), f"log {text!r}", deadline_s
         )
         return line
 
-    def wait_until_ready(self, deadline_s: float = 60.0) -> SiteProcess:
+    def wait_until_ready(self, deadline_s: float = 120.0) -> SiteProcess:
         self.wait_for_log("the site runs", deadline_s)
         return self
 

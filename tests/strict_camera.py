@@ -9,6 +9,7 @@ import socketserver
 import ssl
 import struct
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -55,13 +56,14 @@ class StrictCamera(Serving):
         self.scheme, self.login, self.auth, self.answer, self.shows = scheme, login, auth, answer, shows
         self.picture, self.most = picture, most
         self.requests: list[str] = []
+        self.login_times: list[float] = []  # monotonic, of requests that brought a login
         self.connections = 0
         self._clip = write_clip(folder / "strict.ts", 250).read_bytes() if scheme == "rtsp" else b""
 
     @property
     def logins(self) -> int:
         """Requests that brought a login."""
-        return sum("\r\nauthorization:" in request.lower() for request in list(self.requests))
+        return len(self.login_times)
 
     def url(self, login: str = "", path: str = "/live", host: str = "127.0.0.1") -> str:
         secure = "s" if self._secure else ""
@@ -115,6 +117,8 @@ class _Handler(socketserver.BaseRequestHandler):
             head, _, unread = unread.partition(b"\r\n\r\n")
             text = head.decode("latin-1")
             camera.requests.append(text)
+            if "\r\nauthorization:" in text.lower():
+                camera.login_times.append(time.monotonic())
             if not self._answer(text):
                 return
 

@@ -103,6 +103,7 @@ def is_running(stats: dict[str, Any]) -> bool:
     return stats.get("state") == "running" and stats.get("up") is True
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("gallery")
 def test_stop_ends_it_even_when_no_writer_answers(site: Path) -> None:
     """It runs, shows what it does, and on SIGTERM is gone with exit code 0 within the time that sightings may take."""

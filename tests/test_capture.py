@@ -106,6 +106,7 @@ def test_back_pressured_file_at_a_cadence_gives_the_same_frames_every_time(tmp_p
     assert runs[0] == runs[1] == list(range(0, 60, 5))
 
 
+@pytest.mark.alone
 def test_real_time_file_is_paced_by_its_own_clock(tmp_path: Path) -> None:
     """A frame is due when the clock says so, and not before it is there: one second of clip takes one second."""
     frames = []
@@ -120,6 +121,7 @@ def test_real_time_file_is_paced_by_its_own_clock(tmp_path: Path) -> None:
     assert last.wall_time == pytest.approx(time.time(), abs=1.0)
 
 
+@pytest.mark.alone
 def test_real_time_file_waits_for_its_first_frame_to_be_processed(tmp_path: Path) -> None:
     """The clock starts when the worker comes back for a second frame, however long the first one took."""
     with capturing(write_clip(tmp_path / "clip.avi", 26), realtime=True) as capture:
@@ -133,6 +135,7 @@ def test_real_time_file_waits_for_its_first_frame_to_be_processed(tmp_path: Path
         assert second.captured_at - asked_at == pytest.approx(1 / FRAMES_PER_S, abs=0.02)
 
 
+@pytest.mark.alone
 def test_slow_worker_gets_the_newest_frame_of_a_real_time_file(tmp_path: Path) -> None:
     """Frames that nobody was there for are dropped and counted; none that is delivered is old."""
     with capturing(write_clip(tmp_path / "clip.avi", 40), realtime=True) as capture:
@@ -240,6 +243,7 @@ def test_http_camera_is_read_and_comes_back_after_a_loss() -> None:
             assert capture.status().lost == 1
 
 
+@pytest.mark.alone
 def test_stop_does_not_wait_for_a_camera_that_hangs() -> None:
     """A read that never returns holds neither `stop` longer than told nor the process."""
     with MjpegServer(most=60) as server:

@@ -146,6 +146,7 @@ def test_a_killed_writer_is_replaced_and_cameras_go_on(tmp_path: Path) -> None:
     assert site.segments() == []
 
 
+@pytest.mark.alone
 @needs_data
 def test_sigkill_of_the_supervisor_leaves_nothing_behind(tmp_path: Path) -> None:
     """No process of the site lives 2 s after; after the next start and stop no segment is left, and the store is sound."""

@@ -7,6 +7,7 @@ import itertools
 import mmap
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,16 +101,14 @@ def test_long_texts_have_their_memory_before_they_are_written(run_dir: Path, pub
 @pytest.fixture
 def huge_pages(tmp_path: Path) -> None:
     """Skips where the kernel gives none to files in shared memory."""
-    path = shm_folder(tmp_path) / "rollcall-test-huge"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    path.unlink()
-    os.pwrite(descriptor, bytes(2 * HUGE_PAGE), 0)
-    with gallery_block._mapped(descriptor, HUGE_PAGE, mmap.PROT_READ | mmap.PROT_WRITE) as mapping:
-        os.close(descriptor)
-        try:
-            mapping.madvise(gallery_block._MADV_COLLAPSE, 0, HUGE_PAGE)
-        except OSError as error:
-            pytest.skip(f"no huge pages in {path.parent}: {error}")
+    folder = shm_folder(tmp_path)
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        file.write(bytes(2 * HUGE_PAGE))
+        with gallery_block._mapped(file.fileno(), HUGE_PAGE, mmap.PROT_READ | mmap.PROT_WRITE) as mapping:
+            try:
+                mapping.madvise(gallery_block._MADV_COLLAPSE, 0, HUGE_PAGE)
+            except OSError as error:
+                pytest.skip(f"no huge pages in {folder}: {error}")
 
 
 def huge_kib(segment: Segment) -> int:
@@ -124,6 +123,7 @@ def huge_kib(segment: Segment) -> int:
     return int(kib)
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("huge_pages")
 def test_the_codes_lie_in_huge_pages(run_dir: Path) -> None:
     """As loaded, and as grown: from 2 MiB on, and up to the next whole 2 MiB, the codes are huge pages to whoever reads them."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from shared.gallery_block import segment_path
 from shared.gallery_reader import GalleryReader
 from tests.blocks import held_bytes
@@ -86,6 +88,7 @@ def test_the_empty_database_is_filled_from_photos_and_then_found(tmp_path: Path)
     assert any("enrolled 6 photos" in line for line in site.log), "deleting the file regenerates it"
 
 
+@pytest.mark.alone
 def test_a_stop_in_the_middle_is_prompt_and_clean(tmp_path: Path) -> None:
     """SIGTERM while tracks are open: exit 0 within seconds, `left` told and kept, the database complete alone."""
     write_site(tmp_path, {"sofa": _SOFA})

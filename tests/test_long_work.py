@@ -107,6 +107,7 @@ def _gallery(folder: Path, count: int, dim: int = _DIM) -> None:
             keep(store, noise(rng, len(names), dim), *names)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(170)
 def test_a_large_restore_and_a_switch_of_model_prove_progress(
     tmp_path: Path, watched: Callable[[Settings], Watched], monkeypatch: pytest.MonkeyPatch
@@ -136,6 +137,7 @@ def test_a_large_restore_and_a_switch_of_model_prove_progress(
         site.close()
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(170)
 def test_forgetting_on_a_slow_disk_is_work(tmp_path: Path, watched: Callable[[Settings], Watched]) -> None:
     """A disk that takes 3 ms a write: overwriting the remains of somebody takes many times the patience, in commits and checkpoints
@@ -224,6 +226,7 @@ def _wait_until_traced(pid: int) -> None:
         threading.Event().wait(0.05)
 
 
+@pytest.mark.alone
 def test_a_hang_is_not_work() -> None:
     """A lock that nobody frees, a disk that never answers: no heartbeat comes. What computes, or says that it goes on, has one."""
     told: list[float] = []
@@ -255,6 +258,7 @@ def test_a_hang_is_not_work() -> None:
     worker.close()
 
 
+@pytest.mark.alone
 def test_computing_without_an_end_is_a_hang_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop without an end takes processor time for ever: without a word from the work that counts for a while only."""
     monkeypatch.setattr("shared.work_progress._MOST_SILENT_S", 0.8)

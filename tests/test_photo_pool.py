@@ -105,6 +105,7 @@ def test_a_process_that_is_killed_costs_one_photo(photos: list[Photo], tmp_path:
     assert children() == []
 
 
+@pytest.mark.alone
 def test_a_process_that_hangs_costs_one_photo(photos: list[Photo]) -> None:
     """A process that stands still: its photo is refused after the time limit, and the rest is read by another one."""
     limits = Limits(time_s=1.0)
@@ -133,6 +134,7 @@ def slow_photo(path: Path) -> Photo:
     return load_photo(path)
 
 
+@pytest.mark.alone
 def test_processor_time_is_limited(tmp_path: Path, photos: list[Photo]) -> None:
     """A photo that takes more processor time than it may is refused, and those after it are read; nothing waits for it."""
     limits = Limits(cpu_s=1)

@@ -96,6 +96,7 @@ def test_identify_on_lfw(tmp_path: Path) -> None:
     assert wrong == 0
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(120)
 def test_two_cameras_at_five_frames_a_second_keep_up(tmp_path: Path) -> None:
     """Two cameras in real time, the small pack: newest-frame age p95 under 500 ms, at most 0.6 of a core each."""

@@ -30,6 +30,7 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pictures(tmp_path_factory.mktemp("rtsp") / "numbers", (picture(i) for i in range(NUMBERS)))
 
 
+@pytest.mark.alone
 def test_stream_is_read_newest_frame_first(numbers: Path) -> None:
     """Behind a login, over TCP: pictures arrive whole, in order, at the cadence, and none is old."""
     with RtspCamera(numbers, login=("viewer", "hunter2")) as server:
@@ -48,6 +49,7 @@ def test_stream_is_read_newest_frame_first(numbers: Path) -> None:
     assert all(frame.media_time_s is None for frame in taken)
 
 
+@pytest.mark.alone
 def test_frames_resume_when_the_server_is_back(numbers: Path) -> None:
     """Switched off and on: one loss, with a reason, and frames again within 10 s of its return."""
     with RtspCamera(numbers) as server:
@@ -70,6 +72,7 @@ def test_frames_resume_when_the_server_is_back(numbers: Path) -> None:
             capture.stop()
 
 
+@pytest.mark.alone
 def test_server_that_freezes_is_lost_and_found(numbers: Path) -> None:
     """Nothing closes the connection: the read timeout finds out, and frames resume within 10 s of the thaw."""
     with RtspCamera(numbers) as server:
@@ -109,6 +112,7 @@ def test_refused_login_prints_no_password(numbers: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.alone
 @needs_data
 def test_sightings_resume_when_the_camera_is_back(tmp_path: Path) -> None:
     """A site on an RTSP camera: people are named, the loss is told, and they are named again within 10 s of its return."""

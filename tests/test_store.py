@@ -571,6 +571,7 @@ def test_photos_go_only_once_the_rows_are_gone(tmp_path: Path) -> None:
     assert not isinstance(answer, RollcallError)
 
 
+@pytest.mark.alone
 def test_a_reader_of_the_wal_delays_its_emptying_and_no_more(tmp_path: Path) -> None:
     """While a reader holds on to the old rows, forget answers within two seconds and says so; afterwards the WAL is emptied."""
     with store_in(tmp_path) as store:

@@ -92,6 +92,7 @@ def assert_nothing_torn(seen: list[dict[str, Any]]) -> None:
     assert max(one["longest_s"] for one in seen) < _LONGEST_TURN_S
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(_STORM_S + 120)
 def test_no_reader_ever_sees_a_torn_or_missing_row(processes: list[StormProcess]) -> None:
     """Under enrolments, updates, deletions, growth and compaction every row that is read is that of its name, and a person who is
@@ -106,6 +107,7 @@ def test_no_reader_ever_sees_a_torn_or_missing_row(processes: list[StormProcess]
     assert wrote["faults"] == []
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(_STORM_S + 120)
 def test_kills_at_random_block_nobody(folder: Path, processes: list[StormProcess]) -> None:
     """SIGKILL of readers and of the writer at random moments: the others go on, and in the end store and block are sound."""

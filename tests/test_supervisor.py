@@ -92,6 +92,7 @@ def _handles_sigterm(pid: int) -> bool:
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["prepare", "writer"])
 def test_a_hang_at_the_start_is_killed_and_ends_in_75(empty_site: Path, manager: Manager, kind: str) -> None:
     """prepare, or the writer while it loads, is stopped: it is killed within its deadline, which earns no time from systemd, and
@@ -108,6 +109,7 @@ def test_a_hang_at_the_start_is_killed_and_ends_in_75(empty_site: Path, manager:
     assert [at for at in manager.times("EXTEND_TIMEOUT") if at > began + 1.0] == []
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["prepare", "writer"])
 def test_sigterm_ends_a_site_whose_start_hangs(empty_site: Path, kind: str) -> None:
     """SIGTERM while prepare or the loading writer hangs: killed after its grace, and the exit code says that it was not in order."""
@@ -124,6 +126,7 @@ def test_sigterm_ends_a_site_whose_start_hangs(empty_site: Path, kind: str) -> N
         assert site.wait_for_log(f"{kind}: did not stop within its grace; killed")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["prepare", "writer"])
 def test_sigterm_ends_a_start_at_once(empty_site: Path, kind: str) -> None:
     """SIGTERM while prepare or the writer works at the start: both obey, and the site ends with 0."""
@@ -160,6 +163,7 @@ def test_progress_of_prepare_earns_time(empty_site: Path, manager: Manager) -> N
     assert len([at for at in manager.times("EXTEND_TIMEOUT") if at < enrolled]) >= 4
 
 
+@pytest.mark.alone
 def test_cameras_that_hang_do_not_hold_up_a_reload(camera_site: Path, manager: Manager) -> None:
     """Two cameras hang and are changed, one is changed and one new: these start at once, the two are killed after one grace
     and not two, and the watchdog hears of the supervisor all the time."""
@@ -249,6 +253,7 @@ def test_sigterm_in_the_first_moments_is_a_stop(empty_site: Path) -> None:
     assert b"prepare" not in done.stderr
 
 
+@pytest.mark.alone
 def test_a_pause_of_the_machine_restarts_nothing(camera_site: Path) -> None:
     """All processes stand still for longer than a heartbeat may be away, and go on: each keeps its process."""
     with SiteProcess(camera_site).with_limits({_HEARTBEAT: 3.0, "supervisor._LATE_S": 1.0}) as site:
@@ -304,6 +309,7 @@ def _where(site: SiteProcess, **words: str) -> dict[str, CameraStatus] | None:
     return found if words.items() <= {name: camera.word for name, camera in found.items()}.items() else None
 
 
+@pytest.mark.alone
 def test_a_block_goes_with_a_site_whose_writer_is_down(empty_site: Path) -> None:
     """The site stops while its writer waits for its restart: no vector stays in shared memory, and the exit code is 75."""
     with SiteProcess(empty_site) as site:
