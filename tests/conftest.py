@@ -54,7 +54,8 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @pytest.fixture
 def reachable() -> Iterator[Path]:
-    """An empty folder that another user of this machine can reach, wherever pytest has its temporary files."""
+    """An empty folder that another user of this machine can reach, with a path short enough for a socket, wherever pytest has its
+    temporary files."""
     folder = Path(tempfile.mkdtemp(prefix="rollcall-test-", dir=_OPEN_TO_ALL))
     folder.chmod(0o755)
     yield folder

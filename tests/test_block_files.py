@@ -111,6 +111,8 @@ def test_nobody_else_reads_or_changes_the_block(run_dir: Path) -> None:
     """Another user can't list the block's folder, nor open, make, rename or remove a file in it, though the names are known."""
     publisher = publisher_of(run_dir, "Ada")
     folder = block_folder(run_dir)
+    around = as_other("import os, sys; print(os.listdir(sys.argv[1]))", str(folder.parent))
+    assert folder.name in around.stdout, around.stderr
     for code in (
         "os.listdir(f)", "open(f + '/head', 'rb')", "open(f + '/g999', 'x')", "os.unlink(f + '/head')",
         "os.rename(f, f + 'x')", "os.rmdir(f)", "os.symlink('/etc/passwd', f + '/g2')", "os.mkfifo(f + '/g2')",

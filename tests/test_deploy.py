@@ -149,9 +149,9 @@ def test_the_libraries_run_without_writable_code() -> None:
 
 
 @pytest.fixture(params=["file", "abstract"])
-def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, dict[str, str]]]:
+def manager(request: pytest.FixtureRequest, reachable: Path) -> Iterator[tuple[socket.socket, dict[str, str]]]:
     """systemd's end of the socket, and the environment it would give a service."""
-    name = str(tmp_path / "notify") if request.param == "file" else f"@rollcall-test-{os.getpid()}"
+    name = str(reachable / "notify") if request.param == "file" else f"@rollcall-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind("\0" + name[1:] if name[0] == "@" else name)
         channel.settimeout(10)
@@ -165,12 +165,12 @@ def test_notify_is_one_datagram(manager: tuple[socket.socket, dict[str, str]]) -
     assert channel.recv(4096) == b"READY=1\nSTATUS=2 cameras run"
 
 
-def test_a_full_or_missing_socket_stops_nobody(manager: tuple[socket.socket, dict[str, str]], tmp_path: Path) -> None:
+def test_a_full_or_missing_socket_stops_nobody(manager: tuple[socket.socket, dict[str, str]], reachable: Path) -> None:
     """A manager that does not read, or is gone, costs neither time nor an exception: the answer is False."""
     _, environ = manager
     answers = {notify("WATCHDOG=1", environ=environ) for _ in range(5000)}
     assert answers == {True, False}  # True until the queue is full, then False at once
-    assert not notify("READY=1", environ={"NOTIFY_SOCKET": str(tmp_path / "gone")})
+    assert not notify("READY=1", environ={"NOTIFY_SOCKET": str(reachable / "gone")})
 
 
 def test_outside_systemd_nothing_happens() -> None:

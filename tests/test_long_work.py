@@ -283,7 +283,8 @@ def test_what_changes_everything_is_asked_once(tmp_path: Path, op: str) -> None:
     make_private_folder(tmp_path)
     asked: list[str] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(ipc.socket_path(tmp_path)))
+        with ipc.address(ipc.socket_path(tmp_path)) as where:
+            listener.bind(where)
         listener.listen()
 
         def serve() -> None:

@@ -57,8 +57,8 @@ class Manager:
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    one = Manager(tmp_path / "notify")
+def manager(reachable: Path) -> Iterator[Manager]:
+    one = Manager(reachable / "notify")
     yield one
     one.close()
 
