@@ -554,23 +554,27 @@ def test_restore_into_a_running_site(tmp_path: Path) -> None:
     assert '"person": "Bo"' in command(fresh_site, "events", "--json").stdout
 
 
+@pytest.fixture(scope="module")
+def after_a_forget(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site that has forgotten Ada and has Bo, and its backup copy.db."""
+    folder = site_of(tmp_path_factory.mktemp("first"))
+    command_json(folder, "enrol", str(photo_of_one(folder / "photos" / "Ada.png")))
+    save(folder, "Bo")
+    command_json(folder, "forget", "Ada")
+    command_json(folder, "backup", str(folder / "copy.db"))
+    return folder
+
+
 @needs_dlib
 @pytest.mark.parametrize("with_key", [True, False], ids=["with its key", "without"])
-def test_marks_travel_with_a_backup_and_its_key(tmp_path: Path, *, with_key: bool) -> None:
+def test_marks_travel_with_a_backup_and_its_key(tmp_path: Path, after_a_forget: Path, *, with_key: bool) -> None:
     """Who was forgotten before the backup was made is not brought back on another machine either, by an old folder of photos, when
     marks.key came along; without it the restore says that these deletions are not known there."""
-    first, second = tmp_path / "first", tmp_path / "second"
-    for folder in (first, second):
-        folder.mkdir()
-        site_of(folder)
-    command_json(first, "enrol", str(photo_of_one(tmp_path / "Ada.png")))
-    save(first, "Bo")
-    command_json(first, "forget", "Ada")
-    command_json(first, "backup", str(tmp_path / "copy.db"))
+    second = site_of(tmp_path)
     if with_key:
         (second / "data").mkdir(mode=0o700)
-        shutil.copy2(first / "data" / "marks.key", second / "data" / "marks.key")
-    restored = command(second, "restore", str(tmp_path / "copy.db"))
+        shutil.copy2(after_a_forget / "data" / "marks.key", second / "data" / "marks.key")
+    restored = command(second, "restore", str(after_a_forget / "copy.db"))
     assert restored.returncode == 0
     assert ("deletions that the backup remembers are not taken over" in restored.stderr) is not with_key
     command_json(second, "forget", "Bo")

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from shared.errors import RefusedError, RollcallError
 from shared.person_names import name_key, stored_name, unfitness
@@ -393,6 +394,18 @@ def test_root_is_refused_in_another_users_folder(tmp_path: Path, words: tuple[st
 # --- what a killed process left -------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[np.float32]]:
+    """A data folder to copy, with Ada Lovelace and then 40,000 others, so that a copy of it takes its time; her vector."""
+    folder = tmp_path_factory.mktemp("crowded")
+    rng = np.random.default_rng(1)
+    ada = noise(rng, 1, 128)
+    with files_of(site_settings(folder)) as files:
+        keep(files.store, ada, NewReference("Ada Lovelace"))
+        keep(files.store, noise(rng, 40_000, 128), *(NewReference(f"P{i}", f"{i}.jpg") for i in range(40_000)))
+    return folder / "data", ada
+
+
 @pytest.mark.parametrize(
     ("what", "running"),
     [
@@ -403,18 +416,18 @@ def test_root_is_refused_in_another_users_folder(tmp_path: Path, words: tuple[st
         ("restore", True),
     ],
 )
-def test_a_copy_that_was_killed_is_swept(tmp_path: Path, what: str, running: bool) -> None:
+def test_a_copy_that_was_killed_is_swept(
+    tmp_path: Path, crowded: tuple[Path, NDArray[np.float32]], what: str, running: bool
+) -> None:
     """A whole gallery in `restore`'s or `backup`'s unfinished file, also in a folder elsewhere: the next `forget` leaves no byte of
     her anywhere."""
     data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
     settings = site_settings(tmp_path)
+    template, ada = crowded
+    shutil.copytree(template, data)
     elsewhere.mkdir()
-    rng = np.random.default_rng(1)
-    ada = noise(rng, 1, 128)
-    with files_of(settings) as files:
-        keep(files.store, ada, NewReference("Ada Lovelace"))
-        keep(files.store, noise(rng, 40_000, 128), *(NewReference(f"P{i}", f"{i}.jpg") for i in range(40_000)))
-        if what == "restore":
+    if what == "restore":
+        with files_of(settings) as files:
             files.store.backup_to(elsewhere / "b.db")
     words = {
         "backup inside": ("backup", str(data / "mine.db")),
@@ -481,12 +494,12 @@ def test_what_else_may_hold_a_person_is_named(tmp_path: Path) -> None:
         ]
 
 
-def test_a_copy_that_is_swept_while_it_is_made_is_tried_again(tmp_path: Path) -> None:
+def test_a_copy_that_is_swept_while_it_is_made_is_tried_again(
+    tmp_path: Path, crowded: tuple[Path, NDArray[np.float32]]
+) -> None:
     """Somebody is forgotten while a backup is made beside the running site: it ends as temporary, and no file of it is left."""
-    settings = site_settings(tmp_path)
-    rng = np.random.default_rng(1)
-    with files_of(settings) as files:
-        keep(files.store, noise(rng, 40_000, 128), *(NewReference(f"P{i}", f"{i}.jpg") for i in range(40_000)))
+    site_settings(tmp_path)
+    shutil.copytree(crowded[0], tmp_path / "data")
     with SiteProcess(tmp_path, "--assume-model") as site:
         site.wait_until_ready()
         words = [sys.executable, str(SUPERVISOR), "backup", "mine.db"]

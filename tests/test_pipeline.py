@@ -479,14 +479,10 @@ def test_film_without_a_face_to_judge_gives_no_verdict(
 
 @needs_data
 @pytest.mark.parametrize(("blur", "noise", "light"), [(2.5, 10.0, 0.6), (0.0, 25.0, 0.5)])
-def test_enrolled_people_in_a_noisy_night_are_nobody_new(blur: float, noise: float, light: float) -> None:
+def test_enrolled_people_in_a_noisy_night_are_nobody_new(
+    small_pack: Engine, enrolled: Callable[..., BruteGallery], blur: float, noise: float, light: float
+) -> None:
     """Twelve seconds of a film made dark, soft and noisy: who is enrolled is named or uncertain, never unknown."""
-    from workers.recognizer_arcface import ArcFaceEngine
-
-    engine = ArcFaceEngine(SMALL_PACK, det_size=640, threads=1)
-    enrolled = BruteGallery(engine.fingerprint)
-    for path in sorted((FACES / "friends_enrol").iterdir()):
-        enrolled.enrol(path.stem, embed_photo(engine, path).embedding)
     film = cv2.VideoCapture(str(VIDEOS / "friends_in_video.mp4"))
     images = [film.read()[1] for _ in range(300)][::5]
     film.release()
@@ -497,7 +493,7 @@ def test_enrolled_people_in_a_noisy_night_are_nobody_new(blur: float, noise: flo
         soft = cv2.GaussianBlur(dark, (0, 0), blur) if blur else dark
         return np.asarray(np.clip(soft + random.normal(0, noise, soft.shape), 0, 255), np.uint8)
 
-    pipeline = CameraPipeline(camera(), engine, enrolled)
+    pipeline = CameraPipeline(camera(), small_pack, enrolled("friends_enrol"))
     events = run(pipeline, frames([night(image) for image in images])) + pipeline.finish()
     left = [event["verdict"] for event in events if event["event"] == "left"]
     assert len(left) >= 3
