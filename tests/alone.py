@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
+import time
 from pathlib import Path
+
+_LIMIT_S = 1800.0  # several times what the longest test may take
 
 
 class Turn:
@@ -24,8 +28,9 @@ class Turn:
         """Wait for the others, where they or we are to be alone."""
         if self._stays_alone:
             return
-        fcntl.flock(self._gate, fcntl.LOCK_EX)
-        fcntl.flock(self._machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        end = time.monotonic() + _LIMIT_S
+        _take(self._gate, fcntl.LOCK_EX, end)
+        _take(self._machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, end)
         fcntl.flock(self._gate, fcntl.LOCK_UN)
 
     def end(self, alone: bool, next_alone: bool) -> None:
@@ -33,3 +38,16 @@ class Turn:
         self._stays_alone = alone and next_alone
         if not self._stays_alone:
             fcntl.flock(self._machine, fcntl.LOCK_UN)
+
+
+def _take(descriptor: int, kind: int, end: float) -> None:
+    pause = threading.Event()
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise TimeoutError("no turn for a test: another run in this checkout does not end its own") from None
+            pause.wait(0.02)
+        else:
+            return

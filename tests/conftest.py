@@ -20,15 +20,24 @@ SmallDisk = Callable[[str, int], Path]
 _TURN = Turn(Path(__file__))
 
 
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In each file those that are marked `alone` come last: they wait for the others once, and not each."""
+    files = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in items))}
+    items.sort(key=lambda item: (files[item.path], _is_alone(item)))
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # first: a test's time limit does not run while it waits for its turn
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
     """A test that is marked `alone` runs while no other does."""
-    alone = item.get_closest_marker("alone") is not None
-    _TURN.begin(alone)
+    _TURN.begin(_is_alone(item))
     try:
         return (yield)
     finally:
-        _TURN.end(alone, nextitem is not None and nextitem.get_closest_marker("alone") is not None)
+        _TURN.end(_is_alone(item), nextitem is not None and _is_alone(nextitem))
 
 
 @pytest.fixture
