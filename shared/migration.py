@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import schema
-from shared.durable_folder import sync_folder
+from shared.durable_folder import NO_LINKS, sync_folder
 from shared.errors import RefusedError
 from shared.mark_key import key_id, write_key
 from shared.person_names import stored_name
@@ -33,6 +33,8 @@ from shared.reference_uuid import new_uuids
 from shared.request_values import name_of, text_of
 from shared.row_checksum import row_checksums
 from shared.store_connection import TimeLimit, connect, connect_read_only
+from shared.store_leftovers import BEFORE_MIGRATION
+from shared.store_rewriting import require_room
 from shared.work_progress import beat
 
 _ORIGINALS_DIM = 512  # what the original program wrote
@@ -42,6 +44,7 @@ _MOST_NUMBER = (
 )  # ids and change numbers: JSON's readers keep whole numbers up to here, and SQLite can count on from it
 _MOST_BYTES = 16 << 20  # of a single value: a larger one is not read at all
 _NORM_TOLERANCE = 1e-3
+_SLACK_BYTES = 1 << 20
 _NOTES_AT_MOST = 20  # of rows that were left out: all of them are in the table
 
 # The tables that are copied, each with the column that its rows are read in the order of.
@@ -79,13 +82,14 @@ def migrate(path: Path, factory: Factory = sqlite3.Connection) -> list[str]:
     """Bring the site's own database to schema.SCHEMA_VERSION. What was done, one line each; nothing when it is of it already.
 
     The old file stays beside as `….before-v3-TIME.bak`. What fails leaves the file as it was, and nothing beside it: a full disk must
-    not be filled by trying. Raises ConfigurationError for what is no gallery, sqlite3.Error, OSError.
+    not be filled by trying. Raises ConfigurationError for what is no gallery, TemporaryError without room, sqlite3.Error, OSError.
     """
     old = connect(path, factory)
     try:
         found = schema.version(old, path)
         if found == schema.SCHEMA_VERSION:
             return []
+        require_room_to_migrate(path, found)
         old.execute("PRAGMA journal_mode=DELETE")  # its WAL is emptied: what is renamed must be complete alone
         old.execute("BEGIN IMMEDIATE")  # nobody writes to it any more
         with _fresh_beside(path) as fresh:
@@ -96,6 +100,13 @@ def migrate(path: Path, factory: Factory = sqlite3.Connection) -> list[str]:
     finally:
         old.close()
     return [f"{path.name}: schema {found} -> {schema.SCHEMA_VERSION}; what was there: {kept.name}", *copied.notes]
+
+
+def require_room_to_migrate(path: Path, found: int) -> None:
+    """For the new file and, where the old one is of our version `found`, for the copy that stays beside. Raises TemporaryError."""
+    wal = path.with_name(path.name + "-wal")
+    size = path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
+    require_room(path, size * (2 if found else 1) + _SLACK_BYTES, "to bring the database to this version")
 
 
 def copy_of_backup(source: Path, target: Path) -> list[str]:
@@ -132,26 +143,22 @@ def _fresh_beside(path: Path) -> Iterator[Path]:
 
 def _take_its_place(fresh: Path, path: Path, found: int) -> Path:
     """Have `fresh` be the database. Returns the name that what was there has from now on."""
-    pattern = f"{path.name}.before-v{schema.SCHEMA_VERSION}-"
-    for kept in path.parent.glob(f"{pattern}*.bak"):
-        if kept.samefile(path):  # a second name, which a process gave it that was killed here
-            kept.unlink()
-    kept = path.with_name(f"{pattern}{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}.bak")
+    # By when the file was changed last: after a kill here the next try gives the same name, and copies do not pile up.
+    changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    kept = path.with_name(f"{path.name}{BEFORE_MIGRATION}{schema.SCHEMA_VERSION}-{changed:%Y%m%dT%H%M%S%fZ}.bak")
     copy = path.with_name(f".{path.name}.bak.new")
     copy.unlink(missing_ok=True)
     try:
-        if (
-            found
-        ):  # without strangers, whom a copy would keep for longer than the settings say, and without the marks' key
+        if found:  # without what a copy would keep for longer than the settings say, and without the marks' key
             reader = connect_read_only(path)
             try:
-                schema.copy_database(reader, copy)
+                schema.copy_database(reader, copy, with_sightings=False)
             finally:
                 reader.close()
             copy.replace(kept)
         else:
             path.chmod(0o600)
-            os.link(path, kept)
+            _keep_whole(path, kept, copy)
         sync_folder(path.parent)
         fresh.replace(path)
     except BaseException:
@@ -160,6 +167,25 @@ def _take_its_place(fresh: Path, path: Path, found: int) -> Path:
         raise
     sync_folder(path.parent)
     return kept
+
+
+def _keep_whole(path: Path, kept: Path, half: Path) -> None:
+    """Another name, `kept`, for the file at `path`; where the file system has no such thing, a copy, made in `half`."""
+    kept.unlink(missing_ok=True)
+    try:
+        os.link(path, kept)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        # By SQLite: closing a descriptor of our own would drop the lock that is held on the file.
+        half.touch(mode=0o600)
+        source, copy = connect_read_only(path), connect(half)
+        try:
+            source.backup(copy, pages=256, progress=lambda *_: beat())
+        finally:
+            copy.close()
+            source.close()
+        half.replace(kept)
 
 
 # --- one file into another ------------------------------------------------------------------------------------------
@@ -436,12 +462,17 @@ class _Copying:
         if _KEYS[table] not in self._columns.get(table, ()):
             return
         key, last = _KEYS[table], None
+        without = self._old.execute(f"SELECT COUNT(*) FROM {table} WHERE {key} IS NULL").fetchone()[0]  # noqa: S608  # as below
+        if without:  # a foreign table's: nothing comes after NULL, and none of ours has such a row
+            self._behind[table] += without
         chosen = ", ".join(f"t.{column}" if column in self._columns[table] else "NULL" for column in columns)
         source = f"{table} t"
         if facts and "embedding_id" in (known := self._columns.get("reference_facts", ())):
             chosen += "".join(f", f.{column}" if column in known else ", NULL" for column in _FACTS)
             source += " LEFT JOIN reference_facts f ON f.embedding_id=t.id"
-        query = f"SELECT {chosen} FROM {source} WHERE ?1 IS NULL OR t.{key}>?1 ORDER BY t.{key}"  # noqa: S608  # our own tables and columns
+        query = (
+            f"SELECT {chosen} FROM {source} WHERE t.{key} IS NOT NULL AND (?1 IS NULL OR t.{key}>?1) ORDER BY t.{key}"  # noqa: S608  # our own tables and columns
+        )
         place = columns.index(key)
         cursor = self._old.execute(query, (last,))
         try:
@@ -457,8 +488,10 @@ class _Copying:
     def _one_by_one(self, query: str, table: str, last: Any) -> Iterator[tuple[Any, ...]]:
         """The rows behind the key `last`, each with a query of its own, so that those too large cost only themselves."""
         key = _KEYS[table]
-        following = f"SELECT {key} FROM {table} WHERE ?1 IS NULL OR {key}>?1 ORDER BY {key} LIMIT 1"  # noqa: S608  # as above
-        single = query.replace(f"?1 IS NULL OR t.{key}>?1", f"t.{key}=?1")
+        following = (
+            f"SELECT {key} FROM {table} WHERE {key} IS NOT NULL AND (?1 IS NULL OR {key}>?1) ORDER BY {key} LIMIT 1"  # noqa: S608  # as above
+        )
+        single = query.replace(f"(?1 IS NULL OR t.{key}>?1)", f"t.{key}=?1")
         while (found := self._old.execute(following, (last,)).fetchone()) is not None:
             self._limit.require_time()
             (last,) = found

@@ -216,12 +216,18 @@ def half_made(path: Path) -> Path:
     return half
 
 
-def copy_database(connection: sqlite3.Connection, target: Path, wanted: Callable[[], bool] = lambda: True) -> bool:
+def copy_database(
+    connection: sqlite3.Connection,
+    target: Path,
+    wanted: Callable[[], bool] = lambda: True,
+    *,
+    with_sightings: bool = True,
+) -> bool:
     """A consistent copy of the open database in `target`, mode 0600, complete alone; False when it was no longer `wanted`.
 
     The copy is of one moment, whatever is written meanwhile. Strangers are not in it: a copy would keep their embeddings
     longer than the settings say; nor is the marks' key, which older databases hold; nor what a deletion left in free space. What is
-    there of an unfinished copy is removed.
+    there of an unfinished copy is removed. `with_sightings`: False for a copy that nobody makes anew, which would outlive them.
     Raises DamagedError when the database is damaged; no copy is made then.
     """
     target.touch(mode=0o600)
@@ -233,7 +239,7 @@ def copy_database(connection: sqlite3.Connection, target: Path, wanted: Callable
             finished = finished and (anew or _copy_pages(connection, copy, wanted))
             if finished:
                 _require_sound(connection, copy)
-                _leave_out_what_copies_must_not_hold(copy)
+                _leave_out_what_copies_must_not_hold(copy, () if with_sightings else ("sightings",))
             copy.execute("PRAGMA journal_mode=DELETE")
         finally:
             copy.close()
@@ -306,11 +312,11 @@ def _copy_pages(source: sqlite3.Connection, copy: sqlite3.Connection, wanted: Ca
     return True
 
 
-def _leave_out_what_copies_must_not_hold(copy: sqlite3.Connection) -> None:
+def _leave_out_what_copies_must_not_hold(copy: sqlite3.Connection, more: tuple[str, ...]) -> None:
     """Empty the tables that are the site's alone, drop the marks' key, and overwrite what was there."""
     found = tables(copy)
     copy.execute("BEGIN")
-    for table in _NOT_IN_COPIES:
+    for table in (*_NOT_IN_COPIES, *more):
         if table in found:
             copy.execute(f"DELETE FROM {table}")  # noqa: S608  # our own tables
     if "store_facts" in found:

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.errors import RollcallError
+from shared.errors import RefusedError, RollcallError
 from shared.person_names import name_key
-from shared.schema import tables
+from shared.schema import PARTS, tables
 from shared.store import Store, path_mark
-from shared.store_connection import connect
+from shared.store_connection import TimeLimit, connect
+from shared.store_damage import forget_damaged_rows
+from shared.store_leftovers import copies_of_before
 from shared.store_opening import Say
+from shared.store_rewriting import write_anew
 
 _OTHERS = frozenset({"strangers", "models", "run"})
 
@@ -148,6 +151,54 @@ def change_backup(backup: Path, changes: Sequence[Callable[[Store], object]], sa
     except (sqlite3.Error, RollcallError):
         backup.unlink(missing_ok=True)
         say(f"the backup {backup.name} could not be changed and was removed; the next one is made within a day")
+
+
+def change_copies_of_before(db_path: Path, forgotten: Sequence[tuple[str, str | None]], say: Say) -> None:
+    """Take people, or a photo of theirs, out of what migrations left, whatever its version; a copy where that can't be is removed."""
+    for copy in copies_of_before(db_path):
+        try:
+            _change_copy_of_before(copy, forgotten)
+        except (sqlite3.Error, RollcallError):
+            for part in PARTS:
+                copy.with_name(copy.name + part).unlink(missing_ok=True)
+            say(
+                f"{copy.name}, which a migration left, could not be changed and was removed: somebody forgotten may be in it"
+            )
+
+
+def _change_copy_of_before(copy: Path, forgotten: Sequence[tuple[str, str | None]]) -> None:
+    connection = connect(copy)
+    try:
+        TimeLimit(connection, copy)  # it can be of anybody's making
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE type='trigger'").fetchone():
+            raise RefusedError("a database with triggers", where=str(copy), remedy="none: they may keep its rows")
+        connection.execute("BEGIN IMMEDIATE")
+        deleted = sum(_delete_from_copy(connection, person, photo) for person, photo in forgotten)
+        connection.execute("COMMIT")
+        if not deleted:
+            return
+        if copy.stat().st_size > AT_ONCE_BYTES:
+            raise RefusedError("too large to be written anew while the site runs", where=str(copy))
+        write_anew(connection, copy)
+    finally:
+        connection.close()
+
+
+def _delete_from_copy(connection: sqlite3.Connection, person: str, photo: str | None) -> int:
+    """Delete a person's rows, or those of one photo, however the name is spelt there; how many."""
+    found, wanted, deleted = tables(connection), name_key(person), 0
+    for table, column in (("embeddings", "person_name"), ("left_out", "person_name"), ("sightings", "person")):
+        if table not in found or (photo is not None and table != "embeddings"):
+            continue
+        names = connection.execute(f"SELECT DISTINCT {column} FROM {table}").fetchall()  # noqa: S608  # constants, as below
+        for spelling in (one for (one,) in names if isinstance(one, str) and name_key(one) == wanted):
+            where, values = (
+                (f"{column}=?", (spelling,)) if photo is None else (f"{column}=? AND image_path=?", (spelling, photo))
+            )
+            deleted += connection.execute(f"DELETE FROM {table} WHERE {where}", values).rowcount  # noqa: S608
+    if photo is None and "left_out" in found:
+        forget_damaged_rows(connection)
+    return deleted
 
 
 def knows_strangers(store: Store) -> bool:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared.reference_uuid import new_uuids
+from shared.schema import PARTS
 from shared.store_rewriting import TEMPORARY
 
 _UNFINISHED = re.compile(r"\.rollcall-[0-9a-f-]{36}\.part")
@@ -22,6 +23,7 @@ _NOTE = re.compile(r"copy-[0-9a-f-]{36}\.path")
 _OWN_RESTORE = "restore-{}-"
 _MOST_NOTE_BYTES = 8192
 _SQLITE = b"SQLite format 3\0"
+BEFORE_MIGRATION = ".before-v"  # what was there when a database was migrated is called so, behind its name
 _MOST_ENTRIES = 20_000  # of the data folder that are looked at for other copies
 _MOST_NAMED = 100
 _NOT_OURS_TO_LIST = frozenset({"faces", "models", "run", "strangers"})
@@ -87,7 +89,7 @@ def _sweep_noted(note: Path) -> list[str]:
 
 
 def _remove_with_parts(path: Path) -> None:
-    for part in ("", "-journal", "-wal", "-shm"):
+    for part in PARTS:
         path.with_name(path.name + part).unlink(missing_ok=True)
 
 
@@ -103,17 +105,23 @@ def _entries(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in os.scandir(folder)] if folder.is_dir() else []
 
 
+def copies_of_before(db_path: Path) -> list[Path]:
+    """What migrations of this database left beside it. `forget` reaches them."""
+    return [path for path in _entries(db_path.parent) if path.name.startswith(db_path.name + BEFORE_MIGRATION)]
+
+
 def other_copies(db_path: Path) -> list[str]:
     """Files in the data folder that may still hold a person, which only the operator may delete: paths in it, 100 at most.
 
-    Set aside before a migration or as damaged, databases of any name, photos outside `faces`; what lies in `models` or behind a
+    Set aside as damaged, databases of any name, photos outside `faces`; what lies in `models` or behind a
     link is not looked at.
     """
     from shared.photos import is_photo_name  # Pillow has no business in a writer until somebody is forgotten
 
     data_dir = db_path.parent
-    own = {db_path.name + part for part in ("", "-wal", "-shm", "-journal", ".lock")} | {f"{db_path.stem}.backup.db"}
-    aside = (f"{db_path.name}.before-", f"{db_path.name}.damaged-", f"{db_path.stem}.backup.db.damaged-")
+    own = {db_path.name + part for part in (*PARTS, ".lock")} | {f"{db_path.stem}.backup.db"}
+    own |= {path.name for path in copies_of_before(db_path)}
+    aside = (f"{db_path.name}.damaged-", f"{db_path.stem}.backup.db.damaged-")
     found = []
     for path in _walk(data_dir):
         name = path.relative_to(data_dir).as_posix()

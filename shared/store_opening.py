@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from shared import schema
-from shared.errors import ConfigurationError, RollcallError, TemporaryError, disk_fault, read_only_fault
+from shared.durable_folder import sync_folder
+from shared.errors import ConfigurationError, ReadOnlyError, RollcallError, TemporaryError, disk_fault, read_only_fault
 from shared.folder_lock import FolderLock, LockedError
 from shared.mark_key import key_id, key_path, new_key, read_key, write_key
-from shared.migration import migrate
+from shared.migration import migrate, require_room_to_migrate
 from shared.run_folder import is_in_memory, is_read_only, make_run_folder
 from shared.schema import PARTS, half_made
 from shared.store import Store, explain
@@ -209,12 +210,14 @@ def open_store_or_look(db_path: Path, say: Say) -> tuple[Store, TemporaryError |
                 )
                 raise
             connection = connect_read_only(db_path, mode)
-            if schema.version(connection, db_path) != schema.SCHEMA_VERSION:
+            if (found := schema.version(connection, db_path)) != schema.SCHEMA_VERSION:
+                if not isinstance(error, ReadOnlyError):
+                    require_room_to_migrate(db_path, found)
                 raise
-        except (sqlite3.Error, RollcallError, OSError):
+        except (sqlite3.Error, RollcallError, OSError) as fault:
             if connection is not None:
                 connection.close()
-            raise error from None
+            raise (fault if isinstance(fault, TemporaryError) else error) from None
         say(f"NOTHING CAN BE STORED: {error.line()}; what is enrolled is served, and it is tried again")
         wal = db_path.with_name(db_path.name + "-wal")
         if mode != "ro" and wal.exists() and wal.stat().st_size:
@@ -324,6 +327,7 @@ def _put_in_place(half: Path, db_path: Path) -> None:
     for part in PARTS[1:]:
         db_path.with_name(db_path.name + part).unlink(missing_ok=True)
     half.replace(db_path)
+    sync_folder(db_path.parent)
 
 
 def _continue_ids(connection: sqlite3.Connection) -> None:

@@ -35,6 +35,8 @@ class Changes:
     doomed: list[Kept] = field(default_factory=list)
     # what the site's own backup has to follow, or it would bring somebody back
     backup: list[Callable[[Store], object]] = field(default_factory=list)
+    # people who are forgotten, each with the one photo that is: no copy that a migration left may hold them
+    forgotten: list[tuple[str, str | None]] = field(default_factory=list)
     # answers that tell which of these files are still there
     promised: list[tuple[dict[str, Any], Sequence[Path]]] = field(default_factory=list)
 
@@ -45,6 +47,7 @@ class Changes:
         self.erase |= other.erase
         self.doomed += other.doomed
         self.backup += other.backup
+        self.forgotten += other.forgotten
         self.promised += other.promised
 
     @property

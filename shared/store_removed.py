@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from pathlib import Path
 
 from shared import schema
+from shared.durable_folder import NO_LINKS, sync_folder
 from shared.errors import TemporaryError, disk_fault
 from shared.folder_lock import identity
 from shared.store import Store, explain
@@ -59,9 +61,20 @@ class DatabaseFile:
                 copy.close()
             for part in schema.PARTS[1:]:  # those of the file that is gone
                 self._path.with_name(self._path.name + part).unlink(missing_ok=True)
-            os.link(half, self._path)  # not over a file that somebody puts there in this moment
-            half.unlink()
+            self._put_in_place(half)
+            sync_folder(self._path.parent)
         except sqlite3.Error as error:
             raise explain(error, self._path) from error
         except OSError as error:
             raise disk_fault(error, self._path) from error
+
+    def _put_in_place(self, half: Path) -> None:
+        """Not over a file that somebody puts there in this moment, where the file system has links."""
+        try:
+            os.link(half, self._path)
+        except OSError as error:
+            if error.errno not in NO_LINKS or identity(self._path) is not None:
+                raise
+            half.replace(self._path)
+        else:
+            half.unlink()

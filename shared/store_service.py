@@ -190,6 +190,9 @@ class StoreService:
         backup = backup_path(self.store.path)
         if self.store.fact(_BACKUP_BEHIND) is not None:
             try:
+                for copy in store_leftovers.copies_of_before(self.store.path):
+                    copy.unlink()
+                    self._say(f"{copy.name} was removed: somebody who was forgotten may be in it")
                 backup.unlink(missing_ok=True)
             except OSError as error:  # a read-only disk: the site serves all the same, and the next start tries again
                 self._say(f"{backup.name} may hold somebody who was forgotten, and can't be removed: {error.strerror}")
@@ -263,6 +266,7 @@ class StoreService:
         if not (found or already):
             raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
         changes.backup.append(lambda backup: backup.forget(person))
+        changes.forgotten.append((person, None))
         answer = {"person": person, "spelt_otherwise": spellings[1:], "sightings": deleted.sightings}
         return self._forgotten(answer, deleted, kept, changes, already=already and not found)
 
@@ -285,6 +289,7 @@ class StoreService:
             self.store.mark_photo(person, named)
             kept = store_erasing.kept_photo(self._data_dir, self.store, person, named)
             changes.backup.append(lambda backup: backup.delete(person, named, digest))
+            changes.forgotten.append((person, named))
         answer = {"person": person, "sightings": deleted.sightings}
         return self._forgotten(answer, deleted, kept, changes, already=path is None)
 
@@ -575,6 +580,8 @@ class StoreService:
             warnings += [f"could not be removed: {line}" for line in store_leftovers.sweep(self.store.path)]
         if changes.backup:
             store_erasing.change_backup(backup_path(self.store.path), changes.backup, self._say, erase=changes.erase)
+        if changes.forgotten:
+            store_erasing.change_copies_of_before(self.store.path, changes.forgotten, self._say)
         if changes.promised or changes.backup or left:
             self._cross_off(changes.doomed, left)
         if changes.erase:

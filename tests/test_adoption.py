@@ -19,9 +19,11 @@ from shared.errors import ConfigurationError, TemporaryError
 from shared.settings import Settings, load_settings
 from shared.site_access import all_references
 from shared.store_opening import open_read_only, open_store
+from tests.conftest import SmallDisk
 from tests.data_paths import FACES, SMALL_PACK, needs_data, needs_dlib
+from tests.full_disks import fill
 from tests.old_stores import MARK_KEY, write_version_2
-from tests.site_process import ROOT, command, command_json
+from tests.site_process import ROOT, SiteProcess, command, command_json
 from tests.sites import write_site
 from tests.stores import (
     DLIB,
@@ -29,13 +31,16 @@ from tests.stores import (
     FailingConnection,
     InterruptedConnection,
     armed_at,
+    bytes_under,
     everything,
     files_of,
     rows,
+    service_of,
     silent,
     site_settings,
     store_in,
 )
+from tests.test_store import request
 from tests.vectors import noise
 from workers.engines import Engine, open_engine
 from workers.enrolment import embed_photo
@@ -262,12 +267,92 @@ def test_a_power_cut_leaves_the_old_file_or_the_new_one(tmp_path: Path, version:
             assert store.is_marked("Gone") == bool(version)
             assert not any("DELETIONS" in line or "DAMAGED" in line for line in said)
         copies = list(folder.glob("*.bak"))
-        assert len(copies) == 1 or (version and len(copies) == 2), "one of the attempt that was ended, whole"
+        assert len(copies) == 1, "one of an attempt that was ended is made anew"
         assert all(len(everything(copy)["embeddings"]) == (1 if version else 13) for copy in copies)
         assert {one.name.partition(".before")[0] for one in folder.iterdir()} == {path.name, "marks.key"}
         if code == 0:
             break
     assert ends_at > 8
+
+
+_WITHOUT_LINKS = """
+import errno, os, sys
+
+def refuses(event, arguments):
+    if event == "os.link":
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+sys.addaudithook(refuses)
+"""
+
+
+def test_a_file_system_without_hard_links_will_do(tmp_path: Path) -> None:
+    """vfat and some network mounts refuse them: the original is adopted all the same, and lies beside whole."""
+    given, _ = originals()
+    path = write_original(tmp_path / "face_embeddings.db", given)
+    before = everything(path)
+    code = _WITHOUT_LINKS + _CUT_SHORT
+    done = subprocess.run([sys.executable, "-c", code, str(path), "-1"], cwd=ROOT, timeout=60, check=False)
+    assert done.returncode == 0
+    (copy,) = tmp_path.glob("*.bak")
+    assert everything(copy) == before
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert {one.name for one in tmp_path.iterdir()} == {path.name, copy.name, "marks.key"}
+    with store_in(tmp_path) as store:
+        assert store.count() == 5
+
+
+_REMOVED = """
+from pathlib import Path
+from shared.store_opening import open_store
+from shared.store_removed import DatabaseFile
+
+store = open_store(Path(sys.argv[1]), print)
+database = DatabaseFile(store)
+for part in ("", "-wal", "-shm"):
+    Path(sys.argv[1] + part).unlink(missing_ok=True)
+assert database.is_lost()
+database.write_anew()
+"""
+
+
+def test_a_removed_database_is_written_anew_without_hard_links(tmp_path: Path) -> None:
+    """The same where the database was removed under the process that has it open."""
+    path = write_original(tmp_path / "face_embeddings.db", originals()[0])
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_LINKS + _REMOVED, str(path)], cwd=ROOT, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    with store_in(tmp_path) as store:
+        assert store.count() == 5
+        assert store.check() == []
+
+
+@needs_dlib
+@pytest.mark.parametrize("version", [0, 2])
+def test_without_room_a_migration_says_how_much_is_missing(tmp_path: Path, small_disk: SmallDisk, version: int) -> None:
+    """A start on a full disk changes nothing and ends with 75, and says how many bytes have to be free; with them it starts."""
+    data = small_disk("disk", 16 << 10)
+    site_settings(tmp_path, f'[site]\ndata_dir = "{data}"\n{DLIB}')
+    path = data / "face_embeddings.db"
+    if version:
+        write_version_2(path)
+    else:
+        write_original(path, [("Ada", raw(noise(_RNG, 1, 128)[0]), None, None)])
+    before = path.read_bytes()
+    filler = fill(data)
+    refused = command(tmp_path, "--assume-model", "people")
+    assert refused.returncode == 75, refused.stderr
+    with SiteProcess(tmp_path, "--assume-model") as site:
+        assert site.wait(60) == 75
+        line = site.wait_for_log("to bring the database to this version")
+    wanted = re.search(r"expected (\d+) bytes free.*remedy: free (\d+) bytes more", line)
+    assert wanted is not None, line
+    assert path.read_bytes() == before
+    assert not [*data.glob("*.bak"), *data.glob(".face*")]
+    filler.unlink()
+    fill(data, int(wanted[1]) + (1 << 20))
+    assert command_json(tmp_path, "--assume-model", "people")["people"][0]["person"] == "Ada"
 
 
 def test_a_program_that_still_uses_it_is_waited_for_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,8 +395,71 @@ def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
     assert key.stat().st_mode & 0o777 == 0o600
     (copy,) = tmp_path.glob("*.before-v3-*.bak")
     assert everything(copy)["strangers"] == []
+    assert everything(copy)["sightings"] == [], "a copy would keep them for longer than the settings say"
+    assert everything(copy)["embeddings"] == before["embeddings"]
     for file in (path, copy):
         assert MARK_KEY.encode() not in file.read_bytes()
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_whoever_is_forgotten_is_in_no_copy_of_before(tmp_path: Path, version: int) -> None:
+    """`forget` reaches the copy that a migration left, whatever its version and however the name is spelt there: no byte of the
+    person stays in it, everybody else does; one photo that is forgotten goes from it too."""
+    path = tmp_path / "data" / "face_embeddings.db"
+    path.parent.mkdir()
+    unit = noise(_RNG, 4, 512)
+    if version:
+        write_version_2(path)
+        person, others = "Ada", 0
+    else:
+        names = (("Zoe\u0308 ", None), ("Bo", "faces/Bo/1.jpg"), ("Bo", "faces/Bo/2.jpg"), ("Cy", None))
+        write_original(path, [(name, raw(one), photo, "e-1") for (name, photo), one in zip(names, unit, strict=True)])
+        person, others = "Zo\u00eb", 3
+    with store_in(path.parent) as store:
+        (copy,) = path.parent.glob("*.bak")
+        service = service_of(store, path.parent)
+        vector = rows(store, "SELECT embedding FROM embeddings WHERE person_name=?", person)[0][0]
+        (answer,) = service.write([request("forget", person=person)])
+        assert isinstance(answer, dict)
+        assert answer["references"] == 1
+        assert answer["other_copies"] == []
+        assert "warning" not in answer
+        if not version:
+            service.write([request("forget", person="Bo", photo="faces/Bo/2.jpg")])
+            others -= 1
+    assert [one for one in everything(copy)["embeddings"] if one[1] == person] == []
+    assert len(everything(copy)["embeddings"]) == others
+    held = bytes_under(path.parent, tmp_path / "copy")
+    for gone in (vector, raw(unit[0]), raw(unit[2])):
+        assert gone[:48] not in held[copy.name]
+        assert gone[-48:] not in held[copy.name]
+    assert not [name for name in held if "journal" in name]
+
+
+@pytest.mark.parametrize("why", ["a trigger", "no database", "too large"])
+def test_a_copy_of_before_that_can_not_be_changed_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """It may hold whoever is forgotten: it goes, and that is said, without the name."""
+    path = tmp_path / "face_embeddings.db"
+    unit = noise(_RNG, 2, 512)
+    write_original(path, [("Ada", raw(unit[0]), None, None), ("Bo", raw(unit[1]), None, None)])
+    said: list[str] = []
+    with store_in(tmp_path) as store:
+        (copy,) = tmp_path.glob("*.bak")
+        if why == "no database":
+            copy.write_bytes(b"x" * 4096)
+        elif why == "too large":
+            monkeypatch.setattr("shared.store_erasing.AT_ONCE_BYTES", 1)
+        else:
+            other = sqlite3.connect(copy)
+            other.execute("CREATE TRIGGER keep BEFORE DELETE ON embeddings BEGIN SELECT RAISE(IGNORE); END")
+            other.close()
+        (answer,) = service_of(store, tmp_path, said).write([request("forget", person="Ada")])
+        assert isinstance(answer, dict)
+    assert not copy.exists()
+    assert any(copy.name in line and "removed" in line for line in said)
+    assert not any("Ada" in line for line in said)
 
 
 # --- whose model it is ----------------------------------------------------------------------------------------------

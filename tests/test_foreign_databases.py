@@ -20,6 +20,7 @@ from shared.store_opening import open_read_only, open_store
 from shared.store_proof import IntegrityProof
 from shared.store_saving import NewReference
 from tests.data_paths import needs_data
+from tests.old_stores import write_version_2
 from tests.site_process import SiteProcess, command, command_json
 from tests.sites import write_site
 from tests.stores import keep, rows, silent, site_settings, store_in
@@ -150,6 +151,23 @@ def test_a_huge_value_is_not_even_read(tmp_path: Path) -> None:
     with store_in(tmp_path, said) as store:
         assert [one["person"] for one in store.people()] == ["Ada", "Bo", "Cy"]
     assert "1 rows of embeddings can't be read and stay behind" in said
+
+
+def test_rows_without_a_key_cost_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of somebody's making with NULL where a key is, beside a value too large to be read: its sound rows are taken, and
+    reading comes to its end."""
+    monkeypatch.setattr("shared.store_connection._LIMIT_S", 5.0)
+    path, said = tmp_path / "face_embeddings.db", []  # type: tuple[Path, list[str]]
+    write_version_2(path)
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("CREATE TABLE other AS SELECT * FROM sightings")
+    connection.execute("DROP TABLE sightings")
+    connection.execute("ALTER TABLE other RENAME TO sightings")
+    connection.execute("INSERT INTO sightings(key, document) VALUES ('huge', zeroblob(17000000)), ('none', '{}')")
+    connection.close()
+    with store_in(tmp_path, said) as store:
+        assert rows(store, "SELECT id FROM sightings") == [(41,), (42,)]
+    assert "2 rows of sightings can't be read and stay behind" in said
 
 
 def test_text_of_another_encoding_comes_as_ours(tmp_path: Path) -> None:

@@ -476,7 +476,6 @@ def test_what_else_may_hold_a_person_is_named(tmp_path: Path) -> None:
         (tmp_path / "faces" / "Ada").mkdir(parents=True)
         (tmp_path / "faces" / "Ada" / "1.jpg").write_bytes(b"x")
         for name in (
-            "face_embeddings.db.before-v3-X.bak",
             "face_embeddings.db.damaged-X",
             "notes.txt",
             "old/album/ada.png",
@@ -487,7 +486,6 @@ def test_what_else_may_hold_a_person_is_named(tmp_path: Path) -> None:
         (answer,) = service_of(store, tmp_path).write([request("forget", person="Ada")])
         assert isinstance(answer, dict)
         assert answer["other_copies"] == [
-            "face_embeddings.db.before-v3-X.bak",
             "face_embeddings.db.damaged-X",
             "old/album/ada.png",
             "old/mine",
