@@ -102,6 +102,14 @@ def migrate(path: Path, factory: Factory = sqlite3.Connection) -> list[str]:
     return [f"{path.name}: schema {found} -> {schema.SCHEMA_VERSION}; what was there: {kept.name}", *copied.notes]
 
 
+def key_within(connection: sqlite3.Connection) -> str | None:
+    """The marks' key, where a database of an older version has it in itself."""
+    if "store_facts" not in schema.tables(connection):
+        return None
+    row = connection.execute("SELECT value FROM store_facts WHERE key='mark_key'").fetchone()
+    return row[0] if row is not None and isinstance(row[0], str) and _KEY.fullmatch(row[0]) else None
+
+
 def require_room_to_migrate(path: Path, found: int) -> None:
     """For the new file and, where the old one is of our version `found`, for the copy that stays beside. Raises TemporaryError."""
     wal = path.with_name(path.name + "-wal")

@@ -22,7 +22,7 @@ from shared.durable_folder import sync_folder
 from shared.errors import ConfigurationError, ReadOnlyError, RollcallError, TemporaryError, disk_fault, read_only_fault
 from shared.folder_lock import FolderLock, LockedError
 from shared.mark_key import key_id, key_path, new_key, read_key, write_key
-from shared.migration import migrate, require_room_to_migrate
+from shared.migration import key_within, migrate, require_room_to_migrate
 from shared.run_folder import is_in_memory, is_read_only, make_run_folder
 from shared.schema import PARTS, half_made
 from shared.store import Store, explain
@@ -403,6 +403,9 @@ def _restore_backup(db_path: Path, say: Say) -> None:
     half = half_made(db_path)
     source = connect_read_only(backup)
     try:
+        key = key_within(source)
+        if key is not None and read_key(db_path) is None:
+            write_key(db_path, key)  # one of an older version has it in itself, and copies have none
         schema.copy_database(source, half)
     finally:
         source.close()

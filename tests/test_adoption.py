@@ -18,7 +18,7 @@ from shared import migration, schema
 from shared.errors import ConfigurationError, TemporaryError
 from shared.settings import Settings, load_settings
 from shared.site_access import all_references
-from shared.store_opening import open_read_only, open_store
+from shared.store_opening import backup_path, open_read_only, open_store
 from tests.conftest import SmallDisk
 from tests.data_paths import FACES, SMALL_PACK, needs_data, needs_dlib
 from tests.full_disks import fill
@@ -460,6 +460,18 @@ def test_a_copy_of_before_that_can_not_be_changed_is_removed(
     assert not copy.exists()
     assert any(copy.name in line and "removed" in line for line in said)
     assert not any("Ada" in line for line in said)
+
+
+def test_marks_of_an_older_backup_hold_after_damage(tmp_path: Path) -> None:
+    """A damaged database whose own backup is of schema 2, with the marks' key in it: who was deleted stays so."""
+    path, said = tmp_path / "face_embeddings.db", []  # type: tuple[Path, list[str]]
+    write_version_2(backup_path(path))
+    path.write_bytes(b"x" * 4096)
+    with store_in(tmp_path, said) as store:
+        assert [one["person"] for one in store.people()] == ["Ada"]
+        assert store.is_marked("Gone")
+        assert store.check() == []
+    assert not any("DELETIONS" in line for line in said)
 
 
 # --- whose model it is ----------------------------------------------------------------------------------------------
