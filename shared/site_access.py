@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 from shared.errors import RefusedError, RollcallError, TemporaryError
 from shared.settings import Settings
 from shared.site_check import check_running
-from shared.store import Store
+from shared.store import Store, explain
 from shared.store_opening import (
     GalleryInUseError,
     Say,
@@ -91,17 +92,22 @@ class FilesOfSite:
         except BaseException:
             self._lock.release()
             raise
-        self.service = StoreService(
-            self.store,
-            None,
-            site=settings.site.name,
-            data_dir=settings.data_dir,
-            keep_days=settings.site.keep_sightings_days,
-            keep_unknowns_days=settings.site.keep_unknowns_days,
-            say=say,
-        )
-        self.service.begin()
-
+        try:
+            self.service = StoreService(
+                self.store,
+                None,
+                site=settings.site.name,
+                data_dir=settings.data_dir,
+                keep_days=settings.site.keep_sightings_days,
+                keep_unknowns_days=settings.site.keep_unknowns_days,
+                say=say,
+            )
+            self.service.begin()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, sqlite3.Error):
+                raise explain(error, settings.db_path) from error
+            raise
         self.service.refusal = without_room
 
     def call(self, op: str, blob: bytes | memoryview = b"", **arguments: Any) -> dict[str, Any]:

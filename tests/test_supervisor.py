@@ -321,6 +321,26 @@ def test_a_block_goes_with_a_site_whose_writer_is_down(empty_site: Path) -> None
         assert site.segments() == []
 
 
+def test_a_writer_that_falls_while_it_stops_is_no_good_end(empty_site: Path) -> None:
+    """Killed by somebody else once it was asked to stop: what it had not stored may be lost, so the site ends in 75 and says why."""
+    with SiteProcess(empty_site) as site:
+        site.wait_until_ready()
+        writer = psutil.Process(site.child_pid("writer"))
+        writer.suspend()
+        wait_until(lambda: writer.status() == psutil.STATUS_STOPPED, "the writer to stand still")
+        site.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: _waits_for_sigterm(writer.pid), "SIGTERM to the writer")
+        writer.kill()
+        assert site.wait(30) == 75
+        site.wait_for_log("writer: killed by SIGKILL while it stopped")
+
+
+def _waits_for_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    pending = int(status.partition("ShdPnd:")[2].split()[0], 16)
+    return bool(pending >> (signal.SIGTERM - 1) & 1)
+
+
 def test_a_childs_words_reach_no_further() -> None:
     """What a child may write to its channel: only a heartbeat is progress, and nothing of it raises."""
     child = ChildProcess("one", "camera", [], {})
