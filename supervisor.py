@@ -507,12 +507,12 @@ class Supervisor:
         undrained = self._stop_children([self._writer], _WRITER_STOP_S)
         if self._writer.exit_code != EXIT_DONE:
             self._remove_block()
-        served = self._writer.stats.get("state") is ChildState.RUNNING  # while it loads, nothing was sent to it
-        if served and code == undrained == EXIT_DONE and self._writer.exit_code != EXIT_DONE:
-            _log.error(
-                "writer: %s while it stopped; not everything that was seen may be stored", _how_ended(self._writer)
-            )
-            code = EXIT_TEMPORARY
+            served = self._writer.stats.get("state") is ChildState.RUNNING  # while it loads, nothing was sent to it
+            if served and code == undrained == EXIT_DONE:
+                _log.error(
+                    "writer: %s while it stopped; not everything that was seen may be stored", _how_ended(self._writer)
+                )
+                code = EXIT_TEMPORARY
         return code or undrained
 
     def _remove_block(self) -> None:

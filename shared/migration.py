@@ -34,7 +34,7 @@ from shared.request_values import name_of, text_of
 from shared.row_checksum import row_checksums
 from shared.store_connection import TimeLimit, connect, connect_read_only
 from shared.store_leftovers import BEFORE_MIGRATION
-from shared.store_rewriting import require_room
+from shared.store_rewriting import SLACK_BYTES, require_room
 from shared.work_progress import beat
 
 _ORIGINALS_DIM = 512  # what the original program wrote
@@ -44,7 +44,6 @@ _MOST_NUMBER = (
 )  # ids and change numbers: JSON's readers keep whole numbers up to here, and SQLite can count on from it
 _MOST_BYTES = 16 << 20  # of a single value: a larger one is not read at all
 _NORM_TOLERANCE = 1e-3
-_SLACK_BYTES = 1 << 20
 _NOTES_AT_MOST = 20  # of rows that were left out: all of them are in the table
 
 # The tables that are copied, each with the column that its rows are read in the order of.
@@ -114,7 +113,7 @@ def require_room_to_migrate(path: Path, found: int) -> None:
     """For the new file and, where the old one is of our version `found`, for the copy that stays beside. Raises TemporaryError."""
     wal = path.with_name(path.name + "-wal")
     size = path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
-    require_room(path, size * (2 if found else 1) + _SLACK_BYTES, "to bring the database to this version")
+    require_room(path, size * (2 if found else 1) + SLACK_BYTES, "to bring the database to this version")
 
 
 def copy_of_backup(source: Path, target: Path) -> list[str]:
@@ -189,7 +188,7 @@ def _keep_whole(path: Path, kept: Path, half: Path) -> None:
         half.touch(mode=0o600)
         source, copy = connect_read_only(path), connect(half)
         try:
-            source.backup(copy, pages=256, progress=lambda *_: beat())
+            schema.copy_pages(source, copy, lambda: True)
         finally:
             copy.close()
             source.close()

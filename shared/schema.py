@@ -236,7 +236,7 @@ def copy_database(
         finished = not anew or _copy_anew(connection, target, wanted)
         copy = connect(target)
         try:
-            finished = finished and (anew or _copy_pages(connection, copy, wanted))
+            finished = finished and (anew or copy_pages(connection, copy, wanted))
             if finished:
                 _require_sound(connection, copy)
                 _leave_out_what_copies_must_not_hold(copy, () if with_sightings else ("sightings",))
@@ -291,7 +291,9 @@ class _NotWantedError(Exception):
     """Ends a copy between two of its steps."""
 
 
-def _copy_pages(source: sqlite3.Connection, copy: sqlite3.Connection, wanted: Callable[[], bool]) -> bool:
+def copy_pages(source: sqlite3.Connection, copy: sqlite3.Connection, wanted: Callable[[], bool]) -> bool:
+    """One snapshot of `source` into `copy`, page by page, with a beat at each step. False if it ended because it is not `wanted`."""
+
     def look(status: int, remaining: int, total: int) -> None:  # noqa: ARG001  # the callback's signature
         beat()
         if not wanted():

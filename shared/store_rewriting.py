@@ -18,8 +18,8 @@ from shared.errors import TemporaryError
 from shared.store_connection import CACHE_KIB, MMAP_BYTES
 
 TEMPORARY = "etilqs_"  # how SQLite's temporary files begin: one is left, empty, by a kill in the moment before it loses its name
+SLACK_BYTES = 1 << 20  # room that is asked for beside what a copy of the database needs
 _REWRITING_CACHE_KIB = 8 << 10
-_SLACK_BYTES = 1 << 20
 _one_at_a_time = threading.Lock()  # the folder of temporary files is one for the whole process
 
 
@@ -46,7 +46,7 @@ def room_to_write_anew(connection: sqlite3.Connection) -> int:
         int(connection.execute(f"PRAGMA {name}").fetchone()[0])
         for name in ("page_count", "freelist_count", "page_size")
     )
-    return 2 * (pages - free) * size + _SLACK_BYTES
+    return 2 * (pages - free) * size + SLACK_BYTES
 
 
 def require_room(path: Path, needed_bytes: int, purpose: str) -> None:

@@ -19,7 +19,7 @@ import sqlite3
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -276,36 +276,31 @@ class Writer:
 
     def _save_database(self) -> None:
         """Raises TemporaryError once it is written anew: a new writer opens it. Until then nothing more is taken."""
-        if not self._without_database:
-            self._without_database = True
-            _log.error(
-                "THE DATABASE WAS REMOVED under the running site: %s; nothing is stored until it is back",
-                self._settings.db_path,
-            )
-        try:
-            self._database.write_anew()
-        except RollcallError as error:
-            self._refuse_writes(error)
-            return
-        raise TemporaryError(
+        self._rescue(
+            f"THE DATABASE WAS REMOVED under the running site: {self._settings.db_path}; nothing is stored until it is back",
+            self._database.write_anew,
             "the database was written anew from what was open; the writer starts again with it",
-            where=str(self._settings.db_path),
         )
 
     def _save_wal(self) -> None:
         """Raises TemporaryError once what it held is in the database: a new writer makes a new one. Until then nothing more is taken."""
+        self._rescue(
+            f"THE DATABASE'S WAL WAS REMOVED under the running site: {self._settings.db_path}-wal",
+            self._database.empty_wal,
+            "what lay in the database's WAL is in the database; the writer starts again",
+        )
+
+    def _rescue(self, loss: str, rescue: Callable[[], None], done: str) -> None:
+        """Say the loss once; take no write while `rescue` fails; raise TemporaryError(`done`) when it has not."""
         if not self._without_database:
             self._without_database = True
-            _log.error("THE DATABASE'S WAL WAS REMOVED under the running site: %s-wal", self._settings.db_path)
+            _log.error("%s", loss)
         try:
-            self._database.empty_wal()
+            rescue()
         except RollcallError as error:
             self._refuse_writes(error)
             return
-        raise TemporaryError(
-            "what lay in the database's WAL is in the database; the writer starts again",
-            where=str(self._settings.db_path),
-        )
+        raise TemporaryError(done, where=str(self._settings.db_path))
 
     def _refuse_writes(self, why: RollcallError) -> None:
         """Take no write, for this reason; a new one is said."""
