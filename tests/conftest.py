@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.alone import Turn
+from tests.site_process import SiteProcess
+from tests.stores import site_settings
 
 # Every user may make files here and reach what lies below; a folder for temporary files may be one user's alone.
 _OPEN_TO_ALL = Path("/dev/shm" if sys.platform == "linux" else "/tmp")  # noqa: S108  # a random name is made in it
@@ -69,3 +71,12 @@ def reachable() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[SiteProcess]:
+    """A running site without cameras, on the dlib engine. A module that needs another one has its own."""
+    site_settings(tmp_path)
+    with SiteProcess(tmp_path) as running:
+        running.wait_until_ready()
+        yield running

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from shared.writer_client import SiteClient, save_rows
 from tests.data_paths import SMALL_PACK
-from tests.site_process import command_json
+from tests.site_process import SiteProcess, command_json
+from tests.vectors import noise
 
 _HEAD = f"""\
 [site]
@@ -31,3 +35,16 @@ def enrol(folder: Path, *paths: Path) -> None:
     answer = command_json(folder, "enrol", *map(str, paths))
     assert answer["enrolled"]
     assert answer["refused"] == []
+
+
+def save_references(site: SiteProcess, *names: str, seed: int = 0) -> None:
+    """Save a reference of noise for each of these names at a running dlib site."""
+    client = SiteClient(site.settings.run_dir, patience_s=30)
+    vectors = noise(np.random.default_rng(seed), len(names), 128)
+    client.call("save", vectors.tobytes(), rows=save_rows([{"person_name": name} for name in names]))
+    client.close()
+
+
+def people_of(folder: Path) -> set[str]:
+    """The names that `people` lists."""
+    return {one["person"] for one in command_json(folder, "people")["people"]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,21 +15,15 @@ from shared.store import Store
 from shared.store_opening import backup_path, damage_of
 from shared.store_proof import IntegrityProof, _failure_of_disk
 from shared.store_saving import NewReference
-from shared.writer_client import SiteClient, WriterClient, save_rows
+from shared.writer_client import SiteClient, WriterClient
 from tests.data_paths import needs_dlib
 from tests.site_process import SiteProcess, command, command_json
-from tests.stores import keep, site_settings, store_in
+from tests.sites import people_of, save_references
+from tests.stores import keep, store_in
 from tests.vectors import noise
 
 _PAGE = 4096
 _ROWS = 300
-
-
-def _save(site: SiteProcess, name: str, count: int = 1) -> None:
-    client = SiteClient(site.settings.run_dir, patience_s=30)
-    vectors = noise(np.random.default_rng(len(name)), count, 128)
-    client.call("save", vectors.tobytes(), rows=save_rows([{"person_name": name}] * count))
-    client.close()
 
 
 def _overwrite(path: Path, *tables: str) -> None:
@@ -56,27 +49,15 @@ def _meet(site: SiteProcess) -> None:
     client.close()
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[SiteProcess]:
-    site_settings(tmp_path)
-    with SiteProcess(tmp_path) as running:
-        running.wait_until_ready()
-        yield running
-
-
-def _people(folder: Path) -> set[str]:
-    return {one["person"] for one in command_json(folder, "people")["people"]}
-
-
 @needs_dlib
 @pytest.mark.parametrize("tables", [(), ("embeddings", "store_facts", "sightings")], ids=["some pages", "all tables"])
 def test_a_running_site_takes_its_backup(site: SiteProcess, tables: tuple[str, ...]) -> None:
     """The writer says so and starts again once, with the backup; sightings that are sent meanwhile are kept, and the site goes on."""
-    _save(site, "Ada", _ROWS)
+    save_references(site, *["Ada"] * _ROWS)
     assert site.stop() == 0
     site.start().wait_until_ready()
     site.log.clear()
-    _save(site, "Cy")  # since the backup
+    save_references(site, "Cy", seed=1)  # since the backup
     _overwrite(site.settings.db_path, *tables)
     client = WriterClient(site.settings.run_dir)
     _meet(site)
@@ -96,8 +77,8 @@ def test_a_running_site_takes_its_backup(site: SiteProcess, tables: tuple[str, .
     assert client.flush(30.0)
     assert client.dropped == 0
     client.close()
-    _save(site, "Bo")
-    assert _people(site.folder) == {"Ada", "Bo"}
+    save_references(site, "Bo", seed=2)
+    assert people_of(site.folder) == {"Ada", "Bo"}
     assert len(command(site.folder, "events", "--json").stdout.splitlines()) == 1
     assert site.check() == []
     assert site.status()["writer"]["restarts"] == 1
@@ -110,13 +91,13 @@ def test_a_running_site_takes_its_backup(site: SiteProcess, tables: tuple[str, .
 @pytest.mark.parametrize("tables", [(), ("embeddings", "store_facts", "sightings")], ids=["some pages", "all tables"])
 def test_without_a_backup_who_is_enrolled_is_still_recognized(site: SiteProcess, tables: tuple[str, ...]) -> None:
     """Nothing more is taken, 75, and `status` and `check` say what to do; the site goes on as it is, and starts anew from its photos."""
-    _save(site, "Ada", _ROWS)
+    save_references(site, *["Ada"] * _ROWS)
     writer = site.child_pid("writer")
     _overwrite(site.settings.db_path, *tables)
     _meet(site)
     site.wait_for_log("no sound backup")
     with pytest.raises(TemporaryError, match="damaged"):
-        _save(site, "Bo")
+        save_references(site, "Bo", seed=2)
     with GalleryReader(site.settings.run_dir) as gallery:
         assert gallery.count_live() == _ROWS
     told = command(site.folder, "status")

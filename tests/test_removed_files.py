@@ -4,77 +4,53 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 from shared.errors import TemporaryError
 from shared.settings import load_settings
-from shared.writer_client import SiteClient, save_rows
 from tests.data_paths import needs_dlib
-from tests.site_process import SiteProcess, command, command_json
-from tests.stores import site_settings
-from tests.vectors import noise
+from tests.site_process import SiteProcess, command
+from tests.sites import people_of, save_references
 
 pytestmark = needs_dlib
 _PARTS = ("", "-wal", "-shm")
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[SiteProcess]:
-    site_settings(tmp_path)
-    with SiteProcess(tmp_path) as running:
-        running.wait_until_ready()
-        yield running
-
-
-def save(site: SiteProcess, *names: str, seed: int = 0) -> None:
-    client = SiteClient(site.settings.run_dir, patience_s=30)
-    vectors = noise(np.random.default_rng(seed), len(names), 128)
-    client.call("save", vectors.tobytes(), rows=save_rows([{"person_name": name} for name in names]))
-    client.close()
-
-
-def people(site: SiteProcess) -> set[str]:
-    return {one["person"] for one in command_json(site.folder, "people")["people"]}
-
-
 def test_the_database_removed_is_written_anew(site: SiteProcess) -> None:
     """`rm data/face_embeddings.db*`: within a second it is said, everything acknowledged is written back, and the site goes on."""
-    save(site, "Ada", "Bo")
+    save_references(site, "Ada", "Bo")
     database = site.settings.db_path
     for part in _PARTS:
         database.with_name(database.name + part).unlink(missing_ok=True)
     site.wait_for_log("THE DATABASE WAS REMOVED")
     site.wait_for_log("written anew")
     site.wait_for(database.exists, "the database")
-    save(site, "Cy", seed=1)
-    assert people(site) == {"Ada", "Bo", "Cy"}
+    save_references(site, "Cy", seed=1)
+    assert people_of(site.folder) == {"Ada", "Bo", "Cy"}
     assert site.check() == []
     assert site.stop() == 0
-    assert {one["person"] for one in command_json(site.folder, "people")["people"]} == {"Ada", "Bo", "Cy"}
+    assert people_of(site.folder) == {"Ada", "Bo", "Cy"}
     assert database.stat().st_mode & 0o777 == 0o600
 
 
 def test_another_file_in_place_of_the_database_is_not_overwritten(site: SiteProcess) -> None:
     """A file that somebody put where the database was: nothing is acknowledged any more, the answer is 75 with the remedy, the file
     stays as it is; moved away, what was open comes back."""
-    save(site, "Ada")
+    save_references(site, "Ada")
     database = site.settings.db_path
     database.rename(database.with_name("aside.db"))
     database.with_name("aside.db").unlink()
     database.write_bytes(b"somebody's")
     site.wait_for_log("another file lies in place of the database")
     with pytest.raises(TemporaryError, match="another file"):
-        save(site, "Bo")
-    assert people(site) == {"Ada"}
+        save_references(site, "Bo")
+    assert people_of(site.folder) == {"Ada"}
     assert database.read_bytes() == b"somebody's"
     database.unlink()
     site.wait_for_log("written anew")
-    save(site, "Bo")
-    assert people(site) == {"Ada", "Bo"}
+    save_references(site, "Bo")
+    assert people_of(site.folder) == {"Ada", "Bo"}
     assert site.stop() == 0
 
 
@@ -82,7 +58,7 @@ def test_another_file_in_place_of_the_database_is_not_overwritten(site: SiteProc
 def test_the_database_put_back_is_written_again(site: SiteProcess, parts: tuple[str, ...]) -> None:
     """Moved aside, another file in its place, and moved back: what is sent is stored again, nothing acknowledged is lost, and the
     way in which the site says that it stores nothing is gone."""
-    save(site, "Ada")
+    save_references(site, "Ada")
     database = site.settings.db_path
     elsewhere, strangers = database.parent / "elsewhere", database.parent / "somebody's"
     elsewhere.mkdir()
@@ -97,32 +73,32 @@ def test_the_database_put_back_is_written_again(site: SiteProcess, parts: tuple[
     for name in [*beside, database.name]:
         (elsewhere / name).replace(database.parent / name)
     site.wait_for_log("the database is back")
-    save(site, "Bo", seed=1)
-    assert people(site) == {"Ada", "Bo"}
+    save_references(site, "Bo", seed=1)
+    assert people_of(site.folder) == {"Ada", "Bo"}
     assert site.status()["gallery"]["nothing_stored"] is None
     assert site.check() == []
     site.kill()
-    assert {one["person"] for one in command_json(site.folder, "people")["people"]} == {"Ada", "Bo"}
+    assert people_of(site.folder) == {"Ada", "Bo"}
 
 
 def test_the_wal_removed_loses_nothing(site: SiteProcess) -> None:
     """`rm data/*-wal`: what was acknowledged and lay in it alone is in the database, also when the whole site is killed then."""
-    save(site, "Ada")
+    save_references(site, "Ada")
     database = site.settings.db_path
     database.with_name(database.name + "-wal").unlink()
     site.wait_for_log("WAL WAS REMOVED")
     site.wait_for_log("the writer starts again")
-    save(site, "Bo", seed=1)
-    assert people(site) == {"Ada", "Bo"}
+    save_references(site, "Bo", seed=1)
+    assert people_of(site.folder) == {"Ada", "Bo"}
     assert site.check() == []
     site.kill()
-    assert {one["person"] for one in command_json(site.folder, "people")["people"]} == {"Ada", "Bo"}
+    assert people_of(site.folder) == {"Ada", "Bo"}
 
 
 @pytest.mark.parametrize("what", ["socket", "run"])
 def test_the_way_to_the_site_is_made_anew(site: SiteProcess, what: str) -> None:
     """The socket or the whole of data/run removed: commands and cameras find the site again, the gallery included."""
-    save(site, "Ada")
+    save_references(site, "Ada")
     run_dir, writer = site.settings.run_dir, site.child_pid("writer")
     if what == "run":
         shutil.rmtree(run_dir)
@@ -133,7 +109,7 @@ def test_the_way_to_the_site_is_made_anew(site: SiteProcess, what: str) -> None:
     if what == "run":
         site.wait_for((run_dir / "block").is_symlink, "the way to the block")
         site.wait_for(lambda: len(site.segments()) == 2, "the block")
-    assert people(site) == {"Ada"}
+    assert people_of(site.folder) == {"Ada"}
     assert site.check() == []
     assert site.child_pid("writer") == writer
     second = command(site.folder, "run")
@@ -155,7 +131,7 @@ def test_without_its_lock_files_a_site_is_still_alone(site: SiteProcess) -> None
     assert second.returncode == 75, second.stderr
     site.wait_for_log("THE LOCK FILE WAS REMOVED")
     site.wait_for(settings.db_path.with_name(settings.db_path.name + ".lock").exists, "the lock file")
-    save(site, "Ada")
-    assert people(site) == {"Ada"}
+    save_references(site, "Ada")
+    assert people_of(site.folder) == {"Ada"}
     assert site.check() == []
     assert site.stop() == 0
