@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from shared import early_signals, freed_memory
+from shared.process import early_signals, freed_memory
 
 if __name__ == "__main__":
     if sys.argv[1:2] in ([], ["run"]) or sys.argv[1].startswith("-"):  # a site; other commands soon end
@@ -42,24 +42,24 @@ from shared.errors import (
     TemporaryError,
     disk_fault,
 )
-from shared.library_faults import imports_explained, library_fault
+from shared.process.library_faults import imports_explained, library_fault
 
 try:
     with imports_explained():
-        from shared import systemd_notify
-        from shared.camera_status import CameraStatus
-        from shared.child_process import LOADING_TIMEOUT_S, ChildProcess, ChildState
-        from shared.event_stream import EventStream
-        from shared.folder_lock import LockedError
+        from shared.files.folder_lock import LockedError
+        from shared.files.run_folder import is_in_memory, is_read_only
+        from shared.files.run_folder_lock import hold_run_folder
+        from shared.ipc.client import site_is_running
+        from shared.ipc.following import EventStream
         from shared.printing import start_logging
-        from shared.private_process import keep_memory_private
-        from shared.restart_policy import RestartPolicy
-        from shared.run_folder import is_in_memory, is_read_only
-        from shared.run_folder_lock import hold_run_folder
-        from shared.settings import Settings, load_settings
-        from shared.status_reporter import StatusReporter
-        from shared.store_opening import SiteLock, make_private_folder
-        from shared.writer_client import site_is_running
+        from shared.process.private_memory import keep_memory_private
+        from shared.settings.schema import Settings, load_settings
+        from shared.store.opening import SiteLock, make_private_folder
+        from shared.supervision import systemd_notify
+        from shared.supervision.camera_status import CameraStatus
+        from shared.supervision.child_process import LOADING_TIMEOUT_S, ChildProcess, ChildState
+        from shared.supervision.restart_policy import RestartPolicy
+        from shared.supervision.status_reporter import StatusReporter
 except ConfigurationError as fault:  # no command can say it: they need the same libraries
     sys.stderr.write(f"{fault.line()}\n")
     sys.exit(fault.exit_code)
@@ -382,7 +382,7 @@ class Supervisor:
 
     def _require_model_of_gallery(self, fresh: Settings) -> None:
         """Another model in the file is only right once `models use` has switched the gallery, which cameras follow."""
-        from shared.gallery_reader import GalleryReader  # numpy, which the supervisor otherwise lives without
+        from shared.gallery.reader import GalleryReader  # numpy, which the supervisor otherwise lives without
 
         with GalleryReader(fresh.run_dir) as gallery:
             wanted = f"{fresh.recognition.engine}/{fresh.model}"
@@ -519,7 +519,7 @@ class Supervisor:
         """The gallery in shared memory, which a writer that ended well has removed itself."""
         lock = SiteLock(self.settings.db_path)  # a writer that somebody started by hand keeps its block
         try:
-            from shared.gallery_files import remove_left_behind  # numpy, which the supervisor otherwise lives without
+            from shared.gallery.files import remove_left_behind  # numpy, which the supervisor otherwise lives without
 
             lock.acquire(0.0)
             try:
@@ -589,8 +589,8 @@ def _already_running(settings: Settings) -> TemporaryError:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; see workers/command_line.py for its words."""
-    from workers import command_line
+    """The command line; see workers/commands/command_line.py for its words."""
+    from workers.commands import command_line
 
     keep_memory_private()
     start_logging()

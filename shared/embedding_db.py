@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shared.errors import RefusedError
-from shared.gallery_building import Batch
-from shared.gallery_load import sound_batches
-from shared.gallery_reader import GalleryReader
-from shared.settings import Settings, find_config, load_settings
-from shared.site_access import FilesOfSite, SiteAccess
-from shared.writer_client import save_rows, site_is_running
+from shared.gallery.builder import Batch
+from shared.gallery.reader import GalleryReader
+from shared.ipc.client import save_rows, site_is_running
+from shared.service.access import FilesOfSite, SiteAccess
+from shared.settings.schema import Settings, find_config, load_settings
+from shared.store.loading import sound_batches
 
 _log = logging.getLogger(__name__)
 _lock = threading.RLock()

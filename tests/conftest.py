@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.alone import Turn
-from tests.site_process import SiteProcess
-from tests.stores import site_settings
+from tests.support.alone import Turn
 
 # Every user may make files here and reach what lies below; a folder for temporary files may be one user's alone.
 _OPEN_TO_ALL = Path("/dev/shm" if sys.platform == "linux" else "/tmp")  # noqa: S108  # a random name is made in it

@@ -9,15 +9,15 @@ import importlib
 import sys
 
 from shared.errors import ConfigurationError
-from shared.library_faults import imports_explained
 from shared.printing import for_log
+from shared.process.library_faults import imports_explained
 
 
 def main() -> int:
     """Import the process's module, then be it; the exit code."""
     try:
         with imports_explained():
-            from workers.child import run_child  # pydantic and setproctitle
+            from shared.supervision.child import run_child  # pydantic and setproctitle
 
             process = importlib.import_module(f"workers.{sys.argv[1]}")
     except ConfigurationError as error:

@@ -17,22 +17,22 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import cv2  # noqa: E402  # see above
 
-from shared.camera_status import CameraStatus  # noqa: E402
-from shared.child_process import ChildState  # noqa: E402
 from shared.errors import EXIT_DONE, ConfigurationError, TemporaryError  # noqa: E402
-from shared.gallery_reader import GalleryReader  # noqa: E402
-from shared.settings import Settings  # noqa: E402
-from shared.writer_client import WriterClient  # noqa: E402
-from workers.capture import Capture, CaptureState, Frame, Turn  # noqa: E402
-from workers.child import Child, run_child, settings_of  # noqa: E402
-from workers.engines import Engine, open_engine  # noqa: E402
-from workers.liveness import Liveness, open_liveness  # noqa: E402
-from workers.own_limits import may_allocate  # noqa: E402
-from workers.picture_watch import PictureWatch  # noqa: E402
-from workers.pipeline import CameraPipeline  # noqa: E402
-from workers.risky_settings import risks_of  # noqa: E402
-from workers.sightings import Event, make_event  # noqa: E402
-from workers.source_news import SourceNews  # noqa: E402
+from shared.gallery.reader import GalleryReader  # noqa: E402
+from shared.ipc.client import WriterClient  # noqa: E402
+from shared.process.own_limits import may_allocate  # noqa: E402
+from shared.settings.schema import Settings  # noqa: E402
+from shared.supervision.camera_status import CameraStatus  # noqa: E402
+from shared.supervision.child import Child, run_child, settings_of  # noqa: E402
+from shared.supervision.child_process import ChildState  # noqa: E402
+from workers.capture.capture import Capture, CaptureState, Frame, Turn  # noqa: E402
+from workers.capture.picture_watch import PictureWatch  # noqa: E402
+from workers.capture.source_news import SourceNews  # noqa: E402
+from workers.pipeline.pipeline import CameraPipeline  # noqa: E402
+from workers.pipeline.risky_settings import risks_of  # noqa: E402
+from workers.pipeline.sightings import Event, make_event  # noqa: E402
+from workers.recognition.engine import Engine, open_engine  # noqa: E402
+from workers.recognition.liveness import Liveness, open_liveness  # noqa: E402
 
 _FRAME_WAIT_S = 0.5
 _GALLERY_WAIT_S = 60.0

@@ -13,20 +13,20 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from shared.errors import EXIT_DONE
-from shared.gallery_files import remove_left_behind
+from shared.gallery.files import remove_left_behind
 from shared.printing import names_are_withheld
-from shared.settings import Settings
-from shared.site_access import FilesOfSite
-from shared.store_opening import make_private_folder
-from shared.work_progress import Worker
-from workers.child import Child, StopAsked, run_child, settings_of
-from workers.engines import Engine, open_engine
-from workers.enrolling import enrol_photos
-from workers.enrolment import people_in
-from workers.gallery_model import require_same_model
-from workers.model_packs import ensure_pack
-from workers.progress import progress_bar
-from workers.remarks import remark_lines
+from shared.process.work_progress import Worker
+from shared.progress import progress_bar
+from shared.service.access import FilesOfSite
+from shared.settings.schema import Settings
+from shared.store.opening import make_private_folder
+from shared.supervision.child import Child, StopAsked, run_child, settings_of
+from workers.models.packs import ensure_pack
+from workers.photos.embedding import people_in
+from workers.photos.enrolling import enrol_photos
+from workers.photos.look_alikes import remark_lines
+from workers.photos.same_model import require_same_model
+from workers.recognition.engine import Engine, open_engine
 
 _MOST_REMARKS = 20
 _T = TypeVar("_T")

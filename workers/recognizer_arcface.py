@@ -12,12 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from workers.alignment import aligned
-from workers.engines import Face, Image, Vectors
-from workers.onnx_pack import ENGINE, OnnxModel, damaged_model, read_pack
-from workers.onnx_session import UnfitGraphError, best_providers, open_session
-from workers.scrfd import Scrfd
-from workers.unit_norm import unit_rows
+from workers.recognition.alignment import aligned
+from workers.recognition.engine import Face, Image, Vectors
+from workers.recognition.onnx_session import UnfitGraphError, best_providers, open_session
+from workers.recognition.pack import ENGINE, OnnxModel, damaged_model, read_pack
+from workers.recognition.scrfd import Scrfd
+from workers.recognition.unit_norm import unit_rows
 
 # SCRFD's own default; what it scores lower is rarely a face that could be told apart.
 _DETECTION_THRESHOLD = 0.5

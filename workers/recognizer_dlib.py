@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from shared.errors import ConfigurationError
-from workers.engines import Face, Image, Vectors
-from workers.fingerprint import file_sha256, fingerprint
-from workers.unit_norm import unit_rows
+from workers.recognition.engine import Face, Image, Vectors
+from workers.recognition.fingerprint import file_sha256, fingerprint
+from workers.recognition.unit_norm import unit_rows
 
 ENGINE = "dlib"
 DIM = 128

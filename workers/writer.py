@@ -23,7 +23,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shared import ipc
 from shared.errors import (
     EXIT_DONE,
     DamagedError,
@@ -34,13 +33,17 @@ from shared.errors import (
     UsageError,
     read_only_fault,
 )
-from shared.folder_lock import identity
-from shared.gallery_publisher import GalleryPublisher
-from shared.run_folder import is_read_only
-from shared.settings import Settings
-from shared.store import Store
-from shared.store_backup import BackupKeeper
-from shared.store_opening import (
+from shared.files.folder_lock import identity
+from shared.files.run_folder import is_read_only
+from shared.gallery.publisher import GalleryPublisher
+from shared.ipc import wire
+from shared.process.work_progress import Worker, beat
+from shared.progress import progress_bar
+from shared.service.service import Request, StoreService, request_fault
+from shared.settings.schema import Settings
+from shared.store.backup import BackupKeeper
+from shared.store.lost_file import DatabaseFile
+from shared.store.opening import (
     SiteLock,
     backup_path,
     close_store,
@@ -49,12 +52,9 @@ from shared.store_opening import (
     open_store,
     open_store_or_look,
 )
-from shared.store_proof import IntegrityProof
-from shared.store_removed import DatabaseFile
-from shared.store_service import Request, StoreService, request_fault
-from shared.work_progress import Worker, beat
-from workers.child import Child, run_child, settings_of
-from workers.progress import progress_bar
+from shared.store.proof import IntegrityProof
+from shared.store.store import Store
+from shared.supervision.child import Child, run_child, settings_of
 
 _log = logging.getLogger("writer")
 
@@ -88,16 +88,16 @@ class Peer:
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
-        self.pid = ipc.peer_pid(connection)
+        self.pid = wire.peer_pid(connection)
         self.active_at = time.monotonic()
-        self.inbox = ipc.FrameBuffer()
+        self.inbox = wire.FrameBuffer()
         self.outbox = bytearray()
         self.waiting = 0  # requests of it that are not answered yet
         self.follows_after: int | None = None
         self.closing = False
 
     def send(self, document: dict[str, Any]) -> None:
-        self.outbox += ipc.encode(document)
+        self.outbox += wire.encode(document)
         if len(self.outbox) > _MAX_OUTBOX_BYTES:
             self.outbox.clear()
             self.closing = True
@@ -178,12 +178,12 @@ class Writer:
             _log.warning("no backup was made at this stop: %s", error)
 
     def _listen(self) -> None:
-        path = ipc.socket_path(self._settings.run_dir)
+        path = wire.socket_path(self._settings.run_dir)
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
         try:
-            with ipc.address(path) as where:
+            with wire.address(path) as where:
                 listener.bind(where)
         finally:
             os.umask(before)
@@ -201,7 +201,7 @@ class Writer:
             self._selector.unregister(self._listener)
             self._listener.close()
             self._listener = None
-            path = ipc.socket_path(self._settings.run_dir)
+            path = wire.socket_path(self._settings.run_dir)
             if identity(path) == self._socket_file:
                 with contextlib.suppress(
                     OSError
@@ -235,7 +235,7 @@ class Writer:
             return
         self._look_at = now + _LOOK_EVERY_S
         self._lock.watch(_log.error)
-        path = ipc.socket_path(self._settings.run_dir)
+        path = wire.socket_path(self._settings.run_dir)
         if identity(path) != self._socket_file:
             _log.error("THE SITE'S SOCKET WAS REMOVED by somebody else and is made anew: %s", path)
             try:
@@ -445,7 +445,7 @@ class Writer:
 
     def _refuse(self, peer: Peer, fault: RollcallError) -> None:
         """Say why, and let go of the peer: what else it sends can't be read."""
-        peer.send(ipc.error_document(fault))
+        peer.send(wire.error_document(fault))
         peer.closing = True
         self._push(peer)
 
@@ -542,9 +542,9 @@ class Writer:
     def _reply(self, peer: Peer, request: Request, answer: dict[str, Any] | RollcallError) -> None:
         peer.waiting -= 1
         try:
-            peer.send(ipc.error_document(answer) if isinstance(answer, RollcallError) else answer)
+            peer.send(wire.error_document(answer) if isinstance(answer, RollcallError) else answer)
         except (ValueError, TypeError, RecursionError) as error:  # an answer that JSON can't hold
-            peer.send(ipc.error_document(request_fault(request.op, error, _log.error)))
+            peer.send(wire.error_document(request_fault(request.op, error, _log.error)))
 
     def _carry_out(self, peer: Peer, request: Request) -> dict[str, Any]:
         if request.op == "follow":

@@ -23,9 +23,9 @@ import psutil
 
 from tests.benchmark.report import print_report
 from tests.benchmark.timing import in_fresh_process
-from tests.data_paths import FACES, VIDEOS
-from tests.site_process import SiteProcess
-from tests.sites import enrol, write_site
+from tests.support.paths import FACES, VIDEOS
+from tests.support.site_process import SiteProcess
+from tests.support.sites import enrol, write_site
 
 _CLIP, _GALLERY = VIDEOS / "friends_in_video.mp4", FACES / "friends_enrol"
 _LOOK_S = 0.125  # a track is where it was seen for half the time between two searches of 4 a second

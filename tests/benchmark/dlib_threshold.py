@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import RefusedError
-from tests.data_paths import FACES
-from workers.enrolment import embed_photo, people_in
+from tests.support.paths import FACES
+from workers.photos.embedding import embed_photo, people_in
 from workers.recognizer_dlib import DlibEngine
 
 GROUPS = ("lfw_mini", "dlib_johns")

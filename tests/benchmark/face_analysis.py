@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 
 from tests.benchmark.timing import one_thread
-from tests.data_paths import SMALL_PACK
+from tests.support.paths import SMALL_PACK
 
 _THRESHOLD, _MARGIN = 0.45, 0.05
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from PIL import Image, ImageEnhance
 
 from tests.benchmark.report import print_report
-from tests.data_paths import FACES
-from tests.site_process import SiteProcess
-from tests.sites import write_site
+from tests.support.paths import FACES
+from tests.support.site_process import SiteProcess
+from tests.support.sites import write_site
 
 
 def write_photos(faces: Path, count: int) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.gallery_publisher import Batch, GalleryPublisher
-from shared.store import Store
-from shared.store_opening import open_store
-from shared.store_saving import NewReference, save
-from tests.vectors import people
+from shared.gallery.publisher import Batch, GalleryPublisher
+from shared.store.opening import open_store
+from shared.store.saving import NewReference, save
+from shared.store.store import Store
+from tests.support.vectors import people
 
 DIM = 512
 EACH = 10  # references a person

@@ -26,16 +26,16 @@ from typing import Any
 import numpy as np
 import psutil
 
-from shared.gallery_block import segment_path
-from shared.gallery_files import remove_left_behind
-from shared.gallery_publisher import Batch, GalleryPublisher
-from shared.gallery_reader import GalleryReader
+from shared.gallery.block import segment_path
+from shared.gallery.files import remove_left_behind
+from shared.gallery.publisher import Batch, GalleryPublisher
+from shared.gallery.reader import GalleryReader
 from tests.benchmark.galleries import name_of, pieces, publish
 from tests.benchmark.readers import Readers
 from tests.benchmark.report import print_report
 from tests.benchmark.timing import one_thread, spread
-from tests.blocks import held_spans
-from tests.vectors import noise
+from tests.support.blocks import held_spans
+from tests.support.vectors import noise
 
 _FILL_ROWS = 20_000
 _COPY_BYTES = 16 << 20

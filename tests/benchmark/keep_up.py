@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 
 from tests.benchmark.report import print_report
-from tests.data_paths import FACES, VIDEOS
-from tests.site_process import SiteProcess
-from tests.sites import enrol, write_site
+from tests.support.paths import FACES, VIDEOS
+from tests.support.site_process import SiteProcess
+from tests.support.sites import enrol, write_site
 
 
 def measure(cameras: int, fps: float, seconds: float) -> list[dict[str, Any]]:

@@ -22,15 +22,15 @@ from typing import Any
 
 import numpy as np
 
-from shared.gallery_block import segment_path, shm_folder
-from shared.gallery_files import remove_left_behind
-from shared.gallery_publisher import Batch, GalleryPublisher
-from shared.store import Store
-from shared.store_publishing import BlockKeeper
+from shared.gallery.block import segment_path, shm_folder
+from shared.gallery.files import remove_left_behind
+from shared.gallery.publisher import Batch, GalleryPublisher
+from shared.service.publication import BlockKeeper
+from shared.store.store import Store
 from tests.benchmark.galleries import DIM, open_written, warm, write_database
 from tests.benchmark.report import print_report
 from tests.benchmark.timing import in_fresh_process, spread
-from tests.blocks import held_bytes
+from tests.support.blocks import held_bytes
 
 CANDIDATES = ("limit", "rollcall", "naive")
 _COPY_BYTES = 16 << 20

@@ -26,14 +26,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared import gallery_block
-from shared.gallery_files import remove_left_behind
-from shared.gallery_publisher import Batch, GalleryPublisher
-from shared.gallery_reader import GalleryReader
+from shared.gallery import block as gallery_block
+from shared.gallery.files import remove_left_behind
+from shared.gallery.publisher import Batch, GalleryPublisher
+from shared.gallery.reader import GalleryReader
 from tests.benchmark.galleries import DIM, EACH, publish
 from tests.benchmark.report import print_report
 from tests.benchmark.timing import one_thread, spread
-from tests.vectors import noise, unit
+from tests.support.vectors import noise, unit
 
 _CHECK_AT_ONCE = 16
 _CHECK_ROWS = 100_000

@@ -14,7 +14,8 @@ from typing import Any
 
 from tests.benchmark.match import measure
 from tests.benchmark.report import machine
-from tests.benchmark.timing import ROOT, one_thread
+from tests.benchmark.timing import one_thread
+from tests.support.paths import ROOT
 
 _LOOKS = {
     "rollcall": ("#0b6e4f", "o", "rollcall (exact, best people)"),

@@ -21,20 +21,20 @@ from typing import Any
 import numpy as np
 
 from shared import embedding_db
-from shared.gallery_files import remove_left_behind
-from shared.gallery_publisher import GalleryPublisher
-from shared.gallery_reader import GalleryReader
-from shared.schema import EMBEDDINGS, PAGE_SIZE
-from shared.settings import load_settings
-from shared.store import Store
-from shared.store_opening import open_store
-from shared.store_publishing import BlockKeeper, Changes
-from shared.store_saving import NewReference, save
+from shared.gallery.files import remove_left_behind
+from shared.gallery.publisher import GalleryPublisher
+from shared.gallery.reader import GalleryReader
+from shared.service.publication import BlockKeeper, Changes
+from shared.settings.schema import load_settings
+from shared.store.opening import open_store
+from shared.store.saving import NewReference, save
+from shared.store.schema import EMBEDDINGS, PAGE_SIZE
+from shared.store.store import Store
 from tests.benchmark.galleries import DIM, publish
 from tests.benchmark.readers import Readers
 from tests.benchmark.report import print_report
 from tests.benchmark.timing import one_thread, spread
-from tests.vectors import noise
+from tests.support.vectors import noise
 
 _GAP_S = 0.01  # between two commits
 _BULK_RUNS = 5

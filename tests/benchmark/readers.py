@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.benchmark.timing import ONE_THREAD, ROOT
+from tests.benchmark.timing import ONE_THREAD
+from tests.support.paths import ROOT
 
 
 class Readers:

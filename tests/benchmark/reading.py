@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import psutil
 
-from shared.gallery_reader import GalleryReader
-from shared.match import Rows, search
-from tests.vectors import noise
+from shared.gallery.match import Rows, search
+from shared.gallery.reader import GalleryReader
+from tests.support.vectors import noise
 
 
 class Reading:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from shared.gallery_files import remove_left_behind
-from shared.gallery_reader import GalleryReader
+from shared.gallery.files import remove_left_behind
+from shared.gallery.reader import GalleryReader
 from tests.benchmark.galleries import publish
 from tests.benchmark.readers import Readers
 from tests.benchmark.report import print_report

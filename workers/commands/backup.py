@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 from shared.errors import EXIT_DONE, RefusedError, disk_fault
-from shared.settings import find_config, load_settings
-from shared.site_access import FilesOfSite, SiteAccess
-from shared.store_opening import open_read_only
-from workers.output import say, say_json, warn
+from shared.service.access import FilesOfSite, SiteAccess
+from shared.settings.schema import find_config, load_settings
+from shared.store.opening import open_read_only
+from workers.commands.output import say, say_json, warn
 
 
 def run(arguments: argparse.Namespace) -> int:

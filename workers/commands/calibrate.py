@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, disk_fault
-from shared.settings import Settings, find_config, load_settings
-from shared.settings_file import read_text
-from shared.site_access import Site, SiteAccess, all_references
-from shared.supervisor_pid import ask_to_reload
-from workers.calibration import MOST_PROBES, Calibration, calibrate
-from workers.calibration_plot import svg
-from workers.calibration_report import Names, document, rows_named, text
-from workers.engines import open_engine
-from workers.false_matches import WorkingPoint
-from workers.gallery_model import model_name, require_same_model
-from workers.model_packs import ensure_pack
-from workers.output import say, say_json, warn
-from workers.progress import progress_bar
-from workers.references import References, load_references
-from workers.site_toml import replace_file, with_values
+from shared.ipc.supervisor_pid import ask_to_reload
+from shared.progress import progress_bar
+from shared.service.access import Site, SiteAccess, all_references
+from shared.settings.editing import replace_file, with_values
+from shared.settings.schema import Settings, find_config, load_settings
+from shared.settings.text import read_text
+from workers.calibration.calibration import MOST_PROBES, Calibration, calibrate
+from workers.calibration.false_matches import WorkingPoint
+from workers.calibration.gallery_copy import References, load_references
+from workers.calibration.plot import svg
+from workers.calibration.report import Names, document, rows_named, text
+from workers.commands.output import say, say_json, warn
+from workers.models.packs import ensure_pack
+from workers.photos.same_model import model_name, require_same_model
+from workers.recognition.engine import open_engine
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -6,21 +6,21 @@ import argparse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from shared.camera_status import CameraStatus
 from shared.errors import EXIT_CONFIGURATION, EXIT_DONE, EXIT_REFUSED, ConfigurationError, FaultList, RollcallError
-from shared.settings import Settings, find_config, load_settings
-from shared.site_access import SiteAccess
-from shared.sources import SourceKind
-from shared.store_opening import damage_of
-from shared.writer_client import SiteClient, site_is_running
-from workers.capture import Capture, CaptureState, Frame
+from shared.ipc.client import SiteClient, site_is_running
+from shared.service.access import SiteAccess
+from shared.settings.schema import Settings, find_config, load_settings
+from shared.settings.sources import SourceKind
+from shared.store.opening import damage_of
+from shared.supervision.camera_status import CameraStatus
+from workers.capture.capture import Capture, CaptureState, Frame
+from workers.capture.picture_watch import why_empty
+from workers.commands.output import say, say_json, warn
 from workers.commands.run import warn_of_what_is_not_built
-from workers.engines import open_engine
-from workers.liveness import LICENCE, open_liveness
-from workers.model_packs import ensure_pack
-from workers.output import say, say_json, warn
-from workers.picture_watch import why_empty
-from workers.risky_settings import risks_of
+from workers.models.packs import ensure_pack
+from workers.pipeline.risky_settings import risks_of
+from workers.recognition.engine import open_engine
+from workers.recognition.liveness import LICENCE, open_liveness
 
 _CAMERA_TIMEOUT_S = 10.0
 _CAMERAS_AT_ONCE = 8

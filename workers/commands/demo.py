@@ -18,12 +18,12 @@ from typing import Any
 from rich.console import Console
 
 from shared.errors import EXIT_DONE, RollcallError
-from shared.settings import parse_settings
-from workers.demo_report import DemoReport, process_memory
-from workers.demo_scene import Scene, make_scene
-from workers.demo_sheet import make_sheet
-from workers.demo_view import DemoView, print_summary
-from workers.output import say_json, warn
+from shared.settings.schema import parse_settings
+from workers.commands.output import say_json, warn
+from workers.demo.report import DemoReport, process_memory
+from workers.demo.scene import Scene, make_scene
+from workers.demo.sheet import make_sheet
+from workers.demo.view import DemoView, print_summary
 
 _STATUS_EVERY_S = 0.5
 _MEMORY_EVERY = 4  # statuses; PSS walks every page of a process

@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 
 from shared.errors import EXIT_DONE, EXIT_REFUSED, UsageError
-from shared.machine import usable_cpus
-from shared.photos import shown
-from shared.settings import find_config, load_settings
-from shared.site_access import SiteAccess
-from shared.store_opening import require_own
+from shared.photos.reading import shown
+from shared.process.machine import usable_cpus
+from shared.progress import progress_bar
+from shared.service.access import SiteAccess
+from shared.settings.schema import find_config, load_settings
+from shared.store.opening import require_own
 from workers.commands.enrol_stranger import enrol_stranger
-from workers.engines import open_engine
-from workers.enrolling import enrol_photos, require_somebody, skipped_line
-from workers.enrolment import people_in
-from workers.gallery_model import require_same_model
-from workers.model_packs import ensure_pack
-from workers.output import say, say_json, warn
-from workers.progress import progress_bar
-from workers.remarks import remark_lines
+from workers.commands.output import say, say_json, warn
+from workers.models.packs import ensure_pack
+from workers.photos.embedding import people_in
+from workers.photos.enrolling import enrol_photos, require_somebody, skipped_line
+from workers.photos.look_alikes import remark_lines
+from workers.photos.same_model import require_same_model
+from workers.recognition.engine import open_engine
 
 _MOST_REMARKS = 20
 

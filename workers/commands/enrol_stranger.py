@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 
 from shared.errors import EXIT_DONE, RefusedError, UsageError
-from shared.machine import usable_cpus
-from shared.settings import Settings
-from shared.site_access import SiteAccess
-from workers.engines import open_engine
-from workers.enrolling import enrol_photos
-from workers.enrolment import Found, person_name
-from workers.gallery_model import require_same_model
-from workers.model_packs import ensure_pack
-from workers.output import say, say_json, warn
-from workers.remarks import remark_lines
+from shared.process.machine import usable_cpus
+from shared.service.access import SiteAccess
+from shared.settings.schema import Settings
+from workers.commands.output import say, say_json, warn
+from workers.models.packs import ensure_pack
+from workers.photos.embedding import Found, person_name
+from workers.photos.enrolling import enrol_photos
+from workers.photos.look_alikes import remark_lines
+from workers.photos.same_model import require_same_model
+from workers.recognition.engine import open_engine
 
 
 def enrol_stranger(arguments: argparse.Namespace, settings: Settings) -> int:

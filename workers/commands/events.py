@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared import ipc
 from shared.errors import EXIT_DONE, TemporaryError, UsageError
-from shared.settings import Settings, find_config, load_settings
-from shared.site_access import Site, SiteAccess
-from shared.writer_client import follow, site_is_running
-from workers.output import event_line, say, say_json, warn
+from shared.ipc import wire
+from shared.ipc.client import follow, site_is_running
+from shared.service.access import Site, SiteAccess
+from shared.settings.schema import Settings, find_config, load_settings
+from workers.commands.output import event_line, say, say_json, warn
 
 _AGE = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -54,7 +54,7 @@ def _follow(settings: Settings, last_id: int, show: Callable[[dict[str, Any]], N
             lost_at = None
             show(event)
             last_id = event["id"]
-        if not ipc.socket_path(settings.run_dir).exists():
+        if not wire.socket_path(settings.run_dir).exists():
             return  # a writer that stops takes its socket along; one that was killed can't
         lost_at = lost_at or time.monotonic()
         time.sleep(_LOOK_AGAIN_S)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import EXIT_DONE, EXIT_TEMPORARY, UsageError
-from shared.settings import Settings, find_config, load_settings
-from shared.site_access import SiteAccess
-from workers.output import say, say_json, warn
+from shared.service.access import SiteAccess
+from shared.settings.schema import Settings, find_config, load_settings
+from workers.commands.output import say, say_json, warn
 
 
 def run(arguments: argparse.Namespace) -> int:

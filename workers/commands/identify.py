@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from shared.errors import EXIT_DONE, EXIT_REFUSED
-from shared.gallery_reader import GalleryReader
-from shared.machine import usable_cpus
-from shared.memory_gallery import MemoryGallery
-from shared.settings import Settings, find_config, load_settings
-from shared.site_access import FilesOfSite, SiteAccess
-from workers.engines import Engine, open_engine
-from workers.gallery_model import require_same_model
-from workers.identify import Gallery, identify_photo
-from workers.model_packs import ensure_pack
-from workers.output import say, say_json, warn
-from workers.photo_pool import PhotoReader
+from shared.gallery.memory import MemoryGallery
+from shared.gallery.reader import GalleryReader
+from shared.process.machine import usable_cpus
+from shared.service.access import FilesOfSite, SiteAccess
+from shared.settings.schema import Settings, find_config, load_settings
+from workers.commands.output import say, say_json, warn
+from workers.models.packs import ensure_pack
+from workers.photos.identify import Gallery, identify_photo
+from workers.photos.pool import PhotoReader
+from workers.photos.same_model import require_same_model
+from workers.recognition.engine import Engine, open_engine
 
 
 def run(arguments: argparse.Namespace) -> int:

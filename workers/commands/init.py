@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from shared.errors import EXIT_DONE, ConfigurationError, RefusedError
-from shared.settings import example_toml
-from workers.output import say, say_json
+from shared.settings.schema import example_toml
+from workers.commands.output import say, say_json
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,21 +12,21 @@ import tomlkit
 from numpy.typing import NDArray
 
 from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, RollcallError, TemporaryError
-from shared.machine import usable_cpus
-from shared.photos import Photo, load_photo
-from shared.settings import Settings, find_config, load_settings, parse_settings
-from shared.settings_file import read_text
-from shared.site_access import Site, SiteAccess, all_references
-from shared.store_opening import make_private_folder
-from shared.supervisor_pid import ask_to_reload
-from workers.engines import Engine, open_engine
-from workers.enrolment import refusal_reason
-from workers.gallery_model import model_name, stored_photo
-from workers.model_packs import InstalledPack, ensure_pack, install, installed_packs
-from workers.output import say, say_json, warn
-from workers.photo_pool import embed_photos
-from workers.progress import progress_bar
-from workers.site_toml import replace_file
+from shared.ipc.supervisor_pid import ask_to_reload
+from shared.photos.reading import Photo, load_photo
+from shared.process.machine import usable_cpus
+from shared.progress import progress_bar
+from shared.service.access import Site, SiteAccess, all_references
+from shared.settings.editing import replace_file
+from shared.settings.schema import Settings, find_config, load_settings, parse_settings
+from shared.settings.text import read_text
+from shared.store.opening import make_private_folder
+from workers.commands.output import say, say_json, warn
+from workers.models.packs import InstalledPack, ensure_pack, install, installed_packs
+from workers.photos.embedding import refusal_reason
+from workers.photos.pool import embed_photos
+from workers.photos.same_model import model_name, stored_photo
+from workers.recognition.engine import Engine, open_engine
 
 _STAGED_AT_ONCE = 512
 _ROUNDS = 5

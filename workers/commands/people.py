@@ -6,10 +6,10 @@ import argparse
 from typing import Any
 
 from shared.errors import EXIT_DONE
-from shared.settings import Settings, find_config, load_settings
-from shared.site_access import SiteAccess, all_people, all_strangers
-from shared.writer_client import site_is_running
-from workers.output import say, say_json, warn
+from shared.ipc.client import site_is_running
+from shared.service.access import SiteAccess, all_people, all_strangers
+from shared.settings.schema import Settings, find_config, load_settings
+from workers.commands.output import say, say_json, warn
 
 
 def run(arguments: argparse.Namespace) -> int:

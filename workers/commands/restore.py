@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import EXIT_DONE, RefusedError, RollcallError, TemporaryError, disk_fault
-from shared.migration import copy_of_backup
-from shared.settings import Settings, find_config, load_settings
-from shared.site_access import FilesOfSite, Site, SiteAccess
-from shared.store import explain
-from shared.store_leftovers import staged_restore
-from shared.store_opening import damage_of, make_private_folder, open_read_only
-from workers.output import say, say_json, warn
+from shared.service.access import FilesOfSite, Site, SiteAccess
+from shared.settings.schema import Settings, find_config, load_settings
+from shared.store.leftovers import staged_restore
+from shared.store.migration import copy_of_backup
+from shared.store.opening import damage_of, make_private_folder, open_read_only
+from shared.store.store import explain
+from workers.commands.output import say, say_json, warn
 
 
 def run(arguments: argparse.Namespace) -> int:

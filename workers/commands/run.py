@@ -9,8 +9,8 @@ from typing import Any
 
 from shared.errors import EXIT_DONE, ConfigurationError, UsageError
 from shared.printing import QUIET_VARIABLE, names_are_withheld
-from shared.settings import Settings, find_config, load_settings
-from workers.output import event_line, of_nobody, say, say_json, warn
+from shared.settings.schema import Settings, find_config, load_settings
+from workers.commands.output import event_line, of_nobody, say, say_json, warn
 
 
 def run(arguments: argparse.Namespace) -> int:

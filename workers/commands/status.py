@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from shared.camera_status import CameraStatus
 from shared.errors import EXIT_DONE, EXIT_REFUSED
-from shared.settings import find_config, load_settings
-from shared.writer_client import SiteClient, site_is_running
-from workers.output import say, say_json
+from shared.ipc.client import SiteClient, site_is_running
+from shared.settings.schema import find_config, load_settings
+from shared.supervision.camera_status import CameraStatus
+from workers.commands.output import say, say_json
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     if gallery["nothing_stored"]:
         say(f"NOTHING CAN BE STORED: {gallery['nothing_stored']}")
     if gallery["damaged_rows"]:
-        from shared.store_damage import aside_line  # numpy, which a status without damage does without
+        from shared.store.unsound_rows import aside_line  # numpy, which a status without damage does without
 
         say(f"DAMAGED ROWS: {aside_line(gallery['damaged_rows'])}")
     if gallery["unreadable_sightings"]:

@@ -1,0 +1,145 @@
+"""Where a site's run folder lies: what its processes and commands meet at, the socket, the supervisor's lock, the way to the block.
+
+It is data_dir/run. Where data_dir lies on a read-only disk nothing can be made there, so the site takes a folder in memory in its
+place. Once taken it stays until the site stops, also when the disk can be written again: whoever looks for the site finds it there.
+
+Anybody may make folders in memory, also under names that are meant for us. So the name comes from the path and from the marks' key,
+which nobody else can read, and whoever sees it while a site runs and takes it later is stepped over: the next of some names is free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.errors import ConfigurationError, RollcallError, disk_fault
+from shared.ipc import wire
+from shared.store.mark_key import read_key
+
+_IN_MEMORY = "rollcall-run-"
+_PREFIX_LETTERS = 12
+_SECRET_LETTERS = 16
+_NAME_IN_MEMORY = re.compile(rf"{_IN_MEMORY}[0-9a-f]{{{_PREFIX_LETTERS}}}-[0-9a-f]{{{_SECRET_LETTERS}}}")
+_PLACES = 16  # names of one site: a stranger has to see each in use before it can be taken
+_ANSWER_S = 2.0
+
+
+def memory_folder() -> Path | None:
+    """Where files in memory are made; None where the system has no such folder."""
+    if chosen := os.environ.get("ROLLCALL_SHM_DIR"):
+        return Path(chosen)
+    memory = Path("/dev/shm")  # noqa: S108  # POSIX shared memory on Linux; our files in it are 0600
+    return memory if sys.platform == "linux" and memory.is_dir() else None
+
+
+def site_prefix(run_dir: Path) -> str:
+    """How the names of the site's block begin: the same, wherever its run folder is."""
+    if is_in_memory(run_dir):
+        return f"rollcall-{run_dir.name.removeprefix(_IN_MEMORY)[:_PREFIX_LETTERS]}-"
+    return f"rollcall-{hashlib.sha256(os.fsencode(run_dir.resolve())).hexdigest()[:_PREFIX_LETTERS]}-"
+
+
+def is_in_memory(run_dir: Path) -> bool:
+    """Whether it is a folder that stands in for data_dir/run."""
+    return _NAME_IN_MEMORY.fullmatch(run_dir.name) is not None and run_dir.parent == memory_folder()
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether the file system that `folder` lies on is mounted read-only, or became so after an error."""
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def run_folder(data_dir: Path) -> Path:
+    """The run folder of the site that runs on `data_dir`, or of the next one to start there.
+
+    Raises ConfigurationError when the disk is read-only and strangers have taken every name that the folder in memory can have: on a
+    disk that can be written that means nothing.
+    """
+    own, memory = data_dir / "run", memory_folder()
+    if memory is None:
+        return own
+    places = {place: _lstat(place) for place in _places(data_dir, memory)}
+    for place, found in places.items():
+        if found is not None and _is_of_site(found, data_dir):
+            return place
+    if not is_read_only(data_dir) or _answers(own):
+        return own
+    free = [place for place, found in places.items() if found is None]
+    if not free:
+        raise _in_the_way(next(iter(places)))
+    return free[0]
+
+
+def _places(data_dir: Path, memory: Path) -> Iterator[Path]:
+    """Where the site's folder in memory may be, in the order in which it is looked for and made.
+
+    Those without a key come last: a site that has none yet is there, also once its writer has made one.
+    """
+    prefix = hashlib.sha256(os.fsencode((data_dir / "run").resolve())).hexdigest()[:_PREFIX_LETTERS]
+    try:
+        key = read_key(data_dir / "face_embeddings.db")
+    except RollcallError:
+        key = None
+    for secret in ["", *filter(None, [key])][::-1]:
+        for number in range(_PLACES):
+            what = f"rollcall run folder {prefix} {number}".encode()
+            digest = hmac.new(secret.encode(), what, hashlib.sha256).hexdigest()
+            yield memory / f"{_IN_MEMORY}{prefix}-{digest[:_SECRET_LETTERS]}"
+
+
+def _answers(run_dir: Path) -> bool:
+    """Whether a site answers there: one that was running when its disk became read-only."""
+    try:
+        wire.connect(run_dir, _ANSWER_S).close()
+    except (TimeoutError, BlockingIOError):
+        return True  # so many wait for it that it can't be connected to now
+    except OSError:
+        return False
+    return True
+
+
+def _lstat(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except OSError:
+        return None
+
+
+def _is_of_site(found: os.stat_result, data_dir: Path) -> bool:
+    site = _lstat(data_dir)
+    return _is_of(found, {os.geteuid()} | ({site.st_uid} if site else set()))
+
+
+def _is_of(found: os.stat_result, owners: set[int]) -> bool:
+    """Whether it is a folder of one of these users that is closed to everybody else."""
+    return stat.S_ISDIR(found.st_mode) and found.st_uid in owners and not found.st_mode & 0o077
+
+
+def _in_the_way(folder: Path) -> ConfigurationError:
+    return ConfigurationError(
+        "the data folder's disk is read-only, and something that is not this site's lies where its run folder has to be",
+        where=str(folder),
+        expected="nothing, or a folder of the site's user with mode 0700, there or under another of its names",
+        remedy="remove it, or mount the disk writable",
+    )
+
+
+def make_run_folder(run_dir: Path) -> None:
+    """Make the folder in memory that stands in for data_dir/run. Raises ConfigurationError, or what disk_fault makes of it."""
+    try:
+        run_dir.mkdir(mode=0o700)
+    except FileExistsError as error:
+        found = _lstat(run_dir)
+        if found is None or not _is_of(found, {os.geteuid()}):
+            raise _in_the_way(run_dir) from error
+    except OSError as error:
+        raise disk_fault(error, run_dir) from error

@@ -1,0 +1,1 @@
+"""The gallery block in shared memory: its format, its writer, its readers, the match."""

@@ -1,0 +1,444 @@
+"""The writer's side of the gallery block; gallery/block.py has the specification that this follows."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import TemporaryError
+from shared.files.folder_lock import identity
+from shared.gallery.block import (
+    Constants,
+    Head,
+    Segment,
+    Shape,
+    block_folder,
+    head_path,
+    new_block_folder,
+    open_ours,
+    segment_path,
+    shm_folder,
+)
+from shared.gallery.builder import Batch, Building, People, UnsoundRowError, text_entry
+from shared.gallery.check import check_segment
+from shared.gallery.files import claim_block, remove_block, sweep
+from shared.gallery.match import quantise
+from shared.gallery.rewriting import copy_rows, moves, unwiped, wipe_rows, wipe_texts
+
+_ADDRESSES = (
+    16  # a generation has addresses for this many times what is in it at first: more than that is copied to a new one
+)
+_LEAST_ADDRESSES = 1 << 16
+# Rows that memory is reserved for ahead: to reserve 20 MiB takes milliseconds, and an enrolment waits for it.
+_LEAST_STEP, _MOST_STEP, _STEP_SHARE = 1024, 8192, 16
+_HEAP_PER_PERSON = 64  # bytes of text
+_DEAD_SHARE = (
+    1 / 16
+)  # more dead rows than this share are not worth scanning; each deletion pays for one row's move at most
+_LEAST_DEAD = 1024
+# For readings to come to their end: with a million rows a quarter of a second, five to ten matches. A few rows need no pause that
+# anybody would notice.
+_PAUSE_S_PER_ROW, _MOST_PAUSE_S = 0.25e-6, 1.0
+_MAX_TEXT = 0xFFFF
+__all__ = ["Batch", "GalleryPublisher", "NoRoomError", "UnsoundRowError"]
+
+
+class NoRoomError(TemporaryError):
+    """Shared memory is full: what is published goes on being served."""
+
+
+class GalleryPublisher:
+    """Publishes the gallery of one store. Only the process that holds the site's lock may have one."""
+
+    def __init__(
+        self, run_dir: Path, dim: int, model: str, fingerprint: str, progress: Callable[[], None] = lambda: None
+    ) -> None:
+        """`progress` is called every few thousand rows while a generation is built: with a million that takes seconds."""
+        self._run_dir, self._model, self._fingerprint, self._dim = run_dir, model, fingerprint, dim
+        self._progress = progress
+        self._segment: Segment | None = None
+        self._people = People()
+        self._head, self._last_generation = self._claim()
+        self._segment_file: tuple[int, int] | None = None  # which file it is
+        self._room = Shape(dim, 0, 0, 0)  # what memory is reserved for
+        self._rows = self._dead = 0
+        self._given_up: list[int] = []  # entries of user ids that nobody has any more, not wiped yet
+        self._published_at = 0.0
+        self._folder = block_folder(run_dir)
+        self._descriptor = open_ours(run_dir, head_path(run_dir), os.O_RDWR | os.O_CREAT)
+
+    def _claim(self) -> tuple[Head, int]:
+        try:
+            return claim_block(self._run_dir)
+        except OSError as error:
+            raise self._no_room(error, 0) from error
+
+    def is_lost(self) -> bool:
+        """Whether a file of the block, or the way to it, was removed or put aside: who opens it now finds none, or another one."""
+        try:
+            if block_folder(self._run_dir) != self._folder:
+                return True
+        except OSError:
+            return True
+        head = os.fstat(self._descriptor)
+        return identity(self._folder / "head") != (head.st_dev, head.st_ino) or (
+            self._segment is not None and identity(self._folder / f"g{self._segment.generation}") != self._segment_file
+        )
+
+    def renew(self) -> None:
+        """Begin a new folder, after files of the old one were removed; what is built next is published there. Raises OSError."""
+        folder = new_block_folder(self._run_dir)
+        descriptor = open_ours(self._run_dir, folder / "head", os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        os.close(self._descriptor)
+        for left in ("head", f"g{self.generation}"):
+            (self._folder / left).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()
+        self._descriptor, self._folder = descriptor, folder
+
+    @property
+    def dim(self) -> int:
+        return self._dim
+
+    def describe(self, dim: int, model: str, fingerprint: str) -> None:
+        """What the next generation that is built holds."""
+        self._dim, self._model, self._fingerprint = dim, model, fingerprint
+
+    @property
+    def live_rows(self) -> int:
+        return self._rows - self._dead
+
+    @property
+    def room_rows(self) -> int:
+        """Rows that there is still memory for."""
+        return self._room.rows - self._rows
+
+    @property
+    def generation(self) -> int:
+        return self._head.generation
+
+    @property
+    def published_ns(self) -> int:
+        return self._head.published_ns
+
+    def has(self, name: str) -> bool:
+        """Whether a person of this name is published."""
+        return name in self._people.indices
+
+    def user_id(self, name: str) -> str | None:
+        """A published person's; None of anybody else."""
+        return self._people.users.get(name)
+
+    def publish_all(self, count: int, batches: Iterable[Batch]) -> None:
+        """Build and publish a generation holding `batches`, `count` rows in all.
+
+        Raises NoRoomError; then the old generation, if any, still serves.
+        """
+        if self._segment is not None:
+            self.erase()  # who goes on with the old one has nothing of those who are gone
+        self._build(count, lambda building: building.fill(batches))
+
+    def append(self, batch: Batch) -> None:
+        """Publish new rows; a person's user id is the last one given. Raises NoRoomError, nothing published then."""
+        self._make_room(batch)
+        given = {name: user for name, user in zip(batch.names, batch.user_ids, strict=True) if user is not None}
+        known = self._people.indices.keys() & given
+        _fill(self._current(), self._people, self._rows, batch, given)
+        self._rows += len(batch.row_ids)
+        self._publish()
+        for name in known:
+            self.set_user_id(name, given[name])
+
+    def remove(self, row_ids: Sequence[int]) -> set[str]:
+        """Kill the rows of these ids, in place; unknown ids are ignored. Whose rows they were."""
+        segment = self._current()
+        ids, persons = segment.row_ids[: self._rows], segment.persons
+        hit = (
+            np.flatnonzero(ids == row_ids[0])
+            if len(row_ids) == 1
+            else np.flatnonzero(np.isin(ids, np.asarray(row_ids)))
+        )
+        hit = hit[persons[hit] >= 0]
+        people = np.unique(persons[hit])
+        self._kill(hit)
+        return {segment.text(int(entry)) or "" for entry in segment.names[people]}
+
+    def replace(self, batch: Batch) -> None:
+        """Publish rows in place of the published rows of the same ids: the new ones first, so nobody is ever missing."""
+        before = self._rows
+        rebuilt_from = self.generation
+        ids = np.asarray(batch.row_ids)
+        self.append(batch)
+        if self.generation != rebuilt_from:
+            before = self._rows - len(ids)
+        segment = self._current()
+        old = np.flatnonzero(np.isin(segment.row_ids[:before], ids))
+        self._kill(old[segment.persons[old] >= 0])
+
+    def _kill(self, rows: NDArray[np.intp]) -> None:
+        if not len(rows):
+            return
+        self._current().persons[rows] = -1
+        self._dead += len(rows)
+        self._publish()
+
+    def set_user_id(self, name: str, user_id: str | None) -> None:
+        """Give a published person this user id."""
+        if name not in self._people.indices or self._people.users.get(name) == user_id:
+            return
+        self._make_room(Batch([], [name], [user_id], np.empty((0, self._dim), np.float32)))
+        segment, entry = self._current(), 0
+        index = self._people.indices[name]
+        if user_id is not None:
+            entry = _write_text(segment, self._people, user_id)
+            self._publish()  # rule 4: the text before what points at it
+        if former := int(segment.user_ids[index]):
+            self._given_up.append(former)
+        segment.user_ids[index] = entry
+        self._people.users[name] = user_id
+        self._publish()
+
+    def erase(self) -> None:
+        """Wipe what dead rows held, the texts of people who have no row any more, and user ids given up: nothing is left of them."""
+        segment = self._current()
+        dead = unwiped(segment, self._rows)
+        if len(dead) or self._given_up:
+            self._outlive_readings()
+            wipe_rows(segment, dead, self._progress)
+            self._wipe_texts()
+
+    def compact(self) -> None:
+        """Move the last live rows to where dead ones are, and wipe what lies behind them then. Rule 5 tells the order."""
+        if not self._dead:
+            return
+        segment, rows = self._current(), self._rows
+        persons, move = segment.persons, moves(segment.persons[:rows])
+        self._outlive_readings()  # of when the dead ones lived
+        copy_rows(segment, move, self._progress)
+        self._publish()
+        self._outlive_readings()  # of before the copies were whole
+        persons[move.targets] = persons[move.sources]
+        self._publish()
+        self._outlive_readings(moves=1)  # of before the copies lived
+        persons[move.sources] = -1
+        self._publish()
+        self._rows, self._dead = move.live, 0
+        self._outlive_readings()  # of when the originals lived
+        wipe_rows(segment, np.arange(self._rows, rows), self._progress)
+        self._wipe_texts()
+        self._outlive_readings()  # of when there were more rows
+
+    def compact_if_wasteful(self) -> None:
+        """Compact when dead rows cost more scanning than their places are worth."""
+        if self._dead > max(_LEAST_DEAD, _DEAD_SHARE * self._rows):
+            self.compact()
+
+    def _outlive_readings(self, moves: int = 0) -> None:
+        """From now on no reading counts that began before the head as it is: rule 5. First these have the time to end."""
+        told = self._head.sequence
+        pause = min(_MOST_PAUSE_S, _PAUSE_S_PER_ROW * self._rows)
+        # No event tells when a reading ends: there is no lock on the read path, and what takes longer reads again.
+        time.sleep(max(0.0, self._published_at + pause - time.monotonic()))
+        self._publish(counts_from=told, moves=moves)
+
+    def _wipe_texts(self) -> None:
+        segment, people = self._current(), self._people
+        persons = segment.persons[: self._rows]
+        alive = np.bincount(persons[persons >= 0], minlength=people.count) > 0
+        gone = np.flatnonzero(~alive & (segment.names[: people.count] != 0))
+        for index in gone.tolist():
+            name = segment.text(int(segment.names[index])) or ""
+            del people.indices[name], people.users[name]
+        wipe_texts(segment, gone, self._given_up)
+        self._given_up.clear()
+
+    def remove_block(self) -> None:
+        """Take the block away at a clean stop, when nobody reads it any more."""
+        remove_block(self._run_dir)
+
+    def close(self) -> None:
+        """Let go of the mapping. The files stay, for readers that go on while the writer is replaced."""
+        if self._segment is not None:
+            self._segment.close()
+            self._segment = None
+        os.close(self._descriptor)
+
+    def check(self) -> list[str]:
+        """What is unsound in the published block, one line each; empty when it is sound."""
+        return check_segment(self._current(), self._rows)
+
+    def _current(self) -> Segment:
+        if self._segment is None:
+            raise TemporaryError("the gallery block is not published", remedy="wait for the writer to load the gallery")
+        return self._segment
+
+    def _build(self, rows: int, write: Callable[[Building], None], people: int = 0, text_bytes: int = 0) -> None:
+        """Build the next generation with `write` and switch to it; nothing is left of it, and nothing changed, when that fails.
+
+        It gets memory for `rows`, for `people` and their `text_bytes` besides those that `write` writes, and for some more.
+        """
+        shape = Shape(self._dim, max(_LEAST_ADDRESSES, _ADDRESSES * rows), 0, 0)
+        room = Shape(self._dim, _ahead(rows), 0, 0)
+        try:
+            constants = Constants(self._last_generation + 1, shape, self._model, self._fingerprint)
+            building = Building(self._run_dir, constants, room.rows, self._progress)
+            try:
+                write(building)
+                people, text_bytes = people + building.people.count, text_bytes + building.text_bytes
+                room = _room(self._dim, rows, people, text_bytes)
+                heap = _ADDRESSES * text_bytes + _HEAP_PER_PERSON * shape.rows + 2 * _MAX_TEXT
+                fresh = building.finish(shape.rows, heap, room)
+            except BaseException:
+                building.discard()
+                raise
+        except OSError as error:
+            raise self._no_room(error, room.memory_bytes) from error
+        self._room = room
+        self._switch(fresh, building.people, building.rows)
+
+    def _no_room(self, error: OSError, needed_bytes: int) -> NoRoomError:
+        """What to raise for `error`. Raises it again when it is another one."""
+        if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT):
+            raise error
+        folder = shm_folder(self._run_dir)
+        return NoRoomError(
+            "no room in shared memory for the gallery",
+            where=str(folder),
+            got=f"{_free_bytes(folder) >> 20} MiB free",
+            expected=f"at least {(needed_bytes >> 20) + 1} MiB",
+            remedy="remove other files there or mount it larger (mount -o remount,size=…); what is published goes on serving",
+        )
+
+    def _make_room(self, batch: Batch) -> None:
+        """Have memory for `batch`, in a new generation when this one's addresses run out. Raises NoRoomError."""
+        if not _within(self._with(batch), self._current().shape):
+            self._rebuild(extra=batch)
+        needed = self._with(batch)
+        if _within(needed, self._room):
+            return
+        self._reserve(needed)
+        with contextlib.suppress(NoRoomError):  # what is needed has its place; more only spares the next ones the wait
+            self._reserve(_room(self._dim, needed.rows, needed.people, needed.heap))
+
+    def _reserve(self, wanted: Shape) -> None:
+        """Have memory for so much, as far as this generation has addresses. Raises NoRoomError."""
+        segment, old = self._current(), self._room
+        room = Shape(
+            self._dim,
+            min(max(old.rows, wanted.rows), segment.shape.rows),
+            min(max(old.people, wanted.people), segment.shape.people),
+            min(max(old.heap, wanted.heap), segment.shape.heap),
+        )
+        try:
+            segment.reserve(self._run_dir, old, room)
+        except OSError as error:
+            raise self._no_room(error, room.memory_bytes - old.memory_bytes) from error
+        self._room = room
+
+    def _with(self, batch: Batch) -> Shape:
+        """What is used, and what `batch` needs besides."""
+        people = self._people
+        fresh = {name for name in batch.names if name not in people.indices}
+        text = _text_bytes(fresh, batch.user_ids)
+        return Shape(self._dim, self._rows + len(batch.row_ids), people.count + len(fresh), people.heap_used + text)
+
+    def _rebuild(self, extra: Batch) -> None:
+        """The live rows of the current generation in a new one, with room for `extra` and more."""
+        self.erase()
+        old, names, users = self._current(), *self._people.by_index()
+        live = np.flatnonzero(old.persons[: self._rows] >= 0)
+        fresh = set(extra.names)
+        self._build(
+            len(live) + len(extra.row_ids),
+            lambda building: building.copy(old, live, names, users),
+            len(fresh),
+            _text_bytes(fresh, extra.user_ids),
+        )
+
+    def _switch(self, fresh: Segment, people: People, rows: int) -> None:
+        old, self._segment = self._segment, fresh
+        self._people, self._rows, self._dead, self._given_up = people, rows, 0, []
+        self._last_generation = fresh.generation
+        self._segment_file = identity(segment_path(self._run_dir, fresh.generation))
+        Segment.end(self._run_dir, self._head.generation, self._head.rows)
+        self._publish(generation=fresh.generation)
+        if old is not None:
+            segment_path(self._run_dir, old.generation).unlink(missing_ok=True)
+            old.close()
+        sweep(self._run_dir, keep=fresh.generation)
+
+    def _publish(self, generation: int | None = None, counts_from: int | None = None, moves: int = 0) -> None:
+        old = self._head
+        self._head = Head(
+            old.sequence + 1,
+            generation or old.generation,
+            self._rows,
+            old.counts_from if counts_from is None else counts_from,
+            old.moves + moves,
+            time.time_ns(),
+        )
+        os.pwrite(self._descriptor, self._head.pack(), (self._head.sequence % 2) * 64)
+        self._published_at = time.monotonic()
+
+
+def _ahead(rows: int) -> int:
+    """How many rows to have memory for when `rows` are needed."""
+    return rows + min(_MOST_STEP, max(_LEAST_STEP, rows // _STEP_SHARE))
+
+
+def _room(dim: int, rows: int, people: int, text_bytes: int) -> Shape:
+    """How much to have memory for when so much is needed: each row ahead may be a person of its own."""
+    ahead = _ahead(rows) - rows
+    return Shape(dim, rows + ahead, people + ahead, text_bytes + ahead * _HEAP_PER_PERSON)
+
+
+def _text_bytes(names: Iterable[str], user_ids: Iterable[str | None]) -> int:
+    return sum(len(text.encode()) for text in (*names, *user_ids) if text)
+
+
+def _within(needed: Shape, there: Shape) -> bool:
+    return needed.rows <= there.rows and needed.people <= there.people and needed.heap <= there.heap
+
+
+def _fill(segment: Segment, people: People, start: int, batch: Batch, given: dict[str, str]) -> None:
+    """Write a batch behind what is published. `given`: new people's user ids."""
+    n = len(batch.row_ids)
+    to = slice(start, start + n)
+    references = np.asarray(batch.references, np.float32)
+    segment.codes[to], segment.scales[to], segment.errors[to] = quantise(references)
+    segment.references[to] = references
+    segment.row_ids[to] = batch.row_ids
+    persons = np.empty(n, np.int32)
+    for i, name in enumerate(batch.names):
+        if name not in people.indices:
+            _add_person(segment, people, name, given.get(name))
+        persons[i] = people.indices[name]
+    segment.persons[to] = persons
+
+
+def _add_person(segment: Segment, people: People, name: str, user_id: str | None) -> None:
+    index = people.count
+    people.count += 1
+    segment.names[index] = _write_text(segment, people, name)
+    segment.user_ids[index] = 0 if user_id is None else _write_text(segment, people, user_id)
+    people.indices[name] = index
+    people.users[name] = user_id
+
+
+def _write_text(segment: Segment, people: People, text: str) -> int:
+    entry, raw = text_entry(text, people.heap_used)
+    segment.heap[people.heap_used : people.heap_used + len(raw)] = np.frombuffer(raw, np.uint8)
+    people.heap_used += len(raw)
+    return entry
+
+
+def _free_bytes(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize

@@ -1,0 +1,1 @@
+"""How the processes of one site talk over one Unix socket."""

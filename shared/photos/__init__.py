@@ -1,0 +1,1 @@
+"""Photos on the disk: read, cleaned, kept."""

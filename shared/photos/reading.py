@@ -1,0 +1,331 @@
+"""Photos from disk: which files are photos, and one photo as pixels, whatever state the file is in.
+
+People hand in what they have: phone photos of 40 megapixels, sideways ones, scans, half-copied files, files that only
+claim to be pictures. Each is either decoded within modest memory or refused with the reason; none may take the process
+down. So the size is read from the header before anything is decoded, and a large photo is decoded reduced: a face needs
+about a hundred pixels, not a thousand.
+
+A photo is opened once and read whole. What is told apart, decoded and kept are these bytes, without metadata; whoever
+changes the file meanwhile changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The plugins are imported for their registration: otherwise the first unusual file would load all of Pillow's.
+from PIL import (
+    BmpImagePlugin,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+from PIL import Image as Pillow
+
+from shared.errors import RefusedError
+from shared.photos.metadata import suffix_of, without_metadata
+
+Image = NDArray[np.uint8]
+
+PHOTO_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"}
+)
+# Photos to their owner though not to us: listed, so that they are refused by name instead of passed over in silence.
+_FOREIGN_SUFFIXES = frozenset(
+    {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raw"}
+)
+
+_FORMATS = tuple(
+    plugin.format
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        WebPImagePlugin.WebPImageFile,
+        BmpImagePlugin.BmpImageFile,
+        TiffImagePlugin.TiffImageFile,
+    )
+    if plugin.format
+)
+_FORMAT_NAMES = "JPEG, PNG, WebP, BMP or TIFF"
+
+MAX_FILE_BYTES = 128 << 20  # a BMP of MAX_WHOLE_MEGAPIXELS, the largest there is, has 120 MB
+MAX_MEGAPIXELS = 100  # above any camera people carry
+# For what a decoder holds whole before it can be reduced: all formats but JPEG, and JPEGs of several scans. Of 30 megapixels
+# no format takes more than half a gigabyte, of 100 WebP takes 1.5.
+MAX_WHOLE_MEGAPIXELS = 30
+DECODED_MEGAPIXELS = 12  # what is handed on at most: 36 MB
+MIN_SIDE_PX = 16  # no detector finds a face in less
+
+# What Pillow's readers let through on malformed files; it documents only the first. MemoryError is told apart below.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Pillow.DecompressionBombError,
+)
+
+# Our own limit, checked by ourselves on the header, replaces Pillow's, which warns at 89 and raises at 179 megapixels.
+Pillow.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One file's bytes, `data`: without metadata (see `photo_metadata`). `file_digest`: SHA-256 of the file as it lies."""
+
+    path: Path
+    data: bytes
+    file_digest: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of `data`, 64 hex digits: the same for a photo and the copy of it that is kept."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def load_photo(path: Path | str) -> Photo:
+    """The file at `path`, opened once and read whole.
+
+    Raises RefusedError, with the reason, for what is no regular file, can't be read, is empty or larger than MAX_FILE_BYTES,
+    and for what `without_metadata` refuses.
+    """
+    path = Path(path)
+    raw = _read(path)
+    with _at(path):
+        if not raw:
+            raise RefusedError("the file is empty", remedy="copy the photo again")
+        return Photo(path, without_metadata(raw), hashlib.sha256(raw).hexdigest())
+
+
+def read_photo(path: Path | str) -> Image:
+    """The photo at `path` as `decode_photo` gives it. Raises RefusedError as that and `load_photo` do, with the path."""
+    return read_scaled(path)[0]
+
+
+def read_scaled(path: Path | str) -> tuple[Image, int]:
+    """As `read_photo`, with the number of the photo's own pixels a side that one pixel stands for: 1, 2, 4 or 8."""
+    photo = load_photo(path)
+    with _at(photo.path):
+        return decode_photo(photo.data, photo.path.suffix)
+
+
+def decode_photo(data: bytes, suffix: str = "") -> tuple[Image, int]:
+    """A photo's bytes as (height, width, 3) uint8, BGR, upright by its EXIF orientation; and how often a side was divided.
+
+    Up to DECODED_MEGAPIXELS it keeps its size; above, it is halved until it fits (JPEG while it is decoded). Greyscale,
+    palette, 16-bit, CMYK and transparent images (on white) are converted. Of an image with several frames: the first.
+
+    Raises RefusedError, with the reason, for what is no photo, is damaged, truncated, in a format we don't read (of which
+    the file's `suffix` tells more), narrower than MIN_SIDE_PX, or larger than MAX_MEGAPIXELS or, where it has to be decoded
+    whole, MAX_WHOLE_MEGAPIXELS; sizes from the header alone.
+    """
+    with _decoder_faults(data[:32], suffix), Pillow.open(io.BytesIO(data), formats=_FORMATS) as photo:
+        factor = _reduction(*photo.size, whole=not _is_decoded_reduced(photo, data))
+        return _decode(photo, factor), factor
+
+
+def entries_in(folder: Path | str) -> tuple[list[Path], list[Path]]:
+    """What is directly in `folder`, sorted by name, nothing hidden (macOS leaves `._x.jpg` beside every `x.jpg`); and apart from
+    it the links that lead outside, which nobody follows. Raises RefusedError when the folder can't be listed."""
+    folder = Path(folder)
+    try:
+        inside = folder.resolve(strict=True)
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
+        raise RefusedError("the folder can't be listed", where=shown(folder), got=_why(error)) from error
+    leading_out = [entry for entry in entries if not _lies_in(entry, inside)]
+    return [entry for entry in entries if entry not in leading_out], leading_out
+
+
+def is_photo_name(path: Path) -> bool:
+    """Whether a file of this name is taken for a photo: by suffix, formats included that are refused when they are read."""
+    return path.suffix.lower() in PHOTO_SUFFIXES | _FOREIGN_SUFFIXES
+
+
+def is_photo_without_suffix(path: Path) -> bool:
+    """Whether a file whose name has no suffix starts as a photo does."""
+    if path.suffix:
+        return False
+    try:
+        return bool(suffix_of(_read(path, most_bytes=16)))
+    except RefusedError:
+        return False
+
+
+def shown(path: Path | str) -> str:
+    """A path as text that can always be printed and put into JSON, also when its bytes are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _lies_in(entry: Path, folder: Path) -> bool:
+    try:
+        return entry.resolve().is_relative_to(folder)
+    except (OSError, RuntimeError):  # a link in a circle leads nowhere
+        return False
+
+
+def _read(path: Path, most_bytes: int | None = None) -> bytes:
+    """A regular file's bytes, at most `most_bytes`; None: all, of which MAX_FILE_BYTES are too many.
+
+    Opened without waiting: a FIFO would block for ever. What was opened is judged, not what lies at the path by then.
+    """
+    where = shown(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except FileNotFoundError as error:
+        raise RefusedError("no such file", where=where) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path; ENXIO: a socket
+        raise RefusedError("the file can't be read", where=where, got=_why(error)) from error
+    try:
+        with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor has no path
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                raise RefusedError("is a folder, not a photo", where=where)
+            if not stat.S_ISREG(status.st_mode):
+                raise RefusedError("is not a regular file", where=where)
+            data = file.read(MAX_FILE_BYTES + 1 if most_bytes is None else most_bytes)
+    except IsADirectoryError as error:
+        raise RefusedError("is a folder, not a photo", where=where) from error
+    except OSError as error:
+        raise RefusedError("the file can't be read", where=where, got=_why(error)) from error
+    if len(data) > MAX_FILE_BYTES:
+        raise RefusedError(
+            "the file is too large",
+            where=where,
+            got=f"more than {MAX_FILE_BYTES >> 20} MiB",
+            expected=f"at most {MAX_FILE_BYTES >> 20} MiB",
+            remedy="export it as JPEG",
+        )
+    return data
+
+
+@contextmanager
+def _at(path: Path) -> Iterator[None]:
+    """Refusals get the photo's path."""
+    try:
+        yield
+    except RefusedError as error:
+        raise RefusedError(
+            error.what, where=shown(path), got=error.got, expected=error.expected, remedy=error.remedy
+        ) from error
+
+
+@contextmanager
+def _decoder_faults(start: bytes, suffix: str) -> Iterator[None]:
+    try:
+        yield
+    except RefusedError:
+        raise
+    except UnidentifiedImageError as error:
+        raise _not_a_photo(start, suffix.lower()) from error
+    except MemoryError as error:
+        raise RefusedError(
+            "decoding takes more memory than a photo may", remedy="open it in an image editor and save it as JPEG"
+        ) from error
+    except _DECODER_ERRORS as error:
+        raise RefusedError(
+            "the photo is damaged or cut short",
+            got=str(error) or type(error).__name__,
+            remedy="copy it again from where it came from, or open it in an image editor and save it anew",
+        ) from error
+
+
+def _not_a_photo(start: bytes, suffix: str) -> RefusedError:
+    got = ""
+    if start[4:8] == b"ftyp":  # ISO base media: HEIC and AVIF from phones, but also MP4
+        got = "HEIC, AVIF or a video"
+    elif suffix in _FOREIGN_SUFFIXES:
+        got = suffix
+    if got:
+        return RefusedError("the format is not read", got=got, expected=_FORMAT_NAMES, remedy="export it as JPEG")
+    return RefusedError("is not a photo", expected=_FORMAT_NAMES)
+
+
+def _is_decoded_reduced(photo: Pillow.Image, data: bytes) -> bool:
+    """Whether its decoder can leave pixels out from the start: a JPEG of one scan. Of several it holds all coefficients."""
+    return photo.format == JpegImagePlugin.JpegImageFile.format and data.count(b"\xff\xda") == 1
+
+
+def _reduction(width: int, height: int, *, whole: bool) -> int:
+    """By what power of two both sides are divided. Raises RefusedError for sizes out of bounds."""
+    if min(width, height) < MIN_SIDE_PX:
+        raise RefusedError(
+            "the photo is too small", got=f"{width}×{height}", expected=f"{MIN_SIDE_PX} pixels a side or more"
+        )
+    megapixels = width * height / 1e6
+    most = MAX_WHOLE_MEGAPIXELS if whole else MAX_MEGAPIXELS
+    if megapixels > most:
+        kind = f" of this format (JPEG that is not progressive: {MAX_MEGAPIXELS})" if whole else ""
+        raise RefusedError(
+            "the photo is too large",
+            got=f"{megapixels:.0f} megapixels ({width}×{height})",
+            expected=f"at most {most} megapixels{kind}",
+            remedy="scale it down",
+        )
+    factor = 1
+    while megapixels / factor**2 > DECODED_MEGAPIXELS:
+        factor *= 2
+    return factor
+
+
+def _decode(photo: Pillow.Image, factor: int) -> Image:
+    wanted_area = photo.width * photo.height / factor**2
+    if factor > 1:
+        # JPEG decodes straight to 1/2, 1/4 or 1/8; other formats ignore this and are reduced below.
+        photo.draft(None, (photo.width // factor, photo.height // factor))
+    photo.load()
+    plain = _plain(photo)
+    # By area: TIFF turns itself upright while it loads.
+    if (left_over := round(math.sqrt(photo.width * photo.height / wanted_area))) > 1:
+        plain = plain.reduce(left_over)
+    ImageOps.exif_transpose(plain, in_place=True)  # no copy of a photo that is upright already
+    rgb = np.asarray(_without_alpha(plain))
+    return np.ascontiguousarray(rgb[:, :, ::-1])
+
+
+def _plain(photo: Pillow.Image) -> Pillow.Image:
+    """One of the modes that can be averaged: L, LA, RGB, RGBA or CMYK."""
+    if photo.mode in {"L", "LA", "RGB", "RGBA", "CMYK"}:
+        return photo
+    if photo.mode.startswith("I"):
+        # 16-bit grey. Pillow's own conversion clips at 255 where scaling is meant.
+        grey = Pillow.fromarray((np.asarray(photo) >> 8).clip(0, 255).astype(np.uint8))
+        grey.info = dict(photo.info)
+        return grey
+    transparent = photo.mode in {"PA", "La", "RGBa"} or "transparency" in photo.info
+    return photo.convert("RGBA" if transparent else "L" if photo.mode == "1" else "RGB")
+
+
+def _without_alpha(photo: Pillow.Image) -> Pillow.Image:
+    """RGB; what is transparent becomes white: the colours hidden below it are arbitrary."""
+    if photo.mode not in {"LA", "RGBA"}:
+        return photo if photo.mode == "RGB" else photo.convert("RGB")
+    white = Pillow.new("RGB", photo.size, "white")
+    white.paste(photo.convert("RGB"), mask=photo.getchannel("A"))
+    return white
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -1,0 +1,7 @@
+"""Where the program itself lies: the folder with supervisor.py, shared and workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PROGRAM_DIR = Path(__file__).resolve().parents[2]

@@ -1,0 +1,249 @@
+"""What was committed, brought into the gallery block: row by row, or the whole store as a new generation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shared.errors import disk_fault
+from shared.gallery.builder import UnsoundRowError, require_sound
+from shared.gallery.publisher import Batch, GalleryPublisher, NoRoomError
+from shared.service.block_differences import differences
+from shared.store.erasure import Kept
+from shared.store.loading import set_unsound_aside, stored_batches
+from shared.store.opening import Say
+from shared.store.saving import NewReference, Saved
+from shared.store.store import Store
+
+Progress = Callable[[int, int], None]  # rows done, of so many
+
+_RETRY_S = 1.0
+_LOOK_EVERY_S = 1.0  # at whether the block's files are still there
+_MOST_WAITING = 100_000  # rows that are remembered one by one: for more, a new generation is not dearer
+
+
+@dataclass
+class Changes:
+    """What a group of writes did: to the references, in order, for the block; and what is to be done once it is committed."""
+
+    steps: list[tuple[Saved, Sequence[NewReference]] | list[int]] = field(default_factory=list)  # saved, or ids removed
+    republish: bool = False  # the block has to be made anew from the store
+    erase: bool = False  # somebody was forgotten: nothing of theirs may stay in the WAL or in memory
+    doomed: list[Kept] = field(default_factory=list)
+    # what the site's own backup has to follow, or it would bring somebody back
+    backup: list[Callable[[Store], object]] = field(default_factory=list)
+    # people who are forgotten, each with the one photo that is: no copy that a migration left may hold them
+    forgotten: list[tuple[str, str | None]] = field(default_factory=list)
+    # answers that tell which of these files are still there
+    promised: list[tuple[dict[str, Any], Sequence[Path]]] = field(default_factory=list)
+
+    def take(self, other: Changes) -> None:
+        """Add what a request of the group did."""
+        self.steps += other.steps
+        self.republish |= other.republish
+        self.erase |= other.erase
+        self.doomed += other.doomed
+        self.backup += other.backup
+        self.forgotten += other.forgotten
+        self.promised += other.promised
+
+    @property
+    def removed(self) -> list[int]:
+        return [row_id for step in self.steps if isinstance(step, list) for row_id in step]
+
+    @property
+    def saved(self) -> list[int]:
+        return [row_id for step in self.steps if not isinstance(step, list) for row_id in step[0].row_ids]
+
+
+class BlockKeeper:
+    """Keeps one block like one store; when shared memory has no room for that, until it has."""
+
+    def __init__(self, store: Store, publisher: GalleryPublisher, say: Say) -> None:
+        self._store, self._publisher, self._say = store, publisher, say
+        # Rows that are not live yet for want of room; None: a generation has to be built, from all that is stored.
+        self._waiting: set[int] | None = set()
+        self._renamed: set[str] = set()  # people whose user id in the block may not be the store's
+        self._retry_at = self._look_at = 0.0
+
+    @property
+    def behind(self) -> bool:
+        """Whether something that was committed is not live yet."""
+        return self._waiting is None or bool(self._waiting) or bool(self._renamed)
+
+    @property
+    def generation(self) -> int:
+        return self._publisher.generation
+
+    @property
+    def live_rows(self) -> int:
+        return self._publisher.live_rows
+
+    def publish_everything(self, progress: Progress = lambda *_: None) -> None:
+        """Load the whole store into a new generation, but for rows that are damaged: they are set aside.
+
+        `progress` is told how many rows of how many. Raises NoRoomError or what the load raises.
+        """
+        try:
+            self._publish_all(progress)
+        except UnsoundRowError:
+            self._publish_all(progress, set_unsound_aside(self._store, self._say))
+
+    def _publish_all(self, progress: Progress, unsound: Collection[int] = ()) -> None:
+        store, publisher = self._store, self._publisher
+        count, done = store.count(), 0
+        if store.dim is not None:
+            publisher.describe(store.dim, store.model or "", store.fingerprint or "")
+        users: dict[str, str] = {}
+        several: set[str] = set()
+
+        def batches() -> Iterator[Batch]:
+            nonlocal done
+            for batch in stored_batches(store, without=unsound):
+                if set(batch.user_ids) != {None}:
+                    several.update(
+                        name
+                        for name, user_id in zip(batch.names, batch.user_ids, strict=True)
+                        if user_id is not None and users.setdefault(name, user_id) != user_id
+                    )
+                yield batch
+                done += len(batch.row_ids)
+                progress(done, count)
+
+        publisher.publish_all(count, batches())
+        self._waiting, self._renamed = set(), several  # the rows' order is not the order in which the ids were given
+        self._settle_user_ids()
+
+    def doubt(self) -> None:
+        """Have `tick` make the block anew from the store."""
+        self._waiting = None
+
+    def publish(self, changes: Changes) -> str | None:
+        """Bring the block up to what was committed. A warning when shared memory has no room; tried again by `tick`."""
+        return self._bring_up(changes) if changes.steps or changes.republish else None
+
+    def tick(self, now: float) -> None:
+        """Publish what found no room before; and everything anew when files of the block were removed."""
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_EVERY_S
+            self._heal()
+        if self.behind and now >= self._retry_at:
+            self._bring_up(Changes())
+
+    def _heal(self) -> None:
+        if not self._publisher.is_lost():
+            return
+        self._say("THE GALLERY'S FILES IN SHARED MEMORY WERE REMOVED by somebody else; the gallery is published anew")
+        try:
+            self._publisher.renew()
+        except OSError as error:  # the run folder is gone, or shared memory full: tried again at the next look
+            self._say(f"that is not possible yet: {disk_fault(error).line()}")
+            return
+        self.doubt()
+
+    def _bring_up(self, changes: Changes) -> str | None:
+        publisher, was_behind = self._publisher, self.behind
+        try:
+            if (
+                changes.erase
+            ):  # before anything is built: a generation that is replaced must not keep whom this one forgets
+                self._remove(changes.removed)
+                publisher.erase()
+            if was_behind or changes.republish or self._holds_another_model():
+                self._wait(changes)
+                self._remove(changes.removed)
+                self._publish_waiting()
+            else:
+                self._publish_steps(changes)
+            self._settle_user_ids()
+            if changes.erase:
+                publisher.erase()
+            publisher.compact_if_wasteful()
+        except NoRoomError as error:
+            if not was_behind:
+                self._say(f"NOT LIVE YET: {error.line()}")
+            self._wait(changes)
+            self._retry_at = time.monotonic() + _RETRY_S
+            self._remove(changes.removed)  # what can't be added can wait; what was removed must not answer
+            publisher.erase()
+            return f"stored, but not live yet: {error.line()}"
+        return None
+
+    def _holds_another_model(self) -> bool:
+        return self._store.dim not in (None, self._publisher.dim)
+
+    def _wait(self, changes: Changes) -> None:
+        """Have `changes` wait for room."""
+        if self._waiting is not None:
+            self._waiting.update(changes.saved)
+            if changes.republish or self._holds_another_model() or len(self._waiting) > _MOST_WAITING:
+                self._waiting = None
+
+    def _publish_waiting(self) -> None:
+        """Publish what waits, as it is stored now. Raises NoRoomError; what was published until then waits no more."""
+        if self._waiting is None:
+            self.publish_everything()
+            return
+        try:
+            for batch in stored_batches(self._store, sorted(self._waiting)):
+                require_sound(batch, 0, batch.references)
+                self._publisher.replace(batch)
+                self._renamed.update(batch.names)
+                self._waiting.difference_update(batch.row_ids)
+        except UnsoundRowError:
+            self.publish_everything()
+            return
+        self._waiting.clear()  # what is left was removed meanwhile
+
+    def check(self) -> list[str]:
+        """What is unsound in the block; that it holds what the store holds, unless it is known to be behind."""
+        faults = self._publisher.check()
+        if self.behind:
+            return faults
+        return faults + differences(self._store, self._publisher.live_rows, self._publisher.user_id)
+
+    def _settle_user_ids(self) -> None:
+        """Have the block give people the user ids that the store gives them. Raises NoRoomError."""
+        for name in list(self._renamed):
+            self._publisher.set_user_id(name, self._store.user_id(name))
+            self._renamed.discard(name)
+
+    def _publish_steps(self, changes: Changes) -> None:
+        for step in changes.steps:
+            if isinstance(step, list):
+                self._remove(step)
+            else:
+                self._publish_saved(*step)
+
+    def _remove(self, row_ids: list[int]) -> None:
+        if row_ids:
+            names = self._publisher.remove(row_ids)
+            self._renamed.update(name for name in names if self._publisher.user_id(name) is not None)
+
+    def _publish_saved(self, saved: Saved, references: Sequence[NewReference]) -> None:
+        last = {
+            row_id: i for i, row_id in enumerate(saved.row_ids)
+        }  # of a photo saved twice in a batch the last counts
+        chosen = sorted(last.values())
+        batch = Batch(
+            [saved.row_ids[i] for i in chosen],
+            [references[i].person_name for i in chosen],
+            [references[i].user_id for i in chosen],
+            saved.vectors[chosen],
+        )
+        # The rows' order is not the order in which their ids were given, and a row keeps the one that it had: the store knows. Of
+        # new people there is nothing to know, but where a photo came twice.
+        given = {one.person_name for one in references if one.user_id is not None}
+        twice = len(last) < len(saved.row_ids)
+        self._renamed.update(
+            name
+            for name in set(batch.names)
+            if (twice or self._publisher.has(name)) and (name in given or self._publisher.user_id(name) is not None)
+        )
+        if any(saved.replaced):
+            self._publisher.replace(batch)
+        else:
+            self._publisher.append(batch)

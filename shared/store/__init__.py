@@ -1,0 +1,1 @@
+"""The SQLite store: tables, connections, older databases, backups."""

@@ -1,0 +1,601 @@
+"""Databases of other versions brought to our schema, the original program's included, by copying what we know into a fresh file.
+
+Nothing is changed in place. The known columns of the known tables are read, value by value, and written to a new file of our
+schema; then that takes the old one's name in one step, and the old one stays beside it. So no trigger, view or further table of a
+file from elsewhere comes along, a value that is not what it must be costs its own row, and a power cut at any moment leaves the
+old file or the new one. A backup to restore goes the same way, whatever version it says it is of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import RefusedError
+from shared.files.durable_folder import NO_LINKS, sync_folder
+from shared.person_names import stored_name
+from shared.process.work_progress import beat
+from shared.service.presence import Presence
+from shared.service.request_values import name_of, text_of
+from shared.store import schema
+from shared.store.connection import TimeLimit, connect, connect_read_only
+from shared.store.leftovers import BEFORE_MIGRATION
+from shared.store.mark_key import key_id, write_key
+from shared.store.rewriting import require_room
+from shared.store.row_checksum import row_checksums
+from shared.uuid7 import new_uuids
+
+_ORIGINALS_DIM = 512  # what the original program wrote
+_ROWS_AT_ONCE = 1000
+_MOST_NUMBER = (
+    1 << 53
+)  # ids and change numbers: JSON's readers keep whole numbers up to here, and SQLite can count on from it
+_MOST_BYTES = 16 << 20  # of a single value: a larger one is not read at all
+_NORM_TOLERANCE = 1e-3
+_NOTES_AT_MOST = 20  # of rows that were left out: all of them are in the table
+
+# The tables that are copied, each with the column that its rows are read in the order of.
+_KEYS = {
+    "embeddings": "id",
+    "reference_facts": "embedding_id",
+    "deletion_marks": "uuid",
+    "sightings": "id",
+    "left_out": "id",
+    "staged_embeddings": "embedding_id",
+    "pending_removals": "path",
+    "strangers": "id",
+    "stranger_traces": "id",
+    "stranger_visits": "camera",
+}
+_FACTS = ("uuid", "change_number", "photo_digest", "checksum")
+
+# Under the row's own id, but where that is taken.
+_LEAVE_OUT = """
+    INSERT INTO left_out VALUES (CASE WHEN EXISTS (SELECT 1 FROM left_out WHERE id=?1) THEN NULL ELSE ?1 END, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+"""
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?Z?")
+_KEY = re.compile("[0-9a-f]{64}")
+_FILE_NAME = re.compile(r"[^/\0]{1,255}")
+
+Factory = type[sqlite3.Connection]
+
+
+class NotText(bytes):
+    """What a database holds as text and is no UTF-8."""
+
+
+def migrate(path: Path, factory: Factory = sqlite3.Connection) -> list[str]:
+    """Bring the site's own database to schema.SCHEMA_VERSION. What was done, one line each; nothing when it is of it already.
+
+    The old file stays beside as `….before-v3-TIME.bak`. What fails leaves the file as it was, and nothing beside it: a full disk must
+    not be filled by trying. Raises ConfigurationError for what is no gallery, TemporaryError without room, sqlite3.Error, OSError.
+    """
+    old = connect(path, factory)
+    try:
+        found = schema.version(old, path)
+        if found == schema.SCHEMA_VERSION:
+            return []
+        require_room_to_migrate(path, found)
+        old.execute("PRAGMA journal_mode=DELETE")  # its WAL is emptied: what is renamed must be complete alone
+        old.execute("BEGIN IMMEDIATE")  # nobody writes to it any more
+        with _fresh_beside(path) as fresh:
+            copied = _copy(old, path, fresh, found, factory)
+            if copied.mark_key is not None:
+                write_key(path, copied.mark_key)
+            kept = _take_its_place(fresh, path, found)
+    finally:
+        old.close()
+    return [f"{path.name}: schema {found} -> {schema.SCHEMA_VERSION}; what was there: {kept.name}", *copied.notes]
+
+
+def key_within(connection: sqlite3.Connection) -> str | None:
+    """The marks' key, where a database of an older version has it in itself."""
+    if "store_facts" not in schema.tables(connection):
+        return None
+    row = connection.execute("SELECT value FROM store_facts WHERE key='mark_key'").fetchone()
+    return row[0] if row is not None and isinstance(row[0], str) and _KEY.fullmatch(row[0]) else None
+
+
+def require_room_to_migrate(path: Path, found: int) -> None:
+    """For the new file and, where the old one is of our version `found`, for the copy that stays beside. Raises TemporaryError."""
+    wal = path.with_name(path.name + "-wal")
+    size = path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
+    require_room(path, size * (2 if found else 1) + SLACK_BYTES, "to bring the database to this version")
+
+
+def copy_of_backup(source: Path, target: Path) -> list[str]:
+    """A database of our schema in `target`, of what `source` holds: a backup of any version, or the original program's file.
+
+    `source` may be anybody's: it is only read, and no statement of it goes on for ever. What was left behind, one line each. Raises
+    RollcallError, sqlite3.Error.
+    """
+    # A file that nobody writes is read as it stands: it can lie where nothing can be written beside it.
+    alone = not any(source.with_name(source.name + part).exists() for part in ("-wal", "-journal"))
+    old = connect_read_only(source, "ro&immutable=1" if alone else "rw")
+    try:
+        old.execute("PRAGMA query_only=ON")
+        old.execute("BEGIN")
+        with _fresh_beside(target) as fresh:
+            copied = _copy(old, source, fresh, schema.version(old, source), sqlite3.Connection)
+            fresh.replace(target)
+    finally:
+        old.close()
+    return copied.notes
+
+
+@contextlib.contextmanager
+def _fresh_beside(path: Path) -> Iterator[Path]:
+    """Where the new file is made, 0600; nothing of it is left when that fails."""
+    fresh = schema.half_made(path)
+    fresh.touch(mode=0o600)
+    try:
+        yield fresh
+    except BaseException:
+        schema.half_made(path)
+        raise
+
+
+def _take_its_place(fresh: Path, path: Path, found: int) -> Path:
+    """Have `fresh` be the database. Returns the name that what was there has from now on."""
+    # By when the file was changed last: after a kill here the next try gives the same name, and copies do not pile up.
+    changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    kept = path.with_name(f"{path.name}{BEFORE_MIGRATION}{schema.SCHEMA_VERSION}-{changed:%Y%m%dT%H%M%S%fZ}.bak")
+    copy = path.with_name(f".{path.name}.bak.new")
+    copy.unlink(missing_ok=True)
+    try:
+        if found:  # without what a copy would keep for longer than the settings say, and without the marks' key
+            reader = connect_read_only(path)
+            try:
+                schema.copy_database(reader, copy, with_sightings=False)
+            finally:
+                reader.close()
+            copy.replace(kept)
+        else:
+            path.chmod(0o600)
+            _keep_whole(path, kept, copy)
+        sync_folder(path.parent)
+        fresh.replace(path)
+    except BaseException:
+        copy.unlink(missing_ok=True)
+        kept.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+    return kept
+
+
+def _keep_whole(path: Path, kept: Path, half: Path) -> None:
+    """Another name, `kept`, for the file at `path`; where the file system has no such thing, a copy, made in `half`."""
+    kept.unlink(missing_ok=True)
+    try:
+        os.link(path, kept)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        # By SQLite: closing a descriptor of our own would drop the lock that is held on the file.
+        half.touch(mode=0o600)
+        source, copy = connect_read_only(path), connect(half)
+        try:
+            schema.copy_pages(source, copy, lambda: True)
+        finally:
+            copy.close()
+            source.close()
+        half.replace(kept)
+
+
+# --- one file into another ------------------------------------------------------------------------------------------
+
+
+class _Copied(NamedTuple):
+    """What a copy did: lines for the operator, and the marks' key where the old file had it in itself."""
+
+    notes: list[str]
+    mark_key: str | None
+
+
+def _copy(old: sqlite3.Connection, path: Path, fresh: Path, found: int, factory: Factory) -> _Copied:
+    limit = TimeLimit(old, path)
+    old.text_factory = _text_or_not
+    new = connect(fresh, factory)
+    try:
+        schema.create(new)
+        new.execute("PRAGMA journal_mode=DELETE")  # every page is written once, and not into a WAL first
+        new.execute("BEGIN")
+        copied = _Copying(old, new, found, limit).run()
+        new.execute("COMMIT")
+        new.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.Error as error:
+        limit.require_time(error)
+        raise
+    finally:
+        new.close()
+    return copied
+
+
+def _text_or_not(raw: bytes) -> str | NotText:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return NotText(raw)
+
+
+class _Copying:
+    """One copy of an old database's rows, of version `found`, into an empty one of our schema, inside its transaction."""
+
+    def __init__(self, old: sqlite3.Connection, new: sqlite3.Connection, found: int, limit: TimeLimit) -> None:
+        self._old, self._new, self._found, self._limit = old, new, found, limit
+        self._columns = {table: schema.columns_of(old, table) for table in schema.tables(old) & _KEYS.keys()}
+        self._now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        self._facts = self._facts_of_old()
+        self._size = self._vector_bytes()
+        old.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
+        self._change = _whole(self._facts.get("change_number"), 0) or 0
+        self._left_out: list[str] = []
+        self._behind: Counter[str] = Counter()  # rows of our own tables that can't be taken over, by table
+
+    def run(self) -> _Copied:
+        """Copy everything."""
+        taken = self._references()
+        for table, (columns, is_sound) in _OWN_ROWS.items():
+            self._rows_of(table, columns, is_sound)
+        self._sightings()
+        self._strangers()
+        self._ids_go_on()
+        key = self._mark_key()
+        self._set_facts(key)
+        notes = [
+            f"{'adopted' if not self._found else 'took over'} {taken} references; {len(self._left_out)} rows left out"
+        ]
+        notes += self._left_out[:_NOTES_AT_MOST]
+        if len(self._left_out) > _NOTES_AT_MOST:
+            notes.append(f"and {len(self._left_out) - _NOTES_AT_MOST} more, each with its reason in the table left_out")
+        notes += [f"{count} rows of {table} can't be read and stay behind" for table, count in self._behind.items()]
+        if foreign := schema.foreign_objects(self._old):
+            notes.append("stay behind, as they are no part of a gallery: " + ", ".join(foreign))
+        return _Copied(notes, key)
+
+    # --- references --------------------------------------------------------------------------------------------
+
+    def _references(self) -> int:
+        """Normalise the original's, count identical ones once, set unusable ones aside in `left_out`; how many were taken."""
+        if self._size:
+            self._set_fact("dim", str(self._size // 4))
+        seen: dict[bytes, int] = {}
+        taken = 0
+        for row in self._rows("embeddings", schema.COLUMNS, facts=self._found > 0):
+            values = dict(zip((*schema.COLUMNS, *_FACTS), row, strict=False))
+            vector, reason = self._usable(values)
+            if vector is not None and not self._found and values["image_path"] is None:
+                key = hashlib.sha256(values["person_name"].encode() + b"\0" + vector.tobytes()).digest()
+                twin = seen.setdefault(key, values["id"])
+                if twin != values["id"]:
+                    reason = f"the same vector as row {twin}"
+            if not reason and vector is not None:
+                reason = self._insert(values, vector)
+            if reason:
+                self._leave_out(values, reason)
+            else:
+                taken += 1
+        return taken
+
+    def _usable(self, values: dict[str, Any]) -> tuple[NDArray[np.float32] | None, str]:
+        """The row's unit vector, or None; and why the row can't be used. The original's names become what we store."""
+        try:
+            name = name_of(values["person_name"])
+        except RefusedError:
+            return None, "nobody's name"
+        if not self._found:
+            values["person_name"] = stored_name(name)
+        for column in ("image_path", "user_id"):
+            try:
+                text_of(values[column])
+            except RefusedError:
+                return None, f"{column} is no text that can be kept"
+        if not 0 <= abs(values["id"]) < _MOST_NUMBER:
+            return None, "its id is too large to count on from"
+        return self._unit_vector(values)
+
+    def _unit_vector(self, values: dict[str, Any]) -> tuple[NDArray[np.float32] | None, str]:
+        blob, size = values["embedding"], self._size
+        if not isinstance(blob, bytes) or isinstance(blob, NotText) or len(blob) != size or not size:
+            got = f"{len(blob)} bytes" if type(blob) is bytes else _kind(blob)
+            return None, f"{got} where a vector has {size or 4 * _ORIGINALS_DIM} bytes"
+        vector = np.frombuffer(blob, "<f4")
+        if not np.isfinite(vector).all():
+            return None, "NaN or infinity in the vector"
+        norm = float(np.linalg.norm(vector.astype(np.float64)))
+        if norm < 1e-6:
+            return None, "a zero vector"
+        if self._found:  # ours are of unit norm, and say what they are
+            if abs(norm - 1) > _NORM_TOLERANCE:
+                return None, f"a vector of length {norm:.3g} where it is 1"
+            known = values.get("checksum")
+            if known is not None and known != int(
+                row_checksums(vector[None], [values["person_name"]], [values["user_id"]])[0]
+            ):
+                return None, schema.NOT_AS_WRITTEN
+        elif abs(norm - 1) > 1e-6:
+            vector = (vector / norm).astype("<f4")
+        return vector, ""
+
+    def _insert(self, values: dict[str, Any], vector: NDArray[np.float32]) -> str:
+        """Write the row; why it could not be written."""
+        row_id, name, user_id = values["id"], values["person_name"], values["user_id"]
+        row = (
+            row_id,
+            name,
+            vector.tobytes(),
+            values["image_path"],
+            user_id,
+            *map(_time, (values["created_at"], values["updated_at"])),
+        )
+        try:
+            self._new.execute("INSERT INTO embeddings VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        except sqlite3.IntegrityError:
+            return "the same person and photo as another row"
+        change = _whole(values.get("change_number"), 0)
+        self._change = max(self._change, change or 0) if change is not None else self._change + 1
+        digest = values.get("photo_digest")
+        checksum = int(row_checksums(vector[None], [name], [user_id])[0])
+        facts = (change if change is not None else self._change, digest if _is_text(digest, 128) else None, checksum)
+        uuid = values.get("uuid")
+        for one in (uuid if _is_text(uuid, 64) else None, None):
+            try:
+                self._new.execute(
+                    "INSERT INTO reference_facts VALUES (?, ?, ?, ?, ?)", (row_id, one or new_uuids(1)[0], *facts)
+                )
+                return ""
+            except sqlite3.IntegrityError:  # another row's already: this one gets its own
+                continue
+        return "no UUID for it"
+
+    def _leave_out(self, values: dict[str, Any], reason: str) -> None:
+        self._left_out.append(f"row {values['id']}: left out: {reason}")
+        kept = [
+            bytes(one) if isinstance(one, NotText) else one for one in (values[column] for column in schema.COLUMNS)
+        ]
+        self._new.execute(_LEAVE_OUT, (*kept, reason))
+
+    def _vector_bytes(self) -> int:
+        """Size of the vectors: what our own database says; of others the original's 512 numbers where any row has them, else what
+        most rows have; 0: none."""
+        if (dim := _whole(self._facts.get("dim"), 1)) is not None and self._found:
+            return 4 * dim
+        sizes = Counter(
+            dict(
+                self._old.execute(
+                    "SELECT LENGTH(embedding), COUNT(*) FROM embeddings "
+                    "WHERE typeof(embedding)='blob' AND LENGTH(embedding)>0 AND LENGTH(embedding)%4=0 GROUP BY 1"
+                ).fetchall()
+            )
+        )
+        if not sizes or 4 * _ORIGINALS_DIM in sizes:
+            return 4 * _ORIGINALS_DIM if sizes else 0
+        return int(max(sizes, key=lambda size: (sizes[size], size)))
+
+    # --- other tables ------------------------------------------------------------------------------------------
+
+    def _rows_of(self, table: str, columns: tuple[str, ...], is_sound: Callable[..., bool]) -> None:
+        statement = f"INSERT INTO {table}({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608  # our own tables
+        for row in self._rows(table, columns):
+            values = [bytes(one) if isinstance(one, NotText) and table == "left_out" else one for one in row]
+            try:
+                if not is_sound(*values):
+                    raise ValueError(table)
+                self._new.execute(_LEAVE_OUT if table == "left_out" else statement, values)
+            except (sqlite3.IntegrityError, ValueError, RecursionError):  # RecursionError: of JSON
+                self._behind[table] += 1
+
+    def _sightings(self) -> None:
+        columns = ("id", "key", "event", "time", "camera", "person", "document", "stranger", "recorded_at")
+        for *values, recorded in self._rows("sightings", columns):
+            if not _is_sighting(*values):
+                self._behind["sightings"] += 1
+                continue
+            # An older database does not say when it was written: at the sighting's own time, but not in the future.
+            when = recorded if _is_time(recorded) else min(values[3], self._now)
+            with contextlib.suppress(sqlite3.IntegrityError):  # the same key twice: one is enough
+                self._new.execute("INSERT INTO sightings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, when))
+
+    def _strangers(self) -> None:
+        known = {row[0] for row in self._new.execute("SELECT id FROM strangers")}
+        traces = ("id", "stranger", "fingerprint", "quality", "embedding", "photo")
+        self._rows_of("stranger_traces", traces, lambda *row: row[1] in known and _is_trace(*row))
+        # A stranger without a trace can't be known again.
+        self._new.execute("DELETE FROM strangers WHERE id NOT IN (SELECT stranger FROM stranger_traces)")
+        known = {row[0] for row in self._new.execute("SELECT id FROM strangers")}
+        self._rows_of(
+            "stranger_visits",
+            ("camera", "track", "stranger"),
+            lambda camera, track, one: _is_text(camera, 256) and _whole(track, 0) is not None and one in known,
+        )
+
+    def _ids_go_on(self) -> None:
+        """No id is given twice, also where its row is gone."""
+        if not self._old.execute("SELECT 1 FROM sqlite_master WHERE name='sqlite_sequence'").fetchone():
+            return
+        for table, given in self._old.execute("SELECT name, seq FROM sqlite_sequence").fetchall():
+            if table in ("embeddings", "sightings", "strangers") and (last := _whole(given, 0)) is not None:
+                schema.ids_begin_after(self._new, table, last)
+
+    # --- facts -------------------------------------------------------------------------------------------------
+
+    def _facts_of_old(self) -> dict[str, str]:
+        """What our own database says of itself, as far as it is text of a sane length."""
+        if not self._found:
+            return {}
+        rows = self._old.execute("SELECT key, value FROM store_facts").fetchmany(_ROWS_AT_ONCE)
+        return {key: value for key, value in rows if _is_text(key, 64) and _is_text(value, 1024)}
+
+    def _mark_key(self) -> str | None:
+        """The marks' key, where the old file has it in itself. Marks that no key reads are of no use."""
+        key = self._facts.get("mark_key", "")
+        if self._found == schema.SCHEMA_VERSION or "mark_key_id" in self._facts:  # the key lies elsewhere
+            return None
+        if _KEY.fullmatch(key):
+            return key
+        if lost := self._new.execute("DELETE FROM deletion_marks").rowcount:
+            self._behind["deletion_marks"] += lost
+        return None
+
+    def _set_facts(self, key: str | None) -> None:
+        known = self._facts.get("mark_key_id") if key is None else key_id(key)
+        if known is not None:
+            self._set_fact("mark_key_id", known)
+        for fact in ("model", "fingerprint", "alike"):
+            if fact in self._facts and (fact != "alike" or _is_cosine(self._facts[fact])):
+                self._set_fact(fact, self._facts[fact])
+        self._set_fact("change_number", str(self._change))
+
+    def _set_fact(self, key: str, value: str) -> None:
+        self._new.execute("INSERT OR REPLACE INTO store_facts VALUES (?, ?)", (key, value))
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def _rows(self, table: str, columns: tuple[str, ...], *, facts: bool = False) -> Iterator[tuple[Any, ...]]:
+        """Every row of a table that is there, in the order of its key; one that is too large to read is counted and passed over."""
+        if _KEYS[table] not in self._columns.get(table, ()):
+            return
+        key, last = _KEYS[table], None
+        without = self._old.execute(f"SELECT COUNT(*) FROM {table} WHERE {key} IS NULL").fetchone()[0]  # noqa: S608  # as below
+        if without:  # a foreign table's: nothing comes after NULL, and none of ours has such a row
+            self._behind[table] += without
+        chosen = ", ".join(f"t.{column}" if column in self._columns[table] else "NULL" for column in columns)
+        source = f"{table} t"
+        if facts and "embedding_id" in (known := self._columns.get("reference_facts", ())):
+            chosen += "".join(f", f.{column}" if column in known else ", NULL" for column in _FACTS)
+            source += " LEFT JOIN reference_facts f ON f.embedding_id=t.id"
+        query = (
+            f"SELECT {chosen} FROM {source} WHERE t.{key} IS NOT NULL AND (?1 IS NULL OR t.{key}>?1) ORDER BY t.{key}"  # noqa: S608  # our own tables and columns
+        )
+        place = columns.index(key)
+        cursor = self._old.execute(query, (last,))
+        try:
+            while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+                beat()
+                for row in rows:
+                    last = row[place]
+                    yield row
+                self._limit.require_time()
+        except sqlite3.DataError:  # a value of more than _MOST_BYTES; what fetchmany had of these rows is lost
+            yield from self._one_by_one(query, table, last)
+
+    def _one_by_one(self, query: str, table: str, last: Any) -> Iterator[tuple[Any, ...]]:
+        """The rows behind the key `last`, each with a query of its own, so that those too large cost only themselves."""
+        key = _KEYS[table]
+        following = (
+            f"SELECT {key} FROM {table} WHERE {key} IS NOT NULL AND (?1 IS NULL OR {key}>?1) ORDER BY {key} LIMIT 1"  # noqa: S608  # as above
+        )
+        single = query.replace(f"(?1 IS NULL OR t.{key}>?1)", f"t.{key}=?1")
+        while (found := self._old.execute(following, (last,)).fetchone()) is not None:
+            self._limit.require_time()
+            (last,) = found
+            try:
+                yield from self._old.execute(single, (last,)).fetchall()
+            except sqlite3.DataError:
+                self._behind[table] += 1
+
+
+# --- what a value must be -------------------------------------------------------------------------------------------
+
+
+def _is_text(value: object, most: int) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= most and "\0" not in value
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, str) and _TIME.fullmatch(value) is not None
+
+
+def _time(value: object) -> object:
+    """A time as it stands, else none: a strange date is no reason to do without a person."""
+    return value if _is_time(value) else None
+
+
+def _whole(value: object, least: int) -> int | None:
+    """A whole number of `least` to _MOST_NUMBER, also as the text that facts are; else None."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
+        value = int(value)
+    return value if isinstance(value, int) and least <= value <= _MOST_NUMBER else None
+
+
+def _is_cosine(text: str) -> bool:
+    try:
+        return -1 <= float(text) <= 1
+    except ValueError:
+        return False
+
+
+def _kind(value: object) -> str:
+    return {"NoneType": "nothing", "str": "text", "NotText": "text", "int": "a number", "float": "a number"}.get(
+        type(value).__name__, "bytes"
+    )
+
+
+def _is_mark(uuid: object, person: object, photo: object, whole: object, change: object, deleted_at: object) -> bool:
+    texts = _is_text(uuid, 64) and _is_text(person, 64) and (photo is None or _is_text(photo, 64))
+    return texts and whole in (0, 1) and _whole(change, 0) is not None and (deleted_at is None or _is_time(deleted_at))
+
+
+def _is_stranger(number: object, first: object, last: object, visits: object, cameras: object) -> bool:
+    if _whole(number, 1) is None or not _is_time(first) or not _is_time(last) or _whole(visits, 0) is None:
+        return False
+    return (
+        isinstance(cameras, str)
+        and isinstance(known := json.loads(cameras), list)
+        and all(isinstance(one, str) for one in known)
+    )
+
+
+def _is_trace(
+    row_id: object, _stranger: object, fingerprint: object, quality: object, blob: object, photo: object
+) -> bool:
+    is_file = isinstance(photo, str) and _FILE_NAME.fullmatch(photo) is not None and photo not in (".", "..")
+    return (
+        _whole(row_id, 1) is not None
+        and _is_text(fingerprint, 128)
+        and isinstance(quality, float)
+        and type(blob) is bytes
+        and is_file
+    )
+
+
+def _is_sighting(*row: Any) -> bool:
+    """Whether this is a sighting that all who read it can read."""
+    row_id, key, kind, time, camera, person, document, stranger = row
+    if _whole(row_id, 1) is None or not all(_is_text(one, 1024) for one in (key, kind, camera)) or not _is_time(time):
+        return False
+    if (person is not None and not _is_text(person, 4096)) or (stranger is not None and _whole(stranger, 1) is None):
+        return False
+    try:
+        event = json.loads(document)
+        if any(event[name] != value for name, value in (("event", kind), ("time", time), ("camera", camera))):
+            return False
+        Presence().take(event)
+    except (TypeError, ValueError, KeyError, RecursionError):
+        return False
+    return True
+
+
+_OWN_ROWS: dict[str, tuple[tuple[str, ...], Callable[..., bool]]] = {
+    "deletion_marks": (("uuid", "person_mark", "photo_mark", "whole_person", "change_number", "deleted_at"), _is_mark),
+    "left_out": ((*schema.COLUMNS, "reason"), lambda *row: isinstance(row[-1], str)),
+    "staged_embeddings": (
+        ("embedding_id", "fingerprint", "embedding"),
+        lambda _, fingerprint, blob: _is_text(fingerprint, 128) and type(blob) is bytes,
+    ),
+    "pending_removals": (("path", "since"), lambda path, since: _is_text(path, 4096) and _is_time(since)),
+    "strangers": (("id", "first_seen", "last_seen", "visits", "cameras"), _is_stranger),
+}

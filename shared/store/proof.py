@@ -1,0 +1,145 @@
+"""Proves a database whole that a process left open: `PRAGMA integrity_check` in the background, while the site serves.
+
+A start looks with quick_check only, which takes a tenth of the time and compares no index with its table. A thread does the rest
+through a connection of its own. Somebody who is forgotten meanwhile ends it, as the WAL can't be emptied while it reads; it begins anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+import threading
+from pathlib import Path
+
+from shared.errors import DamagedError, RollcallError, damage_fault
+from shared.store.opening import Say, open_read_only
+from shared.store.store import Store, explain
+
+_FAULTS_AT_MOST = 20
+_GIVE_UP_S = 10.0  # a thread that was told to end does so within some thousand instructions, but on a disk that hangs
+_TRIES = 6  # of a process; then it is left to the next start
+_AGAIN_S = 60.0  # after a first failure, twice as long after each further one
+_OF_AN_INDEX = re.compile(
+    r"(row \d+ (missing from|values differ from)|rowid not at end-of-record for row \d+ of|"
+    r"wrong # of entries in|non-unique entry in) index \w+"
+)
+# integrity_check goes on where a page can't be had, and tells SQLite's code: a disk's fault among the file's.
+_PAGE_NOT_READ = re.compile(r"unable to get the page\. error code=(\d+)")
+_HEADING = re.compile(r"\*\*\* in database \w+ \*\*\*")
+
+
+class IntegrityProof:
+    """One proof of one database; `turn` is called from the writer's loop.
+
+    Only what SQLite says of the file itself makes it unsound. Whatever else keeps it from being read (a lock, a disk that reports
+    errors or is full) proves nothing: the proof stays due and is tried again.
+    """
+
+    def __init__(self, db_path: Path, say: Say, *, wanted: bool) -> None:
+        self._db_path, self._say, self._wanted = db_path, say, wanted
+        self._thread: threading.Thread | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._faults: list[str] = []
+        self._failure: RollcallError | None = None
+        self._failures, self._not_before = 0, 0.0
+        self._ended = threading.Event()
+        self._erasures = 0
+
+    def want(self) -> None:
+        """Have it proven, though a proof was not due."""
+        self._wanted = True
+
+    def turn(self, now: float, store: Store, erasures: int) -> None:
+        """Begin when it is wanted; tell what was found. Indexes that don't fit their tables are made anew; damage is noted in `store`."""
+        if self._thread is None:
+            if self._wanted and now >= self._not_before:
+                self._wanted, self._erasures, self._faults, self._failure = False, erasures, [], None
+                self._ended.clear()
+                self._thread = threading.Thread(target=self._prove, name="proof", daemon=True)
+                self._thread.start()
+            return
+        if erasures != self._erasures:
+            self._end()
+        if not self._thread.is_alive():
+            self._thread = None
+            if self._ended.is_set():
+                self._wanted = True
+            elif self._failure is not None:
+                self._put_off(now, self._failure)
+            else:
+                self._tell(store, self._faults)
+
+    def finish(self) -> None:
+        """At a stop: end it, so that nobody reads the WAL any more."""
+        if self._thread is not None:
+            self._end()
+            self._thread.join(_GIVE_UP_S)
+
+    def _end(self) -> None:
+        self._ended.set()
+        if (connection := self._connection) is not None:
+            with contextlib.suppress(sqlite3.ProgrammingError):  # closed meanwhile
+                connection.interrupt()
+
+    def _prove(self) -> None:
+        try:
+            store = open_read_only(self._db_path)
+        except DamagedError as error:
+            self._faults = [str(error.got)]
+            return
+        except RollcallError as error:
+            self._failure = error
+            return
+        try:
+            self._connection = store.connection
+            if self._ended.is_set():
+                return
+            rows = store.connection.execute(f"PRAGMA integrity_check({_FAULTS_AT_MOST})").fetchall()
+            lines = [line for row in rows for line in str(row[0]).splitlines()]
+            self._faults = [line for line in lines if line != "ok" and not _HEADING.fullmatch(line)]
+            self._failure = _failure_of_disk(self._faults, self._db_path)
+        except sqlite3.Error as error:
+            fault = explain(error, self._db_path)
+            if isinstance(fault, DamagedError):
+                self._faults = [str(fault.got)]
+            else:
+                self._failure = fault
+        finally:
+            self._connection = None
+            store.connection.close()
+
+    def _put_off(self, now: float, failure: RollcallError) -> None:
+        self._failures += 1
+        self._wanted = self._failures < _TRIES
+        self._not_before = now + _AGAIN_S * 2 ** (self._failures - 1)
+        again = f"in {self._not_before - now:.0f} s" if self._wanted else "at the next start"
+        self._say(f"whether the database is sound could not be proven; tried again {again}: {failure.line()}")
+
+    def _tell(self, store: Store, faults: list[str]) -> None:
+        for fault in faults:
+            self._say(f"DATABASE UNSOUND: {self._db_path}: {fault}")
+        if faults and not all(_OF_AN_INDEX.fullmatch(fault) for fault in faults):
+            store.damage = damage_fault(self._db_path, faults[0])
+            return
+        try:
+            if faults:
+                with store.transaction():
+                    store.connection.execute("REINDEX")
+                self._say("only indexes were at fault; they were made anew")
+            else:
+                self._say(f"{self._db_path.name} has been read whole, and is sound")
+            with store.transaction():
+                store.proof_is_due = False
+        except RollcallError as error:  # a full disk: it stays due
+            self._say(f"{'indexes could not be made anew' if faults else 'that could not be noted'}: {error.line()}")
+
+
+def _failure_of_disk(lines: list[str], path: Path) -> RollcallError | None:
+    """What the disk has to do with it, where nothing of what was found is the file's own fault."""
+    codes = [int(found[1]) for line in lines if (found := _PAGE_NOT_READ.search(line))]
+    if not codes or len(codes) < len(lines) or any(code & 0xFF == sqlite3.SQLITE_CORRUPT for code in codes):
+        return None
+    error = sqlite3.OperationalError(lines[0])
+    error.sqlite_errorcode = codes[0]
+    return explain(error, path)

@@ -1,0 +1,98 @@
+"""The references of a backup in place of the gallery's own, but for people deleted since."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from shared.process.work_progress import beat
+from shared.store import schema
+from shared.store.store import Store
+from shared.store.unsound_rows import forget_damaged_rows
+from shared.strangers.ids import strangers_begin_after
+
+_COLUMNS = ", ".join(schema.COLUMNS)
+
+
+def replace_from(store: Store, backup: Path) -> dict[str, Any]:
+    """Take all references from `backup`, which `migration.copy_of_backup` made, but for those deleted here since.
+
+    Sightings stay the site's own; a site that has none yet takes the backup's, but for those of people who were deleted. Must not
+    be called inside the store's transaction: ATTACH can't be. Raises RollcallError, nothing changed then, or sqlite3.Error.
+    """
+    if any(row[1] == "backup" for row in store.connection.execute("PRAGMA database_list")):
+        store.connection.execute("DETACH DATABASE backup")
+    store.connection.execute("ATTACH DATABASE ? AS backup", (f"{backup.absolute().as_uri()}?mode=ro",))
+    try:
+        with store.transaction():
+            return _replace(store)
+    finally:
+        with contextlib.suppress(sqlite3.Error):  # what was committed is; the next restore detaches it
+            store.connection.execute("DETACH DATABASE backup")
+
+
+def _replace(store: Store) -> dict[str, Any]:
+    facts = dict(store.connection.execute("SELECT key, value FROM backup.store_facts").fetchall())
+    rows = store.connection.execute(
+        "SELECT e.id, e.person_name, f.uuid, f.photo_digest FROM backup.embeddings e "
+        "JOIN backup.reference_facts f ON f.embedding_id=e.id"
+    ).fetchall()
+    gone = [(row_id,) for row_id, *what in rows if _is_gone(store, *what)]
+    _take_references(store, gone, int(facts["change_number"]))
+    forget_damaged_rows(store.connection)
+    _take_sightings(store)
+    marks_lost = _take_marks(store, facts.get("mark_key_id"))
+    for key in ("dim", "model", "fingerprint"):
+        if key in facts:
+            store.set_fact(key, facts[key])
+    answer: dict[str, Any] = {"restored": len(rows) - len(gone), "kept_deleted": len(gone)}
+    if marks_lost:
+        answer["warning"] = (
+            f"{marks_lost} deletions that the backup remembers are not taken over: they are marked with another site's key (marks.key)"
+        )
+    return answer
+
+
+def _is_gone(store: Store, name: str, reference_uuid: str, digest: str | None) -> bool:
+    beat()
+    found = store.connection.execute("SELECT 1 FROM deletion_marks WHERE uuid=?", (reference_uuid,)).fetchone()
+    return found is not None or store.is_marked(name, digest)
+
+
+def _take_references(store: Store, gone: list[tuple[int]], backups_change: int) -> None:
+    execute = store.connection.execute
+    store.change_at_least(backups_change)
+    execute("DELETE FROM embeddings")
+    execute(f"INSERT INTO embeddings({_COLUMNS}) SELECT {_COLUMNS} FROM backup.embeddings")  # noqa: S608  # constants
+    execute(
+        "INSERT INTO reference_facts SELECT embedding_id, uuid, ?, photo_digest, checksum FROM backup.reference_facts",
+        (store.next_change(),),
+    )
+    store.connection.executemany("DELETE FROM embeddings WHERE id=?", gone)
+
+
+def _take_sightings(store: Store) -> None:
+    execute = store.connection.execute
+    if execute("SELECT 1 FROM sightings LIMIT 1").fetchone() is not None:
+        return
+    last_id = store.sightings.last_id()  # of sightings that were deleted here: their ids are given out
+    people = execute("SELECT DISTINCT person FROM backup.sightings WHERE person IS NOT NULL").fetchall()
+    execute("INSERT INTO sightings SELECT * FROM backup.sightings WHERE id>?", (last_id,))
+    if execute("SELECT 1 FROM strangers LIMIT 1").fetchone() is not None:
+        execute("UPDATE sightings SET stranger=NULL")  # our own strangers have those numbers
+    (highest,) = execute("SELECT MAX(stranger) FROM sightings").fetchone()
+    strangers_begin_after(store.connection, highest or 0)  # the ids in them are given out
+    for (person,) in people:
+        if store.is_marked(person):
+            store.sightings.forget(person)
+
+
+def _take_marks(store: Store, key: str | None) -> int:
+    """What was deleted before the backup was made stays so too, where its marks are of our key; how many are not."""
+    execute = store.connection.execute
+    if store.fact("mark_key_id") != key:
+        return int(execute("SELECT COUNT(*) FROM backup.deletion_marks").fetchone()[0])
+    execute("INSERT OR IGNORE INTO deletion_marks SELECT * FROM backup.deletion_marks")
+    return 0

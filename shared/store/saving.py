@@ -1,0 +1,266 @@
+"""Saving references, many in one transaction.
+
+A reference is the same as one that is there when it has its UUID, or its person and photo, or, without a photo, its person and
+its very vector: then it is updated in place. Everything is looked up and written a batch at a time: a query a row would cost
+more than the writing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import RefusedError
+from shared.process.work_progress import beat
+from shared.store.row_checksum import row_checksums
+from shared.store.store import Store, path_mark, unit_rows
+from shared.store.unsound_rows import forget_damaged_rows_of
+from shared.uuid7 import new_uuids
+
+_ROWS_AT_ONCE = 1000
+_Key = tuple[str, str | bytes]  # a person, and the photo's path or, without one, the vector's bytes
+
+
+class NewReference(NamedTuple):
+    """One reference to save, its vector apart. `uuid` makes a repeated save harmless."""
+
+    person_name: str
+    image_path: str | None = None
+    user_id: str | None = None
+    uuid: str | None = None
+    photo_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What `save` did, a place each in the order given: the row's id, and whether it replaced what the row held before.
+
+    `vectors`: (n, dim) float32 of unit norm, as they were stored.
+    """
+
+    row_ids: list[int]
+    replaced: list[bool]
+    vectors: NDArray[np.float32]
+
+
+def save(store: Store, references: Sequence[NewReference], vectors: NDArray[np.float32]) -> Saved:
+    """Insert, or update in place what is there already: same id, same created_at; inside the store's transaction.
+
+    `vectors`: (n, dim), of any length but zero. Marks against these people and photos are lifted: somebody asks for them.
+    Raises RefusedError, nothing written, for a vector that is not one, or of another dimension than the gallery's.
+    """
+    if not references:
+        return Saved([], [], vectors)
+    rows = unit_rows(vectors, [one.person_name for one in references])
+    _require_dim(store, rows.shape[1], references[0].person_name)
+    blobs = _blobs(rows)
+    keys = [_key(one, blob) for one, blob in zip(references, blobs, strict=True)]
+    row_ids, replaced = _places(store, references, keys)
+    _lift_marks(store, references)
+    forget_damaged_rows_of(store.connection, {one.person_name for one in references})
+    change = store.next_change(len(references))
+    fresh = [i for i, old in enumerate(replaced) if not old]
+    _insert(store, [_Row(row_ids[i], references[i], rows[i], change + i) for i in fresh])
+    old = [i for i, old in enumerate(replaced) if old]
+    _update(store, [_Row(row_ids[i], references[i], rows[i], change + i) for i in old])
+    return Saved(row_ids, replaced, rows)
+
+
+def _require_dim(store: Store, dim: int, name: str) -> None:
+    """The first reference decides the dimension, unless a model did already."""
+    known = store.dim
+    if known == dim:
+        return
+    if known is None or (store.fingerprint is None and store.count() == 0):
+        store.set_fact("dim", str(dim))
+        return
+    raise RefusedError(
+        "an embedding of another model",
+        where=name,
+        got=f"{dim} numbers",
+        expected=f"{known}",
+        remedy="embed the photo with the gallery's model",
+    )
+
+
+def _blobs(rows: NDArray[np.float32]) -> list[memoryview]:
+    """Each row as it is stored, without a copy."""
+    view, size = np.ascontiguousarray(rows, dtype="<f4").data.cast("B"), 4 * rows.shape[1]
+    return [view[at : at + size] for at in range(0, size * len(rows), size)]
+
+
+def _key(reference: NewReference, blob: memoryview) -> _Key:
+    return reference.person_name, bytes(blob) if reference.image_path is None else reference.image_path
+
+
+def _places(store: Store, references: Sequence[NewReference], keys: list[_Key]) -> tuple[list[int], list[bool]]:
+    """The row of each reference, and whether something is in it by then; a batch may name one place several times."""
+    people = _people_of_uuids(references)
+    following = _last_id(store) + 1
+    by_uuid: dict[str, int] = {}
+    by_key: dict[_Key, int] = {}
+    if following > 1:
+        by_uuid, by_key = _rows_of_uuids(store, people), _rows_of_keys(store, references, keys)
+    row_ids: list[int] = []
+    replaced: list[bool] = []
+    for reference, key in zip(references, keys, strict=True):
+        row_id = by_uuid.get(reference.uuid or "") or by_key.get(key)
+        replaced.append(row_id is not None)
+        if row_id is None:
+            row_id, following = following, following + 1
+            by_key[key] = row_id
+        if reference.uuid is not None:
+            by_uuid[reference.uuid] = row_id
+        row_ids.append(row_id)
+    return row_ids, replaced
+
+
+def _people_of_uuids(references: Sequence[NewReference]) -> dict[str, str]:
+    """Whose reference each UUID of the batch is. Raises RefusedError when two people's."""
+    people: dict[str, str] = {}
+    for one in references:
+        if one.uuid is not None and people.setdefault(one.uuid, one.person_name) != one.person_name:
+            raise _another_persons(one.uuid, one.person_name)
+    return people
+
+
+def _rows_of_uuids(store: Store, people: dict[str, str]) -> dict[str, int]:
+    """Which rows have these UUIDs. Raises RefusedError when one is of another person than it is there."""
+    if not people:
+        return {}
+    found = store.connection.execute(
+        "SELECT f.uuid, f.embedding_id, e.person_name FROM json_each(?) AS given "
+        "CROSS JOIN reference_facts f ON f.uuid=given.value JOIN embeddings e ON e.id=f.embedding_id",
+        (json.dumps(list(people)),),
+    ).fetchall()
+    for uuid, _, person in found:
+        if people[uuid] != person:
+            raise _another_persons(uuid, people[uuid])
+    return {uuid: row_id for uuid, row_id, _ in found}
+
+
+def _another_persons(uuid: str, person: str) -> RefusedError:
+    return RefusedError("the UUID of another person's reference", where=person, got=uuid, expected="one of its own")
+
+
+def _rows_of_keys(store: Store, references: Sequence[NewReference], keys: list[_Key]) -> dict[_Key, int]:
+    photos = [list(key) for key, one in zip(keys, references, strict=True) if one.image_path is not None]
+    found: dict[_Key, int] = {}
+    if photos:
+        rows = store.connection.execute(
+            "SELECT e.person_name, e.image_path, e.id FROM json_each(?) AS given CROSS JOIN embeddings e "
+            "ON e.person_name=json_extract(given.value, '$[0]') AND e.image_path=json_extract(given.value, '$[1]')",
+            (json.dumps(photos),),
+        )
+        found |= {(name, path): row_id for name, path, row_id in rows}
+    without: dict[str, list[bytes]] = defaultdict(list)
+    for name, rest in keys:
+        if isinstance(rest, bytes):
+            without[name].append(rest)
+    for name, blobs in without.items():
+        found |= {(name, blob): row_id for blob, row_id in _rows_without_photo(store, name, blobs)}
+    return found
+
+
+def _rows_without_photo(store: Store, name: str, blobs: list[bytes]) -> list[tuple[bytes, int]]:
+    """The person's rows without a photo that may hold one of these vectors: SQLite compares one, Python many."""
+    query, values = "SELECT embedding, id FROM embeddings WHERE person_name=? AND image_path IS NULL", [name]
+    if len(blobs) == 1:
+        return store.connection.execute(f"{query} AND embedding=?", (*values, blobs[0])).fetchall()
+    return store.connection.execute(query, values).fetchall()
+
+
+def _last_id(store: Store) -> int:
+    """The highest id ever given out; what AUTOINCREMENT counts on from."""
+    row = store.connection.execute(
+        "SELECT MAX(COALESCE((SELECT seq FROM sqlite_sequence WHERE name='embeddings'), 0), "
+        "COALESCE((SELECT MAX(id) FROM embeddings), 0))"
+    ).fetchone()
+    return int(row[0])
+
+
+def _lift_marks(store: Store, references: Sequence[NewReference]) -> None:
+    """Who is enrolled on purpose is no longer kept out, nor is that photo."""
+    if store.connection.execute("SELECT 1 FROM deletion_marks LIMIT 1").fetchone() is None:
+        return
+    marks = {name: store.mark(name) for name in {one.person_name for one in references}}
+    store.connection.executemany(
+        "DELETE FROM deletion_marks WHERE person_mark=? AND whole_person", [(mark,) for mark in marks.values()]
+    )
+    photos = {(one.person_name, one.photo_digest) for one in references if one.photo_digest is not None}
+    photos |= {(one.person_name, path_mark(one.image_path)) for one in references if one.image_path is not None}
+    store.connection.executemany(
+        "DELETE FROM deletion_marks WHERE person_mark=? AND photo_mark=?",
+        [(marks[name], store.mark(digest)) for name, digest in photos],
+    )
+
+
+class _Row(NamedTuple):
+    """One reference on its way into its row; `vector` (dim,) float32."""
+
+    id: int
+    reference: NewReference
+    vector: NDArray[np.float32]
+    change: int
+
+
+def _insert(store: Store, rows: list[_Row]) -> None:
+    if not rows:
+        return
+    vectors = np.stack([row.vector for row in rows])
+    sums = row_checksums(vectors, [row.reference.person_name for row in rows], [row.reference.user_id for row in rows])
+    store.connection.executemany(
+        "INSERT INTO embeddings(id, person_name, embedding, image_path, user_id) VALUES (?, ?, ?, ?, ?)",
+        [
+            (row.id, row.reference.person_name, blob, row.reference.image_path, row.reference.user_id)
+            for row, blob in zip(rows, _blobs(vectors), strict=True)
+        ],
+    )
+    spare = iter(new_uuids(sum(row.reference.uuid is None for row in rows)))
+    store.connection.executemany(
+        "INSERT INTO reference_facts VALUES (?, ?, ?, ?, ?)",
+        [
+            (row.id, row.reference.uuid or next(spare), row.change, row.reference.photo_digest, checksum)
+            for row, checksum in zip(rows, sums.tolist(), strict=True)
+        ],
+    )
+
+
+def _update(store: Store, rows: list[_Row]) -> None:
+    if not rows:
+        return
+    ids = [(row.id,) for row in rows]
+    blobs = _blobs(np.stack([row.vector for row in rows]))
+    store.connection.executemany(
+        "UPDATE embeddings SET embedding=?, user_id=COALESCE(?, user_id), updated_at=CURRENT_TIMESTAMP WHERE id=?",
+        [(blob, row.reference.user_id, row.id) for row, blob in zip(rows, blobs, strict=True)],
+    )
+    store.connection.executemany(
+        "UPDATE reference_facts SET change_number=?, photo_digest=COALESCE(?, photo_digest) WHERE embedding_id=?",
+        [(row.change, row.reference.photo_digest, row.id) for row in rows],
+    )
+    write_checksums(store, [row.id for row in rows])
+    # What another model made of the photo that was there before says nothing about the new one.
+    store.connection.executemany("DELETE FROM staged_embeddings WHERE embedding_id=?", ids)
+
+
+def write_checksums(store: Store, row_ids: Sequence[int] | None = None) -> None:
+    """Have the checksums of these rows, or of all, be those of what they hold now; inside the store's transaction."""
+    chosen = "" if row_ids is None else "AND id IN (SELECT value FROM json_each(:chosen))"
+    query = f"SELECT id, person_name, user_id, embedding FROM embeddings WHERE id>:last {chosen} ORDER BY id LIMIT {_ROWS_AT_ONCE}"  # noqa: S608  # constants
+    last = -(1 << 63)
+    while rows := store.connection.execute(query, {"last": last, "chosen": json.dumps(row_ids)}).fetchall():
+        beat()
+        ids, names, user_ids, blobs = zip(*rows, strict=True)
+        vectors = np.frombuffer(b"".join(blobs), "<f4").reshape(len(rows), -1)
+        store.connection.executemany(
+            "UPDATE reference_facts SET checksum=? WHERE embedding_id=?",
+            zip(row_checksums(vectors, names, user_ids).tolist(), ids, strict=True),
+        )
+        last = ids[-1]

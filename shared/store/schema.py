@@ -1,0 +1,330 @@
+"""The store's tables, how a new database gets them, and which schema a database that is there has.
+
+`embeddings` is the original's table to the letter; everything else we need lies in tables of its own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from shared.errors import ConfigurationError, damage_fault
+from shared.process.work_progress import beat, prove_progress
+from shared.store.connection import connect
+from shared.store.mark_key import key_id
+from shared.store.rewriting import copy_anew
+
+SCHEMA_VERSION = 3
+PAGE_SIZE = 16384  # a 4 KiB page holds one 512-d row; 16 KiB pages hold seven and load faster
+_PAGES_AT_ONCE = 256  # of a copy, between two looks at whether it is still wanted
+_INSTRUCTIONS = 50_000  # of SQLite, the same
+
+EMBEDDINGS = """
+CREATE TABLE embeddings(
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    person_name TEXT NOT NULL,
+    embedding BLOB NOT NULL,
+    image_path TEXT,
+    user_id TEXT,
+    created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
+    updated_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
+    UNIQUE(person_name, image_path))
+"""
+STRANGERS = (
+    # who was seen and is not enrolled; an id is never given twice. cameras: JSON, the one that saw them last comes last
+    """CREATE TABLE strangers(
+        id INTEGER PRIMARY KEY AUTOINCREMENT, first_seen TEXT NOT NULL, last_seen TEXT NOT NULL, visits INTEGER NOT NULL,
+        cameras TEXT NOT NULL)""",
+    "CREATE INDEX strangers_by_last_seen ON strangers(last_seen)",
+    # their best crops; photo: the picture's file name in data/strangers
+    """CREATE TABLE stranger_traces(
+        id INTEGER PRIMARY KEY, stranger INTEGER NOT NULL REFERENCES strangers(id) ON DELETE CASCADE,
+        fingerprint TEXT NOT NULL, quality REAL NOT NULL, embedding BLOB NOT NULL, photo TEXT NOT NULL UNIQUE)""",
+    "CREATE INDEX stranger_traces_by_stranger ON stranger_traces(stranger)",
+    # tracks that are a stranger's and have not ended: all events of a track are one visit of one stranger
+    """CREATE TABLE stranger_visits(
+        camera TEXT NOT NULL, track INTEGER NOT NULL, stranger INTEGER NOT NULL REFERENCES strangers(id) ON DELETE CASCADE,
+        PRIMARY KEY(camera, track)) WITHOUT ROWID""",
+    "CREATE INDEX stranger_visits_by_stranger ON stranger_visits(stranger)",
+    "CREATE INDEX sightings_by_stranger ON sightings(stranger) WHERE stranger IS NOT NULL",
+)
+# of a row whose checksum is another than its values give
+NOT_AS_WRITTEN = "it is not as it was written: its checksum does not fit"
+COLUMNS = ("id", "person_name", "embedding", "image_path", "user_id", "created_at", "updated_at")
+
+OWN_TABLES = (
+    # key/value facts of the whole store: schema_version, dim, model, fingerprint, change_number, mark_key_id, erasure_due, alike
+    "CREATE TABLE store_facts(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    # what sync and `enrol` need of each reference; photo_digest: SHA-256 of the photo's bytes; checksum: row_checksum.py
+    """CREATE TABLE reference_facts(
+        embedding_id INTEGER PRIMARY KEY REFERENCES embeddings(id) ON DELETE CASCADE,
+        uuid TEXT NOT NULL UNIQUE, change_number INTEGER NOT NULL, photo_digest TEXT, checksum INTEGER)""",
+    "CREATE INDEX reference_facts_by_change ON reference_facts(change_number)",
+    # names and photos are kept as keyed hashes: a mark must know them again, and must not tell them
+    """CREATE TABLE deletion_marks(
+        uuid TEXT PRIMARY KEY, person_mark TEXT NOT NULL, photo_mark TEXT, whole_person INTEGER NOT NULL,
+        change_number INTEGER NOT NULL, deleted_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP) WITHOUT ROWID""",
+    "CREATE INDEX deletion_marks_by_person ON deletion_marks(person_mark)",
+    # recorded_at: when the row was written, by the writer's clock; a camera's clock may be years off
+    """CREATE TABLE sightings(
+        id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, event TEXT NOT NULL, time TEXT NOT NULL,
+        camera TEXT NOT NULL, person TEXT, document TEXT NOT NULL, stranger INTEGER, recorded_at TEXT)""",
+    "CREATE INDEX sightings_by_time ON sightings(time)",
+    "CREATE INDEX sightings_by_person ON sightings(person) WHERE person IS NOT NULL",
+    # rows that can't be used (of an adopted database, or without a photo when the model changed); nothing is destroyed
+    """CREATE TABLE left_out(
+        id INTEGER PRIMARY KEY, person_name TEXT, embedding BLOB, image_path TEXT, user_id TEXT,
+        created_at TIMESTAMP, updated_at TIMESTAMP, reason TEXT NOT NULL)""",
+    # `models use` collects here and then switches in one transaction
+    """CREATE TABLE staged_embeddings(
+        embedding_id INTEGER PRIMARY KEY REFERENCES embeddings(id) ON DELETE CASCADE,
+        fingerprint TEXT NOT NULL, embedding BLOB NOT NULL)""",
+    # files below data_dir that `forget` could not remove, and tries again
+    "CREATE TABLE pending_removals(path TEXT PRIMARY KEY, since TEXT NOT NULL) WITHOUT ROWID",
+    *STRANGERS,
+)
+# Strangers would outlive the settings in a copy; files that are still to go have names in their paths.
+_NOT_IN_COPIES = ("stranger_visits", "stranger_traces", "strangers", "pending_removals")
+# a fact: somebody was forgotten, and what SQLite left of the rows in the file's free space is to be overwritten
+ERASURE_DUE = "erasure_due"
+_MOST_NAMED = 20  # of objects that are not ours: their names are somebody else's text
+PARTS = ("", "-wal", "-shm", "-journal")  # what a database's files are called behind its name
+
+
+def tables(connection: sqlite3.Connection) -> set[str]:
+    """The names of the tables that hold rows themselves: no view, no virtual table."""
+    return {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table' AND rootpage>0")}
+
+
+def columns_of(connection: sqlite3.Connection, table: str) -> set[str]:
+    """The names of the columns of one of our tables; none when there is no such table."""
+    return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+
+
+def ids_begin_after(connection: sqlite3.Connection, table: str, last: int) -> None:
+    """Have AUTOINCREMENT give out no id up to `last` any more."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name=?", (table,)).fetchone()
+    if row is None or row[0] < last:
+        connection.execute("DELETE FROM sqlite_sequence WHERE name=?", (table,))
+        connection.execute("INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)", (table, last))
+
+
+def foreign_objects(connection: sqlite3.Connection) -> list[str]:
+    """Triggers, views and tables that are no part of our schema, like `trigger 'keep'`; at most some twenty."""
+    found = [
+        _named(kind, name) for (kind, name) in _objects(connection) if (kind, name) not in _ours() and kind != "index"
+    ]
+    return found[:_MOST_NAMED] + ([f"and {len(found) - _MOST_NAMED} more"] if len(found) > _MOST_NAMED else [])
+
+
+def differences(connection: sqlite3.Connection) -> list[str]:
+    """What of the schema is not as we make it, one line each: what was added, changed or taken away."""
+    found, ours = _objects(connection), _ours()
+    lines = [f"{_named(*one)} is no part of a gallery" for one in found if one not in ours]
+    lines += [f"{_named(*one)} is not as Rollcall makes it" for one in found if one in ours and found[one] != ours[one]]
+    lines += [f"{_named(*one)} is missing" for one in ours if one not in found]
+    return lines[:_MOST_NAMED] + ([f"and {len(lines) - _MOST_NAMED} more"] if len(lines) > _MOST_NAMED else [])
+
+
+def _named(kind: str, name: str) -> str:
+    return f"{kind} {name[:80]!r}"
+
+
+def _objects(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """The SQL of each object, without its spaces: the original wrote its table's with others."""
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+    return {(kind, name): "".join(str(sql).split()).replace("IFNOTEXISTS", "") for kind, name, sql in rows}
+
+
+@cache
+def _ours() -> dict[tuple[str, str], str]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        create(connection)
+        return _objects(connection)
+    finally:
+        connection.close()
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """All tables in an empty database."""
+    connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(EMBEDDINGS)
+        create_own_tables(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def create_own_tables(connection: sqlite3.Connection) -> None:
+    """What a database has beside `embeddings`; inside the caller's transaction."""
+    for statement in OWN_TABLES:
+        connection.execute(statement)
+    facts = {"schema_version": str(SCHEMA_VERSION), "change_number": "0"}
+    connection.executemany("INSERT INTO store_facts VALUES (?, ?)", facts.items())
+
+
+def version(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema version; 0 for a database of the original program. Raises ConfigurationError for anything else."""
+    found = tables(connection)
+    keys = [
+        row[1] for row in connection.execute("PRAGMA table_info(embeddings)") if row[5] and row[2].upper() == "INTEGER"
+    ]
+    if "embeddings" not in found or keys != ["id"] or not columns_of(connection, "embeddings").issuperset(COLUMNS):
+        raise ConfigurationError(
+            "is a SQLite database, but not a gallery",
+            where=str(path),
+            got="tables " + (", ".join(sorted(repr(name[:80]) for name in found)[:_MOST_NAMED]) or "none"),
+            expected="a table embeddings with the columns " + ", ".join(COLUMNS) + ", id an INTEGER PRIMARY KEY",
+            remedy="move it away, or set another data_dir",
+        )
+    if "store_facts" not in found:
+        return 0
+    row = connection.execute("SELECT value FROM store_facts WHERE key='schema_version'").fetchone()
+    if row is None or not isinstance(row[0], str) or not row[0].isascii() or not row[0].isdigit() or len(row[0]) > 9:
+        raise ConfigurationError(
+            "the database does not say which schema it has",
+            where=str(path),
+            got="nothing" if row is None else str(row[0])[:40],
+            expected="a number",
+            remedy="restore a backup: supervisor.py restore FILE",
+        )
+    number = int(row[0])
+    if number > SCHEMA_VERSION:
+        raise ConfigurationError(
+            "the database is of a newer Rollcall",
+            where=str(path),
+            got=f"schema {number}",
+            expected=f"schema {SCHEMA_VERSION} or older",
+            remedy="run that newer version, or restore a backup made before it",
+        )
+    return number
+
+
+def half_made(path: Path) -> Path:
+    """Where a database is made before it is put in place; nothing is there."""
+    half = path.with_name(f".{path.name}.new")
+    for part in PARTS:
+        half.with_name(half.name + part).unlink(missing_ok=True)
+    return half
+
+
+def copy_database(
+    connection: sqlite3.Connection,
+    target: Path,
+    wanted: Callable[[], bool] = lambda: True,
+    *,
+    with_sightings: bool = True,
+) -> bool:
+    """A consistent copy of the open database in `target`, mode 0600, complete alone; False when it was no longer `wanted`.
+
+    The copy is of one moment, whatever is written meanwhile. Strangers are not in it: a copy would keep their embeddings
+    longer than the settings say; nor is the marks' key, which older databases hold; nor what a deletion left in free space. What is
+    there of an unfinished copy is removed. `with_sightings`: False for a copy that nobody makes anew, which would outlive them.
+    Raises DamagedError when the database is damaged; no copy is made then.
+    """
+    target.touch(mode=0o600)
+    try:
+        anew = not connection.in_transaction and owes_erasing(connection)
+        finished = not anew or _copy_anew(connection, target, wanted)
+        copy = connect(target)
+        try:
+            finished = finished and (anew or copy_pages(connection, copy, wanted))
+            if finished:
+                _require_sound(connection, copy)
+                _leave_out_what_copies_must_not_hold(copy, () if with_sightings else ("sightings",))
+            copy.execute("PRAGMA journal_mode=DELETE")
+        finally:
+            copy.close()
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    if not finished:
+        target.unlink(missing_ok=True)
+    return finished
+
+
+def owes_erasing(connection: sqlite3.Connection) -> bool:
+    """Whether what a deletion left in this database's free space is still there."""
+    if "store_facts" not in tables(connection):
+        return False
+    return connection.execute("SELECT 1 FROM store_facts WHERE key=?", (ERASURE_DUE,)).fetchone() is not None
+
+
+def _copy_anew(source: sqlite3.Connection, target: Path, wanted: Callable[[], bool]) -> bool:
+    def look() -> bool:
+        beat()
+        return not wanted()
+
+    source.set_progress_handler(look, _INSTRUCTIONS)
+    try:
+        copy_anew(source, target)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT or wanted():
+            raise
+        return False
+    finally:
+        prove_progress(source)
+    return True
+
+
+def _require_sound(source: sqlite3.Connection, copy: sqlite3.Connection) -> None:
+    """Damage is copied page by page like all else, and the copy may be about to take a sound one's place. Raises DamagedError."""
+    try:
+        found = str(copy.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise
+        found = str(error)
+    if found != "ok":
+        raise damage_fault(str(source.execute("PRAGMA database_list").fetchone()[2]), found)
+
+
+class _NotWantedError(Exception):
+    """Ends a copy between two of its steps."""
+
+
+def copy_pages(source: sqlite3.Connection, copy: sqlite3.Connection, wanted: Callable[[], bool]) -> bool:
+    """One snapshot of `source` into `copy`, page by page, with a beat at each step. False if it ended because it is not `wanted`."""
+
+    def look(status: int, remaining: int, total: int) -> None:  # noqa: ARG001  # the callback's signature
+        beat()
+        if not wanted():
+            raise _NotWantedError
+
+    alone = not source.in_transaction
+    if alone:
+        # One snapshot over all steps: otherwise every commit of another connection would begin the copy anew.
+        source.execute("BEGIN")
+        source.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    try:
+        source.backup(copy, pages=_PAGES_AT_ONCE, progress=look, sleep=0.05)
+    except _NotWantedError:
+        return False
+    finally:
+        if alone:
+            source.execute("COMMIT")
+    return True
+
+
+def _leave_out_what_copies_must_not_hold(copy: sqlite3.Connection, more: tuple[str, ...]) -> None:
+    """Empty the tables that are the site's alone, drop the marks' key, and overwrite what was there."""
+    found = tables(copy)
+    copy.execute("BEGIN")
+    for table in (*_NOT_IN_COPIES, *more):
+        if table in found:
+            copy.execute(f"DELETE FROM {table}")  # noqa: S608  # our own tables
+    if "store_facts" in found:
+        key = copy.execute("SELECT value FROM store_facts WHERE key='mark_key'").fetchone()
+        if key is not None:  # whose key the marks are of stays known: they hold where that key is
+            copy.execute("DELETE FROM store_facts WHERE key='mark_key'")
+            copy.execute("INSERT OR REPLACE INTO store_facts VALUES ('mark_key_id', ?)", (key_id(str(key[0])),))
+        copy.execute("DELETE FROM store_facts WHERE key=?", (ERASURE_DUE,))
+    copy.execute("COMMIT")

@@ -1,0 +1,157 @@
+"""The table of sightings: each kept once, under an id that is durable and only rises, for as long as the settings say."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from shared.events import stored_event
+from shared.store.schema import ids_begin_after
+from shared.strangers.ids import PRIVATE_FIELDS, stranger_id
+
+_NOT_KEPT = PRIVATE_FIELDS | {"key", "id"}
+_MOST_UNREADABLE = 1000
+_AHEAD = timedelta(days=1)  # clocks of cameras and files may be ahead of ours by less
+_Answer_co = TypeVar("_Answer_co", covariant=True)
+
+
+class TakesEvents(Protocol[_Answer_co]):
+    """What is told every new event, in order, and has something to say on it."""
+
+    def take(self, event: dict[str, Any]) -> _Answer_co: ...
+
+
+class Sightings:
+    """The sightings of one store. What changes rows is called inside the store's transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.unreadable: set[int] = set()  # ids of rows that were passed over, as many as are worth telling
+
+    def record(
+        self,
+        events: Iterable[dict[str, Any]],
+        site: str,
+        strangers: TakesEvents[int | None] | None = None,
+        presence: TakesEvents[list[dict[str, Any]]] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Keep sightings; those already kept (same key) are passed over. Returns the new ones with `id` and `site`.
+
+        A person who was deleted meanwhile is not written down again: the sighting becomes one of nobody known. `strangers`
+        says whose the sighting of nobody known is: `unknown` in it; `presence` where else a person is: `also_at` in it.
+        """
+        kept = []
+        for event in events:
+            if self._is_kept(event["key"]):
+                continue
+            document = {name: value for name, value in event.items() if name not in _NOT_KEPT}
+            document["site"] = site
+            if document.get("person") is not None and not self._is_enrolled(document["person"]):
+                if document["event"] in ("named", "withdrawn"):
+                    continue
+                document |= {"person": None, "user_id": None, "score": None, "margin": None}
+                if document.get("verdict") == "named":
+                    document["verdict"] = "unknown"
+            private = {name: event[name] for name in PRIVATE_FIELDS if name in event}
+            stranger = None if strangers is None else strangers.take(document | private)
+            if stranger is not None:
+                document["unknown"] = stranger_id(stranger)
+            if presence is not None and (also_at := presence.take(document)):
+                document["also_at"] = also_at
+            row = tuple(document.get(name) for name in ("event", "time", "camera", "person"))
+            cursor = self._connection.execute(
+                "INSERT INTO sightings(key, event, time, camera, person, document, stranger, recorded_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (event["key"], *row, json.dumps(document), stranger, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"),
+            )
+            kept.append({"id": cursor.lastrowid, **document})
+        return kept
+
+    def _is_kept(self, key: str) -> bool:
+        return self._connection.execute("SELECT 1 FROM sightings WHERE key=?", (key,)).fetchone() is not None
+
+    def _is_enrolled(self, person: str) -> bool:
+        row = self._connection.execute("SELECT 1 FROM embeddings WHERE person_name=? LIMIT 1", (person,)).fetchone()
+        return row is not None
+
+    def since(self, after_id: int = 0, since: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
+        """At most `limit` kept sightings with id > `after_id` and time >= `since` (ISO 8601, UTC), oldest first.
+
+        A row that can't be read is passed over, its id in `unreadable`: one must not keep all others from being told.
+        """
+        if since is not None:
+            # The index by time finds where to begin (+id: not the order of ids); else every older sighting would be read.
+            first = self._connection.execute("SELECT MIN(+id) FROM sightings WHERE time>=?", (since,)).fetchone()[0]
+            if first is None:
+                return []
+            after_id = max(after_id, first - 1)
+        found: list[dict[str, Any]] = []
+        while (wanted := limit - len(found)) > 0:
+            rows = self._connection.execute(
+                "SELECT id, CAST(document AS BLOB) FROM sightings WHERE id>? AND (? IS NULL OR time>=?) ORDER BY id LIMIT ?",
+                (after_id, since, since, wanted),
+            ).fetchall()
+            for row_id, document in rows:
+                event = stored_event(row_id, document)
+                if event is not None:
+                    found.append(event)
+                elif len(self.unreadable) < _MOST_UNREADABLE:
+                    self.unreadable.add(row_id)
+            if len(rows) < wanted:
+                break
+            after_id = rows[-1][0]
+        return found
+
+    def last_id(self) -> int:
+        """The highest id ever given out, also when that sighting is gone."""
+        row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name='sightings'").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def ids_begin_after(self, last_id: int) -> None:
+        """Give out no id up to `last_id` any more."""
+        ids_begin_after(self._connection, "sightings", last_id)
+
+    def purge(self, keep_days: int, now: datetime | None = None) -> int:
+        """Delete sightings older than `keep_days`, by their time or, of one that is dated ahead, by when it was written; how many.
+
+        A row that was also written by a clock that was ahead counts from now on.
+        """
+        now = now or datetime.now(UTC)
+        limit, ahead, today = (
+            f"{one:%Y-%m-%dT%H:%M:%S.%fZ}" for one in (now - timedelta(days=keep_days), now + _AHEAD, now)
+        )
+        deleted = self._connection.execute("DELETE FROM sightings WHERE time<?", (limit,)).rowcount
+        deleted += self._connection.execute(
+            "DELETE FROM sightings WHERE time>? AND recorded_at<?", (ahead, limit)
+        ).rowcount
+        self._connection.execute(
+            "UPDATE sightings SET recorded_at=?1 WHERE time>?2 AND (recorded_at IS NULL OR recorded_at>?2)",
+            (today, ahead),
+        )
+        return int(deleted)
+
+    def first_id(self) -> int:
+        """The id of the oldest sighting that is kept; 0: none is."""
+        return int(self._connection.execute("SELECT COALESCE(MIN(id), 0) FROM sightings").fetchone()[0])
+
+    def last_recorded(self) -> datetime | None:
+        """When the newest sighting was written, by the clock of then; None: it is not known."""
+        row = self._connection.execute("SELECT recorded_at FROM sightings ORDER BY id DESC LIMIT 1").fetchone()
+        return None if row is None or row[0] is None else datetime.fromisoformat(row[0])
+
+    def forget(self, person: str) -> int:
+        """Delete every sighting of a person; how many."""
+        return self._connection.execute("DELETE FROM sightings WHERE person=?", (person,)).rowcount
+
+    def give_to(self, stranger: int, person: str) -> int:
+        """A stranger turned out to be `person`: their sightings are that person's, to be forgotten with them; how many."""
+        return self._connection.execute(
+            "UPDATE sightings SET person=COALESCE(person, ?), stranger=NULL WHERE stranger=?", (person, stranger)
+        ).rowcount
+
+    def forget_stranger(self, stranger: int) -> int:
+        """Delete every sighting of a stranger; how many."""
+        return self._connection.execute("DELETE FROM sightings WHERE stranger=?", (stranger,)).rowcount

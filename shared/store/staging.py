@@ -1,0 +1,71 @@
+"""Another model's embeddings: collected beside the active ones, then made the active ones in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import RefusedError
+from shared.store import schema
+from shared.store.saving import write_checksums
+from shared.store.store import Store, unit_rows
+
+_NOT_STAGED = "NOT EXISTS (SELECT 1 FROM staged_embeddings s WHERE s.embedding_id=embeddings.id AND s.fingerprint=?)"
+
+
+def stage(
+    store: Store, row_ids: Sequence[int], changes: Sequence[int], vectors: NDArray[np.float32], fingerprint: str
+) -> int:
+    """Keep embeddings of another model (n, dim) beside the active ones; how many are kept.
+
+    `changes`: the change numbers that the references had when their photos were read. One that was changed or deleted since
+    is passed over: what was made of it is out of date.
+    """
+    rows = unit_rows(vectors, [f"row {row_id}" for row_id in row_ids]).astype("<f4", copy=False)
+    return store.connection.executemany(
+        "INSERT OR REPLACE INTO staged_embeddings SELECT embedding_id, ?, ? FROM reference_facts WHERE embedding_id=? AND change_number=?",
+        [
+            (fingerprint, row.tobytes(), row_id, change)
+            for row, row_id, change in zip(rows, row_ids, changes, strict=True)
+        ],
+    ).rowcount
+
+
+def unstage(store: Store) -> None:
+    """Let go of everything that was collected."""
+    store.connection.execute("DELETE FROM staged_embeddings")
+
+
+def not_staged(store: Store, fingerprint: str) -> list[int]:
+    """Ids of the references that nothing was collected for."""
+    query = f"SELECT id FROM embeddings WHERE {_NOT_STAGED} ORDER BY id"  # noqa: S608  # a constant
+    return [row[0] for row in store.connection.execute(query, (fingerprint,))]
+
+
+def switch_model(store: Store, model: str, fingerprint: str, dim: int) -> int:
+    """Make the staged embeddings the active ones. References that were not staged go to `left_out`; how many did.
+
+    Raises RefusedError, nothing changed, when what was staged is not of `dim` numbers.
+    """
+    wrong = store.connection.execute(
+        "SELECT LENGTH(embedding)/4 FROM staged_embeddings WHERE fingerprint=? AND LENGTH(embedding)<>? LIMIT 1",
+        (fingerprint, 4 * dim),
+    ).fetchone()
+    if wrong is not None:
+        raise RefusedError("staged embeddings of another length", got=wrong[0], expected=str(dim))
+    columns = ", ".join(schema.COLUMNS)
+    store.connection.execute(
+        f"INSERT OR REPLACE INTO left_out({columns}, reason) SELECT {columns}, ? FROM embeddings WHERE {_NOT_STAGED}",  # noqa: S608  # constants
+        (f"no photo to embed with {model}", fingerprint),
+    )
+    left_out = store.connection.execute(f"DELETE FROM embeddings WHERE {_NOT_STAGED}", (fingerprint,)).rowcount  # noqa: S608  # a constant
+    store.connection.execute(
+        "UPDATE embeddings SET embedding=(SELECT s.embedding FROM staged_embeddings s WHERE s.embedding_id=embeddings.id)"
+    )
+    store.connection.execute("UPDATE reference_facts SET change_number=?", (store.next_change(),))
+    write_checksums(store)
+    unstage(store)
+    store.stamp(model, fingerprint, dim)
+    return left_out

@@ -1,0 +1,1 @@
+"""People who were seen and are not enrolled."""

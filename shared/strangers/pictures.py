@@ -1,0 +1,83 @@
+"""The pictures of strangers: JPEG files in data/strangers, each named by the writer and by nobody else.
+
+A picture is written before the row that names it is committed, and removed after the row's deletion is: a process that is
+killed between leaves a picture without a row, never the other way round, and the next start removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from shared.errors import disk_fault
+from shared.store.erasure import Kept
+from shared.store.opening import make_private_folder
+
+_NAME = re.compile(r"stranger-\d+-[0-9a-f]{12}\.jpg")
+
+
+class Pictures:
+    """The folder, and what the transaction that runs has written there and wants removed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._written: list[str] = []
+        self._doomed: list[str] = []
+
+    def write(self, stranger: int, photo: bytes) -> str:
+        """Keep a picture; its file name. Raises what disk_fault makes of a disk that refuses."""
+        make_private_folder(self._folder)
+        name = f"stranger-{stranger}-{uuid.uuid4().hex[:12]}.jpg"
+        path = self._folder / name
+        self._written.append(name)
+        try:
+            path.touch(mode=0o600, exist_ok=False)
+            path.write_bytes(photo)
+        except OSError as error:
+            raise disk_fault(error, path) from error
+        return name
+
+    def doom(self, names: Iterable[str]) -> None:
+        """Have pictures removed once the transaction is committed."""
+        self._doomed += names
+
+    def mark(self) -> tuple[int, int]:
+        """Where the transaction stands, for `undo`."""
+        return len(self._written), len(self._doomed)
+
+    def undo(self, mark: tuple[int, int] = (0, 0)) -> None:
+        """Take back what was done since `mark`: it was rolled back."""
+        for name in self._written[mark[0] :]:
+            with contextlib.suppress(OSError):  # what can't be removed now is at the next start
+                (self._folder / name).unlink(missing_ok=True)
+        del self._written[mark[0] :], self._doomed[mark[1] :]
+
+    def settle(self) -> Kept:
+        """The transaction is committed: what is to be removed now."""
+        gone = Kept([self._folder / name for name in self._doomed if _NAME.fullmatch(name)])
+        self._written, self._doomed = [], []
+        return gone
+
+    def of(self, stranger: int) -> list[Path]:
+        """Every picture of this stranger in the folder."""
+        return sorted(Path(entry.path) for entry in self._entries() if entry.name.startswith(f"stranger-{stranger}-"))
+
+    def present(self) -> set[str]:
+        """Names of all pictures in the folder that hold anything; files of other names are somebody else's."""
+        return {entry.name for entry in self._entries() if entry.stat().st_size}
+
+    def sweep(self, known: set[str]) -> None:
+        """Remove every picture that no row names."""
+        for entry in self._entries():
+            if entry.name not in known:
+                with contextlib.suppress(OSError):  # as in `undo`
+                    Path(entry.path).unlink(missing_ok=True)
+
+    def _entries(self) -> list[os.DirEntry[str]]:
+        if not self._folder.is_dir():
+            return []
+        return [entry for entry in os.scandir(self._folder) if _NAME.fullmatch(entry.name) and entry.is_file()]

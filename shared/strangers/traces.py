@@ -1,0 +1,117 @@
+"""A stranger's crops as a camera sends them, and the search among those that are kept. No database, no file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.store.store import unit_vector
+
+_MOST_TRACES = 3  # of one event
+_MOST_PHOTO_BYTES = 512 << 10  # a face with room round it has some 10 to 50 KiB
+_JPEG_START = b"\xff\xd8\xff"
+_FIRST_ROOM = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One crop: `embedding` (dim,) float32 of unit L2 norm, `quality` 0 to 1, `photo`: the picture round it, JPEG."""
+
+    embedding: NDArray[np.float32]
+    quality: float
+    photo: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Offer:
+    """The traces of one event. `alike`: the cosine from which on two faces are one person's, for the model that is
+    `fingerprint`."""
+
+    traces: list[Trace]
+    fingerprint: str
+    alike: float
+
+    @property
+    def nearly_same(self) -> float:
+        """The cosine from which on one trace tells nothing that another has not told: frames of one moment."""
+        return 1 - (1 - self.alike) / 4
+
+
+def offer_of(event: dict[str, Any]) -> Offer | None:
+    """What an event has in its private fields; None when it has no traces.
+
+    Raises KeyError, TypeError, ValueError or RefusedError for what is malformed.
+    """
+    given = event.get("traces")
+    if not given:
+        return None
+    traces = [_trace(one) for one in given[:_MOST_TRACES]]
+    if len({len(trace.embedding) for trace in traces}) != 1:
+        raise ValueError("traces of different lengths")
+    alike = float(event["alike"])
+    if not 0 < alike < 1:
+        raise ValueError(f"alike {alike}")
+    return Offer(traces, str(event["fingerprint"]), alike)
+
+
+def _trace(given: dict[str, Any]) -> Trace:
+    vector = np.frombuffer(base64.b64decode(given["embedding"], validate=True), "<f4").astype(np.float32)
+    quality, photo = float(given["quality"]), base64.b64decode(given["photo"], validate=True)
+    if not 0 <= quality <= 1:
+        raise ValueError(f"quality {quality}")
+    if not photo.startswith(_JPEG_START) or len(photo) > _MOST_PHOTO_BYTES:
+        raise ValueError(f"a photo of {len(photo)} bytes that is no JPEG or too large")
+    return Trace(unit_vector(vector, "trace"), quality, photo)
+
+
+class TraceIndex:
+    """Every kept trace of one model: (n, dim) float32, searched whole. Rows lie in no order; a gap is filled with the last."""
+
+    def __init__(self, dim: int) -> None:
+        self._rows = np.empty((_FIRST_ROOM, dim), np.float32)
+        self._owners = np.empty(_FIRST_ROOM, np.int64)
+        self._ids: list[int] = []
+        self._places: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def dim(self) -> int:
+        return int(self._rows.shape[1])
+
+    def add(self, trace_id: int, owner: int, vector: NDArray[np.float32]) -> None:
+        """Keep a trace (dim,) of `owner` under an id that is not here yet."""
+        place = len(self._ids)
+        if place == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+            self._owners = np.concatenate([self._owners, np.empty_like(self._owners)])
+        self._rows[place], self._owners[place] = vector, owner
+        self._ids.append(trace_id)
+        self._places[trace_id] = place
+
+    def drop(self, trace_ids: Iterable[int]) -> None:
+        """Let go of traces; ids that are not here are passed over."""
+        for trace_id in trace_ids:
+            place = self._places.pop(trace_id, None)
+            if place is None:
+                continue
+            last = len(self._ids) - 1
+            last_id = self._ids.pop()
+            if place != last:
+                self._rows[place], self._owners[place] = self._rows[last], self._owners[last]
+                self._ids[place], self._places[last_id] = last_id, place
+            self._rows[last] = 0  # what was let go of is not left in memory
+
+    def best(self, probes: NDArray[np.float32]) -> tuple[int, float] | None:
+        """The owner of the trace that is most like any of `probes` (n, dim), and that cosine; None without traces."""
+        if not self._ids:
+            return None
+        scores = (self._rows[: len(self._ids)] @ probes.T).max(axis=1)
+        place = int(scores.argmax())
+        return int(self._owners[place]), float(scores[place])

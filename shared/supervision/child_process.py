@@ -1,0 +1,316 @@
+"""The supervisor's side of one child: start it, hear its heartbeat, stop it, say how it ended. No call here waits for the child."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import IO, Any
+
+from shared.errors import EXIT_TEMPORARY
+from shared.process.freed_memory import overwriting
+from shared.process.program import PROGRAM_DIR
+from shared.supervision.restart_policy import RestartPolicy
+
+CHANNEL_VARIABLE = "ROLLCALL_SUPERVISOR_FD"
+PARENT_VARIABLE = "ROLLCALL_SUPERVISOR_PID"
+HEARTBEAT_TIMEOUT_S = 10.0
+# Between two signs of progress of a child that prepares or loads: one step of it may be a model's first run, or a download that stalls.
+LOADING_TIMEOUT_S = 180.0
+# Children that live on and hear of people. In cameras it costs 8 % of their work, since pictures of 2.7 MB are overwritten too; what
+# `forget` promises is worth that. `prepare` ends, and what it held with it.
+_OVERWRITING = ("writer", "camera")
+_MAX_LINE = 64 << 10
+_MAX_STATS = 64  # figures a child may report; more are not taken
+_SYSTEMD_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")  # only the supervisor speaks to systemd
+
+
+class ChildState(StrEnum):
+    """What `status` says of a child. The first four are what it says of itself."""
+
+    STARTING = "starting"
+    LOADING = "loading"
+    RUNNING = "running"
+    ENDED = "ended"  # its file has come to its end
+    STOPPING = "stopping"
+    WAITING = "waiting"  # for its restart
+    STOPPED = "stopped"
+    FAILED = "failed"  # and not started again
+
+
+_OWN_STATES = (ChildState.STARTING, ChildState.LOADING, ChildState.RUNNING, ChildState.ENDED)
+
+
+def child_environment(hidden: Collection[str] = ()) -> dict[str, str]:
+    """What a child gets: ours, without what speaks to systemd and without the `hidden` variables, which may hold secrets that it
+    does not need, and with the way to our modules."""
+    path = os.pathsep.join(filter(None, [str(PROGRAM_DIR), os.environ.get("PYTHONPATH")]))
+    kept = {key: value for key, value in os.environ.items() if key not in {*_SYSTEMD_VARIABLES, *hidden}}
+    return {**kept, PARENT_VARIABLE: str(os.getpid()), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+# What a process needs that only computes: where programs, libraries and folders are, how numbers and texts are written, and how many
+# threads libraries start.
+_BARE = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "VIRTUAL_ENV", "LD_LIBRARY_PATH", PARENT_VARIABLE)
+_BARE_FAMILIES = ("LC_", "PYTHON", "ORT_", "OMP_", "OPENBLAS_", "MKL_", "OPENCV_", "CUDA_", "NVIDIA_")
+
+
+def bare_environment() -> dict[str, str]:
+    """What a child gets that reads what anybody may have made: nothing that could be a secret."""
+    return {key: value for key, value in child_environment().items() if key in _BARE or key.startswith(_BARE_FAMILIES)}
+
+
+class ChildProcess:
+    """One child by name: at most one process at a time, started again as `policy` says."""
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        arguments: Sequence[str],
+        settings: Mapping[str, Any],
+        *,
+        hidden: Collection[str] = (),
+        output: int | None = None,
+        policy: RestartPolicy | None = None,
+    ) -> None:
+        """`kind`: which of `python -m workers` it is. `hidden`: variables of our environment that it does not get.
+        `output`: a descriptor for what the child prints; default: our standard error."""
+        self.name, self.settings, self.hidden = name, settings, hidden
+        self._kind, self._arguments = kind, list(arguments)
+        self._output = output
+        self.policy = policy or RestartPolicy()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.channel: socket.socket | None = None
+        self.stats: dict[str, Any] = {}
+        self.exit_code: int | None = None
+        self.restart_at: float | None = None
+        self.stop_asked = False
+        self.start_refused = False
+        self.killed_at: float | None = None
+        self._started_at = self._heard_at = 0.0
+        self._kill_at: float | None = None
+        self._starts = 0  # with the settings that it has
+        self._starts_again = False
+        self._partial = b""
+
+    @property
+    def restarts(self) -> int:
+        return max(0, self._starts - 1)
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None
+
+    @property
+    def state(self) -> ChildState:
+        if self.running:
+            return ChildState.STOPPING if self.stop_asked else self.stats.get("state", ChildState.STARTING)
+        if self.restart_at is not None:
+            return ChildState.WAITING
+        if self.exit_code == 0:
+            ended = self.stats.get("state") is ChildState.ENDED
+            return ChildState.ENDED if ended else ChildState.STOPPED
+        return ChildState.STOPPED if self.exit_code is None else ChildState.FAILED
+
+    # --- start -------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Spawn the process. Its settings go through standard input: neither argv nor a second reading of the file.
+
+        Raises OSError when the system has no descriptor, process or memory to spare; nothing of the attempt is left then.
+        """
+        self.stats, self.exit_code, self.restart_at, self.stop_asked = {}, None, None, False
+        self.start_refused, self.killed_at, self._kill_at, self._starts_again = False, None, None, False
+        self._partial = b""
+        self._starts += 1
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs, _settings_file(self.settings) as settings:
+                self.process = self._spawn(theirs.fileno(), settings)
+        except BaseException:
+            ours.close()
+            raise
+        ours.setblocking(False)
+        self.channel = ours
+        self._started_at = self._heard_at = time.monotonic()
+
+    def _spawn(self, channel: int, settings: IO[bytes]) -> subprocess.Popen[bytes]:
+        environment = {**child_environment(self.hidden), CHANNEL_VARIABLE: str(channel)}
+        if self._kind in _OVERWRITING:
+            environment = overwriting(environment)
+        # A session of its own would outlive a terminal; a group of its own keeps Ctrl-C with the supervisor, which stops in order.
+        with _hang_up_held_back():
+            return subprocess.Popen(
+                [sys.executable, "-m", "workers", self._kind, *self._arguments, "--settings-stdin"],
+                stdin=settings,
+                stdout=self._output or sys.stderr.fileno(),
+                stderr=self._output,
+                env=environment,
+                pass_fds=[channel],
+                process_group=0,
+            )
+
+    def start_failed(self, now: float) -> float:
+        """Count a start that the system refused, as a temporary failure; when it is tried again."""
+        self.start_refused, self.exit_code = True, EXIT_TEMPORARY
+        self.restart_at = now + (self.policy.delay_s(EXIT_TEMPORARY, 0.0) or 0.0)
+        return self.restart_at
+
+    # --- the heartbeat -----------------------------------------------------------------------------------------
+
+    def hear(self) -> bool:
+        """Take in what the child wrote to its channel; False once the child has closed it."""
+        if self.channel is None:
+            return False
+        try:
+            data = self.channel.recv(_MAX_LINE)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:  # reset: it died with something unread
+            return False
+        if not data:
+            return False
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        self._partial = self._partial[-_MAX_LINE:]
+        for line in lines:
+            self._take_heartbeat(line)
+        return True
+
+    def _take_heartbeat(self, line: bytes) -> None:
+        """A line that is no heartbeat proves no progress, and must not reach further: the child may be in a stranger's hands."""
+        try:
+            stats = json.loads(line)
+            if not isinstance(stats, dict) or any(isinstance(value, list | dict) for value in stats.values()):
+                return
+            if "state" in stats:
+                stats["state"] = ChildState(stats["state"])
+                if stats["state"] not in _OWN_STATES:
+                    return
+        except (ValueError, TypeError, RecursionError):
+            return
+        if len(self.stats.keys() | stats.keys()) <= _MAX_STATS:
+            self.stats.update(stats)
+            self._heard_at = time.monotonic()
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether the child's work loop has not proved progress for too long. One that was asked to stop has its grace instead."""
+        if not self.running or self.stop_asked or self.was_killed:
+            return False
+        limit = HEARTBEAT_TIMEOUT_S if self.stats.get("state") is ChildState.RUNNING else LOADING_TIMEOUT_S
+        return now - self._heard_at > limit
+
+    def heartbeat_age_s(self, now: float) -> float:
+        return now - self._heard_at
+
+    @property
+    def heard_at(self) -> float:
+        """When the child last proved progress, or was started; the monotonic clock's seconds."""
+        return self._heard_at
+
+    def uptime_s(self, now: float) -> float:
+        return now - self._started_at
+
+    def allow_for_pause(self, now: float, pause_s: float) -> None:
+        """The machine stood still for `pause_s`: the child could not prove progress, and nobody listened. Its time begins anew."""
+        self._heard_at = now
+        if self._kill_at is not None:
+            self._kill_at += pause_s
+
+    # --- stop --------------------------------------------------------------------------------------------------
+
+    def ask_to_stop(self, now: float, grace_s: float) -> None:
+        """SIGTERM; `is_overdue` once `grace_s` has passed without its end."""
+        self._starts_again = False
+        self.restart_at = None
+        if not self.stop_asked:
+            self.stop_asked = True
+            self._kill_at = now + grace_s
+            self.signal(signal.SIGTERM)
+
+    def renew(self, now: float, grace_s: float) -> None:
+        """Have it stopped, and started again once it has ended, with the settings that it was given meanwhile."""
+        self.ask_to_stop(now, grace_s)
+        self._starts_again = True
+        if not self.running:
+            self._start_over(now)
+
+    def _start_over(self, now: float) -> None:
+        """What the old settings brought about does not count against the new ones."""
+        self.policy.failures = self._starts = 0
+        self.restart_at = now
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether it was asked to stop, its grace has passed, and it was not killed yet."""
+        return self.running and not self.was_killed and self._kill_at is not None and now >= self._kill_at
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether we killed the process, since it hung."""
+        return self.killed_at is not None
+
+    def kill(self, now: float) -> None:
+        self.killed_at = now
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: int) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def reap(self, now: float) -> int | None:
+        """The exit code when the process has ended since the last call, its restart then planned; None otherwise."""
+        if self.process is None:
+            return None
+        code = self.process.poll()
+        if code is None:
+            return None
+        self.hear()
+        if self.channel is not None:
+            self.channel.close()
+        self.process, self.channel, self.exit_code = None, None, code
+        if self._starts_again:
+            self._start_over(now)
+        elif not self.stop_asked:
+            delay = self.policy.delay_s(code, now - self._started_at)
+            self.restart_at = None if delay is None else now + delay
+        return code
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """For `status`: state, pid, restarts, uptime, and what the child says of itself."""
+        return {
+            **self.stats,
+            "state": self.state,
+            "pid": self.process.pid if self.process else None,
+            "restarts": self.restarts,
+            "exit_code": self.exit_code,
+            "uptime_s": round(self.uptime_s(now), 1) if self.running else None,
+            "heartbeat_age_s": round(self.heartbeat_age_s(now), 1) if self.running else None,
+        }
+
+
+@contextlib.contextmanager
+def _settings_file(settings: Mapping[str, Any]) -> Iterator[IO[bytes]]:
+    """The settings as a child's standard input: a file in memory, which unlike a pipe takes any length without a reader."""
+    descriptor = os.memfd_create("rollcall-settings") if sys.platform == "linux" else None
+    with tempfile.TemporaryFile() if descriptor is None else os.fdopen(descriptor, "w+b") as file:
+        file.write(json.dumps(settings).encode() + b"\n")
+        file.seek(0)
+        yield file
+
+
+@contextlib.contextmanager
+def _hang_up_held_back() -> Iterator[None]:
+    """A child starts with SIGHUP blocked, until it has said that it ignores it: `kill -HUP` to all of a unit ends no child."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

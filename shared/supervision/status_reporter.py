@@ -1,0 +1,48 @@
+"""Tells the writer what the supervisor knows, so that `status` has one place to ask: once a second, and at once what changed."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from shared.errors import RollcallError
+from shared.ipc.client import SiteClient
+
+_EVERY_S = 1.0
+_AT_MOST_EVERY_S = 0.1  # a camera that comes and goes must not keep the writer busy
+
+
+class StatusReporter:
+    """A thread of its own: a writer that is stuck must not hold up the supervisor's loop, which is to replace it."""
+
+    def __init__(self, run_dir: Path, snapshot: Callable[[], dict[str, Any]]) -> None:
+        self._client, self._snapshot = SiteClient(run_dir, patience_s=0.0), snapshot
+        self._leaving, self._changed = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._report, name="status", daemon=True)
+
+    def __enter__(self) -> StatusReporter:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leaving.set()
+        self._changed.set()
+        self._thread.join(2.0)
+        self._client.close()
+
+    def changed(self) -> None:
+        """A child is another one, or in another state: worth telling before the second is over."""
+        self._changed.set()
+
+    def _report(self) -> None:
+        while not self._leaving.wait(_AT_MOST_EVERY_S):
+            self._changed.clear()
+            with contextlib.suppress(RollcallError):
+                self._client.call("put_status", **self._snapshot())
+            self._changed.wait(_EVERY_S)

@@ -1,0 +1,408 @@
+"""Threshold and margin from a gallery's own photos: the statistics on galleries of known make, the command on real ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shared.errors import ConfigurationError, FaultList
+from shared.service.access import SiteAccess
+from shared.settings.editing import with_values
+from shared.settings.schema import example_toml, load_settings
+from shared.store.saving import NewReference
+from tests.support.paths import FACES, needs_data, needs_dlib
+from tests.support.site_process import SiteProcess, command, command_json
+from tests.support.sites import write_site
+from tests.support.stores import files_of, keep, silent, site_settings, store_in
+from tests.support.vectors import noise, people, unit
+from workers.calibration.calibration import calibrate
+from workers.calibration.false_matches import Scores, WorkingPoint, propose, rates, upper_bound
+from workers.calibration.gallery_copy import References, load_references
+from workers.calibration.plot import svg
+from workers.calibration.report import Names, document, notes, text
+
+_DEFAULT = WorkingPoint(0.45, 0.05)
+_DIM = 32  # so small that strangers do reach a threshold
+
+
+def gallery(seed: int, persons: int, each: int, dim: int = _DIM) -> References:
+    vectors = people(np.random.default_rng(seed), persons, each, dim)
+    return of(vectors, np.repeat(np.arange(persons, dtype=np.int32), each))
+
+
+def of(vectors: NDArray[np.float32], persons: NDArray[np.int32]) -> References:
+    names = [f"p{i}" for i in range(int(persons.max(initial=-1)) + 1)]
+    return References(vectors, persons.astype(np.int32), np.arange(1, len(persons) + 1), names)
+
+
+def said(report: Any, references: References) -> str:
+    names = Names(references.persons, references.names, {})
+    json.dumps(document(report, names))
+    return "\n".join(text(report, names))
+
+
+# --- the statistics ---------------------------------------------------------------------------------------------------
+
+
+def real_rate(references: References, point: WorkingPoint) -> float:
+    """The share of 20,000 people never seen that this gallery names at `point`."""
+    strangers = noise(np.random.default_rng(999), 20_000, references.vectors.shape[1])
+    persons = int(references.persons.max()) + 1
+    best = (strangers @ references.vectors.T).reshape(len(strangers), persons, -1).max(axis=2)
+    ranked = np.sort(best, axis=1)
+    return float(((ranked[:, -1] >= point.threshold) & (ranked[:, -1] - ranked[:, -2] >= point.margin)).mean())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counted_threshold_names_strangers_at_the_rate_wanted(seed: int) -> None:
+    """2,000 probes and 2 %: 40 may be named, and of people never seen the same share is, within a factor of 1.6."""
+    references = gallery(seed, 400, 5)
+    found = calibrate(references, WorkingPoint(0.3, 0.05), _DEFAULT, 0.02)
+    assert found.proposal.basis == "counted"
+    assert 0.02 / 1.6 <= real_rate(references, found.proposal.point) <= 0.02 * 1.6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_continued_threshold_errs_to_the_careful_side(seed: int) -> None:
+    """2,000 probes and 0.1 %: two may be named, too few to count; the real rate is below twice the one wanted."""
+    references = gallery(seed, 400, 5)
+    found = calibrate(references, WorkingPoint(0.3, 0.05), _DEFAULT, 0.001)
+    assert found.proposal.basis == "tail"
+    assert found.proposal.lowest_shown == pytest.approx(3 / 2000)
+    assert real_rate(references, found.proposal.point) <= 0.002
+    assert found.proposal.point.threshold < 0.95, "nor so careful that nobody is named"
+
+
+def test_never_below_the_models_default_where_the_data_cannot_show_it() -> None:
+    """Strangers of 512 dimensions are far below .45: a rate that can't be counted proposes no less than the default."""
+    found = calibrate(gallery(1, 40, 4, 512), _DEFAULT, _DEFAULT, 0.001)
+    assert found.proposal.basis == "tail"
+    assert found.proposal.point.threshold == 0.45
+    counted = calibrate(gallery(1, 40, 4, 512), _DEFAULT, _DEFAULT, 0.1)
+    assert counted.proposal.basis == "counted"
+    assert counted.proposal.point.threshold == pytest.approx(0.35), "two margins below at the least"
+
+
+def test_rates_follow_threshold_and_margin() -> None:
+    """Right, wrong, uncertain and unknown among the genuine, named among the strangers: each by its rule."""
+    scores = Scores(
+        own=np.array([0.7, 0.3, 0.6, 0.2, -2.0], np.float32),
+        first=np.array([0.2, 0.6, 0.58, 0.4, 0.5], np.float32),
+        second=np.array([0.1, 0.5, 0.57, 0.1, -2.0], np.float32),
+        people=np.arange(5, dtype=np.int32),
+    )
+    got = rates(scores, _DEFAULT)
+    assert (got.named_right, got.named_wrong, got.uncertain, got.unknown) == (0.25, 0.25, 0.25, 0.25)
+    assert got.strangers_named == pytest.approx(2 / 5), "the second at .6 with .1 ahead, the last with no second"
+
+
+def test_rule_of_three_and_its_neighbours() -> None:
+    """None of N seen: at most 3/N; some seen: more than their share, and less the more probes there are."""
+    assert upper_bound(0, 300) == pytest.approx(0.01)
+    assert upper_bound(3, 300) == pytest.approx(0.0253, abs=0.002)
+    assert 0.01 < upper_bound(30, 3000) < upper_bound(3, 300)
+
+
+def test_few_photos_keep_the_default_and_say_so() -> None:
+    """Forty strangers: the model's settings, or just above what was seen; never a threshold that one of them passed."""
+    references = gallery(2, 8, 5, 512)
+    found = calibrate(references, _DEFAULT, _DEFAULT, 0.001)
+    assert (found.proposal.basis, found.proposal.point) == ("default", _DEFAULT)
+    assert "too few to tell" in said(found, references)
+    seen = Scores(
+        own=np.full(4, -2, np.float32),
+        first=np.array([0.5, 0.1, 0, 0], np.float32),
+        second=np.full(4, -2, np.float32),
+        people=np.arange(4, dtype=np.int32),
+    )
+    assert 0.5 < propose(seen, _DEFAULT, 0.001).point.threshold <= 0.501
+
+
+@pytest.mark.parametrize(("persons", "each"), [(0, 0), (1, 1), (1, 6), (12, 1)])
+def test_galleries_that_cannot_tell_get_a_clear_answer(persons: int, each: int) -> None:
+    """Nobody, one person, one photo each: the default, no figures where there are none, and the reason."""
+    references = (
+        gallery(3, persons, each, 512) if persons else of(np.empty((0, 512), np.float32), np.empty(0, np.int32))
+    )
+    found = calibrate(references, _DEFAULT, _DEFAULT, 0.001)
+    assert (found.proposal.basis, found.proposal.point) == ("default", _DEFAULT)
+    told = said(found, references)
+    if persons < 2:
+        assert "needs two people" in told
+        assert rates(found.scores, _DEFAULT).strangers_named is None
+    if each == 1:
+        assert f"{persons} of {persons} people have one photo" in told
+        assert rates(found.scores, _DEFAULT).named_right is None
+
+
+def test_copies_do_not_count_twice() -> None:
+    """A gallery with every picture there twice gives the same proposal as one without: copies prove nothing."""
+    references = gallery(4, 60, 4)
+    rng = np.random.default_rng(5)
+    again = unit(references.vectors + 0.05 * noise(rng, len(references.vectors), _DIM))
+    doubled = of(np.concatenate([references.vectors, again]), np.tile(references.persons, 2))
+    plain, found = (calibrate(one, _DEFAULT, _DEFAULT, 0.05) for one in (references, doubled))
+    assert found.left_out.copies == len(references.vectors)
+    assert int(found.scores.strangers.sum()) == len(references.vectors)
+    assert found.proposal.point.threshold == pytest.approx(plain.proposal.point.threshold, abs=0.03)
+    assert np.median(found.scores.own) < 0.9
+
+
+def test_photo_in_the_wrong_folder_spoils_no_figure() -> None:
+    """It is listed with whom it looks like; neither it nor the likeness that it makes between two people counts."""
+    references = gallery(6, 40, 4, 512)
+    wrong = unit(references.vectors[4:5] + 0.5 * noise(np.random.default_rng(7), 1))
+    planted = of(np.concatenate([references.vectors, wrong]), np.append(references.persons, 0))
+    plain, found = (calibrate(one, _DEFAULT, _DEFAULT, 0.001) for one in (references, planted))
+    (one,) = found.disagreeing
+    assert (one.row, one.other_person) == (160, 1)
+    assert one.own < 0.35
+    assert (one.other or 0) > 0.45
+    assert found.pairs[0].people in {(0, 1), (1, 0)}
+    assert found.left_out.disagreeing == 1
+    assert found.proposal == plain.proposal
+    # Not to the last bit: a matrix of another shape is multiplied in another order on some processors.
+    assert np.allclose(np.sort(found.scores.first), np.sort(plain.scores.first), rtol=0, atol=1e-6)
+
+
+def test_one_person_under_two_names_is_said_and_does_not_count() -> None:
+    """Eight photos of one person under two names: the pair is marked, and the figures are those of one name; --apart counts it."""
+    references = gallery(8, 40, 4, 512)
+    split = references.persons.copy()
+    split[2:4] = 40
+    merged = of(references.vectors, references.persons)
+    twice = of(references.vectors, split)
+    twice_four = of(
+        np.concatenate([references.vectors, people_like(references.vectors[:4])]),
+        np.append(references.persons, [40] * 4),
+    )
+    found = calibrate(twice_four, _DEFAULT, _DEFAULT, 0.001)
+    assert found.one_person == [(0, 40)]
+    assert found.proposal.point.threshold == 0.45
+    assert "one person under two names" in said(found, twice_four)
+    apart = calibrate(twice_four, _DEFAULT, _DEFAULT, 0.001, apart=True)
+    assert apart.one_person == []
+    assert apart.proposal.point.threshold > float(apart.scores.first.max()) > 0.5
+    assert calibrate(merged, _DEFAULT, _DEFAULT, 0.001).one_person == []
+    assert calibrate(twice, _DEFAULT, _DEFAULT, 0.001).pairs[0].people in {(0, 40), (40, 0)}
+
+
+def people_like(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Other photos of the person that `vectors` are of."""
+    centre = unit(vectors.sum(axis=0, keepdims=True))
+    return unit(centre + noise(np.random.default_rng(9), 4, vectors.shape[1]) * np.float32(0.8))
+
+
+def test_large_galleries_are_sampled_and_say_so() -> None:
+    """More references than may be asked: a sample, the same each time, and a line that says how many of how many."""
+    references = gallery(10, 100, 4)
+    found, again = (calibrate(references, _DEFAULT, _DEFAULT, 0.05, most_probes=250) for _ in range(2))
+    assert found.sampled == 250
+    assert any("a sample of 250 of 400 references" in line for line in notes(found))
+    assert found.proposal == again.proposal
+    assert calibrate(references, _DEFAULT, _DEFAULT, 0.05, most_probes=None).sampled == 400
+
+
+def test_plot_is_a_picture_of_both_distributions() -> None:
+    """Well-formed SVG with two shapes, two labelled lines and the title, escaped; also when nothing is genuine."""
+    rng = np.random.default_rng(1)
+    for genuine in (rng.normal(0.7, 0.05, 90).astype(np.float32), np.empty(0, np.float32)):
+        picture = svg(genuine, rng.normal(0.2, 0.05, 90).astype(np.float32), now=0.45, proposed=0.5, title="a < b")
+        root = ElementTree.fromstring(picture)  # noqa: S314  # our own text
+        kinds = [element.tag.split("}")[1] for element in root.iter()]
+        assert kinds.count("polygon") == 2
+        texts = [element.text for element in root.iter() if element.tag.endswith("}text")]
+        assert {"a < b", "now 0.450", "proposed 0.500"} <= set(texts)
+
+
+# --- writing into site.toml ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "[recognition]  # how\nthreshold = 0.4  # mine\nmargin=0.01\n[web]\nport = 1\n",
+            "[recognition]  # how\nthreshold = 0.5  # mine\nmargin=0.07\n[web]\nport = 1\n",
+        ),
+        (
+            "# top\n[recognition]\n# lowest\n# threshold = 0.45\nfps = 2.0\n",
+            "# top\n[recognition]\nmargin = 0.07\n# lowest\nthreshold = 0.5\nfps = 2.0\n",
+        ),
+        ('[site]\nname = "a"', '[site]\nname = "a"\n\n[recognition]\nthreshold = 0.5\nmargin = 0.07\n'),
+        (
+            "[recognition]\n# [cameras.x]\n# threshold = 0.3\n[cameras.y]\nsource = 0\nthreshold = 0.2\n",
+            "[recognition]\nthreshold = 0.5\nmargin = 0.07\n# [cameras.x]\n# threshold = 0.3\n[cameras.y]\nsource = 0\nthreshold = 0.2\n",
+        ),
+        ("[recognition]\r\nthreshold = 0.4\r\n", "[recognition]\r\nmargin = 0.07\r\nthreshold = 0.5\r\n"),
+    ],
+)
+def test_only_the_two_values_change(before: str, after: str) -> None:
+    """Comments, order, other sections and line ends stay; a new key takes its commented default's place."""
+    assert with_values(before, "recognition", {"threshold": 0.5, "margin": 0.07}, Path("site.toml")) == after
+
+
+def test_the_example_file_takes_them_in_its_own_place() -> None:
+    """In `init`'s file they end in [recognition], not among the cameras that follow it as comments."""
+    changed = with_values(example_toml(), "recognition", {"threshold": 0.5, "margin": 0.07}, Path("site.toml"))
+    assert tomllib.loads(changed)["recognition"] == {"threshold": 0.5, "margin": 0.07}
+    differing = [
+        pair for pair in zip(example_toml().splitlines(), changed.splitlines(), strict=True) if pair[0] != pair[1]
+    ]
+    assert [one for _, one in differing] == ["threshold = 0.5", "margin = 0.07"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "told"),
+    [
+        ("recognition = {fps = 2.0}\n", ConfigurationError, "can't be edited"),
+        ("recognition.threshold = 0.4\n", ConfigurationError, "can't be edited"),
+        ("[recognition]\nfsp = 2\n", FaultList, "unknown key"),
+        ("[recognition\n", ConfigurationError, "not valid TOML"),
+    ],
+)
+def test_what_would_not_load_is_refused(text: str, error: type[Exception], told: str) -> None:
+    """A file that is faulty, or would be afterwards, is left alone, with the reason."""
+    with pytest.raises(error, match=told):
+        with_values(text, "recognition", {"threshold": 0.5}, Path("site.toml"))
+
+
+# --- the command --------------------------------------------------------------------------------------------------------
+
+
+@needs_dlib
+def test_nobody_enrolled_and_too_few_are_told(tmp_path: Path) -> None:
+    """No gallery: exit 1 and what to do. Too few photos: a report with the reason, and --write refuses to write."""
+    settings = site_settings(tmp_path)
+    before = (tmp_path / "site.toml").read_text()
+    empty = command(tmp_path, "calibrate")
+    assert empty.returncode == 1
+    assert "enrol" in empty.stderr
+    from workers.recognizer_dlib import dlib_fingerprint
+
+    settings.data_dir.mkdir()
+    with store_in(settings.data_dir) as store:
+        keep(
+            store,
+            people(np.random.default_rng(1), 2, 3, 128),
+            *(NewReference(f"p{i // 3}", f"{i}.jpg") for i in range(6)),
+        )
+        with store.transaction():
+            store.stamp("dlib/dlib", dlib_fingerprint(), 128)
+    report = command_json(tmp_path, "calibrate")
+    assert (report["references"], report["people"], report["proposed"]["basis"]) == (6, 2, "default")
+    assert report["written"] is None
+    refused = command(tmp_path, "calibrate", "--write")
+    assert refused.returncode == 1
+    assert "too few photos" in refused.stderr
+    assert (tmp_path / "site.toml").read_text() == before
+    assert command(tmp_path, "calibrate", "--fmr", "2").returncode == 2
+
+
+def test_references_are_the_same_from_files_and_from_a_running_site(tmp_path: Path) -> None:
+    """Every live reference once, with its name and row: what was deleted is not among them."""
+    pytest.importorskip("dlib")
+    settings = site_settings(tmp_path)
+    vectors = people(np.random.default_rng(2), 5, 3, 128)
+    with files_of(settings) as files:
+        from workers.recognizer_dlib import dlib_fingerprint
+
+        keep(files.store, vectors, *(NewReference(f"p{i // 3}", f"{i}.jpg") for i in range(15)))
+        with files.store.transaction():
+            files.store.stamp("dlib/dlib", dlib_fingerprint(), 128)
+    with SiteProcess(tmp_path) as site:
+        site.wait_until_ready()
+        with SiteAccess(
+            settings, silent
+        ) as access:  # no `forget`: that would also publish a generation without dead rows
+            assert access.call("delete", person_name="p2")["deleted"] == 3
+        running = command_json(tmp_path, "calibrate")
+    with files_of(settings) as files:
+        references = load_references(files, settings)
+    assert [references.names[i] for i in references.persons] == ["p0"] * 3 + ["p1"] * 3 + ["p3"] * 3 + ["p4"] * 3
+    assert np.allclose(references.vectors, np.delete(vectors, [6, 7, 8], axis=0), atol=1e-6)
+    assert running == command_json(tmp_path, "calibrate")
+    assert {one["photo"] for one in running["look_alikes"]} <= {f"{i}.jpg" for i in range(15)}
+
+
+@pytest.fixture(scope="module")
+def lfw(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """lfw_mini and friends_enrol enrolled, with a photo of Luis_Ernesto in Jay_Garner's folder; the site, enrol's answer."""
+    folder = write_site(tmp_path_factory.mktemp("site"), {}, "# a word of ours\nfps = 4.0  # slow\n")
+    shutil.copytree(FACES / "lfw_mini", folder / "lfw")
+    shutil.copyfile(folder / "lfw" / "Mike_Myers" / "Mike_Myers_0001.jpg", folder / "lfw" / "Jay_Garner" / "x.jpg")
+    (folder / "lfw" / "Mike_Myers" / "Mike_Myers_0001.jpg").unlink()
+    done = command(folder, "enrol", str(folder / "lfw"), str(FACES / "friends_enrol"), "--json")
+    assert done.returncode == 1, done.stderr  # photos with bystanders
+    return folder, json.loads(done.stdout)
+
+
+@needs_data
+def test_enrolment_points_out_who_looks_like_whom(lfw: tuple[Path, dict[str, Any]]) -> None:
+    """The one person under two names, and the photo in a wrong folder; nothing else but for what reaches the threshold."""
+    _, answer = lfw
+    pairs = {frozenset((one["person"], one["looks_like"])) for one in answer["look_alikes"]}
+    assert pairs == {frozenset(("Jennifer_Aniston", "Rachel")), frozenset(("Jay_Garner", "Mike_Myers"))}
+    assert all(one["score"] >= 0.45 for one in answer["look_alikes"])
+    (strange,) = answer["disagrees"]
+    assert (strange["person"], Path(strange["photo"]).name) == ("Jay_Garner", "x.jpg")
+    assert strange["score"] < 0.35
+
+
+@needs_data
+def test_calibration_of_real_people(lfw: tuple[Path, dict[str, Any]]) -> None:
+    """Jennifer_Aniston and Rachel are the most alike two and marked; the planted photo is listed; nothing is written unasked."""
+    folder, _ = lfw
+    before = (folder / "site.toml").read_bytes()
+    report = command_json(folder, "calibrate", "--plot", "scores.svg")
+    alike = [one for one in report["look_alikes"] if {"Jay_Garner", "Mike_Myers"} != {one["person"], one["looks_like"]}]
+    assert {alike[0]["person"], alike[0]["looks_like"]} == {"Jennifer_Aniston", "Rachel"}
+    assert [one["one_person"] for one in alike].count(True) == alike[0]["one_person"] == 1
+    (strange,) = report["disagrees"]
+    assert (strange["person"], strange["photo"], strange["looks_like"]) == (
+        "Jay_Garner",
+        "faces/Jay_Garner/x.jpg",
+        "Mike_Myers",
+    )
+    assert report["single_photo_people"] == 6
+    assert report["proposed"]["basis"] == "tail"
+    assert 0.45 <= report["proposed"]["threshold"] < 0.56
+    assert report["proposed"]["named_right"] >= 0.97
+    assert report["proposed"]["named_wrong"] == 0
+    assert report["now"]["threshold"] == 0.45
+    assert report["genuine"]["percentiles"]["1"] > report["strangers"]["percentiles"]["99"] - 0.1
+    assert sum(report["strangers"]["histogram"]["counts"]) == report["strangers"]["count"]
+    ElementTree.parse(folder / "scores.svg")  # noqa: S314  # our own file
+    assert (folder / "site.toml").read_bytes() == before
+    told = command(folder, "calibrate").stdout
+    assert "nothing was changed" in told
+    assert "one person under two names?" in told
+    assert (folder / "site.toml").read_bytes() == before
+
+
+@needs_data
+def test_written_only_when_told_and_still_a_file_that_loads(lfw: tuple[Path, dict[str, Any]]) -> None:
+    """--write puts both values into [recognition], keeps comments, mode and the rest, and leaves no file beside it."""
+    folder, _ = lfw
+    path = folder / "site.toml"
+    path.chmod(0o640)
+    before = path.read_text()
+    report = command_json(folder, "calibrate", "--write")
+    after = path.read_text()
+    settings = load_settings(path)
+    assert report["written"] == str(path)
+    assert settings.recognition.threshold == report["proposed"]["threshold"]
+    assert settings.recognition.margin == report["proposed"]["margin"]
+    assert settings.recognition.fps == 4.0
+    assert set(before.splitlines()) < set(after.splitlines())
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(folder.glob(".*")) == []
+    assert command_json(folder, "calibrate")["now"]["threshold"] == report["proposed"]["threshold"]

@@ -1,0 +1,1133 @@
+"""The store: its table, what it keeps and refuses, and that whatever fails leaves all of a change or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.errors import ConfigurationError, RefusedError, RollcallError, TemporaryError, UsageError
+from shared.gallery import publisher as gallery_publisher
+from shared.gallery.block import segment_path
+from shared.gallery.publisher import GalleryPublisher
+from shared.gallery.reader import GalleryReader
+from shared.service.service import Request, StoreService
+from shared.store import schema
+from shared.store.backup import BackupKeeper
+from shared.store.opening import GalleryInUseError, SiteLock, backup_path, open_read_only, open_store
+from shared.store.saving import NewReference, save
+from shared.store.staging import stage
+from shared.uuid7 import new_uuids
+from tests.conftest import SmallDisk
+from tests.support.blocks import held_bytes
+from tests.support.full_disks import fill
+from tests.support.paths import ROOT
+from tests.support.stores import (
+    Failing,
+    FailingConnection,
+    InterruptedConnection,
+    bytes_under,
+    everything,
+    fail_everywhere,
+    failing_store,
+    keep,
+    rows,
+    service_of,
+    silent,
+    store_in,
+)
+from tests.support.vectors import noise
+
+_THE_TABLE = (
+    "embeddings(id INTEGER PRIMARY KEY AUTOINCREMENT, person_name TEXT NOT NULL, embedding BLOB NOT NULL, image_path TEXT, "
+    "user_id TEXT, created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP, updated_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP, "
+    "UNIQUE(person_name, image_path))"
+)
+_DIM = 64
+_RNG = np.random.default_rng(7)
+
+
+def vectors(count: int, dim: int = _DIM) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return noise(_RNG, count, dim)
+
+
+def request(op: str, blob: bytes = b"", **arguments: Any) -> Request:
+    return Request(op, arguments, blob)
+
+
+def save_request(count: int, *names: str, dim: int = _DIM, **fields: Any) -> Request:
+    """A save of `count` invented vectors."""
+    saved = [{"person_name": name, **fields} for name in names]
+    return request("save", vectors(count, dim).tobytes(), rows=saved)
+
+
+def event(key: str, person: str | None = None, kind: str = "named", **fields: Any) -> dict[str, Any]:
+    when = {"time": "2026-01-31T08:00:00.000Z", "camera": "door", "track": 1}
+    return {"key": key, "event": kind, "person": person, "user_id": None, "score": 0.7, "margin": 0.3, **when, **fields}
+
+
+# --- the file -------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_the_originals_to_the_letter(tmp_path: Path) -> None:
+    """`embeddings` as the original design has it: columns, types, defaults, AUTOINCREMENT, the unique pair and no more indexes."""
+    with store_in(tmp_path) as store:
+        ((sql,),) = rows(store, "SELECT sql FROM sqlite_master WHERE name='embeddings'")
+        original = sqlite3.connect(":memory:")
+        original.execute(f"CREATE TABLE {_THE_TABLE}")
+        for pragma in ("table_info(embeddings)", "index_list(embeddings)", "index_info(sqlite_autoindex_embeddings_1)"):
+            assert rows(store, f"PRAGMA {pragma}") == original.execute(f"PRAGMA {pragma}").fetchall()
+        original.close()
+        assert rows(store, "SELECT * FROM sqlite_master WHERE type IN ('trigger', 'view')") == []
+    assert re.sub(r"\s+", "", sql) == "CREATETABLE" + _THE_TABLE.replace(" ", "")
+
+
+def test_how_the_file_is_kept(tmp_path: Path) -> None:
+    """16 KiB pages, WAL, synchronous FULL, secure_delete, foreign keys, a busy timeout; 0600 in a folder of 0700, the WAL too."""
+    folder = tmp_path / "data"
+    with store_in(folder) as store:
+        keep(store, vectors(1), NewReference("Ada"))
+        wanted = {"page_size": 16384, "journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "foreign_keys": 1}
+        for name, value in wanted.items():
+            assert rows(store, f"PRAGMA {name}") == [(value,)]
+        assert rows(store, "PRAGMA busy_timeout")[0][0] >= 1000
+        assert {path.name for path in folder.iterdir()} >= {"face_embeddings.db", "face_embeddings.db-wal"}
+        assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_open_folder_and_file_are_closed_to_others(tmp_path: Path) -> None:
+    """A data folder and a file that others may read are tightened when the store opens."""
+    with store_in(tmp_path):
+        pass
+    tmp_path.chmod(0o755)
+    (tmp_path / "face_embeddings.db").chmod(0o644)
+    with store_in(tmp_path):
+        assert tmp_path.stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "face_embeddings.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_after_a_clean_stop_the_file_is_complete_alone(tmp_path: Path) -> None:
+    """No -wal and no -shm is left beside it; copied to another folder it holds everything."""
+    with store_in(tmp_path / "here") as store:
+        keep(store, vectors(3), NewReference("Ada"), NewReference("Bo"), NewReference("Cy", "cy.jpg"))
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["face_embeddings.db", "marks.key"]
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "face_embeddings.db").write_bytes((tmp_path / "here" / "face_embeddings.db").read_bytes())
+    with store_in(tmp_path / "there") as store:
+        assert [one["person"] for one in store.people()] == ["Ada", "Bo", "Cy"]
+        assert store.check() == []
+
+
+def test_an_acknowledged_write_survives_a_kill(tmp_path: Path) -> None:
+    """A process that is killed right after a save has lost nothing of it."""
+    program = (
+        "import os, sys; from pathlib import Path; from tests.support.stores import keep, silent; from tests.support.vectors import noise\n"
+        "import numpy as np; from shared.store.opening import open_store; from shared.store.saving import NewReference\n"
+        "store = open_store(Path(sys.argv[1]) / 'face_embeddings.db', silent)\n"
+        "keep(store, noise(np.random.default_rng(0), 1, 8), NewReference('Ada')); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, check=False, timeout=60)
+    assert (tmp_path / "face_embeddings.db-wal").exists()
+    with store_in(tmp_path) as store:
+        assert [one["person"] for one in store.people()] == ["Ada"]
+
+
+def test_one_writer_at_a_time(tmp_path: Path) -> None:
+    """The lock is held by one; a second is told whose turn it is, and gets it once the first lets go. Readers can't write."""
+    with store_in(tmp_path):
+        reader = open_read_only(tmp_path / "face_embeddings.db")
+        with pytest.raises(sqlite3.OperationalError):
+            reader.connection.execute("DELETE FROM embeddings")
+        reader.close()
+    first, second = (SiteLock(tmp_path / "face_embeddings.db") for _ in range(2))
+    first.acquire(0)
+    with pytest.raises(GalleryInUseError, match="another process is writing"):
+        second.acquire(0.05)
+    first.release()
+    second.acquire(1)
+    second.release()
+
+
+# --- saving ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_person_and_photo_is_updated(tmp_path: Path) -> None:
+    """Same id, same created_at; the vector and updated_at move, a user id stays where none is given."""
+    with store_in(tmp_path) as store:
+        first, second = vectors(2)
+        saved = keep(store, first[None], NewReference("Ada", "a.jpg", "e-17"))
+        store.connection.execute(
+            "UPDATE embeddings SET created_at='2020-01-01 00:00:00', updated_at='2020-01-01 00:00:00'"
+        )
+        again = keep(store, second[None], NewReference("Ada", "a.jpg"))
+        assert (again.row_ids, again.replaced) == (saved.row_ids, [True])
+        ((blob, user_id, created, updated),) = rows(
+            store, "SELECT embedding, user_id, created_at, updated_at FROM embeddings"
+        )
+        assert (blob, user_id, created) == (second.astype("<f4").tobytes(), "e-17", "2020-01-01 00:00:00")
+        assert updated > "2025"
+        other = keep(store, vectors(2), NewReference("Ada", "b.jpg"), NewReference("Bo", "a.jpg"))
+        assert other.replaced == [False, False]
+        assert store.count() == 3
+
+
+def test_without_a_photo_the_vector_tells(tmp_path: Path) -> None:
+    """Identical vectors of one person and no photo count once, in one batch and over several; different ones, and another
+    person's, are rows of their own."""
+    with store_in(tmp_path) as store:
+        one, two = vectors(2)
+        batch = keep(store, np.stack([one, one, two]), *[NewReference("Ada")] * 3)
+        assert batch.row_ids[0] == batch.row_ids[1] != batch.row_ids[2]
+        assert batch.replaced == [False, True, False]
+        assert keep(store, one[None], NewReference("Ada")).row_ids == batch.row_ids[:1]
+        assert keep(store, np.stack([two, one]), *[NewReference("Ada")] * 2).row_ids == [
+            batch.row_ids[2],
+            batch.row_ids[0],
+        ]
+        assert keep(store, np.stack([one]), NewReference("Bo")).replaced == [False]
+        assert store.count() == 3
+        assert store.check() == []
+
+
+def test_a_photo_saved_twice_in_one_batch(tmp_path: Path) -> None:
+    """The last one counts, in one row."""
+    with store_in(tmp_path) as store:
+        first, second = vectors(2)
+        saved = keep(store, np.stack([first, second]), *[NewReference("Ada", "a.jpg")] * 2)
+        assert saved.row_ids[0] == saved.row_ids[1]
+        assert np.array_equal(store.vector(saved.row_ids[0]), second)
+        assert store.check() == []
+
+
+def test_a_repeated_uuid_is_harmless(tmp_path: Path) -> None:
+    """A save that is sent twice is kept once, also without a photo; under another person's name it is refused."""
+    with store_in(tmp_path) as store:
+        one, two = vectors(2)
+        (uuid,) = new_uuids(1)
+        for vector in (one, one, two):
+            keep(store, vector[None], NewReference("Ada", None, None, uuid))
+        assert rows(store, "SELECT uuid FROM reference_facts") == [(uuid,)]
+        assert np.array_equal(store.vector(1), two)
+        with pytest.raises(RefusedError, match="another person"):
+            keep(store, one[None], NewReference("Bo", None, None, uuid))
+        assert [row["person"] for row in store.references()] == ["Ada"]
+
+
+def test_every_reference_has_a_uuid_and_a_rising_change_number(tmp_path: Path) -> None:
+    """UUIDs are made where none is given, all different; every save, update and deletion takes a higher number, also after
+    reopening."""
+    with store_in(tmp_path) as store:
+        keep(store, vectors(200), *(NewReference(f"p{i}") for i in range(200)))
+        facts = rows(store, "SELECT uuid, change_number FROM reference_facts ORDER BY embedding_id")
+        assert len({uuid for uuid, _ in facts}) == 200
+        assert [number for _, number in facts] == list(range(1, 201))
+        assert store.change_number == 200
+        keep(store, vectors(1), NewReference("p3", "x.jpg"))
+    with store_in(tmp_path) as store:
+        assert store.change_number == 201
+        keep(store, vectors(1), NewReference("p3", "x.jpg"))
+        assert rows(store, "SELECT MAX(change_number) FROM reference_facts") == [(202,)]
+        with store.transaction():
+            store.delete("p3")
+        assert store.change_number == rows(store, "SELECT MAX(change_number) FROM deletion_marks")[0][0] > 202
+
+
+def test_ids_are_never_used_again(tmp_path: Path) -> None:
+    """The id of a deleted newest row, reference or sighting, is not given out a second time, also after a restart."""
+    with store_in(tmp_path) as store:
+        newest = keep(store, vectors(2), NewReference("Ada"), NewReference("Bo")).row_ids[-1]
+        with store.transaction():
+            seen = [one["id"] for one in store.sightings.record([event("k1", "Ada"), event("k2", "Bo")], "s")]
+            store.forget("Bo")
+    with store_in(tmp_path) as store:
+        assert keep(store, vectors(1), NewReference("Cy")).row_ids[0] > newest
+        assert store.sightings.last_id() == seen[-1]
+        with store.transaction():
+            assert store.sightings.record([event("k3", "Ada")], "s")[0]["id"] > seen[-1]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.full(_DIM, np.nan, np.float32),
+        np.full(_DIM, np.inf, np.float32),
+        np.zeros(_DIM, np.float32),
+        np.ones(_DIM + 1, np.float32),
+    ],
+    ids=["nan", "infinite", "zero", "too-long"],
+)
+def test_what_is_no_embedding_is_refused(tmp_path: Path, bad: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+    """NaN, infinity, zeros and another dimension: refused with the person's name and without the vector, nothing written."""
+    with store_in(tmp_path) as store:
+        keep(store, vectors(1), NewReference("Ada"))
+        before = everything(store.path)
+        service = service_of(store, tmp_path)
+        (answer,) = service.write([request("save", bad.tobytes(), rows=[{"person_name": "Bo"}])])
+        assert isinstance(answer, RefusedError)
+        assert "Bo" in answer.line()
+        assert len(answer.line()) < 250
+        assert everything(store.path) == before
+
+
+def test_vectors_are_kept_with_unit_norm(tmp_path: Path) -> None:
+    """Any length is normalised, `dim` little-endian float32 to a row; what is of unit norm is kept bit for bit."""
+    with store_in(tmp_path) as store:
+        unit = vectors(1)[0]
+        for length in (1.0, 17.0, 1e-3, 3e18):
+            keep(store, (unit * np.float32(length))[None], NewReference("Ada", f"{length}.jpg"))
+        found = [np.frombuffer(blob, "<f4") for (blob,) in rows(store, "SELECT embedding FROM embeddings ORDER BY id")]
+        assert np.array_equal(found[0], unit)
+        for vector in found:
+            assert vector.shape == (_DIM,)
+            assert abs(float(np.linalg.norm(vector)) - 1) < 1e-6
+            assert np.allclose(vector, unit, atol=1e-6)
+
+
+def test_the_dimension_is_the_first_references_or_the_models(tmp_path: Path) -> None:
+    """The first save decides; emptied, an unstamped gallery takes another; a stamped one never does."""
+    with store_in(tmp_path) as store:
+        keep(store, vectors(1, 8), NewReference("Ada"))
+        with pytest.raises(RefusedError, match="another model"):
+            keep(store, vectors(1, 9), NewReference("Bo"))
+        with store.transaction():
+            store.delete("Ada")
+        keep(store, vectors(1, 9), NewReference("Bo"))
+        with store.transaction():
+            store.delete("Bo")
+            store.stamp("dlib/dlib", "f" * 64, 8)
+        with pytest.raises(RefusedError, match="another model"):
+            keep(store, vectors(1, 9), NewReference("Cy"))
+        assert store.dim == 8
+
+
+def test_embeddings_of_another_model_are_refused(tmp_path: Path) -> None:
+    """A save that says whose model its vectors are of is refused once the gallery is of another, though the length fits."""
+    with store_in(tmp_path) as store:
+        service = service_of(store, tmp_path)
+        given = {"rows": [{"person_name": "Ada"}], "fingerprint": "a" * 64}
+        (first,) = service.write([request("save", vectors(1).tobytes(), **given)])
+        assert not isinstance(first, RollcallError)
+        service.write([request("stamp", model="insightface/other", fingerprint="b" * 64, dim=_DIM)])
+        (second,) = service.write([request("save", vectors(1).tobytes(), **given)])
+        assert isinstance(second, RefusedError)
+        assert "insightface/other" in second.line()
+
+
+def test_the_user_id_given_last_is_the_persons(tmp_path: Path) -> None:
+    """The block has it too: live, and loaded anew, when an older row got the newer id."""
+    with store_in(tmp_path / "data") as store:
+        publisher = GalleryPublisher(tmp_path / "data", _DIM, "", "")
+        service = StoreService(store, publisher, site="s", data_dir=tmp_path, keep_days=1, say=silent)
+        service.publish_everything()
+        for path, user_id in (("a.jpg", "old"), ("b.jpg", "middle"), ("a.jpg", "new")):
+            service.write([save_request(1, "Ada", image_path=path, user_id=user_id)])
+        assert [one["user_id"] for one in store.people()] == ["new"]
+        for _ in range(2):
+            with GalleryReader(tmp_path / "data") as reader:
+                assert reader.user_id(0) == "new"
+            service.publish_everything()
+        publisher.remove_block()
+        publisher.close()
+
+
+# --- deleting -------------------------------------------------------------------------------------------------------
+
+
+def test_marks_know_and_do_not_tell(tmp_path: Path) -> None:
+    """A deletion leaves marks: the person and the photo are known again, in either Unicode form, and named nowhere."""
+    with store_in(tmp_path) as store:
+        keep(store, vectors(2), NewReference("Zoë", "z.jpg", "employee 1", None, "d" * 64), NewReference("Bo", "b.jpg"))
+        with store.transaction():
+            assert store.delete("Zoë").row_ids == [1]
+        assert store.is_marked("Zoë")
+        assert store.is_marked("Zoe\u0308")
+        assert store.is_marked("Zoë", "any photo")
+        assert not store.is_marked("Bo")
+        told = json.dumps(rows(store, "SELECT * FROM deletion_marks"), ensure_ascii=False)
+        for secret in ("Zo", "z.jpg", "d" * 64, "employee 1"):
+            assert secret not in told
+
+
+def test_a_photos_mark_is_of_that_photo(tmp_path: Path) -> None:
+    """One photo deleted: it stays away, the person's other photos do not."""
+    with store_in(tmp_path) as store:
+        keep(
+            store,
+            vectors(2),
+            NewReference("Ada", "a.jpg", None, None, "a" * 64),
+            NewReference("Ada", "b.jpg", None, None, "b" * 64),
+        )
+        with store.transaction():
+            store.delete("Ada", "a.jpg")
+        assert store.is_marked("Ada", "a" * 64)
+        assert not store.is_marked("Ada", "b" * 64)
+        assert not store.is_marked("Ada")
+
+
+def test_saving_on_purpose_lifts_the_marks(tmp_path: Path) -> None:
+    """Enrolled again, a person is no longer kept out, nor is that photo; a photo that was not enrolled again is."""
+    with store_in(tmp_path) as store:
+        photos = [NewReference("Ada", f"{one}.jpg", None, None, one * 64) for one in "ab"]
+        keep(store, vectors(2), *photos)
+        with store.transaction():
+            store.delete("Ada")
+        keep(store, vectors(1), photos[0])
+        assert not store.is_marked("Ada")
+        assert not store.is_marked("Ada", "a" * 64)
+        assert store.is_marked("Ada", "b" * 64)
+
+
+def test_forget_leaves_nothing_of_a_person(tmp_path: Path) -> None:
+    """References, sightings, what was left out, staged vectors, photos (their folder, photos right in faces/, photos that rows
+    named) and the backup's rows: no name and no vector is left in any byte of the folder, WAL included."""
+    data = tmp_path / "data"
+    service, ada, bo = _site_with_ada_and_bo(data)
+    store = service.store
+    assert any(b"Ada Lovelace" in content for content in bytes_under(data, tmp_path / "copy").values())
+    (answer,) = service.write([request("forget", person="Ada Lovelace", photo=None)])
+    assert isinstance(answer, dict)
+    assert (answer["references"], answer["photos"], answer["sightings"]) == (40, 4, 30)
+    assert "warning" not in answer
+    for name, content in bytes_under(data, tmp_path / "copy").items():
+        assert b"Lovelace" not in content, name
+        assert not [
+            vector for vector in ada if vector.tobytes()[:64] in content or vector.tobytes()[-64:] in content
+        ], name
+    for table in ("embeddings", "reference_facts", "sightings", "left_out", "staged_embeddings"):
+        left = {"left_out": 0, "sightings": 30}.get(table, len(bo))
+        assert rows(store, f"SELECT COUNT(*) FROM {table}") == [(left,)]  # noqa: S608  # our own tables
+    assert [path.name for path in data.joinpath("faces").rglob("*.jpg")] == ["bo.jpg"]
+    assert store.check() == []
+    backup = open_read_only(backup_path(store.path))
+    assert ([one["person"] for one in backup.people()], backup.check()) == (["Bo"], [])
+    backup.close()
+    store.close()
+    for name, content in bytes_under(data, tmp_path / "copy").items():
+        assert b"Lovelace" not in content, name
+
+
+def _site_with_ada_and_bo(data: Path) -> tuple[StoreService, Any, Any]:
+    """Two people in every table and folder, interleaved, and changed since: SQLite has moved rows from page to page."""
+    store = open_store(data / "face_embeddings.db", silent)
+    service = service_of(store, data)
+    rng = np.random.default_rng(3)
+    ada, bo = noise(rng, 80, 256), noise(rng, 40, 256)
+    for round_ in (0, 1):
+        for i in range(40):
+            both = np.stack([ada[40 * round_ + i], bo[i]])
+            people = [("Ada Lovelace", f"faces/Ada Lovelace/{i}.jpg", "u-ada"), ("Bo", f"faces/Bo/{i}.jpg", None)]
+            keep(store, both, *(NewReference(name, path, user) for name, path, user in people))
+    with store.transaction():
+        events = [event(f"{who}{i}", who) for i in range(30) for who in ("Ada Lovelace", "Bo")]
+        store.sightings.record(events, "s")
+        store.connection.execute(
+            "INSERT INTO left_out SELECT *, 'x' FROM embeddings WHERE person_name='Ada Lovelace' LIMIT 1"
+        )
+        references = store.references()
+        changes = [one["change_number"] for one in references]
+        stage(store, [one["id"] for one in references], changes, noise(rng, 80, 16), "f" * 64)
+        store.connection.execute(
+            "UPDATE embeddings SET image_path='old/ada.jpg' WHERE image_path='faces/Ada Lovelace/7.jpg'"
+        )
+    for path in (
+        "faces/Ada Lovelace/1.jpg",
+        "faces/Ada Lovelace/deep/2.jpg",
+        "faces/Ada Lovelace.jpg",
+        "old/ada.jpg",
+        "faces/Bo/bo.jpg",
+    ):
+        (data / path).parent.mkdir(parents=True, exist_ok=True)
+        (data / path).write_bytes(b"pixels of " + path.partition("/")[2].encode())
+    store.backup_to(backup_path(store.path))
+    return service, ada, bo
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_byte_of_the_forgotten_is_left_after_much_change(tmp_path: Path, seed: int) -> None:
+    """Rows that came and went by the hundred leave copies in the pages' free space, which secure_delete does not reach: a
+    `forget` finds those too."""
+    rng = np.random.default_rng(seed)
+    names = [f"P{i:03d}" + "x" * int(rng.integers(0, 40)) for i in range(120)]
+    ever: dict[str, list[bytes]] = {name: [] for name in names}
+    with store_in(tmp_path) as store:
+        store.connection.execute("PRAGMA synchronous=OFF")
+        for step in range(60):
+            chosen = [names[i] for i in rng.integers(0, len(names), int(rng.integers(1, 40)))]
+            batch = noise(rng, len(chosen), 512)
+            paths = [None if rng.random() < 0.3 else f"faces/{name}/{rng.integers(0, 5)}.jpg" for name in chosen]
+            keep(store, batch, *(NewReference(name, path) for name, path in zip(chosen, paths, strict=True)))
+            for name, vector in zip(chosen, batch, strict=True):
+                ever[name].append(vector.tobytes())
+            with store.transaction():
+                store.sightings.record([event(f"{step}-{i}", name) for i, name in enumerate(chosen)], "s")
+                for i in rng.integers(0, len(names), 10):
+                    store.delete(names[i])
+        service = service_of(store, tmp_path)
+        gone = [name for name in names[::3] if ever[name]]
+        service.write([request("forget", person=name) for name in gone])
+        left = b"".join(bytes_under(tmp_path, tmp_path.parent / f"copy-{seed}").values())
+        assert [name for name in gone if f"faces/{name}/".encode() in left or f'"{name}"'.encode() in left] == []
+        assert [name for name in gone if any(vector[:48] in left for vector in ever[name])] == []
+        assert store.check() == []
+
+
+def test_a_forget_that_was_cut_short_is_finished_at_the_next_opening(tmp_path: Path) -> None:
+    """Killed between the commit and what comes after it: the next process writes the file anew before anything else."""
+    with store_in(tmp_path) as store:
+        keep(store, vectors(2), NewReference("Ada"), NewReference("Bo"))
+        with store.transaction():
+            store.forget("Ada")
+            store.want_remains_erased()
+        assert store.remains_are_due()
+    with store_in(tmp_path) as store:
+        assert not store.remains_are_due()
+        assert [one["person"] for one in store.people()] == ["Bo"]
+
+
+def test_forget_says_when_there_is_nobody(tmp_path: Path) -> None:
+    """An unknown name is refused and leaves no mark; a person of whom only photos are left is forgotten."""
+    with store_in(tmp_path) as store:
+        service = service_of(store, tmp_path)
+        (answer,) = service.write([request("forget", person="Nobody")])
+        assert isinstance(answer, RefusedError)
+        assert not store.is_marked("Nobody")
+        (tmp_path / "faces" / "Nobody").mkdir(parents=True)
+        (tmp_path / "faces" / "Nobody" / "1.jpg").write_bytes(b"x")
+        (answer,) = service.write([request("forget", person="Nobody")])
+        assert isinstance(answer, dict)
+        assert answer["photos"] == 1
+        assert not (tmp_path / "faces" / "Nobody").exists()
+        assert store.is_marked("Nobody")
+
+
+def test_forget_one_photo(tmp_path: Path) -> None:
+    """Named by stored path, by absolute path or by file name: its row and file go, the others stay; its mark knows the photo
+    again by its bytes, though nobody had noted them."""
+    with store_in(tmp_path) as store:
+        service = service_of(store, tmp_path)
+        paths = [f"faces/Ada/{i}.jpg" for i in range(4)]
+        for path in paths:
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_bytes(path.encode())
+        keep(store, vectors(4), *(NewReference("Ada", path) for path in paths))
+        for i, named in enumerate((paths[0], str(tmp_path / paths[1]), "2.jpg")):
+            (answer,) = service.write([request("forget", person="Ada", photo=named)])
+            assert isinstance(answer, dict)
+            assert (answer["references"], answer["photos"]) == (1, 1)
+            assert not (tmp_path / paths[i]).exists()
+        assert [row["image_path"] for row in store.references("Ada")] == paths[3:]
+        assert store.is_marked("Ada", hashlib.sha256(paths[0].encode()).hexdigest())
+        assert not store.is_marked("Ada")
+        (answer,) = service.write([request("forget", person="Ada", photo="9.jpg")])
+        assert isinstance(answer, RefusedError)
+        assert paths[3] in answer.line()
+
+
+@pytest.mark.parametrize("path", ["face_embeddings.db", "../outside.jpg", "/etc/hostname", "a\0b.jpg", "x" * 5000])
+def test_no_other_file_is_removed_at_a_databases_word(tmp_path: Path, path: str) -> None:
+    """A row may name any path: only photos under the data folder are ever removed."""
+    data = tmp_path / "data"
+    (tmp_path / "outside.jpg").write_bytes(b"somebody's own")
+    with store_in(data) as store:
+        keep(store, vectors(1), NewReference("Ada", "a.jpg"))
+        store.connection.execute("UPDATE embeddings SET image_path=?", (path,))
+        (answer,) = service_of(store, data).write([request("forget", person="Ada")])
+        assert isinstance(answer, dict)
+        assert (answer["references"], answer["photos"]) == (1, 0)
+        assert store.check() == []
+    assert (tmp_path / "outside.jpg").exists()
+
+
+def test_photos_go_only_once_the_rows_are_gone(tmp_path: Path) -> None:
+    """When the commit fails, the photos are still there: nothing is half forgotten."""
+    path = tmp_path / "face_embeddings.db"
+    with store_in(tmp_path) as store:
+        keep(store, vectors(1), NewReference("Ada", "faces/Ada/1.jpg"))
+    photo = tmp_path / "faces" / "Ada" / "1.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"x")
+    for fails_at in range(1, 100):
+        store, connection = failing_store(path, FailingConnection, fails_at)
+        (answer,) = service_of(store, tmp_path).write([request("forget", person="Ada")])
+        connection.disarm()
+        assert photo.exists() == (store.count() == 1)
+        assert store.check() == []
+        store.close()
+        if not photo.exists():
+            break
+    assert fails_at > 10
+    assert not isinstance(answer, RollcallError)
+
+
+@pytest.mark.alone
+def test_a_reader_of_the_wal_delays_its_emptying_and_no_more(tmp_path: Path) -> None:
+    """While a reader holds on to the old rows, forget answers within two seconds and says so; afterwards the WAL is emptied."""
+    with store_in(tmp_path) as store:
+        service = service_of(store, tmp_path)
+        keep(store, vectors(1), NewReference("Ada Lovelace"))
+        reader = open_read_only(store.path)
+        reader.connection.execute("BEGIN")
+        assert reader.count() == 1
+        began = time.monotonic()
+        (answer,) = service.write([request("forget", person="Ada Lovelace")])
+        assert time.monotonic() - began < 3
+        assert isinstance(answer, dict)
+        assert "WAL" in answer["warning"]
+        service.tick(time.monotonic())
+        assert any(b"Lovelace" in one for one in bytes_under(tmp_path, tmp_path.parent / "copy").values())
+        reader.connection.execute("COMMIT")
+        reader.close()
+        service.tick(time.monotonic() + 5)
+        assert not any(b"Lovelace" in one for one in bytes_under(tmp_path, tmp_path.parent / "copy").values())
+
+
+def test_the_forgotten_stop_answering_also_without_room(
+    tmp_path: Path, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shared memory full: what is enrolled waits, and says so, but who is forgotten in the same moment answers no more and their
+    vector is gone from memory; with room again everybody is live."""
+    memory = small_disk("shm", 1024)
+    monkeypatch.setenv("ROLLCALL_SHM_DIR", str(memory))
+    with store_in(tmp_path / "data") as store:
+        (ada,) = vectors(1)
+        keep(store, ada[None], NewReference("Ada"))
+        publisher = GalleryPublisher(tmp_path / "data", _DIM, "", "")
+        service = StoreService(store, publisher, site="s", data_dir=tmp_path, keep_days=1, say=silent)
+        service.publish_everything()
+        filler = fill(memory, spare_bytes=100 << 10)
+        many = save_request(2000, *(f"p{i}" for i in range(2000)))
+        saved, forgotten = service.write([many, request("forget", person="Ada")])
+        assert isinstance(saved, dict)
+        assert isinstance(forgotten, dict)
+        assert "not live yet" in saved["warning"]
+        assert service.info()["behind"]
+        with GalleryReader(tmp_path / "data") as reader:
+            assert reader.match(ada[None]) == [[]]
+            assert ada.tobytes() not in held_bytes(segment_path(tmp_path / "data", reader.generation))
+        assert store.count() == 2000
+        filler.unlink()
+        subprocess.run(["mount", "-o", "remount,size=16m", str(memory)], check=True)
+        service.tick(time.monotonic() + 5)
+        assert not service.info()["behind"]
+        assert service.info()["published_rows"] == 2000
+        assert service.check() == []
+        publisher.remove_block()
+        publisher.close()
+
+
+def test_whoever_is_forgotten_is_gone_from_a_generation_that_is_replaced_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one group with what has a new generation built: who still maps the old one finds neither vector nor name there."""
+    monkeypatch.setattr(gallery_publisher, "_LEAST_ADDRESSES", 100)
+    monkeypatch.setattr(gallery_publisher, "_ADDRESSES", 1)
+    ada = vectors(1)[0]
+    for many_first in (False, True):
+        with store_in(tmp_path / f"data-{many_first}") as store:
+            keep(store, ada[None], NewReference("Ada"))
+            keep(store, vectors(2)[1:], NewReference("Bo"))
+            publisher = GalleryPublisher(store.path.parent, _DIM, "", "")
+            service = StoreService(store, publisher, site="s", data_dir=tmp_path, keep_days=1, say=silent)
+            service.publish_everything()
+            with GalleryReader(store.path.parent) as reader:
+                held = reader.segment
+                assert ada.tobytes() in held.references[: reader.rows].tobytes()
+                both = [request("forget", person="Ada"), save_request(120, *(f"p{i}" for i in range(120)))]
+                service.write(both[::-1] if many_first else both)
+                assert publisher.generation > reader.generation
+                assert ada.tobytes() not in held.references[: reader.rows].tobytes()
+                assert b"Ada" not in held.heap[:64].tobytes()
+            assert service.check() == []
+            publisher.remove_block()
+            publisher.close()
+
+
+def test_a_user_id_goes_with_the_rows_that_gave_it(tmp_path: Path) -> None:
+    """Deleted and enrolled anew, forgotten and enrolled in one group, the photo with the id deleted: the block says what the store
+    says, and keeps nothing of what was forgotten."""
+    with store_in(tmp_path / "data") as store:
+        publisher = GalleryPublisher(tmp_path / "data", _DIM, "", "")
+        service = StoreService(store, publisher, site="s", data_dir=tmp_path, keep_days=1, say=silent)
+        service.publish_everything()
+        service.write([save_request(1, "Ada", user_id="badge-1"), save_request(1, "Bo", user_id="badge-2")])
+        service.write([request("delete", person_name="Bo")])
+        service.write([save_request(1, "Bo")])
+        assert service.check() == []
+        service.write([request("forget", person="Ada"), save_request(1, "Ada")])
+        assert service.check() == []
+        block = held_bytes(segment_path(tmp_path / "data", publisher.generation))
+        assert (b"badge-1" in block, b"badge-2" in block) == (False, False)
+        service.write([save_request(1, "Cy", image_path="a.jpg", user_id="old")])
+        service.write([save_request(1, "Cy", image_path="b.jpg", user_id="new")])
+        service.write([request("delete", person_name="Cy", image_path="b.jpg")])
+        service.write([save_request(1, "Dee", user_id="")])
+        for person in ("Eve", "Dee"):  # a new person, and a known one; of a photo that comes twice the second has no id
+            photos = [{"person_name": person, "image_path": "e.jpg", "user_id": user} for user in ("badge-3", None)]
+            service.write([request("save", vectors(2).tobytes(), rows=photos)])
+        assert service.check() == []
+        with GalleryReader(tmp_path / "data") as reader:
+            found = {one.person: one.user_id for one in reader.match(vectors(1), 9)[0]}
+        assert found == {"Ada": None, "Bo": None, "Cy": "old", "Dee": "badge-3", "Eve": "badge-3"}
+        assert service.check() == []
+        publisher.set_user_id("Cy", "another")
+        assert service.check() == ["block: Cy has another user id than in the database"]
+        publisher.remove_block()
+        publisher.close()
+
+
+# --- sightings ------------------------------------------------------------------------------------------------------
+
+
+def test_a_sighting_is_kept_once(tmp_path: Path) -> None:
+    """The same key, in one batch or in another, is one sighting; ids rise; `id` and `site` are added."""
+    with store_in(tmp_path) as store:
+        keep(store, vectors(1), NewReference("Ada"))
+        with store.transaction():
+            first = store.sightings.record([event("k1", "Ada"), event("k1", "Ada"), event("k2")], "head office")
+            second = store.sightings.record([event("k2"), event("k3", kind="unknown")], "head office")
+        assert [one["site"] for one in first] == ["head office"] * 2
+        assert [one["event"] for one in second] == ["unknown"]
+        assert first[0]["id"] < first[1]["id"] < second[0]["id"]
+        assert store.sightings.since() == first + second
+        assert "key" not in first[0]
+
+
+def test_a_person_who_is_not_enrolled_is_not_written_down(tmp_path: Path) -> None:
+    """A sighting of somebody deleted meanwhile: `named` is dropped, `left` is kept as of nobody known."""
+    with store_in(tmp_path) as store:
+        with store.transaction():
+            left = event("k2", "Ada", "left", verdict="named", user_id="e-1")
+            kept = store.sightings.record([event("k1", "Ada"), left], "s")
+        assert [one["event"] for one in kept] == ["left"]
+        fields = ("person", "user_id", "score", "margin", "verdict")
+        assert [kept[0][key] for key in fields] == [None, None, None, None, "unknown"]
+        assert b"Ada" not in json.dumps(rows(store, "SELECT * FROM sightings")).encode()
+
+
+def test_sightings_since_a_time_and_past_their_time(tmp_path: Path) -> None:
+    """`since` gives what is not older, in the ids' order also where times are not; purge deletes what is older."""
+    with store_in(tmp_path) as store:
+        times = [
+            "2026-01-01T00:00:00.000Z",
+            "2026-01-03T00:00:00.500Z",
+            "2026-01-02T00:00:00.000Z",
+            "2026-01-04T00:00:00.000Z",
+        ]
+        with store.transaction():
+            store.sightings.record([event(f"k{i}", kind="unknown", time=when) for i, when in enumerate(times)], "s")
+
+        def ids(**given: Any) -> list[int]:
+            return [one["id"] for one in store.sightings.since(**given)]
+
+        assert ids(since="2026-01-02T00:00:00.000000Z") == [2, 3, 4]
+        assert ids(since="2026-01-03T00:00:00.500000Z") == [2, 4]
+        assert ids(since="2027-01-01T00:00:00.000000Z") == []
+        assert ids(after_id=2, since="2026-01-02T00:00:00.000000Z") == [3, 4]
+        assert ids(limit=2) == [1, 2]
+        assert ids(limit=0) == ids(limit=-1) == []
+        with store.transaction():
+            assert store.sightings.purge(2, datetime(2026, 1, 4, 12, tzinfo=UTC)) == 2
+        assert ids() == [2, 4]
+
+
+# --- groups of requests ---------------------------------------------------------------------------------------------
+
+_BAD_REQUESTS: list[Request] = [
+    request("save", np.full(_DIM, np.nan, np.float32).tobytes(), rows=[{"person_name": "Bad"}]),
+    request("save", vectors(1, 3).tobytes(), rows=[{"person_name": "Bad"}]),
+    request("save", b"odd", rows=[{"person_name": "Bad"}]),
+    request("save", vectors(1).tobytes(), rows=[{"person_name": " "}]),
+    request("save", vectors(1).tobytes(), rows=[{"person_name": "Bad\0"}]),
+    request("save", vectors(1).tobytes(), rows=[{"person_name": "\ud800"}]),
+    request("save", vectors(1).tobytes(), rows=[{"person_name": "Bad", "image_path": {"a": 1}}]),
+    request("save", vectors(1).tobytes(), rows=[{"person_name": "Bad", "user_id": 5}]),
+    request("save", vectors(1).tobytes(), rows=["Bad"]),
+    request("save", vectors(1).tobytes(), rows=5),
+    request(
+        "save", vectors(2).tobytes(), rows=[{"person_name": "Bad", "uuid": "u"}, {"person_name": "Worse", "uuid": "u"}]
+    ),
+    request("save"),
+    request("delete", person_name=None),
+    request("forget", person=["Bad"]),
+    request("forget", person="Bad"),
+    request("record", events=[{"key": "k2"}]),
+    request("record", events=[event("k3", kind="unknown", time=None)]),
+    request("record", events=[event("k4", kind="unknown", camera={"a": 1})]),
+    request("record", events=[event("k5", kind="unknown", track=float("nan")), 7]),
+    request("record", events="none"),
+    request("stage", vectors(1).tobytes(), ids=[1 << 70], changes=[1], fingerprint="f"),
+    request("switch_model", model="m"),
+    request("stamp", model=None, fingerprint="f", dim=_DIM),
+]
+
+
+def test_a_bad_request_in_a_group_fails_alone(tmp_path: Path) -> None:
+    """Among good ones, in any place: every bad request gets its own refusal, every good one is committed, once."""
+    with store_in(tmp_path) as store:
+        service = service_of(store, tmp_path)
+        group: list[Request] = []
+        for i, bad in enumerate(_BAD_REQUESTS):
+            good = save_request(1, f"good{i}")
+            group += [good, bad, request("record", events=[event(f"good{i}", kind="unknown")])]
+        answers = service.write(group)
+        assert not [a for a in answers[0::3] + answers[2::3] if isinstance(a, RollcallError)]
+        unrefused = [
+            r
+            for r, a in zip(_BAD_REQUESTS, answers[1::3], strict=True)
+            if not isinstance(a, (RefusedError, UsageError))
+        ]
+        assert unrefused == []
+        assert store.count() == len(_BAD_REQUESTS)
+        assert len(store.sightings.since()) == len(_BAD_REQUESTS) == len(service.new_events)
+        assert store.check() == []
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments"),
+    [
+        ("events", {"limit": "many"}),
+        ("events", {"after_id": None}),
+        ("events", {"since": ["x"]}),
+        ("is_marked", {}),
+        ("is_marked", {"person": 7}),
+        ("cosine", {"id": {}}),
+        ("references", {"person": {}}),
+        ("people", {"limit": "x"}),
+        ("no_such_operation", {}),
+    ],
+)
+def test_a_bad_question_gets_an_answer(tmp_path: Path, op: str, arguments: dict[str, Any]) -> None:
+    """Arguments of the wrong kind are the asker's fault, and never the writer's end."""
+    with store_in(tmp_path) as store, pytest.raises((UsageError, RefusedError)):
+        service_of(store, tmp_path).read(Request(op, arguments))
+
+
+def test_what_is_no_request_is_refused() -> None:
+    """An operation that is no text, arguments that are no object."""
+    for op, arguments in (([], {}), ("save", [])):
+        with pytest.raises(RefusedError):
+            Request(op, arguments)  # type: ignore[arg-type]  # what a socket may bring
+
+
+def test_a_fault_of_the_disk_is_everybodys_answer(tmp_path: Path) -> None:
+    """A commit that fails: every request of the group is told so, and nothing is written or told to followers."""
+    with store_in(tmp_path) as store:
+        keep(store, vectors(1), NewReference("Ada"))
+    path = tmp_path / "face_embeddings.db"
+
+    def group(store: Any) -> None:
+        service = service_of(store, tmp_path)
+        answers = service.write(
+            [
+                save_request(1, "Bo"),
+                save_request(1, "Ada"),
+                request("save", b"odd", rows=[{"person_name": "Bad"}]),
+                request("record", events=[event("k1", "Ada")]),
+            ]
+        )
+        faults = [
+            answer for answer in answers if isinstance(answer, RollcallError) and not isinstance(answer, UsageError)
+        ]
+        if faults:
+            assert len(faults) == len(answers)
+            assert service.new_events == []
+            raise faults[0]
+
+    failures, after = fail_everywhere(path, FailingConnection, group)
+    assert failures > 15
+    assert len(after["embeddings"]) == 3
+    assert len(after["sightings"]) == 1
+
+
+def test_a_switch_waits_for_who_was_enrolled_meanwhile(tmp_path: Path) -> None:
+    """References enrolled, changed or deleted since their photos were read: what was staged of the old ones does not count, the
+    switch names who is missing and changes nothing; with everybody staged it is one step, each reference under a new change number."""
+    with store_in(tmp_path) as store:
+        service = service_of(store, tmp_path)
+        service.write([save_request(1, f"p{i}", image_path=f"{i}.jpg") for i in range(4)])
+        read = store.references()
+        (changed, gone, added) = service.write(
+            [
+                save_request(1, "p1", image_path="1.jpg"),
+                request("forget", person="p2"),
+                save_request(1, "p9", image_path="9.jpg"),
+            ]
+        )
+        assert not [one for one in (changed, gone, added) if isinstance(one, RollcallError)]
+        to: dict[str, Any] = {"model": "dlib/dlib", "fingerprint": "f" * 64, "dim": 8}
+
+        def staged(references: list[dict[str, Any]]) -> Any:
+            ids, changes = [one["id"] for one in references], [one["change_number"] for one in references]
+            blob = vectors(len(ids), 8).tobytes()
+            return service.write([request("stage", blob, ids=ids, changes=changes, fingerprint="f" * 64)])[0]
+
+        assert staged(read) == {"staged": 2}
+        before, number = everything(store.path), store.change_number
+        (answer,) = service.write([request("switch_model", leave_out=[], **to)])
+        assert answer == {"switched": False, "not_staged": [2, 5]}
+        assert everything(store.path) == before
+        assert staged([one for one in store.references() if one["id"] in (2, 5)]) == {"staged": 2}
+        (answer,) = service.write([request("switch_model", leave_out=[], **to)])
+        assert answer == {"switched": True, "references": 4, "left_out": 0}
+        assert (store.dim, store.model, store.fingerprint) == (8, "dlib/dlib", "f" * 64)
+        assert {one["change_number"] for one in store.references()} == {store.change_number}
+        assert store.change_number > number
+        assert store.check() == []
+
+
+# --- failures at every step -----------------------------------------------------------------------------------------
+
+
+def _save_batch(store: Any) -> None:
+    """New ones, updates of both kinds, a mark lifted."""
+    with store.transaction():
+        named = [("p0", "0.jpg"), ("p1", None), ("p9", "9.jpg"), ("p9", None), ("marked", "m.jpg"), ("p2", "2.jpg")]
+        save(store, [NewReference(name, path, "u") for name, path in named], vectors(len(named)))
+
+
+def _forget_many(store: Any) -> None:
+    with store.transaction():
+        for name in ("p1", "p2", "p3"):
+            store.forget(name)
+
+
+def _switch(store: Any) -> None:
+    from shared.store.staging import switch_model
+
+    with store.transaction():
+        switch_model(store, "insightface/other", "f" * 64, 8)
+
+
+def _restore(store: Any) -> None:
+    from shared.store.restoring import replace_from
+
+    replace_from(store, store.path.with_name("old.db"))
+
+
+@pytest.mark.parametrize("kind", [FailingConnection, InterruptedConnection], ids=["statement", "instruction"])
+@pytest.mark.parametrize("attempt", [_save_batch, _forget_many, _switch, _restore])
+def test_whatever_fails_leaves_all_or_nothing(tmp_path: Path, kind: Failing, attempt: Any) -> None:
+    """The 1st, 2nd, 3rd … statement fails, then each score of SQLite's own instructions: each time the store is sound and
+    as it was; at last it passes, and all of it is there."""
+    path = tmp_path / "face_embeddings.db"
+    with store_in(tmp_path) as store:
+        keep(store, vectors(6), *(NewReference(f"p{i}", f"{i}.jpg" if i % 2 == 0 else None) for i in range(6)))
+        keep(store, vectors(1), NewReference("marked", "m.jpg", None, None, "d" * 64))
+        store.backup_to(tmp_path / "old.db")
+        with store.transaction():
+            store.delete("marked")
+            store.sightings.record([event(f"k{i}", f"p{i % 6}") for i in range(12)], "s")
+            staged = store.references()[:5]
+            changes = [one["change_number"] for one in staged]
+            stage(store, [one["id"] for one in staged], changes, vectors(5, 8), "f" * 64)
+    failures, after = fail_everywhere(path, kind, attempt)
+    assert failures >= 4
+    assert after != {}
+    people = {row[1] for row in after["embeddings"]}
+    assert (
+        people
+        == {
+            _save_batch: {*(f"p{i}" for i in range(6)), "p9", "marked"},
+            _forget_many: {"p0", "p4", "p5"},
+            _switch: {f"p{i}" for i in range(5)},
+            _restore: {f"p{i}" for i in range(6)},
+        }[attempt]
+    )
+    with store_in(tmp_path) as store:
+        assert store.check() == []
+
+
+def test_a_new_database_is_whole_or_not_there(tmp_path: Path) -> None:
+    """A process killed while it makes the database leaves nothing that the next start takes for a damaged one."""
+    said: list[str] = []
+    half = tmp_path / ".face_embeddings.db.new"
+    half.write_bytes(b"")
+    half.with_name(half.name + "-journal").write_bytes(b"rest")
+    (tmp_path / "face_embeddings.db-wal").write_bytes(b"of one that somebody deleted")
+    with store_in(tmp_path, said) as store:
+        assert store.check() == []
+    assert said == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["face_embeddings.db", "marks.key"]
+
+
+def test_a_full_disk_takes_nothing_and_loses_nothing(small_disk: SmallDisk) -> None:
+    """A save that finds no room is refused as temporary; what was there is there; with room again it works."""
+    disk = small_disk("disk", 1024)
+    store = open_store(disk / "data" / "face_embeddings.db", silent)
+    service = service_of(store, disk / "data")
+    kept, refused = 0, None
+    while refused is None:
+        (answer,) = service.write([save_request(8, *[f"p{kept}"] * 8, dim=512)])
+        if isinstance(answer, RollcallError):
+            refused = answer
+        else:
+            kept += 8
+    assert isinstance(refused, TemporaryError)
+    assert "full" in refused.line()
+    assert store.count() == kept > 0
+    service.purge()
+    with contextlib.suppress(TemporaryError):  # the WAL may find no room in the file; it stays beside it then
+        store.close()
+    subprocess.run(["mount", "-o", "remount,size=4096k", str(disk)], check=True)
+    with store_in(disk / "data") as store:
+        assert store.check() == []
+        assert store.count() == kept
+        assert not isinstance(service_of(store, disk / "data").write([save_request(1, "x", dim=512)])[0], RollcallError)
+
+
+# --- damage, backup -------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_file_is_set_aside_with_all_that_belongs_to_it(tmp_path: Path) -> None:
+    """Also its journal, which SQLite would otherwise roll back into the new file; sightings' ids go on above the old ones."""
+    path, said = tmp_path / "face_embeddings.db", []  # type: tuple[Path, list[str]]
+    with store_in(tmp_path) as store:
+        keep(store, vectors(1), NewReference("Ada"))
+        store.backup_to(backup_path(path))
+        with store.transaction():
+            store.sightings.record([event(f"k{i}", "Ada") for i in range(9)], "s")
+            last_id = store.sightings.last_id()
+    for source in ("BACKUP", "WITHOUT THE OLD DATABASE"):
+        path.write_bytes(b"")
+        path.with_name(path.name + "-journal").write_bytes(b"its journal")
+        with store_in(tmp_path, said) as store:
+            assert store.count() == (source == "BACKUP")
+            with store.transaction():
+                found = store.sightings.record([event(f"new {source}", kind="unknown")], "s")[0]["id"]
+        assert found > last_id
+        last_id = found
+        assert any(source in line for line in said)
+        backup_path(path).unlink(missing_ok=True)
+    aside = sorted(one.name for one in tmp_path.glob("face_embeddings.db.damaged-*"))
+    assert len(aside) == 4
+    assert {one.read_bytes() for one in tmp_path.glob("*-journal")} == {b"its journal"}
+
+
+def test_a_program_that_died_while_it_wrote_is_no_damage(tmp_path: Path) -> None:
+    """A hot journal beside the file: the half-written change is rolled back, the rest is there."""
+    path, said = tmp_path / "face_embeddings.db", []  # type: tuple[Path, list[str]]
+    program = (  # the statements are the test's own
+        "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"  # noqa: S608  # see above
+        f"c.execute('CREATE TABLE {_THE_TABLE}'); c.execute('PRAGMA cache_size=5'); vector = bytes(range(256)) * 8\n"
+        "c.execute('INSERT INTO embeddings(person_name, embedding) VALUES (?, ?)', ('Ada', b'\\0\\0\\x80?' * 512))\n"
+        "c.execute('BEGIN')\n"
+        "for i in range(500): c.execute('INSERT INTO embeddings(person_name, embedding) VALUES (?, ?)', (f'p{i}', vector))\n"
+        "os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=60)
+    assert path.with_name(path.name + "-journal").exists()
+    with store_in(tmp_path, said) as store:
+        assert [one["person"] for one in store.people()] == ["Ada"]
+    assert not any("DAMAGED" in line for line in said)
+
+
+def test_rows_that_somebody_else_spoilt_are_found(tmp_path: Path) -> None:
+    """check() names a vector of the wrong length or norm, a row without its facts, and facts without their row."""
+    for spoil, told in (
+        ("UPDATE embeddings SET embedding=x'00' WHERE id=1", "bytes"),
+        ("UPDATE embeddings SET embedding=zeroblob(256) WHERE id=1", "norm"),
+        ("DELETE FROM reference_facts WHERE embedding_id=1", "no uuid"),
+        ("DELETE FROM embeddings WHERE id=1", "refers to nothing"),
+    ):
+        folder = tmp_path / told.replace(" ", "-")
+        with store_in(folder) as store:
+            keep(store, vectors(2), NewReference("Ada"), NewReference("Bo"))
+            assert store.check() == []
+            store.connection.execute("PRAGMA foreign_keys=OFF")
+            store.connection.execute(spoil)
+            assert told in "\n".join(store.check())
+
+
+def test_the_backup_is_made_beside_a_working_writer(tmp_path: Path) -> None:
+    """The daily copy is of one moment while writes go on; it is put in place whole, 0600 and complete alone."""
+    with store_in(tmp_path) as store:
+        keep(store, vectors(50), *(NewReference(f"p{i}") for i in range(50)))
+        keeper = BackupKeeper(store.path)
+        keeper.turn(0.0, store, 0)
+        keeper.turn(61.0, store, 0)
+        _until(lambda: keeper.turn(62.0, store, 0), lambda: backup_path(store.path).exists(), store)
+        backup = open_read_only(backup_path(store.path))
+        assert backup.check() == []
+        assert backup.count() >= 50
+        backup.close()
+        assert backup_path(store.path).stat().st_mode & 0o777 == 0o600
+        keeper.finish(store)
+        backup = open_read_only(backup_path(store.path))
+        assert backup.count() == store.count()
+        backup.close()
+    names = ["face_embeddings.backup.db", "face_embeddings.db", "marks.key"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def _until(turn: Any, done: Any, store: Any) -> None:
+    """Turn the loop, with a write in each, until `done`."""
+    deadline = time.monotonic() + 20
+    waiting = threading.Event()
+    while not done():
+        assert time.monotonic() < deadline
+        keep(store, vectors(1), NewReference("more"))
+        turn()
+        waiting.wait(0.01)
+
+
+def test_a_backup_begun_before_a_forget_is_thrown_away(tmp_path: Path) -> None:
+    """Whoever is forgotten while it is copied does not come back with it, and no half of a copy stays behind, also of a writer
+    that was killed."""
+    fresh = backup_path(tmp_path / "face_embeddings.db").with_name("face_embeddings.backup.db.new")
+    fresh.write_bytes(b"of a writer that was killed: Ada Lovelace")
+    with store_in(tmp_path) as store:
+        keeper = BackupKeeper(store.path)
+        assert not fresh.exists()
+        keep(store, vectors(2), NewReference("Ada Lovelace"), NewReference("Bo"))
+        keeper.turn(0.0, store, 0)
+        keeper.turn(61.0, store, 0)
+        with store.transaction():
+            store.forget("Ada Lovelace")
+        _until(lambda: keeper.turn(62.0, store, 1), lambda: keeper._thread is None, store)
+        assert not backup_path(store.path).exists()
+        keeper.finish(store)
+        assert not any(
+            b"Lovelace" in one
+            for name, one in bytes_under(tmp_path, tmp_path.parent / "copy").items()
+            if "backup" in name
+        )
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    """For reading and for writing, and the file is left as it is."""
+    with store_in(tmp_path) as store:
+        store.set_fact("schema_version", str(schema.SCHEMA_VERSION + 1))
+    path = tmp_path / "face_embeddings.db"
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="newer Rollcall"):
+        open_store(path, silent)
+    with pytest.raises(ConfigurationError, match="newer Rollcall"):
+        open_read_only(path)
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_another_kind_is_refused(tmp_path: Path) -> None:
+    """Somebody else's tables, or an `embeddings` with other columns, are not taken for a gallery, and not touched."""
+    path = tmp_path / "face_embeddings.db"
+    for table in ("songs(title)", "embeddings(id INTEGER PRIMARY KEY, vector BLOB)"):
+        path.unlink(missing_ok=True)
+        connection = sqlite3.connect(path)
+        connection.execute(f"CREATE TABLE {table}")
+        connection.close()
+        before = path.read_bytes()
+        with pytest.raises(ConfigurationError, match="not a gallery"):
+            open_store(path, silent)
+        assert path.read_bytes() == before

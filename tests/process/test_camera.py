@@ -1,0 +1,188 @@
+"""A camera's process by itself: how it starts, what it refuses, how it follows the gallery and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+from shared.gallery.publisher import GalleryPublisher
+from shared.settings.schema import load_settings
+from shared.supervision.child_process import CHANNEL_VARIABLE
+from tests.support.clips import write_clip
+from tests.support.paths import ROOT
+from tests.support.tiny_pack import DIM, write_pack
+from workers.recognizer_arcface import ArcFaceEngine
+
+
+class CameraProcess:
+    """`python -m workers.camera` as the supervisor starts it: settings on standard input, heartbeats on a channel."""
+
+    def __init__(self, folder: Path, camera: str = "door") -> None:
+        ours, theirs = socket.socketpair()
+        self._channel = ours
+        self.stats: dict[str, Any] = {}
+        environment = {**os.environ, CHANNEL_VARIABLE: str(theirs.fileno()), "PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "workers.camera", "--settings-stdin", "--camera", camera],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=environment, pass_fds=[theirs.fileno()], cwd=folder,
+        )  # fmt: skip  # options by kind
+        theirs.close()
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(load_settings(folder / "site.toml").to_json()) + "\n")
+        self.process.stdin.close()
+        self.process.stdin = None
+
+    def wait_for(self, ready: Callable[[dict[str, Any]], bool], deadline_s: float = 30.0) -> dict[str, Any]:
+        """The first heartbeat that is `ready`."""
+        end, unread = time.monotonic() + deadline_s, b""
+        while not ready(self.stats):
+            left = end - time.monotonic()
+            assert left > 0, f"the last heartbeat was {self.stats}"
+            self._channel.settimeout(left)
+            chunk = self._channel.recv(65536)
+            assert chunk, f"it ended: {self.output()}"
+            *lines, unread = (unread + chunk).split(b"\n")
+            for line in lines:
+                self.stats = json.loads(line)
+        return self.stats
+
+    def output(self) -> str:
+        return self.process.communicate(timeout=30)[0]
+
+    def __enter__(self) -> CameraProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate(timeout=30)
+        self._channel.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A site with the tiny pack `first` and one looped camera; no writer runs."""
+    write_pack(tmp_path / "data" / "models" / "first")
+    write_clip(tmp_path / "clip.avi", 50)
+    (tmp_path / "site.toml").write_text(
+        '[recognition]\nmodel = "first"\ndet_size = 128\n[cameras.door]\nsource = "clip.avi"\nloop = true\n'
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def gallery(site: Path) -> Iterator[GalleryPublisher]:
+    """An empty gallery of the model `first`."""
+    publisher = GalleryPublisher(site / "data" / "run", DIM, "insightface/first", fingerprint_of(site, "first"))
+    publisher.publish_all(0, [])
+    yield publisher
+    publisher.remove_block()
+    publisher.close()
+
+
+def fingerprint_of(site: Path, pack: str) -> str:
+    return ArcFaceEngine(site / "data" / "models" / pack, det_size=128, threads=1).fingerprint
+
+
+def is_running(stats: dict[str, Any]) -> bool:
+    return stats.get("state") == "running" and stats.get("up") is True
+
+
+@pytest.mark.alone
+@pytest.mark.usefixtures("gallery")
+def test_stop_ends_it_even_when_no_writer_answers(site: Path) -> None:
+    """It runs, shows what it does, and on SIGTERM is gone with exit code 0 within the time that sightings may take."""
+    with CameraProcess(site) as camera:
+        stats = camera.wait_for(lambda stats: is_running(stats) and stats["looked_at"] >= 3)
+        assert stats["model"] == "insightface/first"
+        assert stats["source"] == str(site / "clip.avi"), "a relative file is relative to site.toml"
+        assert stats["age_p95_ms"] < 1000
+        assert (stats["losses"], stats["down_reason"]) == (0, None)
+        camera.process.send_signal(signal.SIGTERM)
+        assert camera.process.wait(8) == 0
+
+
+def test_it_follows_the_gallery_to_another_model(site: Path, gallery: GalleryPublisher) -> None:
+    """`models use` while it runs: the same process goes on with the other model."""
+    write_pack(site / "data" / "models" / "second", seed=1)
+    with CameraProcess(site) as camera:
+        camera.wait_for(is_running)
+        gallery.describe(DIM, "insightface/second", fingerprint_of(site, "second"))
+        gallery.publish_all(0, [])
+        stats = camera.wait_for(lambda stats: is_running(stats) and stats["model"] == "insightface/second")
+        looked_at = stats["looked_at"]
+        camera.wait_for(lambda stats: stats["looked_at"] > looked_at)
+
+
+def test_it_goes_by_the_gallerys_model_and_not_the_files(site: Path, gallery: GalleryPublisher) -> None:
+    """After `models use` the settings it was started with may be older than the gallery."""
+    write_pack(site / "data" / "models" / "second", seed=1)
+    gallery.describe(DIM, "insightface/second", fingerprint_of(site, "second"))
+    gallery.publish_all(0, [])
+    with CameraProcess(site) as camera:
+        assert camera.wait_for(is_running)["model"] == "insightface/second"
+
+
+def test_gallery_made_with_another_pack_of_the_same_name_is_refused(site: Path, gallery: GalleryPublisher) -> None:
+    """Exit code 78, and both fingerprints are named."""
+    gallery.describe(DIM, "insightface/first", "e" * 64)
+    gallery.publish_all(0, [])
+    with CameraProcess(site) as camera:
+        assert camera.process.wait(30) == 78
+        output = camera.output()
+    assert fingerprint_of(site, "first")[:12] in output
+    assert "eeeeeeeeeeee" in output
+
+
+def test_camera_that_is_not_in_the_settings_is_refused(site: Path) -> None:
+    """Exit code 78, and the cameras there are are named."""
+    with CameraProcess(site, camera="dor") as camera:
+        assert camera.process.wait(30) == 78
+        assert "dor" in (output := camera.output())
+        assert "door" in output
+
+
+def test_it_waits_for_the_gallery_and_can_be_stopped_meanwhile(site: Path) -> None:
+    """No block yet: it says that it is loading, and a stop is no failure."""
+    with CameraProcess(site) as camera:
+        camera.wait_for(lambda stats: stats.get("state") == "loading")
+        camera.process.send_signal(signal.SIGTERM)
+        assert camera.process.wait(20) == 0
+
+
+@pytest.mark.usefixtures("gallery")
+def test_source_that_is_missing_is_shown_and_tried_on(site: Path) -> None:
+    """Down with a reason, heartbeats going on; up once the file is there."""
+    (site / "clip.avi").rename(site / "away.avi")
+    with CameraProcess(site) as camera:
+        stats = camera.wait_for(lambda stats: bool(stats.get("down_reason")))
+        assert (stats["up"], stats["state"]) == (False, "running")
+        assert stats["down_reason"].endswith("clip.avi: no such file or directory")
+        (site / "away.avi").rename(site / "clip.avi")
+        camera.wait_for(is_running)
+
+
+@pytest.mark.usefixtures("gallery")
+def test_file_that_has_ended_ends_the_process(site: Path) -> None:
+    """Exit code 0, and the last heartbeat says `ended`, so that nobody takes it for a stop."""
+    text = (site / "site.toml").read_text().replace("loop = true", "realtime = false")
+    (site / "site.toml").write_text(text)
+    with CameraProcess(site) as camera:
+        stats = camera.wait_for(lambda stats: stats.get("state") == "ended")
+        assert camera.process.wait(30) == 0
+    assert stats["looked_at"] == 10
+    assert stats["frames"] == 50

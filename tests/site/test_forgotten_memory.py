@@ -1,0 +1,106 @@
+"""Who is forgotten is in the memory of no process of the site a minute later."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from shared.ipc.client import SiteClient
+from shared.process.freed_arrays import overwrite_small_arrays
+from shared.process.freed_memory import overwriting
+from shared.store.opening import open_read_only
+from tests.support.paths import FACES, needs_data
+from tests.support.process_memory import needs_others_memory, pieces, remains, texts
+from tests.support.site_process import SiteProcess, command
+from tests.support.sites import enrol, write_site
+
+_NAME, _USER_ID = "Quillon Wexelbaum", "canary-user-7731905"
+_FPS, _IN_VIEW_S, _OUT_OF_VIEW_S = 10, 6, 4
+_WITHIN_S = 60.0
+
+
+def _clip(path: Path, photo: Path) -> Path:
+    """Somebody is there for a while, and then is not; nearly still, as a person at a door is."""
+    picture = cv2.imread(str(photo))
+    assert picture is not None
+    height, width = (side // 2 * 2 for side in picture.shape[:2])
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), _FPS, (width, height))
+    assert writer.isOpened()
+    for number in range(_FPS * _IN_VIEW_S):
+        writer.write(np.roll(picture[:height, :width], number % 4, axis=1))
+    for _ in range(_FPS * _OUT_OF_VIEW_S):
+        writer.write(np.full((height, width, 3), 60, np.uint8))
+    writer.release()
+    return path
+
+
+def _give_user_id(site: SiteProcess) -> bytes:
+    """Have the one reference carry a user id; its embedding."""
+    store = open_read_only(site.settings.db_path)
+    (row,) = store.references(_NAME)
+    vector = store.vector(row["id"]).tobytes()
+    store.close()
+    client = SiteClient(site.settings.run_dir)
+    try:
+        row = {"person_name": _NAME, "image_path": row["image_path"], "user_id": _USER_ID}
+        assert client.call("save", vector, rows=[row])["updated"] == 1
+    finally:
+        client.close()
+    return vector
+
+
+@needs_data
+@needs_others_memory
+@pytest.mark.parametrize("in_view", [True, False], ids=["in view", "out of view"])
+def test_a_forgotten_person_leaves_every_process(tmp_path: Path, in_view: bool) -> None:
+    """Supervisor, writer and the camera that named the person hold neither name nor user id nor a piece of the embedding within a
+    minute, and none was restarted for it. The camera, while the person is before it, goes on saying so for a moment."""
+    photos = sorted((FACES / "lfw_mini" / "Michelle_Kwan").iterdir())
+    (tmp_path / "photos" / _NAME).mkdir(parents=True)
+    (tmp_path / "photos" / _NAME / "1.jpg").write_bytes(photos[0].read_bytes())
+    clip = _clip(tmp_path / "door.avi", photos[0])
+    write_site(tmp_path, {"door": f'source = "{clip}"\nloop = true\nfps = 5'})
+    with SiteProcess(tmp_path) as site:
+        site.wait_until_ready()
+        enrol(tmp_path, tmp_path / "photos")
+        wanted = {**texts(_NAME), **texts(_USER_ID), **pieces("vector", _give_user_id(site))}
+        pids = {"supervisor": site.process.pid, "writer": site.child_pid("writer"), "camera": site.child_pid("door")}
+        named = site.wait_for_event(event="named", person=_NAME, user_id=_USER_ID)
+        assert _NAME in command(tmp_path, "events").stdout
+        assert _NAME in command(tmp_path, "people").stdout
+        if not in_view:
+            site.wait_for_event(event="left", track=named["track"], person=_NAME)
+        assert command(tmp_path, "forget", _NAME).returncode == 0
+        left, end, pause = {"not": {"looked": 1}}, time.monotonic() + _WITHIN_S, threading.Event()
+        while left and time.monotonic() < end:
+            pause.wait(1.5)
+            left = {name: found for name, pid in pids.items() if (found := remains(pid, wanted))}
+        assert left == {}
+        assert (pids["writer"], pids["camera"]) == (site.child_pid("writer"), site.child_pid("door"))
+        assert site.stop() == 0
+
+
+def test_what_numpy_keeps_of_small_arrays_is_overwritten() -> None:
+    """An embedding of dlib's, 512 bytes, stays readable where it was once it is gone, and not after that."""
+    embedding = np.arange(128, dtype=np.float32)
+    where, raw = embedding.ctypes.data, embedding.tobytes()
+    del embedding
+    assert ctypes.string_at(where, len(raw))[64:] == raw[64:]  # numpy has it still: the memory is mapped
+    overwrite_small_arrays()
+    assert raw[64:128] not in ctypes.string_at(where, len(raw))
+
+
+def test_other_settings_of_glibc_are_kept() -> None:
+    """What somebody has set for the site's processes stays in force; ours come in once, however often they are asked for."""
+    once = overwriting({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PATH": "/bin"})
+    if "PYTHONMALLOC" not in once:
+        pytest.skip("nothing to set: this is not glibc")
+    assert once["PATH"] == "/bin"
+    assert once["GLIBC_TUNABLES"].startswith("glibc.malloc.hugetlb=1:")
+    assert overwriting(once) == once

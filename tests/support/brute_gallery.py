@@ -1,0 +1,44 @@
+"""A gallery in this process: what `GalleryReader` answers, by brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.gallery.match import Candidate
+
+
+class BruteGallery:
+    """References by person; `refresh` tells of changes as the real reader does."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+        self._rows: list[tuple[str, str | None, NDArray[np.float32]]] = []
+        self._changed = False
+
+    def enrol(self, person: str, embedding: NDArray[np.float32], user_id: str | None = None) -> None:
+        self._rows.append((person, user_id, embedding))
+        self._changed = True
+
+    def forget(self, person: str) -> None:
+        self._rows = [row for row in self._rows if row[0] != person]
+        self._changed = True
+
+    def switch_model(self, fingerprint: str) -> None:
+        """`models use`: an empty gallery of another model."""
+        self.fingerprint, self._rows, self._changed = fingerprint, [], True
+
+    def refresh(self) -> bool:
+        changed, self._changed = self._changed, False
+        return changed
+
+    def match(self, probes: NDArray[np.float32], k: int = 2) -> list[list[Candidate]]:
+        answers = []
+        for probe in probes:
+            best: dict[str, Candidate] = {}
+            for person, user_id, reference in self._rows:
+                score = float(reference @ probe)
+                if person not in best or score > best[person].score:
+                    best[person] = Candidate(person, user_id, score)
+            answers.append(sorted(best.values(), key=lambda candidate: -candidate.score)[:k])
+        return answers

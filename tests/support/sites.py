@@ -1,0 +1,46 @@
+"""Site folders for tests: a site.toml with the small test pack, and who is enrolled there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.paths import SMALL_PACK
+from tests.support.site_process import command_json
+
+_HEAD = f"""\
+[site]
+name = "test"
+keep_unknowns_days = {{keep_unknowns_days}}
+[recognition]
+model = "{SMALL_PACK.name}"
+models_dir = "{SMALL_PACK.parent}"
+"""
+
+
+def write_site(folder: Path, cameras: dict[str, str], recognition: str = "", keep_unknowns_days: int = 0) -> Path:
+    """`folder`/site.toml with these [cameras.NAME] bodies; the folder."""
+    sections = "".join(f"[cameras.{name}]\n{body}\n" for name, body in cameras.items())
+    (folder / "site.toml").write_text(
+        f"{_HEAD.format(keep_unknowns_days=keep_unknowns_days)}{recognition}\n{sections}", encoding="utf-8"
+    )
+    return folder
+
+
+def enrol(folder: Path, *paths: Path) -> None:
+    """Enrol folders of photos; all of them must be taken."""
+    answer = command_json(folder, "enrol", *map(str, paths))
+    assert answer["enrolled"]
+    assert answer["refused"] == []
+
+
+def save_references(site: SiteProcess, *names: str, seed: int = 0) -> None:
+    """Save a reference of noise for each of these names at a running dlib site."""
+    client = SiteClient(site.settings.run_dir, patience_s=30)
+    vectors = noise(np.random.default_rng(seed), len(names), 128)
+    client.call("save", vectors.tobytes(), rows=save_rows([{"person_name": name} for name in names]))
+    client.close()
+
+
+def people_of(folder: Path) -> set[str]:
+    """The names that `people` lists."""
+    return {one["person"] for one in command_json(folder, "people")["people"]}

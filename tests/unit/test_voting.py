@@ -1,0 +1,263 @@
+"""Votes over a track, as pure functions of scores, qualities and times."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.gallery.match import Candidate
+from workers.pipeline.voting import Ballot, Crop, Decision, Rules, decide
+
+RULES = Rules(threshold=0.45, margin=0.05, votes=3)
+NOTHING = np.zeros(4, np.float32)
+
+
+def crop(*scores: tuple[str, float], quality: float = 1.0, clear: bool = True) -> Crop:
+    """A crop and what it matched, best first."""
+    return Crop(quality, NOTHING, [Candidate(name, f"id-{name}", score) for name, score in scores], clear)
+
+
+def ballot(*crops: Crop, started_s: float = 0.0) -> Ballot:
+    votes = Ballot(RULES, started_s)
+    for one in crops:
+        votes.add(replace(one))  # each crop of a track is one of its own
+    return votes
+
+
+def turned() -> Crop:
+    """A head turned away: it looks like nobody, and says nothing."""
+    return crop(("ann", 0.2), clear=False)
+
+
+ANN = crop(("ann", 0.6), ("bob", 0.1))
+BOB = crop(("bob", 0.6), ("ann", 0.1))
+STRANGER = crop(("ann", 0.2), ("bob", 0.15))
+
+
+def test_name_needs_as_many_crops_as_votes() -> None:
+    """Two good crops are a hint, three a name."""
+    assert decide([ANN] * 2, RULES).verdict == "uncertain"
+    assert decide([ANN] * 3, RULES) == Decision("named", "ann", "id-ann", 0.6, 0.5)
+
+
+def test_name_needs_the_threshold() -> None:
+    """A score at the threshold names, one below it does not, however often."""
+    assert decide([crop(("ann", 0.45))] * 3, RULES).verdict == "named"
+    assert decide([crop(("ann", 0.449))] * 20, RULES).verdict == "uncertain"
+
+
+def test_name_needs_the_margin_over_the_second_person() -> None:
+    """Two people who look alike make a score uncertain; a gallery of one has no margin to keep."""
+    assert decide([crop(("ann", 0.6), ("bob", 0.58))] * 5, RULES).verdict == "uncertain"
+    assert decide([crop(("ann", 0.6))] * 3, RULES) == Decision("named", "ann", "id-ann", 0.6, None)
+
+
+def test_stranger_is_unknown_when_nothing_comes_near() -> None:
+    """Enough good crops, none within a margin of the threshold; also in an empty gallery."""
+    decision = decide([STRANGER] * 3, RULES)
+    assert (decision.verdict, decision.person, decision.score) == ("unknown", None, 0.2)
+    assert decision.margin == pytest.approx(0.05)
+    assert decide([crop()] * 3, RULES) == Decision("unknown")
+
+
+def test_near_miss_is_uncertain() -> None:
+    """Who comes within a margin of being named is not called a stranger."""
+    assert decide([STRANGER, STRANGER, crop(("ann", 0.41))], RULES).verdict == "uncertain"
+    assert decide([STRANGER, STRANGER, crop(("ann", 0.39))], RULES).verdict == "unknown"
+
+
+def test_crops_that_contradict_each_other_are_uncertain() -> None:
+    """Three for one and three for another name nobody; the better two to one in quality do."""
+    assert decide([ANN] * 3 + [BOB] * 3, RULES).verdict == "uncertain"
+    weak = crop(("bob", 0.6), quality=0.4)
+    assert decide([ANN] * 3 + [weak] * 3, RULES).person == "ann"
+
+
+def test_a_few_lucky_crops_among_many_do_not_name() -> None:
+    """The named person's crops must be a fair share of all, and clear crops of somebody else count double."""
+    assert decide([ANN] * 3 + [turned()] * 8, RULES).verdict == "named"
+    assert decide([ANN] * 3 + [turned()] * 12, RULES).verdict == "uncertain"
+    assert decide([ANN] * 3 + [STRANGER] * 5, RULES).verdict == "named"
+    assert decide([ANN] * 3 + [STRANGER] * 6, RULES).verdict == "uncertain"
+
+
+def test_track_without_a_good_crop_is_uncertain() -> None:
+    """Nothing was seen that could tell a stranger from a friend."""
+    assert decide([], RULES) == Decision("uncertain")
+    assert Ballot(RULES, 0.0).decision().verdict == "uncertain"
+
+
+def test_turned_heads_alone_make_nobody_a_stranger() -> None:
+    """A side view is unlike everybody: only clear crops make an unknown. They may name, though."""
+    assert decide([crop(("ann", 0.2), clear=False)] * 9, RULES).verdict == "uncertain"
+    assert decide([crop(("ann", 0.6), clear=False)] * 3, RULES).verdict == "named"
+
+
+def test_short_track_is_never_named() -> None:
+    """Fewer crops than votes: uncertain when one of them named somebody, unknown when none did."""
+    assert ballot(ANN, ANN).decision().verdict == "uncertain"
+    assert ballot(STRANGER).decision().verdict == "unknown"
+
+
+def told(votes: Ballot, time_s: float, *, withheld: bool = False) -> list[tuple[str, str | None]]:
+    return [(news.report, news.decision.person) for news in votes.news(time_s, withheld=withheld)]
+
+
+def test_name_is_news_once() -> None:
+    """Reported when it is reached, not again while it stands."""
+    votes = ballot(ANN, ANN)
+    assert told(votes, 0.4) == []
+    votes.add(ANN)
+    assert told(votes, 0.6) == [("named", "ann")]
+    votes.add(ANN)
+    assert told(votes, 0.8) == []
+
+
+def test_unknown_is_news_once_and_not_before_there_was_time() -> None:
+    """Three crops within half a second are too early; after a second the stranger is reported, once."""
+    votes = ballot(STRANGER, STRANGER, STRANGER)
+    assert told(votes, 0.5) == []
+    assert told(votes, 1.0) == [("unknown", None)]
+    votes.add(STRANGER)
+    assert told(votes, 2.0) == []
+
+
+def test_unknown_waits_for_clear_crops() -> None:
+    """Two clear crops among turned heads are not enough for three votes."""
+    turned = crop(("ann", 0.2), clear=False)
+    votes = ballot(STRANGER, STRANGER, turned, turned)
+    assert told(votes, 5.0) == []
+    votes.add(STRANGER)
+    assert told(votes, 5.2) == [("unknown", None)]
+
+
+def test_unknown_can_become_named() -> None:
+    """Better crops come: the name is reported after all."""
+    votes = ballot(*[STRANGER] * 3)
+    assert told(votes, 1.0) == [("unknown", None)]
+    for _ in range(3):
+        votes.add(ANN)
+    assert told(votes, 2.0) == [("named", "ann")]
+
+
+def test_name_stays_when_the_person_turns_away() -> None:
+    """Later crops that match nobody do not take a name back."""
+    votes = ballot(*[ANN] * 3, *[crop(("ann", 0.2), clear=False)] * 30)
+    assert votes.decision().person == "ann"
+
+
+def test_name_is_corrected_when_better_crops_name_another() -> None:
+    """The new person must outweigh the old one; then it is news again."""
+    weak_bob = crop(("bob", 0.7), quality=0.2)
+    votes = ballot(*[weak_bob] * 3)
+    assert told(votes, 0.5) == [("named", "bob")]
+    for _ in range(3):
+        votes.add(ANN)
+    assert told(votes, 2.0) == [("named", "ann")]
+
+
+def test_name_is_withdrawn_when_clear_crops_show_somebody_else() -> None:
+    """Five clear crops of a stranger are not yet twice as much as the three that gave the name; six are."""
+    votes = ballot(*[ANN] * 3)
+    assert told(votes, 0.5) == [("named", "ann")]
+    for _ in range(5):
+        votes.add(replace(STRANGER))
+    assert told(votes, 2.0) == []
+    votes.add(replace(STRANGER))
+    assert told(votes, 2.2) == [("withdrawn", "ann")]
+    assert told(votes, 2.4) == []
+    assert votes.decision().verdict == "uncertain"
+
+
+def test_withdrawn_name_leaves_a_stranger_once_the_lucky_crops_are_gone() -> None:
+    """The window moves on; then the track is a stranger's, and that is news."""
+    votes = ballot(*[ANN] * 3, *[STRANGER] * 6)
+    told(votes, 2.0)
+    for _ in range(12):
+        votes.add(STRANGER)
+    assert told(votes, 5.0) == [("unknown", None)]
+
+
+def test_name_that_must_not_go_out_waits() -> None:
+    """Withheld, it is not reported; reported and then withheld, it is withdrawn; let go, it is news again."""
+    votes = ballot(*[ANN] * 3)
+    assert told(votes, 0.5, withheld=True) == []
+    assert told(votes, 0.7) == [("named", "ann")]
+    assert told(votes, 0.9, withheld=True) == [("withdrawn", "ann")]
+    assert told(votes, 1.1) == [("named", "ann")]
+
+
+def test_crop_that_names_another_disputes_the_name() -> None:
+    """It is a reason to look closer, as is a clear one of a stranger; a turned head is not."""
+    assert ballot(ANN, ANN, ANN, BOB).disputed
+    assert ballot(ANN, ANN, ANN, STRANGER).disputed
+    assert not ballot(ANN, ANN, ANN, BOB, replace(STRANGER, clear=False)).disputed
+    assert not ballot(ANN, BOB).disputed
+
+
+def test_person_who_is_enrolled_in_view_is_named() -> None:
+    """The crops that are kept, matched again, name the new person."""
+    votes = ballot(*[STRANGER] * 4)
+    assert told(votes, 1.0) == [("unknown", None)]
+    votes.rematch([[Candidate("new", "7", 0.7)] for _ in votes.crops()])
+    (news,) = votes.news(1.2)
+    assert (news.report, news.decision.person, news.decision.user_id) == ("named", "new", "7")
+
+
+def test_person_who_is_forgotten_is_not_named_any_more() -> None:
+    """The name is withdrawn; what remains decides anew, and is news when that makes a stranger."""
+    votes = ballot(*[ANN] * 5)
+    assert told(votes, 1.0) == [("named", "ann")]
+    votes.rematch([[Candidate("bob", None, 0.1)] for _ in votes.crops()])
+    assert votes.decision().verdict == "unknown"
+    assert told(votes, 1.2) == [("withdrawn", "ann"), ("unknown", None)]
+
+
+def test_gallery_that_changes_elsewhere_leaves_a_name_alone() -> None:
+    """The crops that gave the name are kept, however long ago that was."""
+    votes = ballot(*[ANN] * 3, *[crop(("ann", 0.2), clear=False)] * 30)
+    votes.rematch([one.candidates for one in votes.crops()])
+    assert votes.decision().person == "ann"
+
+
+def test_what_is_kept_of_a_track_is_bounded() -> None:
+    """A track of a day holds a handful of crops."""
+    votes = ballot(*[ANN] * 500)
+    assert len(votes.crops()) <= 15
+    assert votes.total == 500
+
+
+CROPS = st.lists(
+    st.builds(
+        lambda first, second, quality, clear: crop(
+            *sorted([("ann", first), ("bob", second)], key=lambda pair: -pair[1]), quality=quality, clear=clear
+        ),
+        st.floats(-0.3, 1.0),
+        st.floats(-0.3, 1.0),
+        st.floats(0.05, 1.0),
+        st.booleans(),
+    ),
+    max_size=20,
+)
+
+
+@given(CROPS)
+def test_named_always_means_enough_crops_that_pass_alone(crops: list[Crop]) -> None:
+    """Whatever the crops: a name has `votes` passing crops and outweighs everybody else's; unknown has none near."""
+    decision = decide(crops, RULES)
+    passing = [one.names(RULES) for one in crops]
+    if decision.verdict == "named":
+        assert passing.count(decision.person) >= RULES.votes
+        own = sum(one.quality for one, name in zip(crops, passing, strict=True) if name == decision.person)
+        others = sum(
+            one.quality for one, name in zip(crops, passing, strict=True) if name not in (None, decision.person)
+        )
+        assert own >= others
+    elif decision.verdict == "unknown":
+        assert not any(passing)
+        assert any(one.clear for one in crops)
+    assert decide(crops[::-1], RULES)[:3] == decision[:3], "the order of crops matters"

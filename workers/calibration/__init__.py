@@ -1,0 +1,1 @@
+"""What a gallery's own photos say about its threshold and margin."""

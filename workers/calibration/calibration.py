@@ -1,0 +1,212 @@
+"""Calibration: what a gallery's own photos say about its threshold and margin; arrays in, a report out.
+
+Every reference is asked of the gallery twice. Without itself it is a *genuine* probe: the best of the person's other
+references against the best other person. Without its whole person it is a *stranger* to the gallery: the share of
+strangers that a threshold and a margin name is the false-match rate at this gallery's size.
+
+Photos teach wrong lessons when they are not what they are taken for. Left out of the figures, and counted: all but one
+of several copies of one picture, photos that disagree with their own person, and the likeness between two people who
+look like one person under two names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.progress import Progress
+from workers.calibration.false_matches import Proposal, Scores, WorkingPoint, propose
+from workers.calibration.gallery_copy import References
+from workers.calibration.neighbours import Neighbours, PeoplePair, alike_pairs, copy_from, disagreeing, unlike_below
+
+MOST_PROBES = 20_000  # at 100,000 references of 512 numbers: 2e12 multiplications, half a minute on two cores
+_PIECE_ROWS = 8192
+_MOST_PAIRS = 50
+_LEAST_GENUINE = 10  # scores, for their lower quartile to mean anything
+_LEAST_COMPARISONS = 6
+_USUAL = 0.9  # of the strangers' best scores
+_MOST_COMPARED = 100  # photos of a person
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A photo unlike its own person. `own`: its best score there; `other`: with the most alike other person, or None."""
+
+    row: int
+    own: float
+    other_person: int | None
+    other: float | None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Probes that do not count, and why."""
+
+    copies: int = 0
+    disagreeing: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What was found. Rows and people are indices into the References it was made of.
+
+    `sampled`: how many of the references were probes. `scores` are those of the probes that count; `now` and
+    `proposal.point` are settings, `table` has the rates at some thresholds with the proposal's margin.
+    """
+
+    references: int
+    people: int
+    single_photo_people: int
+    sampled: int
+    left_out: LeftOut
+    scores: Scores
+    proposal: Proposal
+    now: WorkingPoint
+    pairs: list[PeoplePair] = field(default_factory=list)
+    one_person: list[tuple[int, int]] = field(default_factory=list)
+    disagreeing: list[Disagreement] = field(default_factory=list)
+
+    @property
+    def table(self) -> list[WorkingPoint]:
+        """Working points around the proposed one, the lowest threshold first."""
+        step = (1 - self.proposal.point.threshold) / 12
+        found = {round(self.proposal.point.threshold + step * i, 3) for i in range(-4, 5)}
+        return [WorkingPoint(one, self.proposal.point.margin) for one in sorted(found) if 0 <= one <= 1]
+
+
+def calibrate(
+    references: References,
+    default: WorkingPoint,
+    now: WorkingPoint,
+    wanted: float,
+    *,
+    most_probes: int | None = MOST_PROBES,
+    apart: bool = False,
+    progress: Progress | None = None,
+) -> Calibration:
+    """The report on a gallery. `default`: the model's own settings; `now`: the site's; `wanted`: false-match rate, 0 to 1.
+
+    With more than `most_probes` references (None: however many) a random sample of them is asked, always the same one.
+    `apart`: nobody is taken for one person under two names.
+    `progress` is called with rows seen and rows in all. Memory: the gallery, the probes
+    (40 MB of 512-d ones), and some 30 MB.
+    """
+    persons = references.persons
+    probes = _sample(len(persons), most_probes)
+    copies, limit = copy_from(default.threshold), unlike_below(default.threshold, default.margin)
+    found = _ask(references, persons, probes, copies, progress)
+    strange = disagreeing(found, limit, default.threshold)
+    counts = np.bincount(persons) if len(persons) else np.zeros(0, np.int64)
+    pairs = alike_pairs(found, persons[probes], probes, _MOST_PAIRS)
+    one_person = [] if apart else _one_person(references, pairs, found, default, copies)
+    differing = [_disagreement(found, int(i), int(probes[i])) for i in strange]
+
+    mended = _mended(persons, probes[strange], one_person)
+    again = _touched(found, persons, mended, probes)
+    if len(again):
+        found.replace(again, _ask(references, mended, probes[again], copies, progress))
+    is_copy = found.copy_rows < probes
+    is_copy[strange] = False
+    counted = ~is_copy
+    counted[strange] = False
+    scores = Scores(
+        own=found.own.scores[counted],
+        first=found.first.scores[counted],
+        second=found.second.scores[counted],
+        people=mended[probes[counted]],
+    )
+    return Calibration(
+        references=len(persons),
+        people=int((counts > 0).sum()),
+        single_photo_people=int((counts == 1).sum()),
+        sampled=len(probes),
+        left_out=LeftOut(int(is_copy.sum()), len(strange)),
+        scores=scores,
+        proposal=propose(scores, default, wanted),
+        now=now,
+        pairs=pairs,
+        one_person=one_person,
+        disagreeing=sorted(differing, key=lambda one: one.own),
+    )
+
+
+def _sample(count: int, most: int | None) -> NDArray[np.int64]:
+    if most is None or count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+
+
+def _ask(
+    references: References,
+    persons: NDArray[np.int32],
+    probes: NDArray[np.int64],
+    copies: float,
+    progress: Progress | None,
+) -> Neighbours:
+    found = Neighbours(references.vectors[probes], persons[probes], copies)
+    for start in range(0, len(persons), _PIECE_ROWS):
+        piece = slice(start, start + _PIECE_ROWS)
+        found.look(references.vectors[piece], persons[piece], start)
+        if progress is not None:
+            progress(min(start + _PIECE_ROWS, len(persons)), len(persons))
+    return found
+
+
+def _one_person(
+    references: References, pairs: list[PeoplePair], found: Neighbours, default: WorkingPoint, copies: float
+) -> list[tuple[int, int]]:
+    """Which of the most alike pairs look like one person: not by one lucky photo, but by the median of all with all.
+
+    It has to come within a margin of the threshold, and to lie above the best score of nine strangers in ten. In the
+    test data it was .448 for the one person under two names and .283 at most for two people, with dlib .938 and .918.
+    With fewer than six comparisons to take it of, it has to reach the genuine scores' lower quartile.
+    """
+    genuine = found.own.scores[found.own_count > 0]
+    alike = max(default.threshold, float(np.quantile(genuine, 0.25))) if len(genuine) >= _LEAST_GENUINE else copies
+    strangers = found.first.scores[found.first.persons >= 0]
+    usual = float(np.quantile(strangers, _USUAL)) if len(strangers) else 0.0
+    found_pairs = []
+    for pair in pairs:
+        ours, theirs = (np.flatnonzero(references.persons == one)[:_MOST_COMPARED] for one in sorted(pair.people))
+        scores = references.vectors[ours] @ references.vectors[theirs].T
+        limit = max(usual, default.threshold - default.margin if scores.size >= _LEAST_COMPARISONS else alike)
+        if float(np.median(scores)) >= limit:
+            found_pairs.append((min(pair.people), max(pair.people)))
+    return sorted(found_pairs)
+
+
+def _disagreement(found: Neighbours, probe: int, row: int) -> Disagreement:
+    person = int(found.first.persons[probe])
+    other = (person, float(found.first.scores[probe])) if person >= 0 else (None, None)
+    return Disagreement(row, float(found.own.scores[probe]), *other)
+
+
+def _mended(
+    persons: NDArray[np.int32], strange: NDArray[np.int64], one_person: Iterable[tuple[int, int]]
+) -> NDArray[np.int32]:
+    """`persons` with the strange rows belonging to nobody, and people who are one under one index."""
+    count = int(persons.max(initial=-1)) + 1
+    roots = np.arange(count, dtype=np.int32)
+    for a, b in one_person:
+        roots[roots == roots[b]] = roots[a]
+    mended = roots[persons] if count else persons.copy()
+    mended[strange] = -1
+    return mended
+
+
+def _touched(
+    found: Neighbours, persons: NDArray[np.int32], mended: NDArray[np.int32], probes: NDArray[np.int64]
+) -> NDArray[np.intp]:
+    """Which probes have another answer once people are `mended`."""
+    changed_row = persons != mended
+    if not changed_row.any():
+        return np.empty(0, np.intp)
+    changed_person = np.zeros(int(persons.max()) + 2, bool)  # the last: of nobody, index -1
+    changed_person[persons[changed_row]] = True
+    changed_person[mended[changed_row & (mended >= 0)]] = True
+    columns = (found.own, found.first, found.second)
+    hit = [changed_person[column.persons] for column in columns]
+    return np.flatnonzero((changed_person[persons[probes]] | np.logical_or.reduce(hit)) & (mended[probes] >= 0))

@@ -1,0 +1,1 @@
+"""A video source read frame by frame."""

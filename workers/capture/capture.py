@@ -1,0 +1,419 @@
+"""Capture: one thread that reads one source, and what the work loop sees of it.
+
+The thread grabs every frame, so that nothing piles up in a driver or a socket, and turns only those into pictures that
+the cadence asks for. Live sources and real-time files keep the newest picture only: a slow worker drops frames and
+never lags. A file that is not real-time is back-pressured instead: every picture is delivered, in order.
+
+A source that is lost is opened again after a backoff of 0.5 to 4 s, forever, which starts over once it was well for a minute;
+one that refused our login after 2, 5, then 10 minutes. A network camera is asked first (workers/capture/stream_probe.py). OpenCV can't be
+interrupted inside a read; the read timeout bounds it for the network, and `stop` never waits longer than it was told: the thread is a daemon.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+
+import cv2
+
+from shared.settings.schema import Flip
+from shared.settings.sources import Source, SourceKind, hide_addresses
+from workers.capture.cadence import Cadence
+from workers.capture.snapshots import Snapshots
+from workers.capture.source_faults import is_regular, why_not_open
+from workers.capture.stream_probe import Finding, Verdict, ffmpeg_options, probe
+
+if TYPE_CHECKING:
+    from workers.recognition.engine import Image
+
+# FFmpeg and OpenCV print the address they fail on, which may hold a password. The variable is read when a source is opened.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+
+# Each wait is drawn from the upper half of its backoff, so that cameras behind one switch do not all return at once.
+_BACKOFF_FIRST_S = 1.0
+_BACKOFF_LIMIT_S = 4.0
+_HEALTHY_S = 60.0  # a source that gave pictures for so long has its next loss mended at once
+# After a refused login: many cameras lock an address out for good after five to seven.
+_REFUSED_S = (120.0, 300.0, 600.0)
+_SHORT = 0.9  # of the length a file announces; ending before that is worth saying
+MOST_PIXELS = 7680 * 4320 + 1_000_000  # 8K and a little; a picture of it is 100 MB
+
+
+class _FfmpegOptions:
+    """The options FFmpeg opens with, an environment variable of the whole process: whoever wants others waits."""
+
+    def __init__(self) -> None:
+        self._free = threading.Condition()
+        self._users = 0
+
+    @contextmanager
+    def of(self, options: str) -> Iterator[None]:
+        with self._free:
+            self._free.wait_for(lambda: not self._users or os.environ.get(_OPTIONS_VARIABLE) == options)
+            self._users += 1
+            os.environ[_OPTIONS_VARIABLE] = options
+        try:
+            yield
+        finally:
+            with self._free:
+                self._users -= 1
+                self._free.notify_all()
+
+
+_OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_ffmpeg_options = _FfmpegOptions()
+
+
+class Video(Protocol):
+    """What is read from: `cv2.VideoCapture`, or what does the same."""
+
+    def isOpened(self) -> bool: ...  # OpenCV's name
+    def get(self, prop: int, /) -> float: ...
+    def grab(self) -> bool: ...
+    def retrieve(self) -> tuple[bool, Any]: ...
+    def release(self) -> None: ...
+
+
+class CaptureState(StrEnum):
+    """`down`: lost, or never there; it is tried again. `ended`: a file has been read to its end; nothing more comes."""
+
+    OPENING = "opening"
+    UP = "up"
+    DOWN = "down"
+    ENDED = "ended"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture. `image`: BGR (height, width, 3) uint8.
+
+    `captured_at`: monotonic seconds; for a real-time file, when its clock says the frame was due. `wall_time`: seconds
+    since 1970 at that moment. `media_time_s`: a file's own time, rising through every lap of a looped file; None for
+    live sources. `lap`: how often a looped file has started again.
+    """
+
+    image: Image
+    captured_at: float
+    wall_time: float
+    media_time_s: float | None
+    lap: int = 0
+
+
+@dataclass(frozen=True)
+class CaptureStatus:
+    """`reason`: why the source is down, safe to print. `grabbed`: frames read. `dropped`: pictures replaced before they
+    were taken. `lost`: how often the source went down, counting a first attempt that failed."""
+
+    state: CaptureState
+    reason: str | None
+    grabbed: int
+    dropped: int
+    lost: int
+
+
+@dataclass
+class _Reading:
+    """One opening of the source and what came of it. `fault`: why it ended, without the address; `began_at`: monotonic."""
+
+    frames: int = 0
+    length_s: float = 0.0
+    began_at: float | None = None
+    fault: str | None = None
+    refused: bool = False
+
+
+class _Unusable(Exception):
+    """The source gives what can't be used; the text says what, without the address. Never leaves this module."""
+
+
+class _Stopped(Exception):
+    """The thread was asked to stop while it waited; never leaves this module."""
+
+
+class Turn(NamedTuple):
+    """How a camera hangs: its picture is turned clockwise by `rotate` degrees, a multiple of 90, and then mirrored."""
+
+    rotate: int = 0
+    flip: Flip = "none"
+
+
+def upright(image: Image, turn: Turn) -> Image:
+    """A picture (height, width, 3) as it is to be seen."""
+    turns = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+    if turn.rotate:
+        image = cast("Image", cv2.rotate(image, turns[turn.rotate]))
+    if turn.flip != "none":
+        image = cast("Image", cv2.flip(image, 1 if turn.flip == "horizontal" else 0))
+    return image
+
+
+def _require_size(width: int, height: int) -> None:
+    """Raises _Unusable for a picture that would take more memory than a camera has."""
+    if width * height > MOST_PIXELS:
+        raise _Unusable(f"a picture of {width} × {height} is too large; {MOST_PIXELS // 10**6} megapixels at most")
+
+
+class Capture:
+    """Reads `source` in a thread of its own between `start` and `stop`."""
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        realtime: bool = True,
+        loop: bool = False,
+        fps: float | None = None,
+        turn: Turn = Turn(),  # noqa: B008  # immutable
+        open_timeout_s: float = 5.0,
+        read_timeout_s: float = 5.0,
+        refused_s: Sequence[float] = _REFUSED_S,
+    ) -> None:
+        """`fps`: pictures a second; None: all. `turn`: what makes the picture upright.
+
+        `refused_s`: how long to wait after the first, second, … refused login in a row; the last goes on.
+        """
+        self._source = source
+        self._is_file = source.is_file
+        self._newest_only = realtime or not self._is_file
+        self._loop = loop and self._is_file
+        self._cadence, self._fps = Cadence(fps), fps
+        self._turn, self._refused_s = turn, tuple(refused_s)
+        self._open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
+        self._news = threading.Condition()
+        self._stopping = False
+        self._state, self._reason = CaptureState.OPENING, cast("str | None", None)
+        self._grabbed = self._dropped = self._lost = self._lap = 0
+        self._pending: Frame | None = None
+        self._first: Frame | None = None  # the first picture, until it has been processed and a file's clock starts
+        self._clock_started_at: float | None = None  # monotonic second at which a real-time file's media time was 0
+        self._media_offset_s = self._media_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+
+    # -- the work loop's side -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 2.0) -> bool:
+        """Ask the thread to end and wait; False when it hangs in a read that only OpenCV's own timeout ends."""
+        with self._news:
+            self._stopping = True
+            self._news.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def next_frame(self, timeout_s: float) -> Frame | None:
+        """The newest (back-pressured: next) frame not yet taken; None after `timeout_s`, or when nothing more comes.
+
+        A real-time file's clock starts with the second call: that is when the first frame has been processed.
+        Raises RuntimeError when the thread is not running.
+        """
+        with self._news:
+            if self._first is not None and self._pending is None:
+                self._clock_started_at = time.monotonic() - (self._first.media_time_s or 0.0)
+                self._first = None
+                self._news.notify_all()
+            self._news.wait_for(lambda: self._pending is not None or self._finished(), timeout_s)
+            frame, self._pending = self._pending, None
+            self._news.notify_all()
+            return frame
+
+    def status(self) -> CaptureStatus:
+        with self._news:
+            return CaptureStatus(self._state, self._reason, self._grabbed, self._dropped, self._lost)
+
+    @property
+    def ended(self) -> bool:
+        """The file is over and every frame of it has been taken."""
+        with self._news:
+            return self._state is CaptureState.ENDED and self._pending is None
+
+    def _finished(self) -> bool:
+        if self._stopping or self._state in (CaptureState.ENDED, CaptureState.STOPPED):
+            return True
+        if not self._thread.is_alive():
+            raise RuntimeError("the capture thread is not running: never started, or ended by a bug; see its traceback")
+        return False
+
+    # -- the thread's side --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._read_forever()
+        except _Stopped:
+            self._become(CaptureState.STOPPED)
+        finally:
+            with self._news:  # whoever waits for a frame looks again, and finds the thread gone
+                self._news.notify_all()
+
+    def _read_forever(self) -> None:
+        backoff_s, refusals = _BACKOFF_FIRST_S, 0
+        while True:
+            done = self._open_and_read()
+            if done.frames and self._is_file and done.fault is None:
+                if not self._loop:
+                    self._become(CaptureState.ENDED, self._ended_early(done.length_s))
+                    return
+                self._start_lap(done.frames)
+                continue
+            refusals = refusals + 1 if done.refused else 0
+            if done.began_at is not None and time.monotonic() - done.began_at >= _HEALTHY_S:
+                backoff_s = _BACKOFF_FIRST_S
+            wait_s = backoff_s * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
+            if refusals:
+                wait_s = self._refused_s[min(refusals, len(self._refused_s)) - 1] * random.uniform(1.0, 1.1)  # noqa: S311
+            self._become(CaptureState.DOWN, self._why_down(done, wait_s))
+            self._sleep(wait_s)
+            backoff_s = min(2 * backoff_s, _BACKOFF_LIMIT_S)
+
+    def _why_down(self, done: _Reading, wait_s: float) -> str:
+        shown = self._source.shown
+        if done.refused:
+            return f"{shown}: {done.fault}; tried again in {wait_s / 60:.0f} min, since cameras lock out who guesses"
+        if done.fault is not None:
+            return f"{shown}: {done.fault}"
+        return f"{shown}: the stream broke off" if done.frames else why_not_open(self._source)
+
+    def _open_and_read(self) -> _Reading:
+        """Read the source once, to its end."""
+        done = _Reading()
+        if self._stopping:
+            raise _Stopped
+        video, finding = self._open()
+        if video is None or not video.isOpened():
+            done.refused = finding.verdict is Verdict.REFUSED
+            done.fault = finding.reason
+        if video is None:
+            return done
+        try:
+            if video.isOpened():
+                count, fps = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
+                done.length_s = count / fps if count > 0 and 0 < fps <= 1000 else 0.0
+                self._read(video, done)
+        except _Unusable as error:
+            done.fault = str(error)
+        except (cv2.error, MemoryError) as error:
+            # A picture that memory does not suffice for, or that OpenCV can't take; what it says may hold the address.
+            text = hide_addresses(str(error)).splitlines()
+            done.fault = f"a picture can't be used: {text[0] if text else 'no memory for it'}"
+        finally:
+            video.release()
+        return done
+
+    def _open(self) -> tuple[Video | None, Finding]:
+        """The source, opened, or what a network camera that can't be opened answers."""
+        address = self._source.address
+        if self._source.kind is SourceKind.DEVICE:
+            # A name under /dev/v4l/by-id is a link that follows the camera from port to port.
+            device = address if isinstance(address, int) else os.path.realpath(address)
+            return cv2.VideoCapture(device, cv2.CAP_V4L2), Finding(Verdict.OPEN)
+        if self._is_file and not is_regular(Path(str(address))):
+            return None, Finding(Verdict.DOWN)  # FFmpeg would wait for ever for who writes into a named pipe
+        finding = probe(self._source) if self._source.kind is SourceKind.STREAM else Finding(Verdict.OPEN)
+        if finding.verdict in (Verdict.REFUSED, Verdict.DOWN) or self._stopping:
+            return None, finding
+        if finding.verdict is Verdict.SNAPSHOT:
+            return Snapshots(self._source, self._fps, MOST_PIXELS, self._sleep), finding
+        options = [
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(self._open_timeout_s * 1000),
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(self._read_timeout_s * 1000),
+            cv2.CAP_PROP_N_THREADS, 1,  # decoding in threads holds frames back, and takes CPU from other cameras
+        ]  # fmt: skip  # name and value in pairs
+        with _ffmpeg_options.of(ffmpeg_options(self._source)):
+            return cv2.VideoCapture(str(address), cv2.CAP_FFMPEG, options), finding
+
+    def _read(self, video: Video, done: _Reading) -> None:
+        _require_size(int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+        while not self._stopping and video.grab():
+            done.frames += 1
+            done.began_at = done.began_at or time.monotonic()
+            with self._news:
+                self._grabbed += 1
+                self._state, self._reason = CaptureState.UP, None
+            captured_at, media_s = self._times(video)
+            if not self._cadence.due(captured_at if self._newest_only or media_s is None else media_s):
+                continue
+            ok, image = video.retrieve()
+            if ok:
+                wall_time = time.time() - (time.monotonic() - captured_at)
+                _require_size(image.shape[1], image.shape[0])
+                picture = upright(image, self._turn)  # what a capture gives is always 8 bit
+                self._publish(Frame(picture, captured_at, wall_time, media_s, self._lap))
+            elif isinstance(video, Snapshots):
+                break
+        if self._stopping:
+            raise _Stopped
+        if isinstance(video, Snapshots):
+            done.fault = video.fault
+
+    def _times(self, video: Video) -> tuple[float, float | None]:
+        """The grabbed frame's capture time and media time; waits until a real-time file's frame is due."""
+        if not self._is_file:
+            return time.monotonic(), None
+        position_s = max(0.0, video.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        self._media_s = max(self._media_s, self._media_offset_s + position_s)  # some containers run back by a frame
+        if not self._newest_only:
+            return time.monotonic(), self._media_s
+        with self._news:
+            self._wait_for(lambda: self._first is None)
+            if self._clock_started_at is None:  # this is the first frame
+                return time.monotonic(), self._media_s
+            due_at = self._clock_started_at + self._media_s
+        self._sleep(due_at - time.monotonic())
+        return due_at, self._media_s
+
+    def _publish(self, frame: Frame) -> None:
+        with self._news:
+            if self._newest_only:
+                self._dropped += self._pending is not None
+            else:
+                self._wait_for(lambda: self._pending is None)
+            self._pending = frame
+            if self._clock_started_at is None:
+                self._first = frame
+            self._news.notify_all()
+
+    def _start_lap(self, frames: int) -> None:
+        """A looped file's time goes on where it stopped, one mean frame later."""
+        lap_s = self._media_s - self._media_offset_s
+        self._media_offset_s = self._media_s + (lap_s / (frames - 1) if frames > 1 else 1 / 25)
+        self._lap += 1
+
+    def _ended_early(self, length_s: float) -> str | None:
+        if length_s > 1 and self._media_s < _SHORT * length_s:
+            read = f"{self._media_s:.1f} s of {length_s:.1f} s"
+            return f"{self._source.shown}: ended after {read}; the file may be damaged"
+        return None
+
+    def _become(self, state: CaptureState, reason: str | None = None) -> None:
+        with self._news:
+            if state is CaptureState.DOWN and self._state is not CaptureState.DOWN:
+                self._lost += 1
+                if self._newest_only:
+                    self._pending = None  # what was seen before the loss is no sign of the source being back
+            self._state, self._reason = state, reason
+            self._news.notify_all()
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait, but not past a stop. Raises _Stopped."""
+        if seconds > 0:
+            with self._news:
+                if self._news.wait_for(lambda: self._stopping, seconds):
+                    raise _Stopped
+
+    def _wait_for(self, ready: Callable[[], bool]) -> None:
+        """Wait, with the lock held, until `ready`. Raises _Stopped."""
+        self._news.wait_for(lambda: self._stopping or ready())
+        if self._stopping:
+            raise _Stopped

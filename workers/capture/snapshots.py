@@ -1,0 +1,84 @@
+"""A camera whose address gives one JPEG a request: asked at the cadence, it is a camera like any other."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from shared.settings.sources import Source, parse_address
+from workers.capture.stream_probe import HttpCamera
+
+if TYPE_CHECKING:
+    from workers.recognition.engine import Image
+
+_MOST_BYTES = 32 << 20
+_MOST_A_SECOND = 5.0  # many cameras make a snapshot anew for each request
+
+
+class Snapshots:
+    """What `cv2.VideoCapture` is for a stream, as far as `Capture` uses it."""
+
+    def __init__(self, source: Source, fps: float | None, most_pixels: int, sleep: Callable[[float], None]) -> None:
+        """`sleep` waits that many seconds, or raises when the capture is to stop."""
+        address = parse_address(str(source.address))
+        assert address is not None  # it was asked already
+        self._camera = HttpCamera(source, address)
+        self._interval_s = 1.0 / min(fps or _MOST_A_SECOND, _MOST_A_SECOND)
+        self._most_pixels, self._sleep = most_pixels, sleep
+        self._due_at = time.monotonic()
+        self._jpeg = b""
+        self.fault: str | None = None
+
+    def isOpened(self) -> bool:  # OpenCV's name
+        return True
+
+    def get(self, prop: int) -> float:  # noqa: ARG002  # OpenCV's signature
+        return 0.0
+
+    def grab(self) -> bool:
+        """Wait until the next picture is due and fetch it."""
+        now = time.monotonic()
+        self._sleep(self._due_at - now)
+        self._due_at = max(self._due_at, now) + self._interval_s
+        try:
+            answer = self._camera.get(_MOST_BYTES)
+        except (OSError, http.client.HTTPException):
+            self.fault = "the camera no longer answers"
+            return False
+        except ValueError:
+            self.fault = f"a picture of more than {_MOST_BYTES >> 20} MiB"
+            return False
+        if answer.status != http.client.OK:
+            self.fault = f"the camera answers {answer.status}"
+            return False
+        self._jpeg = answer.body
+        return True
+
+    def retrieve(self) -> tuple[bool, Image | None]:
+        """The picture that was fetched; not one that is too large, which is told from its head, or can't be decoded."""
+        from PIL import Image as Pictures  # only cameras of this kind need it
+        from PIL import UnidentifiedImageError
+
+        try:
+            with Pictures.open(io.BytesIO(self._jpeg)) as head:
+                width, height = head.size
+        except Pictures.DecompressionBombError:
+            self.fault = f"a picture of many more than {self._most_pixels // 10**6} megapixels is too large"
+            return False, None
+        except (UnidentifiedImageError, OSError, ValueError):
+            self.fault = "what came is no picture"
+            return False, None
+        if width * height > self._most_pixels:
+            self.fault = f"a picture of {width} × {height} is too large"
+            return False, None
+        image = cv2.imdecode(np.frombuffer(self._jpeg, np.uint8), cv2.IMREAD_COLOR)
+        return image is not None, None if image is None else np.asarray(image, np.uint8)
+
+    def release(self) -> None:
+        self._camera.close()

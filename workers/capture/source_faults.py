@@ -1,0 +1,40 @@
+"""Why a video source gives nothing, in words to act on and without its password; OpenCV itself does not say."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from shared.settings.sources import Source, SourceKind
+
+
+def why_not_open(source: Source) -> str:
+    """Why `source` could not be opened; of a network camera, what is left to say once `stream_probe` found no fault."""
+    if source.kind is SourceKind.FILE:
+        return f"{source.shown}: {_why_no_file(Path(str(source.address)))}"
+    if source.kind is SourceKind.DEVICE:
+        device = Path(source.address if isinstance(source.address, str) else source.shown)
+        fault = "gives no video, or is in use" if os.access(device, os.R_OK) else _why_no_file(device)
+        return f"{source.shown}: {fault}"
+    return f"{source.shown}: the host answers but gives no video: wrong path, or a stream that can't be decoded"
+
+
+def is_regular(path: Path) -> bool:
+    """Whether it is a file with an end: no folder, named pipe or device. A name that can't be looked up is none."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _why_no_file(path: Path) -> str:
+    try:
+        if path.is_dir():
+            return "is a folder, not a video"
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # a named pipe would block here
+        if not is_regular(path):
+            return "is not a file"
+    except OSError as error:
+        return (error.strerror or "can't be read").lower()
+    return "is not a video that OpenCV can read"

@@ -1,0 +1,402 @@
+"""One question to a network camera before FFmpeg opens it: is it there, is it who it should be, does it let us in?
+
+FFmpeg through OpenCV answers all of that with "not opened". Asked first, a refused login is seen before FFmpeg repeats it: a
+try costs one login and not two, and after a refusal the caller waits for minutes, since cameras lock out who guesses. A TLS
+camera proves who it is here, before a password is sent; FFmpeg then verifies it again on its own connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import ipaddress
+import os
+import re
+import secrets
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import cast
+
+from shared.settings.sources import Address, Source, parse_address
+
+_CONNECT_TIMEOUT_S = 3.0
+_ANSWER_TIMEOUT_S = 5.0
+_MOST_HEAD_BYTES = 64 << 10
+PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322, "rtmp": 1935}
+_UNAUTHORIZED = 401
+
+
+class Verdict(StrEnum):
+    """`OPEN`: FFmpeg may try. `SNAPSHOT`: one picture a request. `UNCLEAR`: FFmpeg may try, and `reason` stands if it fails.
+
+    `REFUSED`: not to be asked again for minutes. `DOWN`: nothing that FFmpeg could open.
+    """
+
+    OPEN = "open"
+    SNAPSHOT = "snapshot"
+    UNCLEAR = "unclear"
+    REFUSED = "refused"
+    DOWN = "down"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a probe found; `reason`: in words, without the address."""
+
+    verdict: Verdict
+    reason: str | None = None
+
+
+def probe(source: Source) -> Finding:
+    """Ask a stream's host, with at most one login. Takes at most a connection's time and an answer's, twice."""
+    address = parse_address(str(source.address))
+    if address is None:
+        return Finding(Verdict.DOWN, "is not a valid address")
+    try:
+        return _asked(address, source)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return _no_answer(error, address.port or PORTS.get(address.scheme, 554))
+
+
+def _asked(address: Address, source: Source) -> Finding:
+    if address.scheme in ("rtsp", "rtsps"):
+        return _finding(_describe(address, source), "", address)
+    if address.scheme in ("http", "https"):
+        camera = HttpCamera(source, address)
+        try:
+            answer = camera.get()
+        finally:
+            camera.close()
+        return _finding(answer.status, answer.headers.get("content-type", ""), address)
+    return Finding(Verdict.OPEN)
+
+
+def _no_answer(error: Exception, port: int) -> Finding:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Finding(Verdict.DOWN, _distrust(error.verify_message))
+    if isinstance(error, ssl.SSLError):
+        return Finding(Verdict.UNCLEAR, f"TLS on port {port} failed: {error.reason or 'no handshake'}")
+    if isinstance(error, TimeoutError):
+        return Finding(Verdict.DOWN, f"no answer from port {port}")
+    if isinstance(error, OSError):
+        return Finding(Verdict.DOWN, f"port {port}: {(error.strerror or 'unreachable').lower()}")
+    return Finding(Verdict.UNCLEAR, "the host answers, but not as a camera does")
+
+
+def _finding(status: int, content: str, address: Address) -> Finding:
+    told = {
+        401: (Verdict.REFUSED, "the camera refused the login (401): user or password is wrong"),
+        403: (
+            Verdict.REFUSED,
+            "the camera forbids it (403): the user may not see this, or is locked out for a while",
+        ),
+        404: (Verdict.DOWN, "the camera has no such stream (404): the path in source is wrong"),
+    }
+    if status == _UNAUTHORIZED and address.user is None:
+        return Finding(Verdict.REFUSED, "the camera asks for a login (401), and source has none")
+    if status in told:
+        return Finding(*told[status])
+    if 200 <= status < 300:
+        return Finding(Verdict.SNAPSHOT if content.startswith("image/") else Verdict.OPEN)
+    return Finding(Verdict.UNCLEAR, f"the camera answers {status}")
+
+
+def _distrust(why: str) -> str:
+    return (
+        f"its certificate can't be trusted ({why}); no password was sent; name the right one in ca_file, "
+        'or give up knowing who answers with tls = "insecure"'
+    )
+
+
+# -- TLS --------------------------------------------------------------------------------------------------------------
+
+
+def ca_bundle(source: Source) -> str:
+    """The file of certificates that a camera is verified by."""
+    if source.reached.ca_file is not None:
+        return str(source.reached.ca_file)
+    paths = ssl.get_default_verify_paths()
+    for path in (paths.cafile, paths.openssl_cafile, "/etc/ssl/certs/ca-certificates.crt"):
+        if path and Path(path).is_file():
+            return path
+    import certifi  # only where the system has no bundle
+
+    return certifi.where()
+
+
+def _connect(address: Address, source: Source) -> socket.socket:
+    """A connection, over TLS where the scheme says so, to a host that has proved who it is. Raises OSError."""
+    plain = socket.create_connection(
+        (address.host, address.port or PORTS.get(address.scheme, 554)), timeout=_CONNECT_TIMEOUT_S
+    )
+    plain.settimeout(_ANSWER_TIMEOUT_S)
+    if not address.has_tls:
+        return plain
+    try:
+        return _secure(plain, address, source)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _secure(plain: socket.socket, address: Address, source: Source) -> ssl.SSLSocket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if source.reached.tls == "insecure":
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")  # old cameras know no better, and nobody is verified anyway
+        return context.wrap_socket(plain, server_hostname=address.host)
+    try:
+        context.load_verify_locations(ca_bundle(source))
+    except (OSError, ssl.SSLError) as error:
+        why = error.strerror if not isinstance(error, ssl.SSLError) and error.strerror else "holds no certificate"
+        raise _untrusted(f"ca_file: {why.lower()}") from None
+    if not _is_number(address.host):
+        return context.wrap_socket(plain, server_hostname=address.host)
+    # FFmpeg compares no name where the host is a number: any certificate of any public authority would do. So the
+    # authority has to be the site's own, and the number stand in the certificate, unless it is the very one in ca_file.
+    if source.reached.ca_file is None:
+        raise _untrusted("an address of numbers can only be verified by the camera's own certificate")
+    context.check_hostname = False
+    secure = context.wrap_socket(plain, server_hostname=address.host)
+    names = cast("tuple[tuple[str, str], ...]", (secure.getpeercert() or {}).get("subjectAltName", ()))
+    if not any(kind == "IP Address" and _same_number(name, address.host) for kind, name in names):
+        own = context.get_ca_certs(binary_form=True)
+        if secure.getpeercert(binary_form=True) not in own:
+            secure.close()
+            raise _untrusted(f"it is not for {address.host}")
+    return secure
+
+
+def _untrusted(why: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, why)
+    error.verify_message = why
+    return error
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _same_number(name: str, host: str) -> bool:
+    return _is_number(name) and ipaddress.ip_address(name) == ipaddress.ip_address(host)
+
+
+# -- logging in -------------------------------------------------------------------------------------------------------
+
+
+class Login:
+    """Answers a server's challenges with one user's login: basic or digest (RFC 7616; MD5 and SHA-256)."""
+
+    def __init__(self, address: Address) -> None:
+        self._user, self._password = address.user or "", address.password or ""
+        self._challenge: dict[str, str] | None = None
+        self._count = 0
+
+    def take(self, challenges: list[str]) -> bool:
+        """Remember the best of a server's challenges; False when none can be answered."""
+        known = [_challenge(text) for text in challenges]
+        digests = [one for one in known if one["scheme"] == "digest" and _hash_of(one) is not None]
+        basics = [one for one in known if one["scheme"] == "basic"]
+        self._challenge, self._count = next(iter(digests + basics), None), 0
+        return self._challenge is not None
+
+    def header(self, method: str, uri: str) -> str | None:
+        """The value of Authorization; None before a challenge."""
+        challenge = self._challenge
+        if challenge is None:
+            return None
+        if challenge["scheme"] == "basic":
+            return "Basic " + base64.b64encode(f"{self._user}:{self._password}".encode(errors="replace")).decode()
+        self._count += 1
+        realm, nonce = challenge.get("realm", ""), challenge.get("nonce", "")
+        secret = _digest(challenge, f"{self._user}:{realm}:{self._password}")
+        asked = _digest(challenge, f"{method}:{uri}")
+        parts = {"username": self._user, "realm": realm, "nonce": nonce, "uri": uri}
+        plain = {}
+        middle = ""
+        if "auth" in re.split(r"[,\s]+", challenge.get("qop", "")):
+            plain = {"qop": "auth", "nc": f"{self._count:08x}"}
+            parts["cnonce"] = secrets.token_hex(8)
+            middle = f"{plain['nc']}:{parts['cnonce']}:auth:"
+        parts["response"] = _digest(challenge, f"{secret}:{nonce}:{middle}{asked}")
+        if "opaque" in challenge:
+            parts["opaque"] = challenge["opaque"]
+        if "algorithm" in challenge:
+            plain["algorithm"] = challenge["algorithm"]
+        quoted = [f'{name}="{_escaped(value)}"' for name, value in parts.items()]
+        return "Digest " + ", ".join([*quoted, *(f"{name}={value}" for name, value in plain.items())])
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _challenge(text: str) -> dict[str, str]:
+    scheme, _, rest = text.strip().partition(" ")
+    found = re.findall(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))', rest)
+    return {"scheme": scheme.lower(), **{name.lower(): quoted or plain for name, quoted, plain in found}}
+
+
+def _hash_of(challenge: dict[str, str]) -> str | None:
+    return {"": "md5", "MD5": "md5", "SHA-256": "sha256"}.get(challenge.get("algorithm", "").upper())
+
+
+def _digest(challenge: dict[str, str], text: str) -> str:
+    # The camera chooses the algorithm, and most know MD5 only.
+    return hashlib.new(_hash_of(challenge) or "md5", text.encode(errors="replace"), usedforsecurity=False).hexdigest()
+
+
+# -- RTSP -------------------------------------------------------------------------------------------------------------
+
+
+def _describe(address: Address, source: Source) -> int:
+    """The status of a DESCRIBE, first without a login, as every client asks, then with one."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    url = f"{address.scheme}://{host}{f':{address.port}' if address.port else ''}{address.path}"
+    login = Login(address)
+    with _connect(address, source) as connection:
+        status, headers = _rtsp_ask(connection, url, 1, None)
+        if status == _UNAUTHORIZED and address.user is not None and login.take(headers.get("www-authenticate", [])):
+            status, _ = _rtsp_ask(connection, url, 2, login.header("DESCRIBE", url))
+        return status
+
+
+def _rtsp_ask(connection: socket.socket, url: str, number: int, login: str | None) -> tuple[int, dict[str, list[str]]]:
+    lines = [f"DESCRIBE {url} RTSP/1.0", f"CSeq: {number}", "Accept: application/sdp", "User-Agent: Rollcall"]
+    lines += [f"Authorization: {login}"] if login else []
+    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    head = _read_head(connection)
+    first, *rest = head.split("\r\n")
+    found = re.match(r"RTSP/\d\.\d (\d{3})", first)
+    if not found:
+        raise ValueError("no RTSP answer")
+    headers: dict[str, list[str]] = {}
+    for line in rest:
+        name, _, value = line.partition(":")
+        headers.setdefault(name.strip().lower(), []).append(value.strip())
+    return int(found[1]), headers
+
+
+def _read_head(connection: socket.socket) -> str:
+    """A head, and the body after it, which is dropped. Raises TimeoutError, ValueError when it is none."""
+    deadline, data = time.monotonic() + _ANSWER_TIMEOUT_S, b""
+    while b"\r\n\r\n" not in data:
+        chunk = connection.recv(4096)
+        data += chunk
+        if not chunk or len(data) > _MOST_HEAD_BYTES:
+            raise ValueError("no whole answer")
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    head, _, body = data.partition(b"\r\n\r\n")
+    text = head.decode("latin-1")
+    length = re.search(r"^content-length:\s*(\d{1,6})\s*$", text, re.MULTILINE | re.IGNORECASE)
+    left = min(int(length[1]) if length else 0, _MOST_HEAD_BYTES) - len(body)
+    while left > 0 and time.monotonic() < deadline and (chunk := connection.recv(min(left, 4096))):
+        left -= len(chunk)
+    return text
+
+
+# -- HTTP -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """`headers`: names in small letters. `body` is empty unless it was asked for."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes = b""
+
+
+class HttpCamera:
+    """A camera's HTTP address, asked again and again over one connection where the camera keeps it."""
+
+    def __init__(self, source: Source, address: Address) -> None:
+        self._source, self._address = source, address
+        self._login = Login(address)
+        self._path = address.path.partition("#")[0] or "/"
+        self._path = self._path if self._path.startswith("/") else "/" + self._path
+        self._connection: http.client.HTTPConnection | None = None
+
+    def get(self, most_bytes: int = 0) -> HttpAnswer:
+        """Ask once; a challenge is answered, once. `most_bytes`: how much of the body is read; 0: none.
+
+        Raises OSError and HTTPException when there is no answer, ValueError when the body is longer.
+        """
+        try:
+            return self._ask(most_bytes)
+        except (http.client.HTTPException, ConnectionError):
+            if self._connection is None:  # it never came to one
+                raise
+            self.close()
+            return self._ask(most_bytes)  # the camera had closed the connection that it was to keep
+
+    def _ask(self, most_bytes: int) -> HttpAnswer:
+        sent, response = self._request()
+        if response.status == _UNAUTHORIZED and self._address.user is not None:
+            offered = response.headers.get_all("WWW-Authenticate") or []
+            stale = any(_challenge(text).get("stale", "").lower() == "true" for text in offered)
+            self._drain(response)
+            if (stale or not sent) and self._login.take(offered):
+                _, response = self._request()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        if not most_bytes or response.status >= 300:  # not a picture
+            self.close()
+            return HttpAnswer(response.status, headers)
+        body = response.read(most_bytes + 1)
+        if len(body) > most_bytes:
+            self.close()
+            raise ValueError("the picture is too large")
+        if response.will_close:
+            self.close()
+        return HttpAnswer(response.status, headers, body)
+
+    def _request(self) -> tuple[bool, http.client.HTTPResponse]:
+        """Whether a login was sent, and what came."""
+        if self._connection is None:
+            self._connection = http.client.HTTPConnection(self._address.host, self._address.port)
+            self._connection.auto_open = 0  # it would open anew by itself, without TLS
+            self._connection.sock = _connect(self._address, self._source)
+        authorization = self._login.header("GET", self._path)
+        headers = {"Accept": "*/*", "User-Agent": "Rollcall", "Host": self._host()}
+        if authorization:
+            headers["Authorization"] = authorization
+        self._connection.request("GET", self._path, headers=headers)
+        return authorization is not None, self._connection.getresponse()
+
+    def _host(self) -> str:
+        host = f"[{self._address.host}]" if ":" in self._address.host else self._address.host
+        return f"{host}:{self._address.port}" if self._address.port else host
+
+    def _drain(self, response: http.client.HTTPResponse) -> None:
+        """Read what a refusal says, so that the connection can go on; a long one costs the connection."""
+        response.read(_MOST_HEAD_BYTES)
+        if response.will_close or not response.isclosed():
+            self.close()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def ffmpeg_options(source: Source) -> str:
+    """What FFmpeg is to open a source with, in OpenCV's form.
+
+    UDP is FFmpeg's first choice for RTSP, and loses packets on every busy network. Counting frames to learn a stream's
+    rate, which nobody asks for, takes FFmpeg 2.4 s of an opening that is done in .7 without.
+    """
+    options = [f"rtsp_transport;{source.reached.transport}", "fpsprobesize;0"]
+    if str(source.address).startswith(("https:", "rtsps:")):
+        verify = source.reached.tls == "verify"
+        options += ["tls_verify;1", f"ca_file;{os.fspath(ca_bundle(source))}"] if verify else ["tls_verify;0"]
+    return "|".join(options)

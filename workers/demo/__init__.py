@@ -1,0 +1,1 @@
+"""The demo: its clips, its view, its sheet."""

@@ -1,0 +1,181 @@
+"""What the demo has seen: events and status in, the state to show and the summary out. Draws and prints nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psutil
+
+from shared.supervision.camera_status import CameraStatus
+
+Event = Mapping[str, Any]
+Memory = Mapping[str, Mapping[str, int | None]]  # process -> pss_bytes, rss_bytes
+WhoIsAt = Callable[[str, float, Sequence[float]], str | None]
+
+_VERDICTS_SHOWN = 3
+# What a camera says of itself in its heartbeats.
+_FIGURES = ("frames_per_s", "faces_per_s", "age_p50_ms", "age_p95_ms", "latency_p50_ms", "latency_p95_ms")
+_LATENCIES_KEPT = 10_000  # of a demo that is left running, the newest
+
+
+@dataclass
+class Sighting:
+    """Somebody at one camera. `who`: a person, or a stranger's name in the scene. `best`: its best event."""
+
+    camera: str
+    who: str
+    verdict: str
+    best: Event
+    events: int = 1
+
+    @property
+    def score(self) -> float:
+        return float(self.best.get("score") or 0.0)
+
+
+@dataclass
+class CameraView:
+    """One camera as the table shows it. `status`: its part of the site's status; `in_view`: track -> verdict."""
+
+    status: CameraStatus = field(default_factory=CameraStatus)
+    in_view: dict[int, str] = field(default_factory=dict)
+    last: deque[str] = field(default_factory=lambda: deque(maxlen=_VERDICTS_SHOWN))
+
+
+class DemoReport:
+    """Takes events and status, from any thread."""
+
+    def __init__(self, expected: Mapping[str, Sequence[str]], people: Sequence[str], who_is_at: WhoIsAt) -> None:
+        """`expected`: camera -> everybody who comes by there; `people`: the enrolled among them."""
+        self._expected, self._people, self._who_is_at = expected, tuple(people), who_is_at
+        self._lock = threading.Lock()
+        self._cameras = {name: CameraView() for name in expected}
+        self._sightings: dict[tuple[str, str, str], Sighting] = {}
+        self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self._wrong: list[dict[str, Any]] = []
+
+    def take_event(self, event: Event, received_at: datetime | None = None) -> None:
+        """Count one event; `received_at` (now) less the event's own time is how old the news was when it arrived."""
+        kind, camera = event.get("event"), event.get("camera")
+        with self._lock:
+            view = self._cameras.get(str(camera))
+            if view is None:
+                return
+            if kind in ("named", "unknown"):
+                self._take_verdict(view, event)
+                age = (received_at or datetime.now(UTC)) - datetime.fromisoformat(event["time"])
+                self._latencies_ms.append(age.total_seconds() * 1000)
+            elif kind == "left":
+                view.in_view.pop(event["track"], None)
+            elif kind in ("camera_up", "camera_down"):
+                view.in_view.clear()
+
+    def take_status(self, status: Mapping[str, Any]) -> None:
+        """The site's status: of it, `cameras` by name."""
+        with self._lock:
+            for name, camera in status.get("cameras", {}).items():
+                if name in self._cameras:
+                    self._cameras[name].status = CameraStatus.from_json(camera)
+
+    def cameras(self) -> dict[str, CameraView]:
+        """A copy of what the table shows."""
+        with self._lock:
+            return {n: CameraView(v.status, dict(v.in_view), v.last.copy()) for n, v in self._cameras.items()}
+
+    def sightings(self) -> list[Sighting]:
+        """Everybody who was seen, by camera, the enrolled first."""
+        order = {name: number for number, name in enumerate(self._expected)}
+        with self._lock:
+            found = list(self._sightings.values())
+        return sorted(found, key=lambda s: (order[s.camera], s.verdict != "named", s.who))
+
+    def summary(
+        self, seconds: float, memory: Mapping[str, Mapping[str, int | None]], sheet: str | None
+    ) -> dict[str, Any]:
+        """The last line of `demo --json`. Times in milliseconds, memory in bytes, rates per second of `seconds`."""
+        sightings = self.sightings()
+        with self._lock:
+            latencies, wrong = sorted(self._latencies_ms), list(self._wrong)
+            status = {name: view.status for name, view in self._cameras.items()}
+        cameras = {name: self._camera_summary(name, sightings, status[name]) for name in self._expected}
+        pss = [process["pss_bytes"] for process in memory.values()]
+        return {
+            "event": "summary",
+            "seconds": round(seconds, 1),
+            "cameras": cameras,
+            "wrong_names": wrong,
+            "faces_per_s": round(sum(camera["faces_per_s"] or 0.0 for camera in cameras.values()), 1),
+            "latency_ms": {"p50": percentile(latencies, 50), "p95": percentile(latencies, 95), "n": len(latencies)},
+            "memory": {name: dict(process) for name, process in memory.items()},
+            "memory_pss_bytes": None if None in pss else sum(size or 0 for size in pss),
+            "sheet": sheet,
+        }
+
+    def _take_verdict(self, view: CameraView, event: Event) -> None:
+        camera, verdict = str(event["camera"]), str(event["event"])
+        shown = str(event["person"]) if verdict == "named" else "unknown"
+        view.in_view[event["track"]] = shown
+        view.last.appendleft(shown)
+        truth = None
+        if event.get("media_time_s") is not None and event.get("box"):
+            truth = self._who_is_at(camera, event["media_time_s"], event["box"])
+        if verdict == "named" and truth is not None and truth != shown:
+            self._wrong.append({"camera": camera, "named": shown, "is": truth, "media_time_s": event["media_time_s"]})
+        who = shown if verdict == "named" else truth or f"track {event['track']}"
+        known = self._sightings.get((camera, verdict, who))
+        if known is None:
+            self._sightings[camera, verdict, who] = Sighting(camera, who, verdict, event)
+        else:
+            known.events += 1
+            if float(event.get("score") or 0) > known.score:
+                known.best = event
+
+    def _camera_summary(self, name: str, sightings: list[Sighting], status: CameraStatus) -> dict[str, Any]:
+        here = [sighting for sighting in sightings if sighting.camera == name]
+        named = {sighting.who for sighting in here if sighting.verdict == "named"}
+        return {
+            "named": [_sighting_json(sighting) for sighting in here if sighting.verdict == "named"],
+            # An enrolled person whose first crops were poor may have been unknown for a moment; the name counts.
+            "unknown": [_sighting_json(s) for s in here if s.verdict == "unknown" and s.who not in named],
+            "missed": [who for who in self._expected[name] if who in self._people and who not in named],
+            **{key: value for key, value in status.to_json().items() if key in _FIGURES},
+        }
+
+
+def _sighting_json(sighting: Sighting) -> dict[str, Any]:
+    best = sighting.best
+    return {
+        "who": sighting.who,
+        "score": best.get("score"),
+        "margin": best.get("margin"),
+        "media_time_s": best.get("media_time_s"),
+        "events": sighting.events,
+    }
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float | None:
+    """Nearest rank in an ascending sequence, one decimal; None of nothing."""
+    if not ordered:
+        return None
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))], 1)
+
+
+def process_memory(pids: Mapping[str, int]) -> dict[str, dict[str, int | None]]:
+    """Name -> `pss_bytes`, `rss_bytes` of each process that still runs. PSS, Linux only and for
+    root only, shares shared pages out."""
+    found: dict[str, dict[str, int | None]] = {}
+    for name, pid in pids.items():
+        try:
+            process = psutil.Process(pid)
+            found[name] = {"pss_bytes": None, "rss_bytes": process.memory_info().rss}
+            found[name]["pss_bytes"] = getattr(process.memory_full_info(), "pss", None)
+        except psutil.AccessDenied:
+            continue  # our processes keep their memory to themselves: its shares are root's to see
+        except psutil.Error:
+            continue  # it has just ended
+    return found

@@ -1,0 +1,1 @@
+"""Model packs: what is installed, where it comes from, and the configured engine, opened."""

@@ -1,0 +1,262 @@
+"""The model packs of a site: what is installed, and how a pack gets there: from the network, a ZIP or a folder.
+
+A pack appears in models_dir whole or not at all: it is put together and tried in a folder beside, then renamed. Only
+its detection and its recognition model are kept, so that nothing else is ever loaded; only the owner can read it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
+from pathlib import Path
+from shutil import copyfile, rmtree
+from tempfile import mkdtemp
+from time import time
+
+from shared.errors import ConfigurationError, RefusedError, TemporaryError
+from shared.files.durable_folder import sync_folder
+from shared.photos.reading import shown
+from shared.settings.schema import Settings
+from workers import recognizer_dlib
+from workers.models.download import Progress, fetch_zip, unpack_zip
+from workers.models.trial import fault_of_pack
+from workers.recognition.fingerprint import file_sha256
+from workers.recognition.pack import ENGINE, PACK_NAME, PUBLISHED, Pack, missing_pack, read_pack, require_published
+
+LICENCES = {
+    "insightface": "InsightFace pretrained models: for non-commercial research only",
+    "other": "not known; models trained by InsightFace are for non-commercial research only",
+    "dlib": "dlib's models: public domain (CC0 1.0), free for any use",
+}
+
+_STAGING = ".installing-"
+_STALE_S = 86400.0  # what an installation that was killed left behind
+
+
+@dataclass(frozen=True)
+class InstalledPack:
+    """One model that can be used, or, with `fault`, one that lies there and can't: then the fingerprint is empty.
+
+    `dim` is None where only running the model tells. `size_bytes`: of all files in the folder.
+    """
+
+    name: str
+    engine: str
+    fingerprint: str
+    dim: int | None
+    licence: str
+    size_bytes: int
+    path: Path
+    fault: str = ""
+
+
+def installed_packs(models_dir: Path) -> list[InstalledPack]:
+    """Every pack in `models_dir`, sorted by name, faulty ones included, and dlib when it is installed."""
+    folders = sorted(models_dir.iterdir()) if models_dir.is_dir() else []
+    packs = [_described(folder) for folder in folders if folder.is_dir() and not folder.name.startswith(".")]
+    with suppress(ConfigurationError):  # an extra that this site did not install is no fault
+        packs.append(_dlib_pack())
+    return packs
+
+
+def describe(folder: Path) -> InstalledPack:
+    """The insightface pack in `folder`. Raises ConfigurationError when it is missing or unfit."""
+    pack = read_pack(folder)
+    return _installed(folder, pack.fingerprint(), pack.recognition.dim)
+
+
+def ensure_pack(settings: Settings, progress: Progress | None = None) -> InstalledPack:
+    """The configured model, fetched once if it is not there: for the supervisor, before any worker starts.
+
+    A pack that is there is judged by its graphs and its digest (under a second), not by running it. Raises
+    ConfigurationError when it is unfit, or absent and not to be had, with what to put where; TemporaryError when the
+    disk is full.
+    """
+    if settings.recognition.engine == recognizer_dlib.ENGINE:
+        return _dlib_pack()
+    folder = settings.models_dir / settings.model
+    if not PACK_NAME.fullmatch(settings.model):
+        raise ConfigurationError(
+            "is no name of a model pack",
+            where="[recognition] model",
+            got=settings.model,
+            expected="letters, digits, . _ -",
+            remedy="name a folder in models_dir",
+        )
+    return describe(folder) if folder.is_dir() else install(settings.model, settings.models_dir, progress)
+
+
+def install(source: Path | str, models_dir: Path, progress: Progress | None = None) -> InstalledPack:
+    """Put a pack into `models_dir`: a FOLDER or ZIP on disk, else the NAME of a published one, fetched from insightface's model zoo.
+
+    The pack is named after the folder or the ZIP; in it the models may lie one folder down. A name that is installed
+    already is not fetched again; what is fetched must be the files that were published. `progress` is called with
+    (bytes so far, bytes in all or None) during a download.
+
+    Raises RefusedError for what is no source of a pack, and when another pack of that name is installed;
+    ConfigurationError when the pack is unfit or can't be fetched; TemporaryError when the disk is full.
+    """
+    path = Path(source).expanduser()
+    name = _pack_name(path)
+    target = models_dir / name
+    fetched = not path.exists()
+    if fetched and target.exists():
+        return describe(target)
+    if fetched and name not in PUBLISHED:
+        raise missing_pack(target, f"no pack of this name is known, but {', '.join(PUBLISHED)}")
+    with _disk_faults(models_dir), _staging(models_dir) as staging:
+        folder = _source_folder(path, target, staging, progress)
+        fresh = staging / name
+        pack = _read_as(path, folder)
+        if fetched:
+            require_published(target, pack)
+        _copy_models(pack, fresh)
+        if target.exists():
+            return _same_as_installed(fresh, target)
+        _try(fresh, path)
+        fresh.replace(target)
+        sync_folder(models_dir)
+    return describe(target)
+
+
+def _pack_name(path: Path) -> str:
+    """What the pack from `path` will be called. Raises RefusedError when that is no name, or nothing is at the path."""
+    if path.is_dir():
+        name = path.resolve().name
+    elif path.suffix.lower() == ".zip":
+        name = path.stem
+    else:
+        name = str(path)
+    if not path.exists() and (path.suffix.lower() == ".zip" or os.sep in str(path)):
+        raise RefusedError("no such folder or ZIP", where=shown(path), expected="a model pack's folder, ZIP or name")
+    if not PACK_NAME.fullmatch(name):
+        raise RefusedError(
+            "can't be the name of a model pack",
+            got=ascii(name),
+            expected="letters, digits, . _ -",
+            remedy="rename the folder or ZIP",
+        )
+    return name
+
+
+def _source_folder(path: Path, target: Path, staging: Path, progress: Progress | None) -> Path:
+    """The folder that holds the source's .onnx files, after unpacking and fetching."""
+    folder = path
+    if not path.is_dir():
+        folder = staging / "unpacked"
+        folder.mkdir()
+        if not path.exists():
+            path = staging / "fetched.zip"
+            fetch_zip(target, path, progress)
+        unpack_zip(path, folder)
+    if any(folder.glob("*.onnx")):
+        return folder
+    below = sorted({model.parent for model in folder.glob("*/*.onnx")})
+    return below[0] if len(below) == 1 else folder
+
+
+def _read_as(path: Path, folder: Path) -> Pack:
+    """The pack in `folder`; its faults are told of `path`, which is what the operator knows."""
+    try:
+        return read_pack(folder)
+    except ConfigurationError as error:
+        where = error.where.replace(str(folder), shown(path))
+        raise ConfigurationError(
+            error.what, where=where, got=error.got, expected=error.expected, remedy="install another pack"
+        ) from error
+
+
+def _copy_models(pack: Pack, fresh: Path) -> None:
+    fresh.mkdir(mode=0o700)
+    for model in (pack.detection, pack.recognition):
+        copy = fresh / model.path.name
+        copyfile(model.path, copy)
+        copy.chmod(0o600)
+        with copy.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(fresh)
+
+
+def _same_as_installed(fresh: Path, target: Path) -> InstalledPack:
+    """`target`, when it holds the models of `fresh`. Raises RefusedError when it does not."""
+    wanted = {file_sha256(file) for file in fresh.iterdir()}
+    present = {file_sha256(file) for file in target.glob("*.onnx")} if target.is_dir() else set()
+    if not wanted <= present:
+        raise RefusedError(
+            "another model pack of this name is installed",
+            where=shown(target),
+            remedy="rename the folder or ZIP that you install from, or remove the installed pack's folder first",
+        )
+    return describe(target)
+
+
+def _try(folder: Path, source: Path) -> None:
+    """Run the pack once, in a process of its own and within limits: see `workers.models.trial`. Raises ConfigurationError."""
+    fault = fault_of_pack(folder)
+    if fault:
+        raise ConfigurationError(
+            "the model pack does not run",
+            where=shown(source),
+            got=fault,
+            remedy="fetch or copy it again, or use another",
+        )
+
+
+def _described(folder: Path) -> InstalledPack:
+    try:
+        return describe(folder)
+    except ConfigurationError as error:
+        return _installed(folder, "", None, error.line())
+
+
+def _installed(folder: Path, fingerprint: str, dim: int | None, fault: str = "") -> InstalledPack:
+    licence = LICENCES["insightface" if folder.name in PUBLISHED else "other"]
+    size_bytes = sum(file.lstat().st_size for file in folder.iterdir())
+    return InstalledPack(folder.name, ENGINE, fingerprint, dim, licence, size_bytes, folder, fault)
+
+
+def _dlib_pack() -> InstalledPack:
+    """dlib as a pack. Raises ConfigurationError when it is not installed."""
+    recognizer_dlib.require_dlib()
+    files = recognizer_dlib.weight_files()
+    return InstalledPack(
+        name=recognizer_dlib.ENGINE,
+        engine=recognizer_dlib.ENGINE,
+        fingerprint=recognizer_dlib.dlib_fingerprint(),
+        dim=recognizer_dlib.DIM,
+        licence=LICENCES["dlib"],
+        size_bytes=sum(file.stat().st_size for file in files),
+        path=files[0].parent,
+    )
+
+
+@contextmanager
+def _staging(models_dir: Path) -> Iterator[Path]:
+    """A folder of mode 0700 beside the packs, gone afterwards."""
+    models_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in models_dir.glob(_STAGING + "*"):
+        if time() - left.stat().st_mtime > _STALE_S:
+            rmtree(left, ignore_errors=True)
+    folder = Path(mkdtemp(prefix=_STAGING, dir=models_dir))
+    try:
+        yield folder
+    finally:
+        rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _disk_faults(models_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where, why = shown(error.filename or models_dir), error.strerror or str(error)
+        if error.errno in {ENOSPC, EDQUOT}:
+            raise TemporaryError("the disk is full", where=where, remedy="free some space and try again") from error
+        if error.errno in {EROFS, EACCES, EPERM}:
+            raise ConfigurationError(
+                "the model pack can't be read or written", where=where, got=why, remedy="give this user access"
+            ) from error
+        raise TemporaryError("the model pack can't be installed", where=where, got=why, remedy="try again") from error

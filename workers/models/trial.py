@@ -1,0 +1,76 @@
+"""One run of a model pack in a process of its own: a graph that nobody vouches for may take down or eat up what runs it.
+
+`python -m workers.models.trial FOLDER` prints what is wrong, nothing when the pack runs. So the supervisor, too, does not keep 200 MB of
+libraries that only its workers need.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from shared.errors import EXIT_DONE, RollcallError
+from shared.process.own_limits import lower_limit
+from shared.supervision.child import die_with_parent, run_child
+from shared.supervision.child_process import PARENT_VARIABLE, bare_environment
+
+_DEADLINE_S = 120.0
+_CPU_S = 120
+# What a pack may allocate: libraries and working memory, and some times its files' size, which a session holds more than once.
+_LEAST_BYTES = 768 << 20
+_TIMES_FILES = 6
+_MOST_FAULT = 300
+
+
+def fault_of_pack(folder: Path) -> str:
+    """What is wrong with the pack in `folder` when it is run; empty for nothing."""
+    words = [sys.executable, "-m", "workers.models.trial", os.fspath(folder)]
+    try:
+        done = subprocess.run(
+            words,
+            env=bare_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_DEADLINE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {_DEADLINE_S:.0f} s"
+    fault = done.stdout.decode("utf-8", "replace").strip()[:_MOST_FAULT]
+    if done.returncode == EXIT_DONE:
+        return fault
+    return fault or f"the process that ran it died: exit code {done.returncode}"
+
+
+def main() -> int:
+    """In the child: find faces in a blank picture and embed a crop of noise."""
+    parent = os.environ.pop(PARENT_VARIABLE, None)
+    if parent is not None:
+        die_with_parent(int(parent))
+    folder = Path(sys.argv[1])
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    most = _LEAST_BYTES + _TIMES_FILES * size
+    for what, limit in ((resource.RLIMIT_DATA, most), (resource.RLIMIT_CPU, _CPU_S), (resource.RLIMIT_CORE, 0)):
+        lower_limit(what, limit)
+
+    from workers.recognizer_arcface import ArcFaceEngine
+
+    try:
+        engine = ArcFaceEngine(folder, det_size=320, threads=1)
+        engine.detect(np.full((240, 320, 3), 127, np.uint8))
+        engine.embed([np.random.default_rng(0).integers(0, 255, (112, 112, 3)).astype(np.uint8)])
+    except RollcallError as error:
+        sys.stdout.write(error.what if error.got is None else f"{error.what}: {error.got}")
+    except MemoryError:
+        sys.stdout.write(f"it takes more than {most >> 20} MiB")
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(run_child(main))

@@ -1,0 +1,1 @@
+"""Photos made into references, and who is in a photo."""

@@ -1,0 +1,327 @@
+"""Photos into the gallery: what is new is embedded, kept under data/faces and saved; what is refused is named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import RefusedError, RollcallError, disk_fault, read_only_fault
+from shared.files.durable_folder import sync_folder
+from shared.files.run_folder import is_read_only
+from shared.ipc.client import save_rows
+from shared.photos.metadata import suffix_of
+from shared.photos.reading import PHOTO_SUFFIXES, Photo, load_photo, shown
+from shared.progress import Progress
+from shared.service.access import Site, all_references
+from shared.settings.schema import Settings
+from shared.store.opening import make_private_folder
+from workers.photos.embedding import Found, Told, refusal_reason
+from workers.photos.look_alikes import MOST_COMPARED, NewReferences, Remark, remarks_on
+from workers.photos.one_person import OnePersonCheck
+from workers.photos.pool import PhotoResult, embed_photos
+from workers.recognition.engine import Engine
+
+_SAVED_AT_ONCE = 64
+_HELD_BYTES = 64 << 20  # of photos that wait for their rows to be saved
+_MOST_STEM_BYTES = 180  # of a kept photo's name: a file system allows 255, and what is appended takes up to 72
+
+
+@dataclass
+class EnrolmentReport:
+    """What became of each photo; as `enrol --json` says it. `skipped`: what lay beside the photos and is none."""
+
+    enrolled: list[dict[str, str]] = field(default_factory=list)
+    refused: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    unchanged: int = 0
+    warnings: set[str] = field(default_factory=set)
+    look_alikes: list[Remark] = field(default_factory=list)
+    disagrees: list[Remark] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        document: dict[str, Any] = {"enrolled": self.enrolled, "refused": self.refused, "unchanged": self.unchanged}
+        document |= {"skipped": self.skipped, "look_alikes": self.look_alikes, "disagrees": self.disagrees}
+        return {**document, "warnings": sorted(self.warnings)} if self.warnings else document
+
+    def refuse(self, photo: Path, reason: str) -> None:
+        self.refused.append({"photo": shown(photo), "reason": reason})
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    person: str
+    photo: Photo
+    embedding: NDArray[np.float32]
+
+
+def enrol_photos(
+    found: Found,
+    site: Site,
+    engine: Engine,
+    settings: Settings,
+    *,
+    user_id: str | None = None,
+    respect_marks: bool = False,
+    progress: Progress | None = None,
+) -> EnrolmentReport:
+    """Enrol what `people_in` found. `respect_marks`: people and photos that were deleted stay so, since nobody asked for them."""
+    report = EnrolmentReport()
+    for path, reason in found.refused:
+        report.refuse(path, reason)
+    report.skipped += [{"path": shown(path), "reason": reason} for path, reason in found.skipped]
+    enrolment = _Enrolment(found, site, engine, settings, user_id, report, respect_marks=respect_marks)
+    new = enrolment.run(progress)
+    _remark(new, site, engine, settings, report)
+    return report
+
+
+def _remark(new: NewReferences, site: Site, engine: Engine, settings: Settings, report: EnrolmentReport) -> None:
+    """Point out who looks like whom. The photos are enrolled by now: a gallery that can't be read is only a warning."""
+    try:
+        report.look_alikes, report.disagrees = remarks_on(new, site, settings, engine)
+    except RollcallError as error:
+        report.warnings.add(f"enrolled, but not compared with the others: {error.line()}")
+    if new.beyond:
+        report.warnings.add(
+            f"the first {MOST_COMPARED} were compared with the others; for all: supervisor.py calibrate"
+        )
+
+
+class _Enrolment:
+    """One run over the photos: each is read once, and what was read is told apart, embedded and kept."""
+
+    def __init__(  # an enrolment's whole context
+        self,
+        found: Found,
+        site: Site,
+        engine: Engine,
+        settings: Settings,
+        user_id: str | None,
+        report: EnrolmentReport,
+        *,
+        respect_marks: bool,
+    ) -> None:
+        self._site, self._engine, self._settings = site, engine, settings
+        self._user_id, self._report, self._respect_marks = user_id, report, respect_marks
+        self._people: dict[Path, list[str]] = {}
+        for person, path in found.pairs:
+            self._people.setdefault(path, []).append(person)
+        self._known = {(row["person"], row["photo_digest"]) for row in all_references(site)}
+        self._first: dict[tuple[str, str], Path] = {}  # of this run, by person and digest
+        self._again: list[tuple[Path, tuple[str, str]]] = []
+        self._wanted: dict[Path, list[str]] = {}
+        self._check = OnePersonCheck(found.named_by_file, engine.threshold)
+        self._ready: list[_Ready] = []
+        self._new = NewReferences()
+
+    def run(self, progress: Progress | None) -> NewReferences:
+        """Enrol all of them; what was saved."""
+        count = len(self._people)
+        for result in embed_photos(self._settings, self._engine, self._new_photos(progress, count), count, gated=True):
+            if result.embedding is None:
+                self._report.refuse(result.photo.path, result.reason or "no embedding")
+                continue
+            self._take(self._check.offer(result))
+        self._take(self._check.rest())
+        self._save()
+        self._settle_repeated()
+        if progress is not None:
+            progress(count, count)
+        return self._new
+
+    def _new_photos(self, progress: Progress | None, count: int) -> Iterator[Photo]:
+        """The photos that somebody is not enrolled with yet, as they are read."""
+        for done, (path, people) in enumerate(self._people.items()):
+            if progress is not None:
+                progress(done, count)
+            try:
+                photo = load_photo(_with_utf8_name(path))
+            except RefusedError as error:
+                self._report.refuse(path, refusal_reason(error))
+                continue
+            wanted = [person for person in people if self._is_wanted(person, photo)]
+            if wanted:
+                self._wanted[path] = wanted
+                yield photo
+
+    def _is_wanted(self, person: str, photo: Photo) -> bool:
+        """Whether `person` is to be enrolled with this photo; what is decided otherwise goes into the report."""
+        digest = photo.digest
+        place = self._settings.faces_dir / person
+        if os.path.lexists(place) and not place.is_dir():
+            self._report.refuse(
+                photo.path, f"{place} is in the way, where {person}'s photos are kept; remedy: move that file elsewhere"
+            )
+            return False
+        # Rows and marks of before photos were kept without metadata are of the whole file.
+        digests = dict.fromkeys((digest, photo.file_digest))
+        if any((person, one) in self._known for one in digests):
+            self._report.unchanged += 1
+            return False
+        if (person, digest) in self._first:
+            self._again.append((photo.path, (person, digest)))
+            return False
+        if self._respect_marks and any(
+            self._site.call("is_marked", person=person, photo_digest=one)["marked"] for one in digests
+        ):
+            reason = f"{person} was deleted here; to enrol again on purpose: supervisor.py enrol"
+            self._report.refuse(photo.path, reason)
+            return False
+        self._first[person, digest] = photo.path
+        return True
+
+    def _take(self, judged: list[PhotoResult]) -> None:
+        """Keep and save what was found to be whose it is said to be, so many at once."""
+        for result in judged:
+            path = result.photo.path
+            if result.embedding is None:
+                self._report.refuse(path, result.reason or "no embedding")
+                continue
+            self._ready += [_Ready(person, result.photo, result.embedding) for person in self._wanted[path]]
+        if len(self._ready) >= _SAVED_AT_ONCE or sum(len(one.photo.data) for one in self._ready) > _HELD_BYTES:
+            self._save()
+
+    def _save(self) -> None:
+        """Keep the photos, then save the references: a row never names a photo that is not there, whole and on the disk."""
+        kept: list[tuple[_Ready, Path, bool]] = []
+        ready, self._ready = self._ready, []
+        try:
+            for one in ready:
+                kept.append((one, *_keep(one, self._settings)))
+            if not kept:
+                return
+            _sync_folders({path.parent for _, path, copied in kept if copied}, self._settings)
+            rows = [
+                {
+                    "person_name": one.person,
+                    "image_path": path.relative_to(self._settings.data_dir).as_posix(),
+                    "user_id": self._user_id,
+                    "photo_digest": one.photo.digest,
+                }
+                for one, path, _ in kept
+            ]
+            blob = np.stack([one.embedding for one, _, _ in kept]).astype("<f4").tobytes()
+            answer = self._site.call("save", blob, rows=save_rows(rows), fingerprint=self._engine.fingerprint)
+        except BaseException:
+            for _, path, copied in kept:
+                if copied:
+                    path.unlink(missing_ok=True)
+            raise
+        if "warning" in answer:
+            self._report.warnings.add(answer["warning"])
+        for (one, _, _), row_id in zip(kept, answer["ids"], strict=True):
+            self._report.enrolled.append({"person": one.person, "photo": shown(one.photo.path)})
+            self._new.add(one.person, one.photo.path, row_id, one.embedding)
+
+    def _settle_repeated(self) -> None:
+        """Copies of photos of this run: enrolled already, when the first of them was; refused for the same reason otherwise."""
+        reasons = {one["photo"]: one["reason"] for one in self._report.refused}
+        for path, key in self._again:
+            reason = reasons.get(shown(self._first[key]))
+            if reason is None:
+                self._report.unchanged += 1
+            else:
+                self._report.refuse(path, reason)
+
+
+def _with_utf8_name(path: Path) -> Path:
+    """The path, when its file name is text: a row names the kept photo. Raises RefusedError."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise RefusedError(
+            "the file's name has bytes that are not UTF-8", got=shown(path.name), remedy="rename the file"
+        ) from error
+    return path
+
+
+def _keep(one: _Ready, settings: Settings) -> tuple[Path, bool]:
+    """The photo's place under data/faces/<person>, and whether it was written there now: whole, on the disk, without metadata.
+
+    What lies there already stays as it is.
+    """
+    folder = settings.faces_dir / one.person
+    path = one.photo.path
+    if path.resolve().parent == folder.resolve():
+        return folder / path.name, False
+    if is_read_only(settings.data_dir):
+        raise read_only_fault(settings.data_dir)
+    for part in (settings.data_dir, settings.faces_dir, folder):
+        make_private_folder(part)
+    target = folder / _kept_name(one.photo)
+    named = target
+    for digits in (8, 64):  # of its digest, where another photo has the same file name
+        if _is_another(target, one.photo):
+            target = folder / f"{named.stem}-{one.photo.digest[:digits]}{named.suffix}"
+    if target.exists():
+        return target, False
+    half = folder / f".{one.photo.digest[:16]}.new"
+    try:
+        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:  # noqa: PTH123  # a descriptor has no path
+            os.fchmod(descriptor, 0o600)
+            file.write(one.photo.data)
+            file.flush()
+            os.fsync(descriptor)
+        half.replace(target)
+    except OSError as error:
+        half.unlink(missing_ok=True)
+        raise disk_fault(error, target) from error
+    return target, True
+
+
+def _kept_name(photo: Photo) -> str:
+    """The file's own name, cut to what every file system takes, and with a suffix that says what it is."""
+    stem = photo.path.stem.encode()[:_MOST_STEM_BYTES].decode("utf-8", "ignore")
+    suffix = photo.path.suffix
+    if suffix.lower() not in PHOTO_SUFFIXES:
+        suffix = suffix_of(photo.data)
+    return stem + suffix
+
+
+def _is_another(target: Path, photo: Photo) -> bool:
+    """Whether another photo, or what is none, lies at `target`."""
+    if not os.path.lexists(target):
+        return False
+    try:
+        return load_photo(target).digest != photo.digest
+    except RefusedError:
+        return True
+
+
+def _sync_folders(folders: set[Path], settings: Settings) -> None:
+    """Make renames in `folders`, and the folders themselves, durable."""
+    for folder in (*sorted(folders), *((settings.faces_dir, settings.data_dir) if folders else ())):
+        try:
+            sync_folder(folder)
+        except OSError as error:
+            raise disk_fault(error, folder) from error
+
+
+def require_somebody(found: Found, where: str) -> None:
+    """Raises RefusedError when the paths held no photo at all, not even one that was refused."""
+    if not found.pairs and not found.refused:
+        raise RefusedError(
+            "no photos found",
+            where=where,
+            got=skipped_line(found.skipped) or "nothing",
+            expected="photos, or folders of them (each sub-folder a person)",
+            remedy="see README, Enrol",
+        )
+
+
+def skipped_line(skipped: list[Told]) -> str:
+    """What was passed over, in one line: how much, and the first few; empty for nothing."""
+    if not skipped:
+        return ""
+    first = ", ".join(f"{shown(path)} ({reason})" for path, reason in skipped[:_MOST_SKIPPED])
+    return f"{len(skipped)} skipped: {first}" + (" …" if len(skipped) > _MOST_SKIPPED else "")
+
+
+_MOST_SKIPPED = 5

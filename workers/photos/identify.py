@@ -1,0 +1,138 @@
+"""Who is in one photo: `identify`'s answer, made from an engine and a gallery alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from shared.errors import RefusedError
+from shared.gallery.match import Candidate
+from shared.photos.reading import Image, read_scaled, shown
+from workers.photos.embedding import refusal_reason
+from workers.recognition.engine import Engine, Face, Vectors
+
+Word = Literal["named", "uncertain", "unknown"]
+
+_CANDIDATES = 3  # listed for each face: the verdict takes two, the third shows how far the field is behind
+
+
+class Gallery(Protocol):
+    """What is asked of a gallery; `shared.gallery.reader.GalleryReader` is one."""
+
+    def match(self, probes: Vectors, k: int = 2) -> list[list[Candidate]]:
+        """For each probe (n, dim), float32 of unit norm: at most `k` people, best first, each with the best of their
+        references' cosines."""
+        ...
+
+
+class Verdict(NamedTuple):
+    """`person` is set when `word` is "named". `score`: the best person's cosine, None in an empty gallery. `margin`:
+    how far it is ahead of the second person's, None where there is no second.
+    """
+
+    word: Word
+    person: str | None
+    score: float | None
+    margin: float | None
+
+
+def single_verdict(candidates: Sequence[Candidate], threshold: float, margin: float) -> Verdict:
+    """The verdict on one embedding, given the people it resembles most, best first.
+
+    Named from `threshold` on when the second person is at least `margin` behind (or there is none); uncertain when only
+    the margin is missing; unknown below the threshold.
+    """
+    if not candidates:
+        return Verdict("unknown", None, None, None)
+    best = candidates[0]
+    ahead = best.score - candidates[1].score if len(candidates) > 1 else None
+    if best.score < threshold:
+        return Verdict("unknown", None, best.score, ahead)
+    if ahead is not None and ahead < margin:
+        return Verdict("uncertain", None, best.score, ahead)
+    return Verdict("named", best.person, best.score, ahead)
+
+
+def identify_photo(
+    path: Path | str,
+    engine: Engine,
+    gallery: Gallery,
+    threshold: float,
+    margin: float,
+    *,
+    min_face_px: int = 0,
+    read: Callable[[Path | str], tuple[Image, int]] = read_scaled,
+) -> dict[str, Any]:
+    """One entry of `identify --json`'s "photos": the path, an error or null, and every face with its verdict.
+
+    Boxes are in pixels of the whole photo, upright by its EXIF orientation. A face narrower than `min_face_px`, in
+    pixels of the photo as it was decoded (at most 12 megapixels), is not judged: uncertain, without candidates. Faces
+    come best detection first. `read`: as `shared.photos.reading.read_scaled`, in another process for photos that anybody may have made.
+    """
+    try:
+        image, scale = read(path)
+        faces = _whichever_way_up(
+            image, lambda turned: identify_image(turned, engine, gallery, threshold, margin, min_face_px=min_face_px)
+        )
+    except RefusedError as error:
+        return {"path": shown(path), "error": refusal_reason(error), "faces": []}
+    for face in faces:
+        face["box"] = [side * scale for side in face["box"]]
+    return {"path": shown(path), "error": None, "faces": faces}
+
+
+def _whichever_way_up(image: Image, identify: Callable[[Image], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The faces of the image, or of the first of its other turns that shows some: not every photo says which way is up. Boxes are
+    in the image as it came."""
+    height, width = image.shape[:2]
+    for quarters in range(4):
+        faces = identify(np.ascontiguousarray(np.rot90(image, quarters)))
+        for face in faces:
+            x1, y1, x2, y2 = face["box"]
+            face["box"] = [
+                [x1, y1, x2, y2],
+                [width - y2, x1, width - y1, x2],
+                [width - x2, height - y2, width - x1, height - y1],
+                [y1, height - x2, y2, height - x1],
+            ][quarters]
+        if faces:
+            return faces
+    return []
+
+
+def identify_image(
+    image: Image, engine: Engine, gallery: Gallery, threshold: float, margin: float, *, min_face_px: int = 0
+) -> list[dict[str, Any]]:
+    """The faces of a BGR image (height, width, 3), as `identify_photo` lists them; boxes in the image's pixels."""
+    faces = engine.detect(image)
+    judged = [face for face in faces if face.width >= min_face_px]
+    embeddings = engine.embed([engine.crop(image, face) for face in judged])
+    matches = iter(gallery.match(embeddings, _CANDIDATES) if judged else [])
+    answers = []
+    for face in faces:
+        candidates = next(matches) if face.width >= min_face_px else None
+        verdict = Verdict("uncertain", None, None, None)
+        if candidates is not None:
+            verdict = single_verdict(candidates, threshold, margin)
+        answers.append(_answer(face, verdict, candidates or []))
+    return answers
+
+
+def _answer(face: Face, verdict: Verdict, candidates: Sequence[Candidate]) -> dict[str, Any]:
+    return {
+        "box": [round(side, 1) for side in face.box],
+        "det_score": round(face.det_score, 4),
+        "person": verdict.person,
+        "verdict": verdict.word,
+        "score": _rounded(verdict.score),
+        "margin": _rounded(verdict.margin),
+        "candidates": [{"person": one.person, "score": _rounded(one.score)} for one in candidates],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    """Four decimals: more than a photo's recompression leaves unchanged."""
+    return None if value is None else round(float(value), 4)

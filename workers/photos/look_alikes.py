@@ -1,0 +1,97 @@
+"""What is worth a word about photos that were just enrolled: who looks like somebody else, and who not like themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import RefusedError
+from shared.service.access import Site
+from shared.settings.schema import Settings
+from workers.calibration.gallery_copy import reference_pieces
+from workers.calibration.neighbours import Neighbours, copy_from, disagreeing, unlike_below
+from workers.recognition.engine import Engine
+
+MOST_COMPARED = 20_000  # new references: 40 MB of 512-d ones, and half a minute against 100,000
+
+Remark = dict[str, Any]
+
+
+@dataclass
+class NewReferences:
+    """What was saved, to be compared once all of it is: at most MOST_COMPARED, the rest is only counted."""
+
+    persons: list[str] = field(default_factory=list)
+    photos: list[Path] = field(default_factory=list)
+    row_ids: list[int] = field(default_factory=list)
+    embeddings: list[NDArray[np.float32]] = field(default_factory=list)
+    beyond: int = 0
+
+    def add(self, person: str, photo: Path, row_id: int, embedding: NDArray[np.float32]) -> None:
+        if len(self.persons) == MOST_COMPARED:
+            self.beyond += 1
+            return
+        self.persons.append(person)
+        self.photos.append(photo)
+        self.row_ids.append(row_id)
+        self.embeddings.append(embedding)
+
+
+def remarks_on(new: NewReferences, site: Site, settings: Settings, engine: Engine) -> tuple[list[Remark], list[Remark]]:
+    """(look-alikes, disagreements), in the order of `new`; each new reference against the gallery and the other new ones.
+
+    A look-alike is a photo that by itself would be given another person's name: its score reaches the site's threshold.
+    A photo disagrees when its person has two others at least and none is like it.
+    """
+    if not new.persons:
+        return [], []
+    names: dict[str, int] = {}
+    persons = np.array([names.setdefault(name, len(names)) for name in new.persons], np.int32)
+    probes = np.stack(new.embeddings)
+    found = Neighbours(probes, persons, copy_from(engine.threshold))
+    found.look(probes, persons, 0)
+    own_rows = np.array(new.row_ids)
+    with reference_pieces(site, settings) as pieces:
+        for piece in pieces:
+            if piece.references.shape[1] != probes.shape[1]:
+                raise RefusedError("the gallery's model was switched meanwhile", remedy="see: supervisor.py calibrate")
+            others = np.array([names.setdefault(name, len(names)) for name in piece.names], np.int32)
+            others[np.isin(piece.row_ids, own_rows)] = -1  # looked at already
+            found.look(piece.references, others, 0)
+    known = list(names)
+    threshold = engine.threshold if settings.recognition.threshold is None else settings.recognition.threshold
+    look_alikes = [
+        {**_named(new, i), "looks_like": known[int(found.first.persons[i])], "score": _score(found.first.scores[i])}
+        for i in np.flatnonzero(found.first.scores >= threshold).tolist()
+    ]
+    strange = disagreeing(found, unlike_below(engine.threshold, engine.margin), threshold)
+    disagreements = [{**_named(new, i), "score": _score(found.own.scores[i])} for i in strange.tolist()]
+    return look_alikes, disagreements
+
+
+def remark_lines(look_alikes: list[Remark], disagreements: list[Remark], most: int) -> list[str]:
+    """Both kinds as lines, the first `most` and how many more there are."""
+    lines = [
+        f"{one['photo']} of {one['person']} is not like {one['person']}'s other photos ({one['score']:.2f}): "
+        "if it shows somebody else, forget that photo"
+        for one in disagreements
+    ]
+    lines += [
+        f"{one['photo']} of {one['person']} looks like {one['looks_like']} ({one['score']:.2f})" for one in look_alikes
+    ]
+    if len(lines) > most:
+        left = len(lines) - most
+        return [*lines[:most], f"and {left} more of the kind; all of them: enrol --json, or supervisor.py calibrate"]
+    return lines
+
+
+def _named(new: NewReferences, number: int) -> Remark:
+    return {"person": new.persons[number], "photo": str(new.photos[number])}
+
+
+def _score(score: np.float32) -> float:
+    return round(float(score), 4)

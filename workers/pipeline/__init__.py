@@ -1,0 +1,1 @@
+"""One camera's frames made into sightings."""

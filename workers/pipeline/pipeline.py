@@ -1,0 +1,292 @@
+"""One camera's frames to its sightings: look, track, gate, embed, match, vote.
+
+No process, no queue, no clock but to measure itself. With `realtime = false` every time that counts is the file's own,
+so the same file gives the same answer every time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+
+from shared.errors import RefusedError
+from shared.settings.schema import EffectiveCamera
+from workers.capture.cadence import Cadence, Progress
+from workers.capture.capture import Frame
+from workers.pipeline.frame_selection import Attention
+from workers.pipeline.scene_change import SceneChange
+from workers.pipeline.sightings import Event, iso_time, make_event, rounded
+from workers.pipeline.thumbnail import face_picture
+from workers.pipeline.track_state import Visit
+from workers.pipeline.tracking import APPEARANCE, Observation, Proposal, Track, Tracker
+from workers.pipeline.voting import Ballot, Crop, Decision, Rules
+from workers.recognition.engine import Engine, Face, Image, Vectors
+from workers.recognition.liveness import Liveness
+from workers.recognition.quality import Gate, Quality
+
+if TYPE_CHECKING:
+    from shared.gallery.match import Candidate
+
+_MOST_CROPS = 8  # embedded a frame; with more faces than that they take turns
+_LOST_AFTER_S = 1.5
+_LOOKS_UNTIL_LOST = 2.5  # where frames are looked at so seldom that 1.5 s would be one
+
+
+class Gallery(Protocol):
+    """What the pipeline needs of `shared.gallery.reader.GalleryReader`."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    def refresh(self) -> bool: ...
+    def match(self, probes: Vectors, k: int = 2) -> list[list[Candidate]]: ...
+
+
+class CameraPipeline:
+    """Takes frames in order, answers with sightings: event dicts, without the `id` and `site` that the writer adds."""
+
+    def __init__(
+        self,
+        settings: EffectiveCamera,
+        engine: Engine,
+        gallery: Gallery,
+        *,
+        liveness: Liveness | None = None,
+        keep_unknowns: bool = False,
+    ) -> None:
+        """`liveness`: the model, where the settings ask for it. `keep_unknowns`: sightings of strangers carry what the
+        writer needs to know them again, their `traces`."""
+        self._settings = settings
+        self._gallery = gallery
+        self._file_time = False  # until a back-pressured file's first frame brings its own time
+        self._cadence = Cadence(settings.fps)
+        self._attention = Attention(settings.fps)
+        self._scene = SceneChange()
+        self._liveness, self._keep_unknowns = liveness, keep_unknowns
+        self._lap = 0
+        self._glanced = (float("-inf"), 0.0, cast("float | None", None))  # the frame before: its times
+        self._visits: dict[int, Visit] = {}
+        self.progress = Progress()
+        self._take_engine(engine)
+        lost_after_s = max(_LOST_AFTER_S, _LOOKS_UNTIL_LOST / settings.fps)
+        self._tracker = Tracker(APPEARANCE[engine.name], lost_after_s=lost_after_s)
+
+    def _take_engine(self, engine: Engine) -> None:
+        threshold, margin = self._settings.threshold, self._settings.margin
+        self._engine = engine
+        self._gate = Gate(self._settings.min_face_px, points=engine.name != "dlib")
+        self._rules = Rules(
+            engine.threshold if threshold is None else threshold,
+            engine.margin if margin is None else margin,
+            self._settings.votes,
+        )
+
+    @property
+    def model_changed(self) -> bool:
+        """The gallery holds another model's embeddings: until `use_engine`, frames are passed over."""
+        return self._gallery.fingerprint not in ("", self._engine.fingerprint)  # "": nobody was ever enrolled
+
+    def use_engine(self, engine: Engine, liveness: Liveness | None = None) -> None:
+        """Go on with another model, between two frames. Tracks stay; how they looked and were called is dropped."""
+        self._take_engine(engine)
+        self._liveness = liveness
+        self._tracker.use_appearance(APPEARANCE[engine.name])
+        for visit in self._visits.values():
+            visit.begin_anew(self._rules)
+
+    def process(self, frame: Frame) -> list[Event]:
+        """Look at a frame, if it is due, and report what is new."""
+        taken_at = time.monotonic()
+        self._file_time = not self._settings.realtime and frame.media_time_s is not None
+        time_s = self._time_of(frame)
+        if not self._cadence.due(time_s):
+            return []
+        events = self._gallery_news(time_s, frame.wall_time)
+        if self.model_changed:
+            return events
+        change = self._scene.look(frame.image)
+        scene_ended = change.cut or frame.lap != self._lap
+        self._lap = frame.lap
+        if scene_ended:
+            self._stay_until_cut()
+        ended = self._tracker.end_all() if scene_ended else self._tracker.end_lost(time_s)
+        events += self._leave(ended, frame.wall_time)
+        self._glanced = (time_s, frame.wall_time, frame.media_time_s)
+        undecided = any(
+            visit.is_undecided(time_s, self._rules) or visit.track.last_s < self._attention.searched_s
+            for visit in self._visits.values()
+        )
+        in_view = bool(self._visits)
+        if self._attention.wants(time_s, cut=scene_ended, moved=change.moved, in_view=in_view, undecided=undecided):
+            self._scene.mark()
+            faces = [face for face in self._engine.detect(frame.image) if not self._is_ignored(face, frame.image)]
+            events += self._look(frame, faces, time_s)
+            self.progress.add(
+                captured_at=frame.captured_at, taken_at=taken_at, done_at=time.monotonic(), faces=len(faces)
+            )
+        return events
+
+    def idle(self, now_s: float, wall_time: float) -> list[Event]:
+        """Between frames that do not come: the gallery's news, and, in real time, tracks that are lost by now."""
+        if self._file_time:
+            return []  # a back-pressured file has no time but that of its frames
+        events = self._gallery_news(now_s, wall_time)
+        return events + self._leave(self._tracker.end_lost(now_s), wall_time)
+
+    def finish(self) -> list[Event]:
+        """End every track: nothing more comes. Who was forgotten a moment ago is not in the last sightings either."""
+        self._follow_gallery()
+        return self._leave(self._tracker.end_all(), time.time())
+
+    def stats(self) -> dict[str, Any]:
+        """Fields of CameraStatus, by name."""
+        model = f"{self._engine.name}/{self._engine.model}"
+        return {"model": model, **self.progress.figures(), "tracks": len(self._visits)}
+
+    def _time_of(self, frame: Frame) -> float:
+        return frame.media_time_s if self._file_time and frame.media_time_s is not None else frame.captured_at
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def _look(self, frame: Frame, faces: Sequence[Face], time_s: float) -> list[Event]:
+        pictures = [face_picture(frame.image, face.box) for face in faces]
+        proposals = self._tracker.propose([face.box for face in faces], time_s, pictures)
+        crops = self._good_crops(frame.image, faces, proposals, time_s)
+        embeddings = self._embed({index: crop for index, (crop, _) in crops.items()})
+        observations = [
+            Observation(face.box, embeddings.get(index), index in crops and crops[index][1].clear, pictures[index])
+            for index, face in enumerate(faces)
+        ]
+        pairs = self._tracker.update(observations, time_s)
+        alive = self._liveness.score(frame.image, [faces[index] for index in embeddings]) if self._liveness else []
+        live_scores = dict(zip(embeddings, alive, strict=False))  # none at all where liveness is off
+        answers = self._match([embeddings[pair.face] for pair in pairs if pair.face in embeddings])
+        for track, index in pairs:
+            visit = self._visits.get(track.number) or self._begin_visit(track, frame, time_s)
+            visit.see(frame.wall_time, frame.media_time_s)
+            if index in embeddings:
+                visit.embedded_s = time_s
+                crop = Crop(crops[index][1].value, embeddings[index], next(answers), crops[index][1].clear)
+                live_score = live_scores.get(index)
+                visit.live.add(live_score)
+                if not visit.live.is_worthless(self._settings.liveness, live_score):
+                    visit.ballot.add(crop)
+                if self._keep_unknowns and crop.clear and crop.names(self._rules) is None:
+                    visit.portraits.offer(crop.quality, crop.embedding, frame.image, faces[index].box)
+        return self._news(time_s, frame.wall_time)
+
+    def _is_ignored(self, face: Face, image: Image) -> bool:
+        """Whether a face's middle lies in a box that the settings leave out: a poster, a television, a street."""
+        left, top, right, bottom = face.box
+        x, y = 50 * (left + right) / image.shape[1], 50 * (top + bottom) / image.shape[0]
+        return any(x1 <= x <= x2 and y1 <= y <= y2 for x1, y1, x2, y2 in self._settings.ignore)
+
+    def _stay_until_cut(self) -> None:
+        """Who was there at the last search was there until the scene ended, though not every frame was searched."""
+        time_s, wall_time, media_time_s = self._glanced
+        for visit in self._visits.values():
+            if visit.track.last_s >= self._attention.searched_s:
+                visit.track.last_s = max(visit.track.last_s, time_s)
+                visit.see(wall_time, media_time_s)
+
+    def _begin_visit(self, track: Track, frame: Frame, time_s: float) -> Visit:
+        visit = Visit(track, Ballot(self._rules, time_s), frame.wall_time, self._settings.liveness)
+        self._visits[track.number] = visit
+        return visit
+
+    def _good_crops(
+        self, image: Image, faces: Sequence[Face], proposals: Sequence[Proposal], time_s: float
+    ) -> dict[int, tuple[Image, Quality]]:
+        """The crops worth embedding that pass the gate; those that tell tracks apart first, then the least known."""
+        wanted = []
+        for index, (face, (track, doubtful, changed)) in enumerate(zip(faces, proposals, strict=True)):
+            visit = self._visits.get(track.number) if track else None
+            due = visit is None or changed or visit.wants_crop(time_s, self._rules)
+            if (due or doubtful) and self._gate.may_pass(face):
+                known = (visit.ballot.named is not None, visit.embedded_s) if visit else (False, float("-inf"))
+                wanted.append((not doubtful, *known, index))
+        good: dict[int, tuple[Image, Quality]] = {}
+        for *_, index in sorted(wanted)[:_MOST_CROPS]:
+            crop = self._engine.crop(image, faces[index])
+            quality = self._gate.judge(faces[index], crop, image)
+            if not quality.refused:
+                good[index] = crop, quality
+        return good
+
+    def _embed(self, crops: dict[int, Image]) -> dict[int, Vectors]:
+        try:
+            rows = self._engine.embed(list(crops.values()))
+        except RefusedError:  # a crop that gives no embedding is worth no more than one that the gate refused
+            return self._embed_each(crops)
+        self.progress.embedded += len(crops)
+        return dict(zip(crops, rows, strict=True))
+
+    def _embed_each(self, crops: dict[int, Image]) -> dict[int, Vectors]:
+        embeddings = {}
+        for index, crop in crops.items():
+            try:
+                embeddings[index] = self._engine.embed([crop])[0]
+            except RefusedError:
+                continue
+        return embeddings
+
+    def _match(self, embeddings: Sequence[Vectors]) -> Iterator[list[Candidate]]:
+        return iter(self._gallery.match(np.stack(embeddings)) if embeddings else [])
+
+    # -- reporting ----------------------------------------------------------------------------------------------------
+
+    def _gallery_news(self, time_s: float, wall_time: float) -> list[Event]:
+        return self._news(time_s, wall_time) if self._follow_gallery() else []
+
+    def _follow_gallery(self) -> bool:
+        """Match what is remembered again when the gallery has changed: a person was enrolled, or forgotten."""
+        if not self._gallery.refresh() or self.model_changed:
+            return False
+        for visit in self._visits.values():
+            visit.ballot.rematch(list(self._match([crop.embedding for crop in visit.ballot.crops()])))
+        return True
+
+    def _news(self, time_s: float, wall_time: float) -> list[Event]:
+        return [
+            self._event(news.report, wall_time, visit, news.decision)
+            for visit in self._visits.values()
+            for news in visit.news(time_s)
+        ]
+
+    def _leave(self, tracks: Iterable[Track], wall_time: float) -> list[Event]:
+        events = []
+        for track in tracks:
+            visit = self._visits.pop(track.number)
+            visit.end()
+            if track.seen < 2 and visit.ballot.told is None:
+                continue  # a flicker: one detection is as often a pattern as a face
+            decision = visit.decision()
+            event = self._event("left", wall_time, visit, decision)
+            event |= {
+                "started": iso_time(visit.started_at),
+                "ended": iso_time(visit.ended_at),
+                "duration_s": round(track.last_s - track.first_s, 3),
+            }
+            events.append(event)
+        return events
+
+    def _event(self, kind: str, wall_time: float, visit: Visit, decision: Decision) -> Event:
+        event = make_event(self._settings.name, kind, wall_time) | {
+            "user_id": decision.user_id,
+            "media_time_s": None if visit.media_time_s is None else round(visit.media_time_s, 3),
+            "track": visit.track.number,
+            "person": decision.person,
+            "score": rounded(decision.score),
+            "margin": rounded(decision.margin),
+            "frames": visit.track.seen,
+            "box": [round(side) for side in visit.track.box],
+        }
+        if self._liveness is not None:
+            event["liveness"] = visit.live.to_json()
+        if kind in ("left", "withdrawn"):
+            event["verdict"] = decision.verdict
+        if decision.verdict == "unknown" and kind != "withdrawn" and (traces := visit.portraits.traces()):
+            event |= {"traces": traces, "fingerprint": self._engine.fingerprint, "alike": self._engine.threshold}
+        return event

@@ -1,0 +1,23 @@
+"""Settings that are valid and name strangers: said at start and in `check`, so that nobody has them by oversight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shared.settings.schema import EffectiveCamera
+
+# Cosine below the model's own threshold. There strangers reach it by the per cent, whatever the model.
+_FAR_BELOW = 0.1
+
+
+def risks_of(camera: EffectiveCamera, own_threshold: float | None) -> Iterator[str]:
+    """What of this camera's settings is likely to name strangers, a line each. `own_threshold`: the model's; None: it is in use."""
+    if camera.threshold is not None and own_threshold is not None and camera.threshold < own_threshold - _FAR_BELOW:
+        yield (
+            f"threshold {camera.threshold:g} lies more than {_FAR_BELOW:g} below the model's own {own_threshold:g}: "
+            "strangers will be named; see: supervisor.py calibrate"
+        )
+    if camera.margin == 0.0:
+        yield "margin 0 names somebody also where a second person looks just as alike; see: supervisor.py calibrate"
+    if camera.votes == 1:
+        yield "votes 1 names somebody on a single picture; 3 and more need agreement"

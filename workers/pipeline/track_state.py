@@ -1,0 +1,83 @@
+"""What is known about one track beyond its place: its votes, its best crops, whether it is alive, and what was told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from shared.settings.schema import Liveness as LivenessMode
+from workers.pipeline.best_crops import Portraits
+from workers.pipeline.tracking import Track
+from workers.pipeline.voting import Ballot, Decision, News, Rules
+from workers.recognition.liveness import LiveVote
+
+_CONFIRM_S = 3.0  # between two embeddings of a track that has its name, while its face looks the same
+_UNDECIDED_S = 0.5  # of one that has none after enough crops
+# A face that has given no verdict by then (turned away, too small) is looked at less often.
+_SETTLES_AFTER_S = 3.0
+_FOLLOWED_AT_MOST_S = 5.0  # at a track's end: what was longer followed without a sign of who it is, is nobody's
+
+
+@dataclass(eq=False)
+class Visit:
+    """One track from its start to its end."""
+
+    track: Track
+    ballot: Ballot
+    started_at: float  # wall clock, as is the next
+    liveness: LivenessMode = "off"
+    ended_at: float = 0.0
+    media_time_s: float | None = None
+    embedded_s: float = float("-inf")
+    portraits: Portraits = field(default_factory=Portraits)
+    live: LiveVote = field(default_factory=LiveVote)
+    _sure: tuple[float, float | None] = (0.0, None)  # the two times when the track was last sure
+
+    def see(self, wall_time: float, media_time_s: float | None) -> None:
+        """It is in this frame, and the tracker has taken it in."""
+        self.ended_at, self.media_time_s = wall_time, media_time_s
+        if self.track.sure[1] == self.track.last_s or not self._sure[0]:
+            self._sure = wall_time, media_time_s
+
+    def end(self) -> None:
+        """The track is over: it ended when it was seen last, or, cut short or only followed for long, when that certainly
+        was this face."""
+        if not self.track.cut_short and self.track.last_s - self.track.sure[1] > _FOLLOWED_AT_MOST_S:
+            self.track.revert()
+        if self.track.cut_short:
+            self.ended_at, self.media_time_s = self._sure
+
+    def wants_crop(self, time_s: float, rules: Rules) -> bool:
+        """Whether one more embedding would tell something."""
+        since_s = time_s - self.embedded_s
+        if self.ballot.named is not None:
+            return since_s >= _CONFIRM_S or self.ballot.disputed or self._waits_for_life()
+        if self.ballot.total < 3 * rules.votes or since_s >= _UNDECIDED_S:
+            return True
+        return self._is_on_edge(rules)
+
+    def _is_on_edge(self, rules: Rules) -> bool:
+        """So near to a name that every crop may be the one that decides."""
+        return any((crop.score or 0.0) >= rules.threshold - 2 * rules.margin for crop in self.ballot.recent)
+
+    def is_undecided(self, time_s: float, rules: Rules) -> bool:
+        """Whether the next frame may tell who it is."""
+        if self.ballot.named is not None:
+            return self.ballot.disputed or self._waits_for_life()
+        return time_s - self.track.first_s < _SETTLES_AFTER_S or self._is_on_edge(rules)
+
+    def _waits_for_life(self) -> bool:
+        return self.liveness != "off" and self.live.undecided
+
+    def decision(self) -> Decision:
+        """The verdict as things stand; a name that liveness withholds is uncertain."""
+        return self.ballot.decision(withheld=self.live.withholds_name(self.liveness))
+
+    def news(self, time_s: float) -> list[News]:
+        """What is to be reported now."""
+        return self.ballot.news(time_s, withheld=self.live.withholds_name(self.liveness))
+
+    def begin_anew(self, rules: Rules) -> None:
+        """Another model: what was embedded says nothing any more; what was told is known still."""
+        self.ballot = Ballot(rules, self.ballot.started_s, told=self.ballot.told)
+        self.embedded_s = float("-inf")
+        self.portraits.clear()

@@ -1,0 +1,82 @@
+"""The interface of a recognition engine, and the one place that chooses between them.
+
+An engine finds faces, cuts aligned crops, and turns crops into embeddings. It knows no gallery, no track and no process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.settings.schema import Settings
+
+Image = NDArray[np.uint8]
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Face:
+    """One detection. `box`: x1, y1, x2, y2 in pixels; `points`: (5, 2) float32, the engine's own five landmarks."""
+
+    box: tuple[float, float, float, float]
+    points: NDArray[np.float32]
+    det_score: float
+
+    @property
+    def width(self) -> float:
+        return self.box[2] - self.box[0]
+
+    @property
+    def area(self) -> float:
+        return max(0.0, self.box[2] - self.box[0]) * max(0.0, self.box[3] - self.box[1])
+
+
+class Engine(Protocol):
+    """What a camera, an enrolment and `identify` need of a model.
+
+    `fingerprint`: 64 hex digits, SHA-256 over the recognition file's digest and its preprocessing; galleries of different
+    fingerprints are never compared. `threshold` and `margin`: this model's own defaults, raw cosine.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def threshold(self) -> float: ...
+    @property
+    def margin(self) -> float: ...
+
+    def detect(self, frame: Image) -> list[Face]:
+        """Faces of a BGR frame (height, width, 3), best score first."""
+        ...
+
+    def crop(self, frame: Image, face: Face) -> Image:
+        """The aligned BGR crop (side, side, 3) that `embed` takes."""
+        ...
+
+    def embed(self, crops: list[Image]) -> Vectors:
+        """(len(crops), dim) float32, each row of unit L2 norm; an empty list gives (0, dim)."""
+        ...
+
+
+def open_engine(settings: Settings, *, det_size: int, threads: int, least_face_px: int | None = None) -> Engine:
+    """The configured engine, ready to run within `threads` CPU threads. `least_face_px`: narrower faces need not be found.
+
+    Raises ConfigurationError when its package or its model is missing or unfit, with what to put where.
+    """
+    if settings.recognition.engine == "dlib":
+        from workers.recognizer_dlib import DlibEngine
+
+        return DlibEngine(det_size=det_size)
+    from workers.recognizer_arcface import ArcFaceEngine
+
+    pack = settings.models_dir / settings.model
+    return ArcFaceEngine(pack, det_size=det_size, threads=threads, least_face_px=least_face_px)

@@ -1,0 +1,195 @@
+"""Liveness: whether a face is a person's or a picture of one held up to the camera.
+
+insightface's liveness addon (2.1, `insightface/addons/liveness.py`): an ONNX graph that takes a face aligned by its five
+points, 80 pixels wide with much of what is around it, RGB from 0 to 1, and gives the probability that it is alive. The
+package itself is not imported, for its memory; a test holds this preprocessing against the addon's own.
+
+The file is not part of Rollcall, and never downloaded: who wants it puts it into `models_dir`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import ConfigurationError, RollcallError
+from shared.settings.schema import Liveness as Mode
+from workers.recognition.alignment import similarity
+from workers.recognition.engine import Face, Image
+from workers.recognition.onnx_session import UnfitGraphError, open_session
+
+LiveVerdict = Literal["live", "spoof", "unsure"]
+
+FILE_NAME = "liveness.onnx"
+LICENCE = "InsightFace pretrained: non-commercial research only"
+_URL = "https://github.com/deepinsight/insightface-model-addons/releases/download/addons/liveness.onnx"
+INPUT_PX = 80
+# Where the addon wants both eyes, the nose and both corners of the mouth, pixels of its input.
+_TEMPLATE = np.array([[32.03, 38.06], [47.89, 37.98], [40.01, 47.08], [33.50, 56.36], [46.63, 56.29]], np.float64)
+_MOST_MISSING = 0.3  # of the input may lie beyond the frame; the addon's limit
+_LIVE_FROM = 0.8  # the addon's default threshold
+_SPOOF_BELOW = 0.5  # more likely a picture than not
+_LEAST_SCORES = 3
+_LATEST_SCORES = 9
+
+
+class Liveness:
+    """The addon's model. `score` is what a camera asks for.
+
+    `threads`: CPU threads a run takes. Raises ConfigurationError when the file is missing, damaged or no such model.
+    """
+
+    def __init__(self, model_path: Path, *, threads: int) -> None:
+        self._path = model_path
+        if not model_path.is_file():
+            raise _missing(model_path)
+        try:
+            self._session = open_session(model_path, threads=threads)
+        except UnfitGraphError as error:
+            raise _unfit(model_path, str(error).splitlines()[0][:300]) from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if not _fits(inputs, outputs):
+            shapes = [f"{value.name} {value.type} {value.shape}" for value in (*inputs, *outputs)]
+            raise _unfit(model_path, ", ".join(shapes))
+        self._input, self._output = inputs[0].name, outputs[0].name
+        self._one_at_a_time = inputs[0].shape[0] == 1
+
+    def score(self, frame: Image, faces: Sequence[Face]) -> list[float | None]:
+        """The probability, 0 to 1, that each face is alive; None for one too near the frame's edge to tell.
+
+        `frame`: the whole BGR picture (height, width, 3): what is around a face tells most. `faces`: with insightface's
+        five points. Raises ConfigurationError when the model answers with anything but a probability.
+        """
+        crops = [liveness_crop(frame, face.points) for face in faces]
+        tensors = [_tensor(crop) for crop in crops if crop is not None]
+        answers = iter(self._run(tensors))
+        return [None if crop is None else next(answers) for crop in crops]
+
+    def _run(self, tensors: list[NDArray[np.float32]]) -> list[float]:
+        if not tensors:
+            return []
+        batches = [one[None] for one in tensors] if self._one_at_a_time else [np.stack(tensors)]
+        rows = [np.asarray(self._session.run([self._output], {self._input: batch})[0]) for batch in batches]
+        scores = np.concatenate([row.reshape(-1) for row in rows])
+        if len(scores) != len(tensors) or not np.all((scores >= 0) & (scores <= 1)):  # NaN is refused too
+            raise _unfit(self._path, f"{len(scores)} answers for {len(tensors)} faces, or none from 0 to 1")
+        return [float(score) for score in scores]
+
+
+def liveness_crop(frame: Image, points: NDArray[np.float32]) -> Image | None:
+    """What the addon looks at: BGR (80, 80, 3) around the face; None where over 30 % of it lies beyond the frame, or the points are
+    no numbers.
+
+    What is missing repeats the frame's edge.
+    """
+    matrix = similarity(points, _TEMPLATE)
+    size = (INPUT_PX, INPUT_PX)
+    inside = cv2.warpAffine(np.ones(frame.shape[:2], np.float32), matrix, size)
+    if float(inside.mean()) < 1 - _MOST_MISSING:
+        return None
+    crop = cv2.warpAffine(frame, matrix, size, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(crop, np.uint8)
+
+
+def open_liveness(models_dir: Path, mode: Mode, *, threads: int, engine: str) -> Liveness | None:
+    """The model where `mode` asks for it, else None. Raises ConfigurationError when it is not to be had, or `engine`
+    (its name) has other points than the model is aligned by."""
+    if mode == "off":
+        return None
+    if engine == "dlib":
+        raise ConfigurationError(
+            "liveness needs insightface's five points, which the dlib engine does not give",
+            where="liveness",
+            got=f'"{mode}" with engine = "dlib"',
+            expected='engine = "insightface"',
+            remedy='set liveness = "off", or another engine under [recognition]',
+        )
+    return Liveness(models_dir / FILE_NAME, threads=threads)
+
+
+class LiveVote:
+    """What the crops of one track, taken together, say about whether it is alive.
+
+    The mean of the latest nine scores decides, three at least: *live* from .8 up, the addon's own threshold; *spoof*
+    below .5; between them, and before there are three, *unsure*.
+    """
+
+    def __init__(self) -> None:
+        self._scores: deque[float] = deque(maxlen=_LATEST_SCORES)
+
+    def add(self, score: float | None) -> None:
+        """Count a good crop's score; None (not to be told) counts for nothing."""
+        if score is not None:
+            self._scores.append(score)
+
+    @property
+    def score(self) -> float | None:
+        """The mean, 0 to 1; None before the first."""
+        return sum(self._scores) / len(self._scores) if self._scores else None
+
+    @property
+    def verdict(self) -> LiveVerdict:
+        score = self.score
+        if score is None or len(self._scores) < _LEAST_SCORES or _SPOOF_BELOW <= score < _LIVE_FROM:
+            return "unsure"
+        return "live" if score >= _LIVE_FROM else "spoof"
+
+    @property
+    def undecided(self) -> bool:
+        """Whether more crops may still bring a verdict."""
+        return self.verdict == "unsure" and len(self._scores) < _LATEST_SCORES
+
+    def withholds_name(self, mode: Mode) -> bool:
+        """Whether a name must not be given to this track: `require` gives none before the verdict is *live*."""
+        return mode == "require" and self.verdict != "live"
+
+    @staticmethod
+    def is_worthless(mode: Mode, score: float | None) -> bool:
+        """Whether a crop must not vote on the name: `require` takes none that is not likely alive by itself."""
+        return mode == "require" and (score is None or score < _SPOOF_BELOW)
+
+    def to_json(self) -> dict[str, str | float | None]:
+        """For a sighting."""
+        score = self.score
+        return {"verdict": self.verdict, "score": None if score is None else round(score, 4)}
+
+
+def _tensor(crop: Image) -> NDArray[np.float32]:
+    """(3, 80, 80) float32, RGB, 0 to 1."""
+    rgb = np.ascontiguousarray(crop[:, :, ::-1].transpose(2, 0, 1), np.float32)
+    return rgb / np.float32(255)
+
+
+def _fits(inputs: list[Any], outputs: list[Any]) -> bool:
+    """One image in, one probability out, for one face or for any number."""
+    if len(inputs) != 1 or len(outputs) != 1 or {inputs[0].type, outputs[0].type} != {"tensor(float)"}:
+        return False
+    image, answer = list(inputs[0].shape), list(outputs[0].shape)
+    if len(image) != 4 or image[1:] != [3, INPUT_PX, INPUT_PX] or len(answer) != 1:
+        return False
+    return not any(isinstance(count, int) and count != 1 for count in (image[0], answer[0]))
+
+
+def _missing(path: Path) -> RollcallError:
+    return ConfigurationError(
+        "liveness is on, and its model is not installed",
+        where=str(path),
+        expected=f"insightface's liveness addon ({LICENCE})",
+        remedy=f'fetch {_URL} and put it there, or set liveness = "off"',
+    )
+
+
+def _unfit(path: Path, got: str) -> RollcallError:
+    return ConfigurationError(
+        "is damaged or no liveness model",
+        where=str(path),
+        got=got,
+        expected=f"float input (N, 3, {INPUT_PX}, {INPUT_PX}) and one probability a face",
+        remedy=f'fetch {_URL} again and put it there, or set liveness = "off"',
+    )
