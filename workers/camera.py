@@ -28,10 +28,11 @@ from shared.supervision.child_process import ChildState  # noqa: E402
 from workers.capture.capture import Capture, CaptureState, Frame, Turn  # noqa: E402
 from workers.capture.picture_watch import PictureWatch  # noqa: E402
 from workers.capture.source_news import SourceNews  # noqa: E402
+from workers.models.opening import open_engine  # noqa: E402
 from workers.pipeline.pipeline import CameraPipeline  # noqa: E402
 from workers.pipeline.risky_settings import risks_of  # noqa: E402
 from workers.pipeline.sightings import Event, make_event  # noqa: E402
-from workers.recognition.engine import Engine, open_engine  # noqa: E402
+from workers.recognition.engine import Engine  # noqa: E402
 from workers.recognition.liveness import Liveness, open_liveness  # noqa: E402
 
 _FRAME_WAIT_S = 0.5

@@ -21,7 +21,8 @@ from shared.settings.schema import parse_settings
 from tests.support.paths import FACES, ROOT, SMALL_PACK, astronaut, needs_data, needs_dlib, no_faces, six_faces
 from tests.support.tiny_pack import DIM, recogniser, write_pack
 from workers import recognizer_dlib
-from workers.recognition.engine import Engine, Face, open_engine
+from workers.models.opening import open_engine
+from workers.recognition.engine import Engine, Face
 from workers.recognition.fingerprint import fingerprint
 from workers.recognizer_arcface import ArcFaceEngine
 from workers.recognizer_dlib import DlibEngine

@@ -42,9 +42,10 @@ from tests.support.stores import (
     store_in,
 )
 from tests.support.vectors import noise
+from workers.models.opening import open_engine
 from workers.photos.embedding import embed_photo
 from workers.photos.same_model import require_same_model, stored_photo
-from workers.recognition.engine import Engine, open_engine
+from workers.recognition.engine import Engine
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS embeddings (

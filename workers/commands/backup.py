@@ -7,13 +7,19 @@ from pathlib import Path
 
 from shared.errors import EXIT_DONE, RefusedError, disk_fault
 from shared.service.access import FilesOfSite, SiteAccess
-from shared.settings.schema import find_config, load_settings
 from shared.store.opening import open_read_only
+from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
 
+HELP = "copy the gallery into a file"
 
-def run(arguments: argparse.Namespace) -> int:
-    settings = load_settings(find_config(arguments.config, arguments.beside))
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE")
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    settings = context.settings
     target = Path(arguments.file).expanduser().absolute()
     if target.exists():
         raise RefusedError(
@@ -38,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         references, people = made.count(), made.people_count()
     finally:
         made.close()
-    if arguments.json:
+    if context.as_json:
         say_json({"backup": str(target), "references": references, "size_bytes": target.stat().st_size})
     else:
         say(f"{target}: {references} references of {people} people. The photos in {settings.faces_dir} are not in it.")

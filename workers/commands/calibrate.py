@@ -12,24 +12,41 @@ from shared.ipc.supervisor_pid import ask_to_reload
 from shared.progress import progress_bar
 from shared.service.access import Site, SiteAccess, all_references
 from shared.settings.editing import replace_file, with_values
-from shared.settings.schema import Settings, find_config, load_settings
+from shared.settings.schema import Settings
 from shared.settings.text import read_text
 from workers.calibration.calibration import MOST_PROBES, Calibration, calibrate
 from workers.calibration.false_matches import WorkingPoint
 from workers.calibration.gallery_copy import References, load_references
 from workers.calibration.plot import svg
 from workers.calibration.report import Names, document, rows_named, text
+from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
-from workers.models.packs import ensure_pack
 from workers.photos.same_model import model_name, require_same_model
-from workers.recognition.engine import open_engine
+
+HELP = "threshold and margin from the gallery's own photos, and which of them to look at"
 
 
-def run(arguments: argparse.Namespace) -> int:
-    settings = load_settings(find_config(arguments.config, arguments.beside))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fmr", type=_rate, default=0.001, metavar="RATE", help="share of strangers that may be named (0.001)"
+    )
+    parser.add_argument("--plot", metavar="FILE", help="draw the scores into FILE, as SVG")
+    parser.add_argument("--all", action="store_true", help="ask every reference, however many")
+    parser.add_argument("--apart", action="store_true", help="take no two names for one person")
+    parser.add_argument("--write", action="store_true", help="put threshold and margin into site.toml")
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 1e-9 <= value <= 0.5:
+        raise argparse.ArgumentTypeError("a rate must lie between 1e-9 and 0.5")
+    return value
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    settings = context.settings
     recognition = settings.recognition
-    ensure_pack(settings)
-    engine = open_engine(settings, det_size=recognition.det_size, threads=1)
+    engine = context.open_engine(threads=1)
     default = WorkingPoint(engine.threshold, engine.margin)
     now = WorkingPoint(
         default.threshold if recognition.threshold is None else recognition.threshold,
@@ -55,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         "plot": _draw(arguments.plot, found, model_name(engine)),
         "written": _write(settings, found, live=live) if arguments.write else None,
     }
-    if arguments.json:
+    if context.as_json:
         say_json({"model": model_name(engine), **document(found, names), **written})
     else:
         for line in text(found, names):

@@ -9,17 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from shared.errors import EXIT_CONFIGURATION, EXIT_DONE, EXIT_REFUSED, ConfigurationError, FaultList, RollcallError
 from shared.ipc.client import SiteClient, site_is_running
 from shared.service.access import SiteAccess
-from shared.settings.schema import Settings, find_config, load_settings
+from shared.settings.schema import Settings
 from shared.settings.sources import SourceKind
 from shared.store.opening import damage_of
 from shared.supervision.camera_status import CameraStatus
 from workers.capture.capture import Capture, CaptureState, Frame
 from workers.capture.picture_watch import why_empty
+from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
 from workers.commands.run import warn_of_what_is_not_built
+from workers.models.opening import open_engine
 from workers.models.packs import ensure_pack
 from workers.pipeline.risky_settings import risks_of
-from workers.recognition.engine import open_engine
 from workers.recognition.liveness import LICENCE, open_liveness
 
 _CAMERA_TIMEOUT_S = 10.0
@@ -28,20 +29,27 @@ _LOOKS = 8  # pictures that have to be empty before a camera is
 _FRAME_TIMEOUT_S = 1.0
 
 
-def run(arguments: argparse.Namespace) -> int:
-    path = find_config(arguments.config, arguments.beside)
+HELP = "find every fault in configuration, models, database and cameras"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None of its own."""
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    path = context.settings_path
     try:
         if path is None:
             raise ConfigurationError(
                 "there is no site.toml yet", where="check", remedy="type: python supervisor.py init"
             )
-        settings = load_settings(path)
+        settings = context.settings
         warn_of_what_is_not_built(settings)
     except RollcallError as error:
         faults = [fault.line() for fault in error.faults] if isinstance(error, FaultList) else [error.line()]
-        return _report(faults, EXIT_CONFIGURATION, as_json=arguments.json)
+        return _report(faults, EXIT_CONFIGURATION, as_json=context.as_json)
     found = [fault for part in (_model_faults, _database_faults, _camera_faults) for fault in part(settings)]
-    return _report(found, EXIT_REFUSED, as_json=arguments.json)
+    return _report(found, EXIT_REFUSED, as_json=context.as_json)
 
 
 def _report(faults: list[str], code: int, *, as_json: bool) -> int:

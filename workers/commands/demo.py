@@ -19,6 +19,7 @@ from rich.console import Console
 
 from shared.errors import EXIT_DONE, RollcallError
 from shared.settings.schema import parse_settings
+from workers.commands.context import Context, Supervisor
 from workers.commands.output import say_json, warn
 from workers.demo.report import DemoReport, process_memory
 from workers.demo.scene import Scene, make_scene
@@ -44,17 +45,32 @@ class _JsonView:
         self._report.take_status(status)
 
 
-def run(arguments: argparse.Namespace) -> int:
+HELP = "see it work: no camera, no configuration, no download"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seconds", type=_seconds, metavar="N", help="end after N seconds")
+    parser.add_argument("--sheet", metavar="PATH", help="where the contact sheet goes; default: the temp folder")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 86400:
+        raise argparse.ArgumentTypeError("seconds must lie between 0 and 86400")
+    return value
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
     logging.getLogger("rollcall").setLevel(logging.WARNING)  # its lines would tear the table
     sheet = Path(arguments.sheet).expanduser().absolute() if arguments.sheet else _default_sheet()
     with tempfile.TemporaryDirectory(prefix="rollcall-demo-") as folder, _ended_by_sigterm():
-        if not arguments.json:
+        if not context.as_json:
             warn("making two clips and enrolling five people from pictures in the installed packages …")
         scene = make_scene(Path(folder) / "site")
-        code, summary = _watch(arguments, scene, sheet)
+        code, summary = _watch(context, scene, sheet, arguments.seconds)
         if code != EXIT_DONE:
             return code
-    if arguments.json:
+    if context.as_json:
         say_json(summary, line=True)
     else:
         print_summary(summary, Console())
@@ -76,22 +92,20 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _watch(arguments: argparse.Namespace, scene: Scene, sheet: Path) -> tuple[int, dict[str, Any]]:
+def _watch(context: Context, scene: Scene, sheet: Path, seconds: float | None) -> tuple[int, dict[str, Any]]:
     """Run the site on the scene until its clips end, or for --seconds; its exit code and the summary."""
     report = DemoReport(scene.expected, scene.people, scene.who_is_at)
     view: AbstractContextManager[Any] = contextlib.nullcontext(_JsonView(report))
-    if not arguments.json:
+    if not context.as_json:
         view = DemoView(report, Console())
-    settings = parse_settings(
-        scene.settings(loop=arguments.seconds is not None), scene.folder.parent / "site.toml", environ={}
-    )
+    settings = parse_settings(scene.settings(loop=seconds is not None), scene.folder.parent / "site.toml", environ={})
     log = scene.folder / "log.txt"
     with view as shown, log.open("wb") as output:
-        site = arguments.supervisor(
-            settings, on_event=shown.event, until_ended=arguments.seconds is None, child_output=output.fileno()
+        site = context.supervisor(
+            settings, on_event=shown.event, until_ended=seconds is None, child_output=output.fileno()
         )
-        with _Watcher(site, shown.status, arguments.seconds) as watcher:
-            code = int(site.run())
+        with _Watcher(site, shown.status, seconds) as watcher:
+            code = site.run()
     if code != EXIT_DONE:
         for line in log.read_text(errors="replace").splitlines()[-_LOG_LINES:]:
             warn(line)
@@ -112,7 +126,7 @@ def _draw(sheet: Path, report: DemoReport, scene: Scene, seconds: float) -> str 
 class _Watcher:
     """Beside the running site: its status for the view, its processes' memory, and the end after --seconds."""
 
-    def __init__(self, site: Any, show: Callable[[dict[str, Any]], None], seconds: float | None) -> None:
+    def __init__(self, site: Supervisor, show: Callable[[dict[str, Any]], None], seconds: float | None) -> None:
         self._site, self._show, self._limit_s = site, show, seconds
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="demo-watcher", daemon=True)

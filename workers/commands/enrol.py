@@ -1,45 +1,54 @@
-"""`enrol`: photos into the gallery; each refusal is named."""
+"""`enrol`: photos, or a stranger's pictures, into the gallery; each refusal is named."""
 
 from __future__ import annotations
 
 import argparse
 
-from shared.errors import EXIT_DONE, EXIT_REFUSED, UsageError
+from shared.errors import EXIT_DONE, EXIT_REFUSED, RefusedError, UsageError
 from shared.photos.reading import shown
 from shared.process.machine import usable_cpus
 from shared.progress import progress_bar
 from shared.service.access import SiteAccess
-from shared.settings.schema import find_config, load_settings
 from shared.store.opening import require_own
-from workers.commands.enrol_stranger import enrol_stranger
+from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
-from workers.models.packs import ensure_pack
-from workers.photos.embedding import people_in
+from workers.photos.embedding import Found, people_in, person_name
 from workers.photos.enrolling import enrol_photos, require_somebody, skipped_line
 from workers.photos.look_alikes import remark_lines
 from workers.photos.same_model import require_same_model
-from workers.recognition.engine import open_engine
 
 _MOST_REMARKS = 20
 
 
-def run(arguments: argparse.Namespace) -> int:
-    settings = load_settings(find_config(arguments.config, arguments.beside))
+HELP = "enrol a photo, or a folder with a sub-folder per person"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="*", metavar="PATH")
+    parser.add_argument("--name", help="the person on these photos; default: named after file or sub-folder")
+    parser.add_argument("--unknown", metavar="ID", help="no PATH: the pictures of this stranger, with --name")
+    parser.add_argument("--user-id", help="the person's id in your own systems")
+    parser.add_argument(
+        "--assume-model", action="store_true", help="take an unstamped gallery as made by the configured model"
+    )
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    settings = context.settings
     if bool(arguments.paths) == (arguments.unknown is not None):
         raise UsageError("enrol whom?", expected="PATH..., or --unknown ID --name NAME")
     require_own(settings.data_dir)
     if arguments.unknown is not None:
-        return enrol_stranger(arguments, settings)
+        return _enrol_stranger(context, arguments)
     found = people_in(arguments.paths, arguments.name)
     require_somebody(found, " ".join(map(shown, arguments.paths)))
-    ensure_pack(settings)
-    engine = open_engine(settings, det_size=settings.recognition.det_size, threads=usable_cpus())
+    engine = context.open_engine(threads=usable_cpus())
     with SiteAccess(settings, warn, create=True) as site, progress_bar("enrolling") as progress:
         require_same_model(site, engine, settings, assume=arguments.assume_model)
         report = enrol_photos(found, site, engine, settings, user_id=arguments.user_id, progress=progress)
     for warning in sorted(report.warnings):
         warn(warning)
-    if arguments.json:
+    if context.as_json:
         say_json(report.to_json())
     else:
         for refused in report.refused:
@@ -53,3 +62,42 @@ def run(arguments: argparse.Namespace) -> int:
             f"enrolled {len(report.enrolled)} photos of {people} people; {len(report.refused)} refused, {report.unchanged} unchanged"
         )
     return EXIT_REFUSED if report.refused else EXIT_DONE
+
+
+def _enrol_stranger(context: Context, arguments: argparse.Namespace) -> int:
+    """A stranger's pictures become a person's photos, and their sightings that person's.
+
+    Enrols first, and only then lets go of the stranger. Raises RefusedError, with nothing removed, when no picture gives a reference.
+    """
+    if not arguments.name:
+        raise UsageError("a stranger is enrolled under a name", expected="--unknown ID --name NAME")
+    settings = context.settings
+    person = person_name(arguments.name)
+    with SiteAccess(settings, warn) as site:
+        (stranger,) = site.call("strangers", id=arguments.unknown)["strangers"]
+        pairs = [(person, settings.data_dir / photo) for photo in stranger["photos"]]
+        engine = context.open_engine(threads=usable_cpus())
+        require_same_model(site, engine, settings, assume=arguments.assume_model)
+        report = enrol_photos(Found(pairs), site, engine, settings, user_id=arguments.user_id)
+        if not (report.enrolled or report.unchanged):
+            raise RefusedError(
+                f"none of {stranger['id']}'s pictures gives a reference, and nothing was changed",
+                where=str(settings.data_dir),
+                got="; ".join(one["reason"] for one in report.refused) or "no pictures",
+                remedy=f"wait for better ones, or enrol {person} from a photo",
+            )
+        named = site.call("name_stranger", id=stranger["id"], person=person)
+    report.warnings |= {named["warning"]} if "warning" in named else set()
+    for warning in sorted(report.warnings):
+        warn(warning)
+    if context.as_json:
+        say_json({**report.to_json(), "unknown": stranger["id"], "sightings": named["sightings"]})
+        return EXIT_DONE
+    for refused in report.refused:
+        warn(f"refused {refused['photo']}: {refused['reason']}")
+    for line in remark_lines(report.look_alikes, report.disagrees, 2 * len(pairs)):
+        warn(line)
+    say(
+        f"{stranger['id']} is {person} now: {len(report.enrolled)} of {len(pairs)} pictures enrolled, {named['sightings']} sightings"
+    )
+    return EXIT_DONE

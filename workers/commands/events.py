@@ -13,7 +13,8 @@ from shared.errors import EXIT_DONE, TemporaryError, UsageError
 from shared.ipc import wire
 from shared.ipc.client import follow, site_is_running
 from shared.service.access import Site, SiteAccess
-from shared.settings.schema import Settings, find_config, load_settings
+from shared.settings.schema import Settings
+from workers.commands.context import Context
 from workers.commands.output import event_line, say, say_json, warn
 
 _AGE = re.compile(r"(\d+)([smhd])")
@@ -23,13 +24,21 @@ _REPLACED_WITHIN_S = 30.0  # the supervisor starts a writer that fell again with
 _LOOK_AGAIN_S = 0.2
 
 
-def run(arguments: argparse.Namespace) -> int:
-    settings = load_settings(find_config(arguments.config, arguments.beside))
+HELP = "the sightings, past and as they come"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--follow", action="store_true", help="go on as they come")
+    parser.add_argument("--since", metavar="T", help="ISO 8601 time, or an age like 90s, 10m, 2h, 3d")
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    settings = context.settings
     since = None if arguments.since is None else since_time(arguments.since, datetime.now(UTC))
     running = site_is_running(settings.run_dir)
     if arguments.follow and not running:
         raise TemporaryError("no site runs here", where=str(settings.data_dir), remedy="start it: supervisor.py run")
-    show = _show_json if arguments.json else _show
+    show = _show_json if context.as_json else _show
     last_id = 0
     if running or settings.db_path.exists():
         with SiteAccess(settings, warn, may_look=True) as site:

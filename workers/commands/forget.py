@@ -8,37 +8,43 @@ from typing import Any
 
 from shared.errors import EXIT_DONE, EXIT_TEMPORARY, UsageError
 from shared.service.access import SiteAccess
-from shared.settings.schema import Settings, find_config, load_settings
+from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
 
+HELP = "remove every trace of a person, or one photo"
 
-def run(arguments: argparse.Namespace) -> int:
-    settings = load_settings(find_config(arguments.config, arguments.beside))
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?")
+    parser.add_argument("--unknown", metavar="ID", help="no NAME: this stranger")
+    parser.add_argument("--photo", metavar="PATH", help="only this photo")
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    settings = context.settings
     if (arguments.name is None) == (arguments.unknown is None):
         raise UsageError(
             "forget whom?", expected="NAME, or --unknown ID", remedy="see: supervisor.py people [--unknown]"
         )
     if arguments.unknown is not None:
-        return _forget_stranger(settings, arguments)
+        return _forget_stranger(context, arguments)
     photo = arguments.photo
     if photo is not None and Path(photo).exists():
         photo = str(Path(photo).absolute())  # the site may be in another folder
     with SiteAccess(settings, warn) as site:
         answer = site.call("forget", person=arguments.name, photo=photo)
-    return _report(
-        answer, settings, arguments, "{person}: {references} references, {photos} photos, {sightings} sightings"
-    )
+    return _report(context, answer, "{person}: {references} references, {photos} photos, {sightings} sightings")
 
 
-def _forget_stranger(settings: Settings, arguments: argparse.Namespace) -> int:
+def _forget_stranger(context: Context, arguments: argparse.Namespace) -> int:
     if arguments.photo is not None:
         raise UsageError("a stranger is forgotten whole", got="--photo", expected="--unknown ID alone")
-    with SiteAccess(settings, warn) as site:
+    with SiteAccess(context.settings, warn) as site:
         answer = site.call("forget_stranger", id=arguments.unknown)
-    return _report(answer, settings, arguments, "{unknown}: {photos} pictures, {sightings} sightings")
+    return _report(context, answer, "{unknown}: {photos} pictures, {sightings} sightings")
 
 
-def _report(answer: dict[str, Any], settings: Settings, arguments: argparse.Namespace, line: str) -> int:
+def _report(context: Context, answer: dict[str, Any], line: str) -> int:
     """Say what was removed and what was not; `line` names the answer's fields. The exit code: 75 while a file is left."""
     answer.pop("v", None)
     code = EXIT_TEMPORARY if answer["not_removed"] else EXIT_DONE
@@ -46,7 +52,7 @@ def _report(answer: dict[str, Any], settings: Settings, arguments: argparse.Name
         warn(answer["warning"])
     for path in answer["not_removed"]:
         warn(f"NOT REMOVED: {path}; the site tries again every minute, and so does this command when it is repeated")
-    if arguments.json:
+    if context.as_json:
         say_json(answer)
         return code
     already = ", was forgotten already" if answer["already"] else ""
@@ -54,6 +60,8 @@ def _report(answer: dict[str, Any], settings: Settings, arguments: argparse.Name
     for name in answer.get("spelt_otherwise", []):
         say(f"and the same name, written otherwise: {name!a}")
     for copy in answer["other_copies"]:
-        say(f"not changed: {settings.data_dir / copy} may still hold this person; delete it when you no longer need it")
+        say(
+            f"not changed: {context.settings.data_dir / copy} may still hold this person; delete it when you no longer need it"
+        )
     say(f"out of reach, and yours to look after: {'; '.join(answer['out_of_reach'])}")
     return code

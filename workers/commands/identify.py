@@ -12,20 +12,28 @@ from shared.gallery.memory import MemoryGallery
 from shared.gallery.reader import GalleryReader
 from shared.process.machine import usable_cpus
 from shared.service.access import FilesOfSite, SiteAccess
-from shared.settings.schema import Settings, find_config, load_settings
+from shared.settings.schema import Settings
+from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
-from workers.models.packs import ensure_pack
 from workers.photos.identify import Gallery, identify_photo
 from workers.photos.pool import PhotoReader
 from workers.photos.same_model import require_same_model
-from workers.recognition.engine import Engine, open_engine
+from workers.recognition.engine import Engine
+
+HELP = "who is in these photos"
 
 
-def run(arguments: argparse.Namespace) -> int:
-    settings = load_settings(find_config(arguments.config, arguments.beside))
-    ensure_pack(settings)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photos", nargs="+", metavar="PHOTO")
+    parser.add_argument(
+        "--assume-model", action="store_true", help="take an unstamped gallery as made by the configured model"
+    )
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    settings = context.settings
     recognition = settings.recognition
-    engine = open_engine(settings, det_size=recognition.det_size, threads=usable_cpus())
+    engine = context.open_engine(threads=usable_cpus())
     threshold = engine.threshold if recognition.threshold is None else recognition.threshold
     margin = engine.margin if recognition.margin is None else recognition.margin
     with _gallery(settings, engine, assume=arguments.assume_model) as gallery, PhotoReader() as reader:
@@ -35,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
             for photo in arguments.photos
         ]
-    if arguments.json:
+    if context.as_json:
         say_json({"photos": answers})
     else:
         for answer in answers:

@@ -8,11 +8,18 @@ from pathlib import Path
 
 from shared.errors import EXIT_DONE, ConfigurationError, RefusedError
 from shared.settings.schema import example_toml
+from workers.commands.context import Context
 from workers.commands.output import say, say_json
 
+HELP = "write a commented site.toml"
 
-def run(arguments: argparse.Namespace) -> int:
-    path = Path(arguments.config or os.environ.get("ROLLCALL_CONFIG") or "site.toml").expanduser().absolute()
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None of its own."""
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    path = Path(context.config or os.environ.get("ROLLCALL_CONFIG") or "site.toml").expanduser().absolute()
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(example_toml())
@@ -24,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(
             "can't be written", where=str(path), got=error.strerror or str(error), remedy="choose another with --config"
         ) from error
-    if arguments.json:
+    if context.as_json:
         say_json({"written": str(path)})
     else:
         say(f"wrote {path}")

@@ -18,29 +18,49 @@ from shared.process.machine import usable_cpus
 from shared.progress import progress_bar
 from shared.service.access import Site, SiteAccess, all_references
 from shared.settings.editing import replace_file
-from shared.settings.schema import Settings, find_config, load_settings, parse_settings
+from shared.settings.schema import Settings, parse_settings
 from shared.settings.text import read_text
 from shared.store.opening import make_private_folder
+from workers.commands.context import Context, common_options
 from workers.commands.output import say, say_json, warn
+from workers.models.opening import open_engine
 from workers.models.packs import InstalledPack, ensure_pack, install, installed_packs
 from workers.photos.embedding import refusal_reason
 from workers.photos.pool import embed_photos
 from workers.photos.same_model import model_name, stored_photo
-from workers.recognition.engine import Engine, open_engine
+from workers.recognition.engine import Engine
 
 _STAGED_AT_ONCE = 512
 _ROUNDS = 5
 
 
-def run(arguments: argparse.Namespace) -> int:
-    settings = load_settings(find_config(arguments.config, arguments.beside))
+HELP = "what models are installed; install NAME|FOLDER|ZIP, use NAME"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    install = actions.add_parser(
+        "install", help="fetch a pack, or take it from disk", parents=[common_options()], allow_abbrev=False
+    )
+    install.add_argument("source", metavar="NAME|FOLDER|ZIP")
+    use = actions.add_parser(
+        "use", help="embed the stored photos anew and switch", parents=[common_options()], allow_abbrev=False
+    )
+    use.add_argument("name", metavar="NAME")
+    use.add_argument(
+        "--leave-out", action="store_true", help="switch although some references have no photo; they are set aside"
+    )
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    settings = context.settings
     if arguments.action == "install":
-        return _install(arguments, settings)
+        return _install(context, arguments.source)
     if arguments.action == "use":
-        return _use(arguments, settings)
+        return _use(context, arguments.name, leave_out=arguments.leave_out)
     packs = installed_packs(settings.models_dir)
     in_use = f"{settings.recognition.engine}/{settings.model}"
-    if arguments.json:
+    if context.as_json:
         say_json({"models": [{**_document(pack), "in_use": f"{pack.engine}/{pack.name}" == in_use} for pack in packs]})
         return EXIT_DONE
     for pack in packs:
@@ -66,11 +86,12 @@ def _document(pack: InstalledPack) -> dict[str, Any]:
     }
 
 
-def _install(arguments: argparse.Namespace, settings: Settings) -> int:
+def _install(context: Context, source: str) -> int:
+    settings = context.settings
     make_private_folder(settings.data_dir)
     with progress_bar("fetching") as progress:
-        pack = install(arguments.source, settings.models_dir, lambda done, total: progress(done, total or done))
-    if arguments.json:
+        pack = install(source, settings.models_dir, lambda done, total: progress(done, total or done))
+    if context.as_json:
         say_json({"installed": _document(pack)})
     else:
         say(f"installed {pack.engine}/{pack.name}: {pack.fingerprint}")
@@ -78,22 +99,23 @@ def _install(arguments: argparse.Namespace, settings: Settings) -> int:
     return EXIT_DONE
 
 
-def _use(arguments: argparse.Namespace, settings: Settings) -> int:
+def _use(context: Context, name: str, *, leave_out: bool) -> int:
     """Embed every stored photo anew beside the active embeddings, then switch gallery, cameras and site.toml."""
-    fresh = _with_model(settings, arguments.name)
+    settings = context.settings
+    fresh = _with_model(settings, name)
     _require_thresholds_to_fit(settings, fresh)
     path, text = _new_site_toml(settings, fresh)
     ensure_pack(fresh)
     engine = open_engine(fresh, det_size=fresh.recognition.det_size, threads=usable_cpus())
     with SiteAccess(settings, warn, create=True) as site:
-        answer = _switch(site, settings, fresh, engine, leave_out=arguments.leave_out)
+        answer = _switch(site, settings, fresh, engine, leave_out=leave_out)
         _write(path, text, fresh)
         live = site.live
     if "warning" in answer:
         warn(answer["warning"])
     if live:
         ask_to_reload(settings.run_dir)
-    if arguments.json:
+    if context.as_json:
         say_json({"model": model_name(engine), "references": answer["references"], "left_out": answer["left_out"]})
     else:
         say(

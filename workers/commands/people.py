@@ -8,19 +8,26 @@ from typing import Any
 from shared.errors import EXIT_DONE
 from shared.ipc.client import site_is_running
 from shared.service.access import SiteAccess, all_people, all_strangers
-from shared.settings.schema import Settings, find_config, load_settings
+from shared.settings.schema import Settings
+from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
 
+HELP = "who is enrolled"
 
-def run(arguments: argparse.Namespace) -> int:
-    settings = load_settings(find_config(arguments.config, arguments.beside))
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--unknown", action="store_true", help="who was seen and is not enrolled")
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    settings = context.settings
     if arguments.unknown:
-        return _strangers(settings, as_json=arguments.json)
+        return _strangers(settings, as_json=context.as_json)
     people: list[dict[str, Any]] = []
     if settings.db_path.exists() or site_is_running(settings.run_dir):
         with SiteAccess(settings, warn, may_look=True) as site:
             people = list(all_people(site))
-    if arguments.json:
+    if context.as_json:
         say_json({"people": people})
         return EXIT_DONE
     for one in people:

@@ -9,16 +9,26 @@ from typing import Any
 
 from shared.errors import EXIT_DONE, RefusedError, RollcallError, TemporaryError, disk_fault
 from shared.service.access import FilesOfSite, Site, SiteAccess
-from shared.settings.schema import Settings, find_config, load_settings
+from shared.settings.schema import Settings
 from shared.store.leftovers import staged_restore
 from shared.store.migration import copy_of_backup
 from shared.store.opening import damage_of, make_private_folder, open_read_only
 from shared.store.store import explain
+from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
 
+HELP = "take the gallery from a backup"
 
-def run(arguments: argparse.Namespace) -> int:
-    settings = load_settings(find_config(arguments.config, arguments.beside))
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument(
+        "--assume-model", action="store_true", help="take an unstamped backup as made by the gallery's model"
+    )
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    settings = context.settings
     source = Path(arguments.file).expanduser().absolute()
     if not source.is_file():
         raise RefusedError("no such file", where=str(source), remedy="name a file that `backup` wrote")
@@ -36,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             leftover.unlink()
     if "warning" in answer:
         warn(answer["warning"])
-    if arguments.json:
+    if context.as_json:
         say_json({"restored": answer["restored"], "kept_deleted": answer["kept_deleted"]})
     else:
         say(

@@ -9,12 +9,27 @@ from typing import Any
 
 from shared.errors import EXIT_DONE, ConfigurationError, UsageError
 from shared.printing import QUIET_VARIABLE, names_are_withheld
-from shared.settings.schema import Settings, find_config, load_settings
+from shared.settings.schema import Settings
+from workers.commands.context import Context
 from workers.commands.output import event_line, of_nobody, say, say_json, warn
 
+HELP = "run the site (the default)"
 
-def run(arguments: argparse.Namespace) -> int:
-    path = find_config(arguments.config, arguments.beside)
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--until-ended", action="store_true", help="stop once every file source has ended")
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="name nobody in what is printed and logged, as in systemd's journal; `events` does",
+    )
+    parser.add_argument(
+        "--assume-model", action="store_true", help="take an unstamped gallery as made by the configured model"
+    )
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    path = context.settings_path
     if path is None:
         raise ConfigurationError(
             "there is no site.toml yet",
@@ -22,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
             remedy="type: python supervisor.py init   then name your cameras in site.toml and type: python supervisor.py check   "
             "To see it work first, without any camera: python supervisor.py demo",
         )
-    settings = load_settings(path)
+    settings = context.settings
     warn_of_what_is_not_built(settings)
     if arguments.until_ended and not _has_file_that_ends(settings):
         raise UsageError(
@@ -35,8 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         warn(f"{path}: no camera is enabled; the site only serves its gallery. Add a section like [cameras.entrance]")
     if arguments.quiet:
         os.environ[QUIET_VARIABLE] = "1"  # for the children, too
-    printer = EventPrinter(as_json=arguments.json, names_nobody=names_are_withheld(sys.stdout.fileno()))
-    site = arguments.supervisor(
+    printer = EventPrinter(as_json=context.as_json, names_nobody=names_are_withheld(sys.stdout.fileno()))
+    site = context.supervisor(
         settings, on_event=printer, until_ended=arguments.until_ended, assume_model=arguments.assume_model
     )
     printer.stop_site = site.ask_to_stop

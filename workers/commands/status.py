@@ -6,15 +6,21 @@ import argparse
 
 from shared.errors import EXIT_DONE, EXIT_REFUSED
 from shared.ipc.client import SiteClient, site_is_running
-from shared.settings.schema import find_config, load_settings
 from shared.supervision.camera_status import CameraStatus
+from workers.commands.context import Context
 from workers.commands.output import say, say_json
 
+HELP = "how the running site does"
 
-def run(arguments: argparse.Namespace) -> int:
-    settings = load_settings(find_config(arguments.config, arguments.beside))
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None of its own."""
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    settings = context.settings
     if not site_is_running(settings.run_dir):
-        if arguments.json:
+        if context.as_json:
             say_json({"running": False})
         else:
             say(f"no site runs on {settings.data_dir}")
@@ -22,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     client = SiteClient(settings.run_dir)
     status = {"running": True, **client.call("status")["status"]}
     client.close()
-    if arguments.json:
+    if context.as_json:
         say_json(status)
         return EXIT_DONE
     gallery = status["gallery"]

@@ -27,8 +27,9 @@ from shared.process.own_limits import allow_cpu, limited_memory, lower_limit
 from shared.settings.schema import Settings
 from shared.supervision.child import die_with_parent, run_child
 from shared.supervision.child_process import PARENT_VARIABLE
+from workers.models.opening import open_engine
 from workers.photos.embedding import embed_image, enrolment_gate
-from workers.recognition.engine import Engine, open_engine
+from workers.recognition.engine import Engine
 from workers.recognition.quality import Gate
 
 

@@ -1,4 +1,4 @@
-"""The interface of a recognition engine, and the one place that chooses between them.
+"""The interface of a recognition engine: what a model offers that finds faces and makes embeddings.
 
 An engine finds faces, cuts aligned crops, and turns crops into embeddings. It knows no gallery, no track and no process.
 """
@@ -10,8 +10,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from shared.settings.schema import Settings
 
 Image = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
@@ -65,18 +63,3 @@ class Engine(Protocol):
     def embed(self, crops: list[Image]) -> Vectors:
         """(len(crops), dim) float32, each row of unit L2 norm; an empty list gives (0, dim)."""
         ...
-
-
-def open_engine(settings: Settings, *, det_size: int, threads: int, least_face_px: int | None = None) -> Engine:
-    """The configured engine, ready to run within `threads` CPU threads. `least_face_px`: narrower faces need not be found.
-
-    Raises ConfigurationError when its package or its model is missing or unfit, with what to put where.
-    """
-    if settings.recognition.engine == "dlib":
-        from workers.recognizer_dlib import DlibEngine
-
-        return DlibEngine(det_size=det_size)
-    from workers.recognizer_arcface import ArcFaceEngine
-
-    pack = settings.models_dir / settings.model
-    return ArcFaceEngine(pack, det_size=det_size, threads=threads, least_face_px=least_face_px)

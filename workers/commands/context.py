@@ -1,0 +1,86 @@
+"""What every command is given: where the settings are, the settings, the configured engine, and what runs a site."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from shared.settings.schema import Settings, find_config, load_settings
+
+if TYPE_CHECKING:
+    from workers.recognition.engine import Engine
+
+
+class Supervisor(Protocol):
+    """One site, not yet started. No worker imports the real one, supervisor.py's."""
+
+    def run(self) -> int:
+        """Run the site until it is asked to stop; its exit code."""
+        ...
+
+    def ask_to_stop(self) -> None:
+        """Safe from any thread."""
+        ...
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state of every child, as `status` shows it; safe from any thread."""
+        ...
+
+
+class SupervisorClass(Protocol):
+    """What makes a Supervisor."""
+
+    def __call__(
+        self,
+        settings: Settings,
+        *,
+        on_event: Callable[[dict[str, Any]], None],
+        until_ended: bool = False,
+        assume_model: bool = False,
+        child_output: int | None = None,
+    ) -> Supervisor: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """`config`: the value of --config. `as_json`: --json was given. `beside`: the folder of supervisor.py."""
+
+    config: str | None
+    as_json: bool
+    beside: Path
+    supervisor: SupervisorClass
+
+    @cached_property
+    def settings_path(self) -> Path | None:
+        """The settings' file; None when there is none. Raises ConfigurationError for a --config that is not there."""
+        return find_config(self.config, self.beside)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, or the defaults without a file. Raises ConfigurationError."""
+        return load_settings(self.settings_path)
+
+    def open_engine(self, *, threads: int) -> Engine:
+        """The configured engine, its pack fetched where it is missing. Raises ConfigurationError or TemporaryError."""
+        from workers.models.opening import open_engine
+        from workers.models.packs import ensure_pack
+
+        ensure_pack(self.settings)
+        return open_engine(self.settings, det_size=self.settings.recognition.det_size, threads=threads)
+
+
+def common_options() -> argparse.ArgumentParser:
+    """What every command takes, for `parents`. Nothing is set where it is not given: an action's default would undo its command's."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="site.toml; default: $ROLLCALL_CONFIG, ./site.toml, or the one beside supervisor.py",
+    )
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    return common
