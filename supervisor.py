@@ -57,8 +57,9 @@ try:
         from shared.store.opening import SiteLock, make_private_folder
         from shared.supervision import systemd_notify
         from shared.supervision.camera_status import CameraStatus
+        from shared.supervision.child_kinds import CAMERA, KINDS, WRITER, ChildKind, RunOptions, is_needed
         from shared.supervision.child_process import LOADING_TIMEOUT_S, ChildProcess, ChildState
-        from shared.supervision.restart_policy import RestartPolicy
+        from shared.supervision.reload import ChildId, plan_reload
         from shared.supervision.status_reporter import StatusReporter
 except ConfigurationError as fault:  # no command can say it: they need the same libraries
     sys.stderr.write(f"{fault.line()}\n")
@@ -68,9 +69,6 @@ _log = logging.getLogger("rollcall")
 
 _TURN_S = 0.2
 _LATE_S = 5.0  # a turn that took this long was not work of ours: the machine stood still
-_CAMERA_STOP_S = 8.0
-_WRITER_STOP_S = 60.0
-_PREPARE_STOP_S = 10.0
 _UNKILLABLE_S = 5.0  # a process that the kernel does not let go in this time hangs in a disk or a driver
 _FILE_PATIENCE_S = 10.0
 _EXTEND_EVERY_S = 5.0
@@ -87,9 +85,9 @@ _OVER = (ChildState.ENDED, ChildState.STOPPED, ChildState.FAILED)
 
 
 class Supervisor:
-    """One site: its children in order of dependency, the writer first.
+    """One site and its children: what kinds there are, and in which order they start and stop, says child_kinds.py.
 
-    The loop is `_turn`; whatever takes time (a start, a stop, a reload, a child that hangs) is a state that it looks after.
+    The loop is `_turn`. Nothing in it waits: a start, a stop, a reload, a child that hangs is a state that later turns see to.
     """
 
     def __init__(
@@ -104,11 +102,10 @@ class Supervisor:
         """`child_output`: a descriptor that takes the children's log; default: our standard error."""
         self.settings = settings
         self._child_output = child_output
-        self._on_event, self._until_ended, self._assume_model = on_event, until_ended, assume_model
-        # Without a writer nothing is kept. What stopped it may pass (a disk that is read-only for an hour), whatever its exit code.
-        self._writer = self._child("writer", "writer", policy=RestartPolicy(gives_up=False))
-        self._cameras: dict[str, ChildProcess] = {}
-        self._others: list[ChildProcess] = []
+        self._on_event, self._until_ended = on_event, until_ended
+        self._options = RunOptions(assume_model)
+        self._children: dict[ChildId, ChildProcess] = {}
+        self._writer = self._add(WRITER, WRITER.name)
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._wake_reader, self._wake_writer = os.pipe()
@@ -117,7 +114,7 @@ class Supervisor:
         self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
         self._stopping = False
         self._reload_asked = False
-        self._awaited: ChildProcess | None = None  # whose end is the site's end
+        self._awaited: ChildKind | None = None  # a child of this kind that ends, ends the site
         self._runs = False  # from here on a reload can be carried out
         self._ready = False
         self._turned_at = time.monotonic()
@@ -144,14 +141,12 @@ class Supervisor:
             if not _is_silent(run_dir):
                 raise _already_running(settings)
             self.settings = replace(settings, held_run_dir=run_dir)
-            self._equip(self._writer, None)
             self._install_signals()
             self._take_signals()
             if self._stopping:
                 return EXIT_DONE  # asked for before anything was begun
             self._turned_at = time.monotonic()
-            code = self._prepare()
-            return code if code != EXIT_DONE or self._stopping else self._run_prepared()
+            return self._run_held()
 
     def ask_to_stop(self) -> None:
         """Stop in order, as if SIGTERM had come; safe from any thread."""
@@ -164,41 +159,35 @@ class Supervisor:
 
     # --- start -------------------------------------------------------------------------------------------------
 
-    def _child(self, name: str, kind: str, *arguments: str, policy: RestartPolicy | None = None) -> ChildProcess:
-        child = ChildProcess(name, kind, arguments, {}, output=self._child_output, policy=policy)
-        self._equip(child, name if kind == "camera" else None)
+    def _add(self, kind: ChildKind, name: str) -> ChildProcess:
+        """A child of the site, not started yet."""
+        child = ChildProcess(name, kind, kind.arguments(name, self._options), {}, output=self._child_output)
+        self._children[kind.name, name] = child
         return child
 
-    def _equip(self, child: ChildProcess, camera: str | None) -> None:
-        """Give a child its settings, and of the secrets those of its own camera."""
+    def _equip(self, child: ChildProcess) -> None:
+        """Give a child the settings, and of the secrets those of its own camera."""
+        camera = child.kind.camera_of(child.name)
         needed = set() if camera is None else self.settings.variables(camera)
         child.settings = self.settings.for_child(camera).to_json()
         child.hidden = (self.settings.variables() | _SECRETS) - needed - _ORDINARY
         if not needed:
             child.hidden |= {_CREDENTIALS}
 
-    def _prepare(self) -> int:
-        """Models, database and an empty gallery's photos, in a process of their own: engines are not for the supervisor."""
-        systemd_notify.notify("STATUS=preparing: models, database")
-        prepare = self._child("prepare", "prepare", *(["--assume-model"] if self._assume_model else []))
-        self._others.append(prepare)
-        code = self._first_start(prepare, lambda: False)
-        if self._stopping:
-            return self._stop_children([prepare], _PREPARE_STOP_S)
-        self._others.remove(prepare)
-        return code if code is not None else EXIT_DONE
-
-    def _run_prepared(self) -> int:
-        code = self._first_start(self._writer, lambda: self._writer.state is ChildState.RUNNING)
-        if code is not None:
-            return self._stop(code or EXIT_BUG)  # nobody asked it to end
+    def _run_held(self) -> int:
+        """From the first child's start to the last one's end; the exit code."""
+        for kind in filter(is_needed, KINDS):
+            code = self._start_needed(kind)
+            if code is not None or self._stopping:
+                return self._stop(code or EXIT_DONE)
         events = EventStream(self.settings.run_dir, self._on_event)
         self._take_snapshot(time.monotonic())
         with events, StatusReporter(self.settings.run_dir, self.snapshot) as self._reporter:
             while not events.following and not self._stopping:
                 self._turn()  # a camera's first sighting must not be missed
-            for name in self.settings.enabled_cameras():
-                self._add_camera(name)
+            for kind in KINDS:
+                if not is_needed(kind):
+                    self._start_all(kind)
             self._runs = True
             while not self._stopping:
                 self._turn()
@@ -209,23 +198,35 @@ class Supervisor:
                     return self._stop(EXIT_TEMPORARY)
             return self._stop(EXIT_DONE)
 
-    def _first_start(self, child: ChildProcess, is_ready: Callable[[], bool]) -> int | None:
-        """Start a child that the site can't begin without. None once it is ready, or the site is to stop; else the site's exit code.
+    def _start_needed(self, kind: ChildKind) -> int | None:
+        """Start children that the site can't begin without. None once they are ready, or the site is to stop; else its exit code.
 
-        It may take as long as it makes progress: the first start of a site may embed thousands of photos.
+        They may take as long as they make progress: the first start of a site may embed thousands of photos.
         """
-        self._awaited = child
-        self._start(child, time.monotonic())
-        while not self._stopping and not is_ready():
+        systemd_notify.notify(f"STATUS=starting: {kind.name}")
+        self._awaited = kind
+        children = self._start_all(kind)
+        while not (self._stopping or all(map(_is_ready, children))):
             self._turn()
-            if child.exit_code is not None and not child.start_refused:
-                child.restart_at = None
-                return _site_code(child)
+            for child in children:
+                if child.exit_code is not None and not (child.start_refused or _is_ready(child)):
+                    child.restart_at = None
+                    return _site_code(child)
         self._awaited = None
         return None
 
-    def _start(self, child: ChildProcess, now: float) -> None:
-        """Spawn; what the system refuses for a moment (descriptors, processes, memory) is tried again, as a child that fell."""
+    def _start_all(self, kind: ChildKind) -> list[ChildProcess]:
+        children = [
+            self._children.get((kind.name, name)) or self._add(kind, name) for name in kind.names(self.settings)
+        ]
+        for child in children:
+            if not self._stopping:
+                self._spawn(child, time.monotonic())
+        return children
+
+    def _spawn(self, child: ChildProcess, now: float) -> None:
+        """Start a process; what the system refuses for a moment (descriptors, processes, memory) is tried again, as a child that fell."""
+        self._equip(child)
         try:
             child.start()
         except OSError as error:
@@ -237,34 +238,29 @@ class Supervisor:
         assert child.channel is not None  # start made it
         self._selector.register(child.channel, selectors.EVENT_READ, child)
 
-    def _add_camera(self, name: str) -> None:
-        self._cameras[name] = camera = self._child(name, "camera", "--camera", name)
-        if not self._stopping:
-            self._start(camera, time.monotonic())
-
     # --- the loop ----------------------------------------------------------------------------------------------
 
-    def _children(self) -> list[ChildProcess]:
-        return [*self._others, self._writer, *self._cameras.values()]
-
     def _turn(self) -> None:
-        self._wait_for_news(_TURN_S)
+        self._wait(_TURN_S)
         self._allow_for_pause(time.monotonic())
         self._take_signals()
         now = time.monotonic()
-        for child in self._children():
-            self._look_after(child, now)
-        self._drop_removed_cameras()
+        for child in self._children.values():
+            self._kill_stuck(child, now)
+            self._reap(child, now)
+            self._restart_due(child, now)
+        self._drop_ended()
         self._tell_systemd(now)
         self._take_snapshot(now)
 
-    def _wait_for_news(self, timeout_s: float) -> None:
+    def _wait(self, timeout_s: float) -> None:
+        """Until a signal or a heartbeat comes, at most `timeout_s`; heartbeats are read."""
         for key, _ in self._selector.select(timeout_s):
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_reader, 4096)
-            elif not key.data.hear():
-                self._selector.unregister(key.fileobj)  # it says nothing more; the reaping says how it ended
+            elif not key.data.read_heartbeats():
+                self._selector.unregister(key.fileobj)  # it is closed; the reaping says how the process ended
 
     def _allow_for_pause(self, now: float) -> None:
         """After a pause of the whole machine the children have been silent for want of time: each gets its grace anew."""
@@ -273,32 +269,36 @@ class Supervisor:
         if late_s < _LATE_S:
             return
         _log.warning("the machine stood still for %.0f s; nothing is restarted for that", late_s)
-        for child in self._children():
+        for child in self._children.values():
             child.allow_for_pause(now, late_s)
 
-    def _look_after(self, child: ChildProcess, now: float) -> None:
-        """Kill what is stuck or does not stop, reap what ended, start what is due."""
+    def _kill_stuck(self, child: ChildProcess, now: float) -> None:
         if child.is_overdue(now):
             _log.error("%s: did not stop within its grace; killed", child.name)
             child.kill(now)
         elif child.is_stuck(now):
             _log.error("%s: no progress for %.0f s; killed", child.name, child.heartbeat_age_s(now))
             child.kill(now)
+
+    def _reap(self, child: ChildProcess, now: float) -> None:
         channel = child.channel
         code = child.reap(now)
-        if code is not None:
-            if channel is not None:
-                with contextlib.suppress(KeyError, ValueError):
-                    self._selector.unregister(channel)
-            self._say_ended(child, code, now)
-        if child.restart_at is not None and now >= child.restart_at and not self._stopping:
-            self._start(child, now)
+        if code is None:
+            return
+        if channel is not None:
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(channel)
+        self._log_end(child, code, now)
 
-    def _say_ended(self, child: ChildProcess, code: int, now: float) -> None:
-        if child.stop_asked or child.state is ChildState.ENDED or (child in self._others and code == EXIT_DONE):
+    def _restart_due(self, child: ChildProcess, now: float) -> None:
+        if child.restart_at is not None and now >= child.restart_at and not self._stopping:
+            self._spawn(child, now)
+
+    def _log_end(self, child: ChildProcess, code: int, now: float) -> None:
+        if child.stop_asked or child.state is ChildState.ENDED or (child.kind.ends and code == EXIT_DONE):
             return
         how = _how_ended(child)
-        if child is self._awaited:
+        if child.kind is self._awaited:
             _log.error("%s: %s; the site can't begin without it", child.name, how)
         elif child.restart_at is not None:
             _log.warning("%s: %s; started again in %.1f s", child.name, how, child.restart_at - now)
@@ -334,7 +334,10 @@ class Supervisor:
     def _cameras_on_files(self) -> list[tuple[str, ChildProcess]]:
         """Those whose file has an end; without those that a reload removed and that are on their way out."""
         known = self.settings.cameras
-        return [(name, one) for name, one in self._cameras.items() if name in known and self.settings.ends(name)]
+        return [(name, one) for name, one in self._cameras().items() if name in known and self.settings.ends(name)]
+
+    def _cameras(self) -> dict[str, ChildProcess]:
+        return {child.name: child for child in self._children.values() if child.kind is CAMERA}
 
     # --- signals and reload ------------------------------------------------------------------------------------
 
@@ -396,34 +399,38 @@ class Supervisor:
                 )
 
     def _apply(self, fresh: Settings, now: float) -> None:
-        """Have what changed stopped, restarted and started, all at once; the loop looks after it."""
-        old, self.settings = self.settings, fresh
-        self._equip(self._writer, None)
-        same_folder = old.models_dir == fresh.models_dir
-        wanted = fresh.enabled_cameras()
-        for name, camera in self._cameras.items():
-            if name not in wanted:
-                camera.ask_to_stop(now, _CAMERA_STOP_S)
-                _log.info("%s: stopped: no longer configured", name)
-            elif same_folder and name in old.enabled_cameras() and old.camera(name) == fresh.camera(name):
-                self._equip(camera, name)
-            else:
-                self._equip(camera, name)
-                camera.renew(now, _CAMERA_STOP_S)
-                _log.info("%s: restarted with its new settings", name)
-        for name in wanted:
-            if name not in self._cameras:
-                self._add_camera(name)
+        """Have what changed stopped, restarted and started, all at once; the loop sees to it."""
+        plan, self.settings = plan_reload(self.settings, fresh), fresh
+        for one in plan.stop:
+            self._children[one].ask_to_stop(now)
+            _log.info("%s: stopped: no longer configured", one[1])
+        for one in plan.restart:
+            self._children[one].restart(now)
+            _log.info("%s: restarted with its new settings", one[1])
+        for kind in KINDS:
+            for name in kind.names(fresh):
+                if (kind.name, name) in plan.start:
+                    self._start_or_restart(kind, name, now)
         _log.info("reloaded %s", fresh.path)
 
-    def _drop_removed_cameras(self) -> None:
-        """A camera that is configured no longer is forgotten once its process has ended."""
+    def _start_or_restart(self, kind: ChildKind, name: str, now: float) -> None:
+        """A child that is configured again before it has stopped starts once it has."""
+        child = self._children.get((kind.name, name))
+        if child is None:
+            self._spawn(self._add(kind, name), now)
+        else:
+            child.restart(now)
+            _log.info("%s: restarted with its new settings", name)
+
+    def _drop_ended(self) -> None:
+        """Forget children that did their work, and those that are configured no longer, once their processes have ended."""
         if self._stopping:
             return  # then all of them stop, and `status` shows them to the end
-        wanted = set(self.settings.enabled_cameras())
-        for name in [name for name, camera in self._cameras.items() if name not in wanted and not camera.running]:
-            del self._cameras[name]
-            self._down_since.pop(name, None)
+        for one, child in list(self._children.items()):
+            is_done = child.kind.ends and child.exit_code == EXIT_DONE
+            if not child.running and (is_done or child.name not in child.kind.names(self.settings)):
+                del self._children[one]
+                self._down_since.pop(child.name, None)
 
     # --- what others are told ----------------------------------------------------------------------------------
 
@@ -431,13 +438,14 @@ class Supervisor:
         if not self._runs:
             self._extend_start(now)
             return
-        up = sum(self._camera_status(name, now).up is True for name in self._cameras)  # a child says what it likes
-        status = f"STATUS={up} of {len(self._cameras)} cameras up"
-        if not self._ready and all(camera.state in _SETTLED for camera in self._cameras.values()):
+        cameras = self._cameras()
+        up = sum(self._camera_status(one, now).up is True for one in cameras.values())  # a child says what it likes
+        status = f"STATUS={up} of {len(cameras)} cameras up"
+        if not self._ready and all(child.state in _SETTLED for child in self._children.values()):
             self._ready = True
             self._told_status = status
             systemd_notify.notify("READY=1", status)
-            _log.info("the site runs: %d cameras", len(self._cameras))
+            _log.info("the site runs: %d cameras", len(cameras))
         if not self._ready:
             self._extend_start(now)
         if self._ready and status != self._told_status:
@@ -450,21 +458,20 @@ class Supervisor:
 
     def _extend_start(self, now: float) -> None:
         """While a site starts, its children's progress earns it time, and nothing else does."""
-        heard_at = max(child.heard_at for child in self._children())
+        heard_at = max(child.heard_at for child in self._children.values())
         if heard_at > self._progress_at and now >= self._extended_at + _EXTEND_EVERY_S and not self._stopping:
             self._extended_at, self._progress_at = now, heard_at
             systemd_notify.notify(f"EXTEND_TIMEOUT_USEC={_EXTEND_US}")
 
-    def _camera_status(self, name: str, now: float) -> CameraStatus:
+    def _camera_status(self, camera: ChildProcess, now: float) -> CameraStatus:
         """What the camera says of itself, as far as its process lives to mean it, and since when it is down."""
-        camera = self._cameras[name]
         said = CameraStatus.from_json({**camera.describe(now), "state": camera.state})
         if camera.state is not ChildState.RUNNING:
             said = replace(said, up=False, down_reason=self._why_without_process(camera, now))
         if said.up or camera.state is ChildState.ENDED:
-            self._down_since.pop(name, None)
+            self._down_since.pop(camera.name, None)
             return said
-        since = self._down_since.setdefault(name, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        since = self._down_since.setdefault(camera.name, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
         return replace(said, down_since=since)
 
     @staticmethod
@@ -482,12 +489,12 @@ class Supervisor:
             "ready": self._ready,
             "uptime_s": round(now - self._started_at, 1),
             "writer": self._writer.describe(now),
-            "cameras": {name: self._camera_status(name, now).to_json() for name in self._cameras},
+            "cameras": {name: self._camera_status(one, now).to_json() for name, one in self._cameras().items()},
         }
         with self._snapshot_lock:
             self._snapshot = snapshot
         outline: list[tuple[object, ...]] = [
-            (child.name, child.state, child.restarts, child.stats.get("up")) for child in self._children()
+            (child.name, child.state, child.restarts, child.stats.get("up")) for child in self._children.values()
         ]
         if outline != self._outline:
             self._outline = outline
@@ -497,22 +504,24 @@ class Supervisor:
     # --- stop --------------------------------------------------------------------------------------------------
 
     def _stop(self, code: int) -> int:
-        """Cameras first, then the writer, drained; each with a deadline. The site's exit code."""
+        """Stop the kinds in their order, each with a deadline. The site's exit code."""
         self._stopping = True
         systemd_notify.notify("STOPPING=1")
-        self._stop_children(list(self._cameras.values()), _CAMERA_STOP_S)
-        if not self._writer.running and code == EXIT_DONE:
-            _log.error("the writer did not run when the site stopped; the last sightings are not kept")
-            code = EXIT_TEMPORARY
-        undrained = self._stop_children([self._writer], _WRITER_STOP_S)
-        if self._writer.exit_code != EXIT_DONE:
-            self._remove_block()
-            served = self._writer.stats.get("state") is ChildState.RUNNING  # while it loads, nothing was sent to it
-            if served and code == undrained == EXIT_DONE:
-                _log.error(
-                    "writer: %s while it stopped; not everything that was seen may be stored", _how_ended(self._writer)
-                )
+        undrained = EXIT_DONE
+        for turn in sorted({kind.stop_turn for kind in KINDS}):
+            if turn == WRITER.stop_turn and self._writer.was_started and not self._writer.running and code == EXIT_DONE:
+                _log.error("the writer did not run when the site stopped; the last sightings are not kept")
                 code = EXIT_TEMPORARY
+            children = [child for child in self._children.values() if child.kind.stop_turn == turn]
+            undrained = self._stop_children(children) or undrained
+        if not self._writer.was_started or self._writer.exit_code == EXIT_DONE:
+            return code or undrained
+        self._remove_block()
+        if code == undrained == EXIT_DONE:
+            _log.error(
+                "writer: %s while it stopped; not everything that was seen may be stored", _how_ended(self._writer)
+            )
+            code = EXIT_TEMPORARY
         return code or undrained
 
     def _remove_block(self) -> None:
@@ -529,11 +538,11 @@ class Supervisor:
         except (OSError, RollcallError, ImportError) as error:
             _log.error("the gallery in shared memory is not removed: %s", _fault(error).line())
 
-    def _stop_children(self, children: list[ChildProcess], grace_s: float) -> int:
+    def _stop_children(self, children: list[ChildProcess]) -> int:
         """Ask them all, and turn until they have ended. EXIT_TEMPORARY when one had to be killed."""
         now = time.monotonic()
         for child in children:
-            child.ask_to_stop(now, grace_s)
+            child.ask_to_stop(now)
         while any(child.running and not _is_unkillable(child) for child in children):
             self._turn()
         return EXIT_TEMPORARY if any(child.was_killed for child in children) else EXIT_DONE
@@ -543,6 +552,11 @@ def _fault(error: OSError | ImportError | RollcallError) -> RollcallError:
     if isinstance(error, RollcallError):
         return error
     return disk_fault(error) if isinstance(error, OSError) else library_fault(error)
+
+
+def _is_ready(child: ChildProcess) -> bool:
+    """Whether what needs it can start."""
+    return child.exit_code == EXIT_DONE if child.kind.ends else child.state is ChildState.RUNNING
 
 
 def _is_unkillable(child: ChildProcess) -> bool:
@@ -561,7 +575,7 @@ def _site_code(child: ChildProcess) -> int:
     """How a site ends that can't begin because this child has ended: no signal and no unasked end is "done"."""
     if child.was_killed:
         return EXIT_TEMPORARY
-    return EXIT_BUG if child.exit_code is None or child.exit_code < 0 else child.exit_code
+    return EXIT_BUG if child.exit_code is None or child.exit_code < 0 else child.exit_code or EXIT_BUG
 
 
 def _is_hopeless(camera: ChildProcess) -> bool:

@@ -18,6 +18,7 @@ from typing import IO, Any
 from shared.errors import EXIT_TEMPORARY
 from shared.process.freed_memory import overwriting
 from shared.process.program import PROGRAM_DIR
+from shared.supervision.child_kinds import ChildKind
 from shared.supervision.restart_policy import RestartPolicy
 
 CHANNEL_VARIABLE = "ROLLCALL_SUPERVISOR_FD"
@@ -25,9 +26,6 @@ PARENT_VARIABLE = "ROLLCALL_SUPERVISOR_PID"
 HEARTBEAT_TIMEOUT_S = 10.0
 # Between two signs of progress of a child that prepares or loads: one step of it may be a model's first run, or a download that stalls.
 LOADING_TIMEOUT_S = 180.0
-# Children that live on and hear of people. In cameras it costs 8 % of their work, since pictures of 2.7 MB are overwritten too; what
-# `forget` promises is worth that. `prepare` ends, and what it held with it.
-_OVERWRITING = ("writer", "camera")
 _MAX_LINE = 64 << 10
 _MAX_STATS = 64  # figures a child may report; more are not taken
 _SYSTEMD_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")  # only the supervisor speaks to systemd
@@ -74,20 +72,19 @@ class ChildProcess:
     def __init__(
         self,
         name: str,
-        kind: str,
+        kind: ChildKind,
         arguments: Sequence[str],
         settings: Mapping[str, Any],
         *,
         hidden: Collection[str] = (),
         output: int | None = None,
-        policy: RestartPolicy | None = None,
     ) -> None:
-        """`kind`: which of `python -m workers` it is. `hidden`: variables of our environment that it does not get.
+        """`hidden`: variables of our environment that it does not get.
         `output`: a descriptor for what the child prints; default: our standard error."""
         self.name, self.settings, self.hidden = name, settings, hidden
-        self._kind, self._arguments = kind, list(arguments)
+        self.kind, self._arguments = kind, list(arguments)
         self._output = output
-        self.policy = policy or RestartPolicy()
+        self.policy = RestartPolicy(gives_up=kind.gives_up)
         self.process: subprocess.Popen[bytes] | None = None
         self.channel: socket.socket | None = None
         self.stats: dict[str, Any] = {}
@@ -105,6 +102,10 @@ class ChildProcess:
     @property
     def restarts(self) -> int:
         return max(0, self._starts - 1)
+
+    @property
+    def was_started(self) -> bool:
+        return self._starts > 0
 
     @property
     def running(self) -> bool:
@@ -145,12 +146,12 @@ class ChildProcess:
 
     def _spawn(self, channel: int, settings: IO[bytes]) -> subprocess.Popen[bytes]:
         environment = {**child_environment(self.hidden), CHANNEL_VARIABLE: str(channel)}
-        if self._kind in _OVERWRITING:
+        if self.kind.overwrites:
             environment = overwriting(environment)
         # A session of its own would outlive a terminal; a group of its own keeps Ctrl-C with the supervisor, which stops in order.
         with _hang_up_held_back():
             return subprocess.Popen(
-                [sys.executable, "-m", "workers", self._kind, *self._arguments, "--settings-stdin"],
+                [sys.executable, "-m", "workers", self.kind.name, *self._arguments, "--settings-stdin"],
                 stdin=settings,
                 stdout=self._output or sys.stderr.fileno(),
                 stderr=self._output,
@@ -167,7 +168,7 @@ class ChildProcess:
 
     # --- the heartbeat -----------------------------------------------------------------------------------------
 
-    def hear(self) -> bool:
+    def read_heartbeats(self) -> bool:
         """Take in what the child wrote to its channel; False once the child has closed it."""
         if self.channel is None:
             return False
@@ -227,18 +228,18 @@ class ChildProcess:
 
     # --- stop --------------------------------------------------------------------------------------------------
 
-    def ask_to_stop(self, now: float, grace_s: float) -> None:
-        """SIGTERM; `is_overdue` once `grace_s` has passed without its end."""
+    def ask_to_stop(self, now: float) -> None:
+        """SIGTERM; `is_overdue` once its kind's grace has passed without its end."""
         self._starts_again = False
         self.restart_at = None
         if not self.stop_asked:
             self.stop_asked = True
-            self._kill_at = now + grace_s
+            self._kill_at = now + self.kind.stop_grace_s
             self.signal(signal.SIGTERM)
 
-    def renew(self, now: float, grace_s: float) -> None:
+    def restart(self, now: float) -> None:
         """Have it stopped, and started again once it has ended, with the settings that it was given meanwhile."""
-        self.ask_to_stop(now, grace_s)
+        self.ask_to_stop(now)
         self._starts_again = True
         if not self.running:
             self._start_over(now)
@@ -272,7 +273,7 @@ class ChildProcess:
         code = self.process.poll()
         if code is None:
             return None
-        self.hear()
+        self.read_heartbeats()
         if self.channel is not None:
             self.channel.close()
         self.process, self.channel, self.exit_code = None, None, code

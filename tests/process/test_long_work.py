@@ -31,6 +31,7 @@ from shared.settings.schema import Settings
 from shared.store.opening import make_private_folder, open_read_only
 from shared.store.saving import NewReference
 from shared.supervision import child_process
+from shared.supervision.child_kinds import PREPARE, WRITER, ChildKind
 from shared.supervision.child_process import ChildProcess
 from tests.support.paths import ROOT, needs_dlib
 from tests.support.stores import keep, site_settings, store_in
@@ -44,8 +45,8 @@ _MANY = 100_000  # a restore of so many takes several times that patience
 class Watched:
     """A writer, or another child, and what its supervisor would think of it."""
 
-    def __init__(self, kind: str, settings: Settings, *arguments: str) -> None:
-        self.child = ChildProcess(kind, kind, arguments, settings.to_json())
+    def __init__(self, kind: ChildKind, settings: Settings, *arguments: str) -> None:
+        self.child = ChildProcess(kind.name, kind, arguments, settings.to_json())
         self.child.start()
         self.client = SiteClient(settings.run_dir, patience_s=0.0)
         self.longest_s = 0.0
@@ -60,7 +61,7 @@ class Watched:
         while not done():
             assert time.monotonic() < end, "not done in time"
             with contextlib.suppress(TimeoutError):
-                self.child.hear()
+                self.child.read_heartbeats()
             self.longest_s = max(self.longest_s, self.child.heartbeat_age_s(time.monotonic()))
 
     def wait_for(self, answer: Future[Any]) -> Any:
@@ -86,7 +87,7 @@ def watched() -> Iterator[Callable[[Settings], Watched]]:
     def start(settings: Settings) -> Watched:
         make_private_folder(settings.run_dir)
         folders.append(settings.run_dir)
-        started.append(Watched("writer", settings))
+        started.append(Watched(WRITER, settings))
         started[-1].wait_until_running()
         return started[-1]
 
@@ -180,7 +181,7 @@ def test_what_prepare_does_on_a_slow_disk_is_work(tmp_path: Path, stopped: bool)
     _gallery(settings.data_dir, 40_000)
     with store_in(settings.data_dir) as store, store.transaction():
         store.want_remains_erased()
-    prepare = Watched("prepare", settings, "--assume-model")
+    prepare = Watched(PREPARE, settings, "--assume-model")
     process = prepare.child.process
     assert process is not None
     words = [strace, "-f", "-q", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:delay_enter=3000"]

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from shared.supervision.camera_status import CameraStatus
+from shared.supervision.child_kinds import CAMERA, WRITER
 from shared.supervision.child_process import ChildProcess, ChildState
 from tests.support.clips import wait_until, write_clip
 from tests.support.paths import FACES, needs_data
@@ -27,6 +28,7 @@ from tests.support.site_process import SUPERVISOR, SiteProcess, command, command
 from tests.support.tiny_pack import write_pack
 
 _LOADING = "shared.supervision.child_process.LOADING_TIMEOUT_S"
+_KINDS = "shared.supervision.child_kinds"
 _HEARTBEAT = "shared.supervision.child_process.HEARTBEAT_TIMEOUT_S"
 
 
@@ -113,7 +115,7 @@ def test_a_hang_at_the_start_is_killed_and_ends_in_75(empty_site: Path, manager:
 @pytest.mark.parametrize("kind", ["prepare", "writer"])
 def test_sigterm_ends_a_site_whose_start_hangs(empty_site: Path, kind: str) -> None:
     """SIGTERM while prepare or the loading writer hangs: killed after its grace, and the exit code says that it was not in order."""
-    limits = {"supervisor._PREPARE_STOP_S": 2.0, "supervisor._WRITER_STOP_S": 2.0}
+    limits = {f"{_KINDS}:PREPARE.stop_grace_s": 2.0, f"{_KINDS}:WRITER.stop_grace_s": 2.0}
     with SiteProcess(empty_site).with_limits(limits) as site:
         child = site.wait_for_child(kind)
         wait_until(
@@ -168,7 +170,7 @@ def test_cameras_that_hang_do_not_hold_up_a_reload(camera_site: Path, manager: M
     """Two cameras hang and are changed, one is changed and one new: these start at once, the two are killed after one grace
     and not two, and the watchdog hears of the supervisor all the time."""
     site = SiteProcess(camera_site, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="1000000")
-    site.with_limits({"supervisor._CAMERA_STOP_S": 4.0})
+    site.with_limits({f"{_KINDS}:CAMERA.stop_grace_s": 4.0})
     with site:
         site.wait_until_ready()
         old = {name: site.child_pid(name) for name in ("one", "two", "three")}
@@ -344,13 +346,13 @@ def _waits_for_sigterm(pid: int) -> bool:
 
 def test_a_childs_words_reach_no_further() -> None:
     """What a child may write to its channel: only a heartbeat is progress, and nothing of it raises."""
-    child = ChildProcess("one", "camera", [], {})
+    child = ChildProcess("one", CAMERA, [], {})
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     child.channel = ours
     with theirs:
         theirs.send(b'{"state":"loading"}\n')
-        assert child.hear()
+        assert child.read_heartbeats()
         heard = child.heard_at
         for line in (
             b"[" * 5000,
@@ -363,18 +365,18 @@ def test_a_childs_words_reach_no_further() -> None:
             b"[]",
         ):
             theirs.send(line + b"\n")
-            assert child.hear()
+            assert child.read_heartbeats()
         many = ",".join(f'"k{number}":1' for number in range(200))
         theirs.send(f"{{{many}}}\n".encode())
-        assert child.hear()
+        assert child.read_heartbeats()
         assert (child.heard_at, child.stats) == (heard, {"state": ChildState.LOADING})
-    assert not child.hear(), "the other side is closed"
+    assert not child.read_heartbeats(), "the other side is closed"
     ours.close()
 
 
 def test_settings_of_any_length_reach_a_child_that_does_not_read() -> None:
     """A start returns at once, however long the settings are: nothing waits for the child to read them."""
-    child = ChildProcess("one", "writer", [], {"long": "x" * (1 << 20)}, output=os.open(os.devnull, os.O_WRONLY))
+    child = ChildProcess("one", WRITER, [], {"long": "x" * (1 << 20)}, output=os.open(os.devnull, os.O_WRONLY))
     child.start()
     try:
         assert child.running

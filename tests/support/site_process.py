@@ -26,12 +26,16 @@ from tests.support.paths import ROOT
 
 SUPERVISOR = ROOT / "supervisor.py"
 _WITH_LIMITS = f"""
-import importlib, json, sys
+import functools, importlib, json, sys
 sys.path.insert(0, {str(ROOT)!r})
 for name, value in json.loads(sys.argv.pop(1)).items():
-    module, _, constant = name.rpartition(".")
-    assert hasattr(importlib.import_module(module), constant), name
-    setattr(importlib.import_module(module), constant, value)
+    module, _, path = name.partition(":")
+    if not path:
+        module, _, path = name.rpartition(".")
+    *way, constant = path.split(".")
+    target = functools.reduce(getattr, way, importlib.import_module(module))
+    assert hasattr(target, constant), name
+    object.__setattr__(target, constant, value) if way else setattr(target, constant, value)
 import supervisor
 sys.exit(supervisor.main())
 """
@@ -72,7 +76,10 @@ class SiteProcess:
         self.process: subprocess.Popen[str]
 
     def with_limits(self, limits: Mapping[str, float]) -> SiteProcess:
-        """With times of the supervisor shortened, as {"module.NAME": seconds}; all else is the program as it is."""
+        """With times of the supervisor shortened, as {"module.NAME": seconds} or {"module:OBJECT.name": seconds}.
+
+        All else is the program as it is.
+        """
         self._program = ["-c", _WITH_LIMITS, json.dumps(limits)]
         return self
 
