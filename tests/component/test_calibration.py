@@ -24,10 +24,11 @@ from tests.support.sites import write_site
 from tests.support.stores import files_of, keep, silent, site_settings, store_in
 from tests.support.vectors import noise, people, unit
 from workers.calibration.calibration import calibrate
-from workers.calibration.false_matches import Scores, WorkingPoint, propose, rates, upper_bound
+from workers.calibration.false_matches import Scores, propose, rates, upper_bound
 from workers.calibration.gallery_copy import References, load_references
 from workers.calibration.plot import svg
 from workers.calibration.report import Names, document, notes, text
+from workers.recognition.working_point import WorkingPoint
 
 _DEFAULT = WorkingPoint(0.45, 0.05)
 _DIM = 32  # so small that strangers do reach a threshold

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.progress import Progress
-from workers.calibration.false_matches import Proposal, Scores, WorkingPoint, propose
+from workers.calibration.false_matches import Proposal, Scores, propose
 from workers.calibration.gallery_copy import References
 from workers.calibration.neighbours import Neighbours, PeoplePair, alike_pairs, copy_from, disagreeing, unlike_below
+from workers.recognition.working_point import WorkingPoint
 
 MOST_PROBES = 20_000  # at 100,000 references of 512 numbers: 2e12 multiplications, half a minute on two cores
 _PIECE_ROWS = 8192

@@ -26,6 +26,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.recognition.working_point import WorkingPoint
+
 Basis = Literal["counted", "tail", "default"]
 
 _COUNTED_FROM = 10  # strangers that may be named
@@ -37,14 +39,6 @@ _LEAST_GENUINE = 30  # below it one photo more or less would choose the margin
 _MARGIN_STEPS = (0.5, 1.0, 1.5, 2.0)  # of the model's default
 _NO_COST = 0.005  # of the genuine probes: what a larger margin may cost
 _DECIMALS = 3
-
-
-@dataclass(frozen=True)
-class WorkingPoint:
-    """Settings, raw cosine."""
-
-    threshold: float
-    margin: float
 
 
 @dataclass(frozen=True, eq=False)

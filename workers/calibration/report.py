@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.calibration.calibration import Calibration
-from workers.calibration.false_matches import WorkingPoint, rates
+from workers.calibration.false_matches import rates
+from workers.recognition.working_point import WorkingPoint
 
 _PERCENTILES = (0, 1, 5, 25, 50, 75, 95, 99, 100)
 _BASES = {

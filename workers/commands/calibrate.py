@@ -15,13 +15,13 @@ from shared.settings.editing import replace_file, with_values
 from shared.settings.schema import Settings
 from shared.settings.text import read_text
 from workers.calibration.calibration import MOST_PROBES, Calibration, calibrate
-from workers.calibration.false_matches import WorkingPoint
 from workers.calibration.gallery_copy import References, load_references
 from workers.calibration.plot import svg
 from workers.calibration.report import Names, document, rows_named, text
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
 from workers.photos.same_model import model_name, require_same_model
+from workers.recognition.working_point import WorkingPoint, working_point
 
 HELP = "threshold and margin from the gallery's own photos, and which of them to look at"
 
@@ -48,10 +48,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     recognition = settings.recognition
     engine = context.open_engine(threads=1)
     default = WorkingPoint(engine.threshold, engine.margin)
-    now = WorkingPoint(
-        default.threshold if recognition.threshold is None else recognition.threshold,
-        default.margin if recognition.margin is None else recognition.margin,
-    )
+    now = working_point(engine, recognition.threshold, recognition.margin)
     with SiteAccess(settings, warn) as site:
         require_same_model(site, engine, settings)
         references = load_references(site, settings)

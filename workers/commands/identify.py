@@ -19,6 +19,7 @@ from workers.photos.identify import Gallery, identify_photo
 from workers.photos.pool import PhotoReader
 from workers.photos.same_model import require_same_model
 from workers.recognition.engine import Engine
+from workers.recognition.working_point import working_point
 
 HELP = "who is in these photos"
 
@@ -34,13 +35,10 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     settings = context.settings
     recognition = settings.recognition
     engine = context.open_engine(threads=usable_cpus())
-    threshold = engine.threshold if recognition.threshold is None else recognition.threshold
-    margin = engine.margin if recognition.margin is None else recognition.margin
+    point = working_point(engine, recognition.threshold, recognition.margin)
     with _gallery(settings, engine, assume=arguments.assume_model) as gallery, PhotoReader() as reader:
         answers = [
-            identify_photo(
-                photo, engine, gallery, threshold, margin, min_face_px=recognition.min_face_px, read=reader.read_scaled
-            )
+            identify_photo(photo, engine, gallery, point, min_face_px=recognition.min_face_px, read=reader.read_scaled)
             for photo in arguments.photos
         ]
     if context.as_json:

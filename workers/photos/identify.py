@@ -13,6 +13,7 @@ from shared.gallery.match import Candidate
 from shared.photos.reading import Image, read_scaled, shown
 from workers.photos.embedding import refusal_reason
 from workers.recognition.engine import Engine, Face, Vectors
+from workers.recognition.working_point import WorkingPoint, lead
 
 Word = Literal["named", "uncertain", "unknown"]
 
@@ -39,29 +40,23 @@ class Verdict(NamedTuple):
     margin: float | None
 
 
-def single_verdict(candidates: Sequence[Candidate], threshold: float, margin: float) -> Verdict:
+def single_verdict(candidates: Sequence[Candidate], point: WorkingPoint) -> Verdict:
     """The verdict on one embedding, given the people it resembles most, best first.
 
-    Named from `threshold` on when the second person is at least `margin` behind (or there is none); uncertain when only
-    the margin is missing; unknown below the threshold.
+    Named where the working point names somebody; uncertain where only the margin is missing; unknown below the threshold.
     """
     if not candidates:
         return Verdict("unknown", None, None, None)
-    best = candidates[0]
-    ahead = best.score - candidates[1].score if len(candidates) > 1 else None
-    if best.score < threshold:
-        return Verdict("unknown", None, best.score, ahead)
-    if ahead is not None and ahead < margin:
-        return Verdict("uncertain", None, best.score, ahead)
-    return Verdict("named", best.person, best.score, ahead)
+    person = point.names(candidates)
+    word: Word = "named" if person is not None else "uncertain" if point.is_enough(candidates) else "unknown"
+    return Verdict(word, person, candidates[0].score, lead(candidates))
 
 
 def identify_photo(
     path: Path | str,
     engine: Engine,
     gallery: Gallery,
-    threshold: float,
-    margin: float,
+    point: WorkingPoint,
     *,
     min_face_px: int = 0,
     read: Callable[[Path | str], tuple[Image, int]] = read_scaled,
@@ -75,7 +70,7 @@ def identify_photo(
     try:
         image, scale = read(path)
         faces = _whichever_way_up(
-            image, lambda turned: identify_image(turned, engine, gallery, threshold, margin, min_face_px=min_face_px)
+            image, lambda turned: identify_image(turned, engine, gallery, point, min_face_px=min_face_px)
         )
     except RefusedError as error:
         return {"path": shown(path), "error": refusal_reason(error), "faces": []}
@@ -104,7 +99,7 @@ def _whichever_way_up(image: Image, identify: Callable[[Image], list[dict[str, A
 
 
 def identify_image(
-    image: Image, engine: Engine, gallery: Gallery, threshold: float, margin: float, *, min_face_px: int = 0
+    image: Image, engine: Engine, gallery: Gallery, point: WorkingPoint, *, min_face_px: int = 0
 ) -> list[dict[str, Any]]:
     """The faces of a BGR image (height, width, 3), as `identify_photo` lists them; boxes in the image's pixels."""
     faces = engine.detect(image)
@@ -116,7 +111,7 @@ def identify_image(
         candidates = next(matches) if face.width >= min_face_px else None
         verdict = Verdict("uncertain", None, None, None)
         if candidates is not None:
-            verdict = single_verdict(candidates, threshold, margin)
+            verdict = single_verdict(candidates, point)
         answers.append(_answer(face, verdict, candidates or []))
     return answers
 

@@ -15,6 +15,7 @@ from shared.settings.schema import Settings
 from workers.calibration.gallery_copy import reference_pieces
 from workers.calibration.neighbours import Neighbours, copy_from, disagreeing, unlike_below
 from workers.recognition.engine import Engine
+from workers.recognition.working_point import working_point
 
 MOST_COMPARED = 20_000  # new references: 40 MB of 512-d ones, and half a minute against 100,000
 
@@ -63,7 +64,7 @@ def remarks_on(new: NewReferences, site: Site, settings: Settings, engine: Engin
             others[np.isin(piece.row_ids, own_rows)] = -1  # looked at already
             found.look(piece.references, others, 0)
     known = list(names)
-    threshold = engine.threshold if settings.recognition.threshold is None else settings.recognition.threshold
+    threshold = working_point(engine, settings.recognition.threshold, None).threshold
     look_alikes = [
         {**_named(new, i), "looks_like": known[int(found.first.persons[i])], "score": _score(found.first.scores[i])}
         for i in np.flatnonzero(found.first.scores >= threshold).tolist()

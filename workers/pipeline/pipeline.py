@@ -26,6 +26,7 @@ from workers.pipeline.voting import Ballot, Crop, Decision, Rules
 from workers.recognition.engine import Engine, Face, Image, Vectors
 from workers.recognition.liveness import Liveness
 from workers.recognition.quality import Gate, Quality
+from workers.recognition.working_point import working_point
 
 if TYPE_CHECKING:
     from shared.gallery.match import Candidate
@@ -74,14 +75,10 @@ class CameraPipeline:
         self._tracker = Tracker(APPEARANCE[engine.name], lost_after_s=lost_after_s)
 
     def _take_engine(self, engine: Engine) -> None:
-        threshold, margin = self._settings.threshold, self._settings.margin
         self._engine = engine
         self._gate = Gate(self._settings.min_face_px, points=engine.name != "dlib")
-        self._rules = Rules(
-            engine.threshold if threshold is None else threshold,
-            engine.margin if margin is None else margin,
-            self._settings.votes,
-        )
+        point = working_point(engine, self._settings.threshold, self._settings.margin)
+        self._rules = Rules(point.threshold, point.margin, self._settings.votes)
 
     @property
     def model_changed(self) -> bool:

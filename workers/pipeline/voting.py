@@ -19,6 +19,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from workers.recognition.working_point import WorkingPoint, lead
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -36,11 +38,9 @@ _UNKNOWN_AFTER_S = 1.0  # a face that has just come in is given time to turn to 
 
 
 @dataclass(frozen=True)
-class Rules:
-    """`threshold`, `margin`: raw cosine. `votes`: crops that must agree."""
+class Rules(WorkingPoint):
+    """A working point, and `votes`: crops that must agree."""
 
-    threshold: float
-    margin: float
     votes: int
 
 
@@ -70,15 +70,11 @@ class Crop:
 
     @property
     def margin(self) -> float | None:
-        return self.candidates[0].score - self.candidates[1].score if len(self.candidates) > 1 else None
+        return lead(self.candidates)
 
     def names(self, rules: Rules) -> str | None:
         """The person this crop names by itself."""
-        if self.score is None or self.score < rules.threshold:
-            return None
-        if self.margin is not None and self.margin < rules.margin:
-            return None
-        return self.candidates[0].person
+        return rules.names(self.candidates)
 
     def refutes(self, person: str, rules: Rules) -> bool:
         """Whether it shows clearly that this is not `person`: it looks most like another, or is far below the threshold."""
@@ -95,16 +91,16 @@ def decide(crops: Sequence[Crop], rules: Rules) -> Decision:
     """The verdict on these crops alone, however few."""
     if not crops:
         return Decision("uncertain")
-    lead = _lead(crops, rules)
-    if lead is not None:
-        return _named(lead, crops, rules)
+    leader = _leader(crops, rules)
+    if leader is not None:
+        return _named(leader, crops, rules)
     best = max(crops, key=lambda crop: crop.score if crop.score is not None else -2.0)
     unlike = any(crop.clear for crop in crops) and not any(crop.is_near(rules) for crop in crops)
     verdict: Verdict = "unknown" if unlike else "uncertain"
     return Decision(verdict, None, None, best.score, best.margin)
 
 
-def _lead(crops: Sequence[Crop], rules: Rules) -> str | None:
+def _leader(crops: Sequence[Crop], rules: Rules) -> str | None:
     """The person the crops agree on, or None."""
     weights: defaultdict[str, float] = defaultdict(float)
     counts: defaultdict[str, int] = defaultdict(int)
