@@ -207,7 +207,7 @@ class Camera:
 
     def _open_liveness(self, engine: Engine) -> Liveness | None:
         camera = self._camera
-        return open_liveness(self._settings.models_dir, camera.liveness, threads=camera.threads, engine=engine.name)
+        return open_liveness(self._settings.models_dir, camera.liveness, threads=camera.threads, points=engine.points)
 
     def _open_gallery(self) -> GalleryReader:
         deadline = time.monotonic() + _GALLERY_WAIT_S

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from workers.recognition.alignment import aligned
-from workers.recognition.engine import Face, Image, Vectors
+from workers.recognition.engine import Appearance, Face, Image, Points, Vectors
 from workers.recognition.onnx_session import UnfitGraphError, best_providers, open_session
 from workers.recognition.pack import ENGINE, OnnxModel, damaged_model, read_pack
 from workers.recognition.scrfd import Scrfd
@@ -48,6 +48,8 @@ class ArcFaceEngine:
     """
 
     name = ENGINE
+    points = Points.EYES_NOSE_MOUTH
+    appearance = Appearance(different=0.3, alike=0.45)
 
     def __init__(self, pack_folder: Path, *, det_size: int, threads: int, least_face_px: int | None = None) -> None:
         pack = read_pack(pack_folder.absolute())

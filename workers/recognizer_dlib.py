@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from shared.errors import ConfigurationError
-from workers.recognition.engine import Face, Image, Vectors
+from workers.recognition.engine import Appearance, Face, Image, Points, Vectors
 from workers.recognition.fingerprint import file_sha256, fingerprint
 from workers.recognition.unit_norm import unit_rows
 
@@ -64,6 +64,8 @@ class DlibEngine:
     dim = DIM
     threshold = THRESHOLD
     margin = MARGIN
+    points = Points.EYE_CORNERS_NOSE
+    appearance = Appearance(different=0.92, alike=0.945)
 
     def __init__(self, *, det_size: int) -> None:
         landmarks, recognition = weight_files()

@@ -22,7 +22,7 @@ from workers.photos.embedding import (
     refusal_reason,
     require_fit,
 )
-from workers.recognition.engine import Engine, Face
+from workers.recognition.engine import Engine, Face, Points
 from workers.recognition.quality import Gate
 
 
@@ -113,7 +113,7 @@ def test_blurred_profile_and_hardly_a_face_are_refused() -> None:
     blurred = np.asarray(cv2.GaussianBlur(crop, (0, 0), 4.0), np.uint8)
     with pytest.raises(RefusedError, match=r"blurred; got a sharpness of 0\.[12].* remedy: take a sharp photo"):
         require_fit(Gate(40), Face(box, front, 0.8), blurred)
-    require_fit(Gate(40, points=False), Face(box, profile, 0.8), crop)
+    require_fit(Gate(40, points=Points.EYE_CORNERS_NOSE), Face(box, profile, 0.8), crop)
 
 
 @needs_data

@@ -21,7 +21,7 @@ from tests.support.liveness_graph import write_any, write_blue_rim, write_graph
 from tests.support.paths import six_faces
 from tests.support.site_process import command_json
 from tests.support.tiny_pack import write_pack
-from workers.recognition.engine import Face
+from workers.recognition.engine import Face, Points
 from workers.recognition.liveness import FILE_NAME, Liveness, LiveVote, liveness_crop, open_liveness
 
 Image = NDArray[np.uint8]
@@ -202,11 +202,11 @@ def test_answer_that_is_no_probability_is_an_error(tmp_path: Path, picture: Imag
 
 def test_off_needs_no_file(tmp_path: Path) -> None:
     """And dlib's five points, which are others, are refused where it is on."""
-    assert open_liveness(tmp_path, "off", threads=1, engine="dlib") is None
+    assert open_liveness(tmp_path, "off", threads=1, points=Points.EYE_CORNERS_NOSE) is None
     write_blue_rim(tmp_path / FILE_NAME)
-    assert open_liveness(tmp_path, "observe", threads=1, engine="insightface") is not None
+    assert open_liveness(tmp_path, "observe", threads=1, points=Points.EYES_NOSE_MOUTH) is not None
     with pytest.raises(ConfigurationError, match="dlib engine does not give"):
-        open_liveness(tmp_path, "require", threads=1, engine="dlib")
+        open_liveness(tmp_path, "require", threads=1, points=Points.EYE_CORNERS_NOSE)
 
 
 def test_setting_is_off_common_or_a_cameras_own() -> None:

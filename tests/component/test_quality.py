@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support.paths import FACES, SMALL_PACK, astronaut, needs_data
-from workers.recognition.engine import Face
+from workers.recognition.engine import Face, Points
 from workers.recognition.quality import Gate, Quality, eye_mouth_ratio, sharpness
 
 GATE = Gate(min_face_px=40)
@@ -148,7 +148,7 @@ def test_half_turned_face_can_name_but_not_deny(crop: NDArray[np.uint8]) -> None
 
 def test_engine_without_such_points_is_not_judged_by_pose(crop: NDArray[np.uint8]) -> None:
     """dlib's five points are eye corners and nose: no pose part, and no refusal for it."""
-    quality = Gate(min_face_px=40, points=False).judge(face(points=turned(0.3)), crop)
+    quality = Gate(min_face_px=40, points=Points.EYE_CORNERS_NOSE).judge(face(points=turned(0.3)), crop)
     assert quality.pose is None
     assert "pose" not in quality.parts()
     assert quality.clear

@@ -290,7 +290,7 @@ def test_truth_is_where_the_faces_are(engine: Engine, cast_of: Callable[[int], C
 def test_photo_held_up(tmp_path: Path, engine: Engine, cast_of: Callable[[int], Cast], mode: Mode) -> None:
     """Named with liveness off; named and told to be a spoof by `observe`; refused by `require`, which names who is alive."""
     scene = photo_held_up(Stage(cast_of(0), 11))
-    liveness = open_liveness(write_blue_rim(tmp_path / FILE_NAME).parent, mode, threads=1, engine=engine.name)
+    liveness = open_liveness(write_blue_rim(tmp_path / FILE_NAME).parent, mode, threads=1, points=engine.points)
     pipeline = CameraPipeline(camera(liveness=mode), engine, cast_of(0).gallery(), liveness=liveness)
     events = [event for frame in scene.play() for event in pipeline.process(frame)] + pipeline.finish()
     alive, shown = (

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from workers.pipeline.tracking import APPEARANCE, Box, Observation, Pair, Proposal, Tracker
+from workers.pipeline.tracking import Box, Observation, Pair, Proposal, Tracker
+from workers.recognition.engine import Appearance
+from workers.recognizer_arcface import ArcFaceEngine
+from workers.recognizer_dlib import DlibEngine
 
 STEP_S = 0.2
 SIDE = 100.0
 
 
 def tracker() -> Tracker:
-    return Tracker(APPEARANCE["insightface"])
+    return Tracker(ArcFaceEngine.appearance)
 
 
 def box(x: float, y: float = 200.0, side: float = SIDE) -> Box:
@@ -220,17 +223,16 @@ def test_other_model_forgets_what_tracks_looked_like() -> None:
     """Embeddings of two models say nothing about each other: the track goes on by its place."""
     tracks = tracker()
     tracks.update([Observation(box(100), person(1), clear=True)], 0.0)
-    tracks.use_appearance(APPEARANCE["dlib"])
+    tracks.use_appearance(DlibEngine.appearance)
     assert numbers(tracks.update([Observation(box(100), unit(np.ones(128)), clear=True)], STEP_S)) == [1]
 
 
 # -- cuts -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", ["insightface", "dlib"])
-def test_every_engine_has_its_limits_of_likeness(engine: str) -> None:
+@pytest.mark.parametrize("limits", [ArcFaceEngine.appearance, DlibEngine.appearance])
+def test_every_engine_has_its_limits_of_likeness(limits: Appearance) -> None:
     """Cosines of two models are not on one scale."""
-    limits = APPEARANCE[engine]
     assert limits.different < limits.alike
 
 

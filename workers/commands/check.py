@@ -18,7 +18,7 @@ from workers.capture.picture_watch import why_empty
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
 from workers.commands.run import warn_of_what_is_not_built
-from workers.models.opening import open_engine
+from workers.models.opening import engine_class, open_engine
 from workers.models.packs import ensure_pack
 from workers.pipeline.risky_settings import risks_of
 from workers.recognition.liveness import LICENCE, open_liveness
@@ -91,7 +91,7 @@ def _liveness_faults(settings: Settings) -> Iterator[str]:
     if camera is None:
         return
     try:
-        open_liveness(settings.models_dir, camera.liveness, threads=1, engine=settings.recognition.engine)
+        open_liveness(settings.models_dir, camera.liveness, threads=1, points=engine_class(settings).points)
         warn(f"liveness: {LICENCE}")
     except RollcallError as error:
         yield error.line()

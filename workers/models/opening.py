@@ -1,9 +1,25 @@
-"""The configured engine, opened: the one place that chooses between the recognisers."""
+"""The configured engine, opened: the one place that chooses between the recognisers. A recogniser loads its library when it is made."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from shared.settings.schema import Settings
+from workers import recognizer_dlib
 from workers.recognition.engine import Engine
+
+if TYPE_CHECKING:
+    from workers.recognizer_arcface import ArcFaceEngine
+    from workers.recognizer_dlib import DlibEngine
+
+
+def engine_class(settings: Settings) -> type[ArcFaceEngine] | type[DlibEngine]:
+    """What the configured engine is, without its model: what its points are, how alike crops are."""
+    if settings.recognition.engine == recognizer_dlib.ENGINE:
+        return recognizer_dlib.DlibEngine
+    from workers.recognizer_arcface import ArcFaceEngine  # onnxruntime
+
+    return ArcFaceEngine
 
 
 def open_engine(settings: Settings, *, det_size: int, threads: int, least_face_px: int | None = None) -> Engine:
@@ -11,10 +27,8 @@ def open_engine(settings: Settings, *, det_size: int, threads: int, least_face_p
 
     Raises ConfigurationError when its package or its model is missing or unfit, with what to put where.
     """
-    if settings.recognition.engine == "dlib":
-        from workers.recognizer_dlib import DlibEngine
-
-        return DlibEngine(det_size=det_size)
+    if settings.recognition.engine == recognizer_dlib.ENGINE:
+        return recognizer_dlib.DlibEngine(det_size=det_size)
     from workers.recognizer_arcface import ArcFaceEngine
 
     pack = settings.models_dir / settings.model

@@ -79,7 +79,7 @@ def enrolment_gate(engine: Engine, min_face_px: int) -> Gate:
 
     None of the test data's 225 photos with one clear face is refused by it (dlib: 234): what it refuses is no reference.
     """
-    return Gate(min_face_px, points=engine.name != "dlib")
+    return Gate(min_face_px, engine.points)
 
 
 def embed_photo(engine: Engine, path: Path | str, gate: Gate | None = None) -> EnrolledPhoto:

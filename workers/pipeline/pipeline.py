@@ -21,7 +21,7 @@ from workers.pipeline.scene_change import SceneChange
 from workers.pipeline.sightings import Event, iso_time, make_event, rounded
 from workers.pipeline.thumbnail import face_picture
 from workers.pipeline.track_state import Visit
-from workers.pipeline.tracking import APPEARANCE, Observation, Proposal, Track, Tracker
+from workers.pipeline.tracking import Observation, Proposal, Track, Tracker
 from workers.pipeline.voting import Ballot, Crop, Decision, Rules
 from workers.recognition.engine import Engine, Face, Image, Vectors
 from workers.recognition.liveness import Liveness
@@ -72,11 +72,11 @@ class CameraPipeline:
         self.progress = Progress()
         self._take_engine(engine)
         lost_after_s = max(_LOST_AFTER_S, _LOOKS_UNTIL_LOST / settings.fps)
-        self._tracker = Tracker(APPEARANCE[engine.name], lost_after_s=lost_after_s)
+        self._tracker = Tracker(engine.appearance, lost_after_s=lost_after_s)
 
     def _take_engine(self, engine: Engine) -> None:
         self._engine = engine
-        self._gate = Gate(self._settings.min_face_px, points=engine.name != "dlib")
+        self._gate = Gate(self._settings.min_face_px, engine.points)
         point = working_point(engine, self._settings.threshold, self._settings.margin)
         self._rules = Rules(point.threshold, point.margin, self._settings.votes)
 
@@ -89,7 +89,7 @@ class CameraPipeline:
         """Go on with another model, between two frames. Tracks stay; how they looked and were called is dropped."""
         self._take_engine(engine)
         self._liveness = liveness
-        self._tracker.use_appearance(APPEARANCE[engine.name])
+        self._tracker.use_appearance(engine.appearance)
         for visit in self._visits.values():
             visit.begin_anew(self._rules)
 

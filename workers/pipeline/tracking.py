@@ -22,6 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.recognition.engine import Appearance
+
 Box = tuple[float, float, float, float]
 Vector = NDArray[np.float32]
 
@@ -36,21 +38,6 @@ _SIZE_CHANGE = 0.45  # natural logarithm; a face seldom grows or shrinks by more
 # two people's below.
 _SAME_PICTURE = 0.75
 _LONGEST_EXTRAPOLATION_S = 0.6  # nobody keeps their speed for longer
-
-
-@dataclass(frozen=True)
-class Appearance:
-    """Cosines between two crops of a track. Below `different` they are two people; from `alike` up they are one.
-
-    Clear crops of one face, .2 s and 1 s apart, against those of two faces in one frame, in three films; 1st percentile
-    against 99th. insightface (the small test pack): .41 and .43 against .32. dlib: .95 and .93 against .92.
-    """
-
-    different: float
-    alike: float
-
-
-APPEARANCE = {"insightface": Appearance(0.3, 0.45), "dlib": Appearance(0.92, 0.945)}
 
 
 class Observation(NamedTuple):

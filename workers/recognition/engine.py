@@ -6,6 +6,7 @@ An engine finds faces, cuts aligned crops, and turns crops into embeddings. It k
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -32,11 +33,31 @@ class Face:
         return max(0.0, self.box[2] - self.box[0]) * max(0.0, self.box[3] - self.box[1])
 
 
+class Points(StrEnum):
+    """What an engine's five points are."""
+
+    EYES_NOSE_MOUTH = "eyes, nose, corners of the mouth"
+    EYE_CORNERS_NOSE = "corners of both eyes, nose"
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """Cosines between two crops of a track. Below `different` they are two people; from `alike` up they are one.
+
+    Measured on clear crops of one face, .2 s and 1 s apart (1st percentile), against those of two faces in one frame (99th
+    percentile), in three films. insightface (the small test pack): .41 and .43 against .32. dlib: .95 and .93 against .92.
+    """
+
+    different: float
+    alike: float
+
+
 class Engine(Protocol):
     """What a camera, an enrolment and `identify` need of a model.
 
     `fingerprint`: 64 hex digits, SHA-256 over the recognition file's digest and its preprocessing; galleries of different
     fingerprints are never compared. `threshold` and `margin`: this model's own defaults, raw cosine.
+    `points`: what a face's five points are. `appearance`: how alike two crops of one track are.
     """
 
     @property
@@ -51,6 +72,10 @@ class Engine(Protocol):
     def threshold(self) -> float: ...
     @property
     def margin(self) -> float: ...
+    @property
+    def points(self) -> Points: ...
+    @property
+    def appearance(self) -> Appearance: ...
 
     def detect(self, frame: Image) -> list[Face]:
         """Faces of a BGR frame (height, width, 3), best score first."""

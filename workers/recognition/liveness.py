@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from shared.errors import ConfigurationError, RollcallError
 from shared.settings.schema import Liveness as Mode
 from workers.recognition.alignment import similarity
-from workers.recognition.engine import Face, Image
+from workers.recognition.engine import Face, Image, Points
 from workers.recognition.onnx_session import UnfitGraphError, open_session
 
 LiveVerdict = Literal["live", "spoof", "unsure"]
@@ -97,16 +97,16 @@ def liveness_crop(frame: Image, points: NDArray[np.float32]) -> Image | None:
     return np.asarray(crop, np.uint8)
 
 
-def open_liveness(models_dir: Path, mode: Mode, *, threads: int, engine: str) -> Liveness | None:
-    """The model where `mode` asks for it, else None. Raises ConfigurationError when it is not to be had, or `engine`
-    (its name) has other points than the model is aligned by."""
+def open_liveness(models_dir: Path, mode: Mode, *, threads: int, points: Points) -> Liveness | None:
+    """The model where `mode` asks for it, else None. Raises ConfigurationError when it is not to be had, or the engine's
+    `points` are not those the model is aligned by."""
     if mode == "off":
         return None
-    if engine == "dlib":
+    if points is not Points.EYES_NOSE_MOUTH:
         raise ConfigurationError(
             "liveness needs insightface's five points, which the dlib engine does not give",
             where="liveness",
-            got=f'"{mode}" with engine = "dlib"',
+            got=f'"{mode}" with {points.value}',
             expected='engine = "insightface"',
             remedy='set liveness = "off", or another engine under [recognition]',
         )

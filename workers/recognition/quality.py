@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.recognition.engine import Face, Image
+from workers.recognition.engine import Face, Image, Points
 
 _MARGIN = 1 / 7  # of a crop on each side: background and hair
 _BLUR_OF_SIDE = 1 / 13  # of a crop; 9 pixels of 112
@@ -76,15 +76,19 @@ class Quality:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a crop must have. `points`: whether the engine's five points are eyes, nose and corners of the mouth."""
+    """What a crop must have. `points`: what the engine's five points are; the pose is told from the mouth."""
 
     min_face_px: int
-    points: bool = True
+    points: Points = Points.EYES_NOSE_MOUTH
 
     def of_face(self, face: Face) -> tuple[float, float, float | None]:
         """Size, detector and pose parts: what is known without a crop."""
         size = _ramp(face.width, self.min_face_px, 2 * self.min_face_px)
-        return size, _ramp(face.det_score, 0.55, 0.8), _pose(face.points) if self.points else None
+        return (
+            size,
+            _ramp(face.det_score, 0.55, 0.8),
+            _pose(face.points) if self.points is Points.EYES_NOSE_MOUTH else None,
+        )
 
     def may_pass(self, face: Face) -> bool:
         """False when the face is refused before it is cut out."""
