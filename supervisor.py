@@ -47,6 +47,7 @@ from shared.process.library_faults import imports_explained, library_fault
 try:
     with imports_explained():
         from shared.files.folder_lock import LockedError
+        from shared.files.private_folder import make_private_folder
         from shared.files.run_folder import is_in_memory, is_read_only
         from shared.files.run_folder_lock import hold_run_folder
         from shared.ipc.client import site_is_running
@@ -54,7 +55,7 @@ try:
         from shared.printing import start_logging
         from shared.process.private_memory import keep_memory_private
         from shared.settings.schema import Settings, load_settings
-        from shared.store.opening import SiteLock, make_private_folder
+        from shared.store.lock import SiteLock
         from shared.supervision import systemd_notify
         from shared.supervision.camera_status import CameraStatus
         from shared.supervision.child_kinds import CAMERA, KINDS, WRITER, ChildKind, RunOptions, is_needed

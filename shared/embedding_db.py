@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from shared.embeddings import Batch
 from shared.errors import RefusedError
-from shared.gallery.builder import Batch
 from shared.gallery.reader import GalleryReader
 from shared.ipc.client import save_rows, site_is_running
 from shared.service.access import FilesOfSite, SiteAccess

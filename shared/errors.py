@@ -7,6 +7,7 @@ the exit code is the supervisor's restart policy (after sysexits.h: 70 EX_SOFTWA
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 EXIT_DONE = 0
@@ -109,3 +110,6 @@ def disk_fault(error: OSError, where: Path | str = "") -> RollcallError:
     if error.errno in (errno.EACCES, errno.EPERM):
         return ConfigurationError("may not be written or read", where=place, got=reason, remedy="check owner and mode")
     return TemporaryError("the system refused", where=place, got=reason, remedy="check the disk, then try again")
+
+
+Say = Callable[[str], None]

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+from shared.errors import RefusedError
+
 MOST_DEPTH = 8  # of an event's lists and objects in each other; ours have three
 _MOST_DOCUMENT_BYTES = 64 << 10  # of what is kept; ours have some 500
 _MOST_TRACES = 16
@@ -163,3 +165,28 @@ def _is_finite(value: object) -> bool:
 
 def _refuse(constant: str) -> None:
     raise ValueError(constant)
+
+
+# Fields of an event that are for the writer alone: they are neither kept in the sighting nor handed on.
+PRIVATE_FIELDS = frozenset({"traces", "fingerprint", "alike"})
+
+
+_ID = re.compile(r"(?:stranger-)?(\d{1,15})")
+
+
+def stranger_id(number: int) -> str:
+    """A stranger's id as it is shown: `stranger-17`."""
+    return f"stranger-{number}"
+
+
+def stranger_number(text: str) -> int:
+    """The number in an id; the number alone will do. Raises RefusedError."""
+    found = _ID.fullmatch(text.strip()) if isinstance(text, str) else None
+    if found is None:
+        raise RefusedError(
+            "not a stranger's id",
+            got=repr(text)[:60],
+            expected="one like stranger-17",
+            remedy="see: supervisor.py people --unknown",
+        )
+    return int(found.group(1))

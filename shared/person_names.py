@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from shared.errors import RefusedError
+
 MOST_NAME_CHARACTERS = 200
 MOST_NAME_BYTES = 255  # a person is a folder in data/faces, and file systems count bytes
 
@@ -87,3 +89,47 @@ def _is_unseen(name: str, at: int) -> bool:
         letters = before and after and {unicodedata.bidirectional(before), unicodedata.bidirectional(after)} == {"AL"}
         return not (character == _ZERO_WIDTH_NON_JOINER and letters)
     return unicodedata.category(character) == "Cf" or character in _BLANK or ord(character) in _TAGS
+
+
+_MAX_NAME_BYTES = 1024
+
+
+_MAX_TEXT_BYTES = 4096
+
+
+def name_of(value: object) -> str:
+    """`value`, when it can name a person. Raises RefusedError."""
+    if not isinstance(value, str) or not value.strip() or not _fits(value, _MAX_NAME_BYTES):
+        raise RefusedError(
+            "not a name", got=repr(value)[:80], expected=f"text of 1 to {_MAX_NAME_BYTES} bytes without NUL"
+        )
+    return value
+
+
+def new_name_of(value: object) -> str:
+    """`value` as a person's name is stored (NFC, no space around), when it can name one. Raises RefusedError."""
+    name = stored_name(name_of(value))
+    if unseen := invisible_in(name):
+        raise RefusedError(
+            "the name contains characters that nobody sees",
+            got=f"{ascii(name)[:80]}: {unseen}",
+            expected="a name that is seen as it is: two that look the same would be two people",
+            remedy="take the character out",
+        )
+    return name
+
+
+def text_of(value: object) -> str | None:
+    """`value`, when it is text or nothing. Raises RefusedError."""
+    if value is not None and (not isinstance(value, str) or not _fits(value, _MAX_TEXT_BYTES)):
+        raise RefusedError(
+            "not text", got=repr(value)[:80], expected=f"at most {_MAX_TEXT_BYTES} bytes of UTF-8 without NUL"
+        )
+    return value
+
+
+def _fits(text: str, size: int) -> bool:
+    try:
+        return len(text.encode()) <= size and "\0" not in text
+    except UnicodeEncodeError:  # half of a surrogate pair: bytes of a file name that are no UTF-8
+        return False

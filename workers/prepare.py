@@ -13,13 +13,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from shared.errors import EXIT_DONE
+from shared.files.private_folder import make_private_folder
 from shared.gallery.files import remove_left_behind
 from shared.printing import names_are_withheld
 from shared.process.work_progress import Worker
 from shared.progress import progress_bar
 from shared.service.access import FilesOfSite
 from shared.settings.schema import Settings
-from shared.store.opening import make_private_folder
 from shared.supervision.child import Child, StopAsked, run_child, settings_of
 from workers.models.opening import open_engine
 from workers.models.packs import ensure_pack

@@ -34,6 +34,7 @@ from shared.errors import (
     read_only_fault,
 )
 from shared.files.folder_lock import identity
+from shared.files.private_folder import make_private_folder
 from shared.files.run_folder import is_read_only
 from shared.gallery.publisher import GalleryPublisher
 from shared.ipc import wire
@@ -42,16 +43,9 @@ from shared.progress import progress_bar
 from shared.service.service import Request, StoreService, request_fault
 from shared.settings.schema import Settings
 from shared.store.backup import BackupKeeper
+from shared.store.lock import SiteLock
 from shared.store.lost_file import DatabaseFile
-from shared.store.opening import (
-    SiteLock,
-    backup_path,
-    close_store,
-    damage_of,
-    make_private_folder,
-    open_store,
-    open_store_or_look,
-)
+from shared.store.opening import backup_path, close_store, damage_of, open_store, open_store_or_look
 from shared.store.proof import IntegrityProof
 from shared.store.store import Store
 from shared.supervision.child import Child, run_child, settings_of

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shared.errors import ConfigurationError, RollcallError, disk_fault
+from shared.files.mark_key import read_key
 from shared.ipc import wire
-from shared.store.mark_key import read_key
 
 _IN_MEMORY = "rollcall-run-"
 _PREFIX_LETTERS = 12

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from shared.files.folder_lock import FolderLock
+from shared.files.private_folder import make_private_folder
 from shared.files.run_folder import is_in_memory, is_read_only, run_folder
-from shared.store.opening import make_private_folder
 
 
 def hold_run_folder(data_dir: Path, held: ExitStack) -> Path:

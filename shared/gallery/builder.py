@@ -18,56 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import ConfigurationError
+from shared.embeddings import Batch, UnsoundRowError, require_sound
 from shared.gallery.block import OF_ROWS, Constants, Segment, Shape, reserve, segment_path, take_huge
 from shared.gallery.match import quantise
-from shared.store.row_checksum import row_checksums
-from shared.store.unsound_rows import NORM_TOLERANCE
 
 _CODE_ROWS = 1024  # rows checked and coded between two writes
 _MOST_AHEAD = 4  # batches written and not coded yet
 _WRITE_BYTES = 16 << 20
 _MAX_TEXT = 0xFFFF
-
-
-@dataclass(frozen=True)
-class Batch:
-    """References to publish: parallel sequences; `references` (n, dim) float32 of unit norm."""
-
-    row_ids: Sequence[int]
-    names: Sequence[str]
-    user_ids: Sequence[str | None]
-    references: NDArray[np.float32]
-    checksums: Sequence[int | None] | None = None  # as they were written; None: not known
-
-
-class UnsoundRowError(ConfigurationError):
-    """A reference that can't be one: its vector is none, or it is not as it was written."""
-
-    def __init__(self, row: int | str, got: str, expected: str) -> None:
-        super().__init__(
-            "a row of embeddings is unsound",
-            where=f"row {row}",
-            got=got,
-            expected=expected,
-            remedy="delete the row or restore a backup: supervisor.py restore FILE",
-        )
-
-
-def require_sound(batch: Batch, start: int, references: NDArray[np.float32]) -> None:
-    """Raises UnsoundRowError for the first of `references`, the rows of `batch` from `start` on, that can't be one."""
-    end = start + len(references)
-    norms = np.sqrt(np.vecdot(references, references))
-    off = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE))  # NaN is off, too
-    if len(off):
-        raise UnsoundRowError(batch.row_ids[start + off[0]], f"norm {norms[off[0]]}", "norm 1")
-    if batch.checksums is None:
-        return
-    found = row_checksums(references, batch.names[start:end], batch.user_ids[start:end]).tolist()
-    if found != (written := batch.checksums[start:end]):
-        for place, (one, other) in enumerate(zip(found, written, strict=True)):
-            if other is not None and one != other:
-                raise UnsoundRowError(batch.row_ids[start + place], f"checksum {one}", f"checksum {other}")
 
 
 @dataclass

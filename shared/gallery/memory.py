@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.embeddings import Batch
 from shared.gallery.match import Candidate, Rows, match, quantise
-from shared.store.loading import sound_batches
-from shared.store.opening import Say
-from shared.store.store import Store
 
 
 class MemoryGallery:
-    """The store's references, searched as the block is."""
+    """References in batches, searched as the block is."""
 
-    def __init__(self, store: Store, say: Say) -> None:
-        """`say` is told of rows that are damaged."""
+    def __init__(self, batches: Iterable[Batch], user_id: Callable[[str], str | None]) -> None:
+        """`user_id`: a person's, by name."""
         names: dict[str, int] = {}
         persons: list[int] = []
         vectors: list[NDArray[np.float32]] = []
-        for batch in sound_batches(store, say):
+        for batch in batches:
             persons += [names.setdefault(name, len(names)) for name in batch.names]
             vectors.append(batch.references)
-        references = np.concatenate(vectors) if vectors else np.empty((0, store.dim or 1), np.float32)
+        references = np.concatenate(vectors) if vectors else np.empty((0, 1), np.float32)
         codes, scales, errors = quantise(references) if len(references) else _nothing(references.shape[1])
         self._rows = Rows(codes, scales, errors, references, np.asarray(persons, np.int32))
         self._names = list(names)
-        self._user_ids = [store.user_id(name) for name in names]
+        self._user_ids = [user_id(name) for name in names]
 
     def match(self, probes: NDArray[np.float32], k: int = 2) -> list[list[Candidate]]:
         """As GalleryReader.match."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.embeddings import Batch, UnsoundRowError
 from shared.errors import TemporaryError
 from shared.files.folder_lock import identity
 from shared.gallery.block import (
@@ -26,7 +27,7 @@ from shared.gallery.block import (
     segment_path,
     shm_folder,
 )
-from shared.gallery.builder import Batch, Building, People, UnsoundRowError, text_entry
+from shared.gallery.builder import Building, People, text_entry
 from shared.gallery.check import check_segment
 from shared.gallery.files import claim_block, remove_block, sweep
 from shared.gallery.match import quantise

@@ -9,20 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from shared.errors import RefusedError, RollcallError, TemporaryError
+from shared.errors import RefusedError, RollcallError, Say, TemporaryError
+from shared.files.private_folder import make_private_folder
 from shared.ipc.client import SiteClient, site_is_running
 from shared.service.check import check_running
 from shared.service.service import Request, StoreService
 from shared.settings.schema import Settings
-from shared.store.opening import (
-    GalleryInUseError,
-    Say,
-    SiteLock,
-    close_store,
-    make_private_folder,
-    open_store,
-    open_store_or_look,
-)
+from shared.store.lock import GalleryInUseError, SiteLock
+from shared.store.opening import close_store, open_store, open_store_or_look
 from shared.store.store import Store, explain
 
 _LOCK_TIMEOUT_S = 10.0

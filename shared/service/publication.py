@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shared.errors import disk_fault
-from shared.gallery.builder import UnsoundRowError, require_sound
+from shared.embeddings import UnsoundRowError, require_sound
+from shared.errors import Say, disk_fault
 from shared.gallery.publisher import Batch, GalleryPublisher, NoRoomError
 from shared.service.block_differences import differences
 from shared.store.erasure import Kept
 from shared.store.loading import set_unsound_aside, stored_batches
-from shared.store.opening import Say
 from shared.store.saving import NewReference, Saved
 from shared.store.store import Store
 

@@ -19,21 +19,23 @@ from typing import Any
 
 import numpy as np
 
-from shared.errors import DamagedError, RefusedError, RollcallError, UsageError
+from shared.embeddings import unit_vector
+from shared.errors import DamagedError, RefusedError, RollcallError, Say, UsageError
 from shared.events import event_fault
 from shared.gallery.publisher import GalleryPublisher
+from shared.person_names import name_of, new_name_of, text_of
+from shared.presence import WITHIN_S, Presence
 from shared.process.freed_arrays import overwrite_small_arrays
-from shared.service.presence import WITHIN_S, Presence
 from shared.service.publication import BlockKeeper, Changes, Progress
-from shared.service.request_values import name_of, new_name_of, text_of, vectors_of
+from shared.service.request_values import vectors_of
 from shared.service.strangers import StrangerRequests
 from shared.store import erasure, leftovers, removals, staging
 from shared.store.erasure import Kept, Left
-from shared.store.opening import Say, backup_path, open_read_only
+from shared.store.opening import backup_path, open_read_only
 from shared.store.restoring import replace_from
 from shared.store.retention import ClockWatch
 from shared.store.saving import NewReference, save
-from shared.store.store import Deleted, Store, unit_vector
+from shared.store.store import Deleted, Store
 from shared.store.unsound_rows import damaged_rows
 from shared.strangers.strangers import Strangers
 

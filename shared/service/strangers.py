@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from shared.errors import RefusedError
+from shared.events import stranger_id, stranger_number
 from shared.service.publication import Changes
 from shared.store.erasure import Kept, knows_strangers
 from shared.store.store import Store
-from shared.strangers.ids import stranger_id, stranger_number
 from shared.strangers.strangers import Strangers
 
 _AT_ONCE = 1000

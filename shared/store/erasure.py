@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.errors import RefusedError, RollcallError
+from shared.errors import RefusedError, RollcallError, Say
 from shared.person_names import name_key
 from shared.store.connection import TimeLimit, connect
 from shared.store.leftovers import copies_of_before
-from shared.store.opening import Say
 from shared.store.rewriting import write_anew
 from shared.store.schema import PARTS, tables
 from shared.store.store import Store, path_mark

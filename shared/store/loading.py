@@ -15,9 +15,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from shared.errors import RollcallError
-from shared.gallery.builder import Batch, UnsoundRowError, require_sound
-from shared.store.opening import Say
+from shared.embeddings import Batch, UnsoundRowError, require_sound
+from shared.errors import RollcallError, Say
 from shared.store.store import Store, explain
 from shared.store.unsound_rows import set_aside, unsound_rows
 

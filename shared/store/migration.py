@@ -25,16 +25,15 @@ from numpy.typing import NDArray
 
 from shared.errors import RefusedError
 from shared.files.durable_folder import NO_LINKS, sync_folder
-from shared.person_names import stored_name
+from shared.files.mark_key import key_id, write_key
+from shared.person_names import name_of, stored_name, text_of
+from shared.presence import Presence
 from shared.process.work_progress import beat
-from shared.service.presence import Presence
-from shared.service.request_values import name_of, text_of
+from shared.row_checksum import row_checksums
 from shared.store import schema
 from shared.store.connection import TimeLimit, connect, connect_read_only
 from shared.store.leftovers import BEFORE_MIGRATION
-from shared.store.mark_key import key_id, write_key
 from shared.store.rewriting import require_room
-from shared.store.row_checksum import row_checksums
 from shared.uuid7 import new_uuids
 
 _ORIGINALS_DIM = 512  # what the original program wrote

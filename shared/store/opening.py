@@ -8,27 +8,30 @@ would drop the locks that a connection of this process holds on it.
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import pwd
 import sqlite3
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shared.errors import ConfigurationError, ReadOnlyError, RollcallError, TemporaryError, disk_fault, read_only_fault
+from shared.errors import (
+    ConfigurationError,
+    ReadOnlyError,
+    RollcallError,
+    Say,
+    TemporaryError,
+    disk_fault,
+    read_only_fault,
+)
 from shared.files.durable_folder import sync_folder
-from shared.files.folder_lock import FolderLock, LockedError
-from shared.files.run_folder import is_in_memory, is_read_only, make_run_folder
+from shared.files.mark_key import key_id, key_path, new_key, read_key, write_key
+from shared.files.private_folder import make_private_folder
+from shared.files.run_folder import is_read_only
 from shared.store import schema
 from shared.store.connection import TimeLimit, connect, connect_read_only
-from shared.store.mark_key import key_id, key_path, new_key, read_key, write_key
 from shared.store.migration import key_within, migrate, require_room_to_migrate
 from shared.store.schema import PARTS, half_made
 from shared.store.sightings import Sightings
 from shared.store.store import Store, explain
-from shared.strangers.ids import strangers_begin_after
 
 _IDS_PER_S = 1000  # more sightings than any site has; see _continue_ids
 _STRANGERS_SINCE_S, _S_PER_STRANGER = (
@@ -36,7 +39,6 @@ _STRANGERS_SINCE_S, _S_PER_STRANGER = (
     10,
 )  # 2026 began then; no site meets 8,640 strangers a day, year after year
 
-Say = Callable[[str], None]
 
 # Files as this process left them when it last closed them: what has not changed since need not be proven sound again.
 _left_sound: dict[Path, tuple[int, int, int]] = {}
@@ -45,85 +47,6 @@ _left_sound: dict[Path, tuple[int, int, int]] = {}
 def backup_path(db_path: Path) -> Path:
     """Where the writer keeps the site's own backup."""
     return db_path.with_name(db_path.stem + ".backup.db")
-
-
-def require_own(folder: Path) -> None:
-    """Root must not write among another user's files: what it leaves there, that user can neither read nor remove.
-
-    Raises ConfigurationError for a folder that is there and another user's, when this process is root's.
-    """
-    if os.geteuid() != 0 or not folder.exists() or (owner := folder.stat().st_uid) == 0:
-        return
-    try:
-        name = pwd.getpwuid(owner).pw_name
-    except KeyError:  # a user of another system, as in a container
-        name = f"#{owner}"
-    raise ConfigurationError(
-        "root's files must not lie among another user's: the site could not remove them when somebody is forgotten",
-        where=str(folder),
-        got="this command as root",
-        expected=f"as {name}, whose folder it is",
-        remedy=f"type: sudo -u '{name}' and the same command",
-    )
-
-
-def make_private_folder(folder: Path) -> None:
-    """Create `folder` with mode 0700, and tighten it when it is ours and open to others. Raises RollcallError."""
-    if is_in_memory(folder):
-        make_run_folder(folder)
-        return
-    require_own(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = folder.stat()
-        if found.st_mode & 0o077 and found.st_uid == os.geteuid():
-            folder.chmod(0o700)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise disk_fault(error, folder) from error
-        raise ConfigurationError(
-            "the data folder can't be used",
-            where=str(folder),
-            got=error.strerror or str(error),
-            expected="a writable folder",
-            remedy="check the mount (read-only?), its free space and its owner, or set another [site] data_dir",
-        ) from error
-
-
-class GalleryInUseError(TemporaryError):
-    """Another process holds the site's lock."""
-
-
-class SiteLock:
-    """The lock that its holder writes under, for as long as it lives. The kernel frees it when the process dies."""
-
-    def __init__(self, db_path: Path) -> None:
-        self._lock = FolderLock(db_path.with_name(db_path.name + ".lock"))
-
-    def acquire(self, timeout_s: float) -> None:
-        """Raises GalleryInUseError when another process holds it past `timeout_s`."""
-        try:
-            self._lock.acquire(timeout_s)
-        except LockedError as error:
-            raise GalleryInUseError(
-                "another process is writing this gallery",
-                where=error.where,
-                expected="one site on one data_dir",
-                remedy="stop the other one, or give this one its own [site] data_dir",
-            ) from error
-
-    def watch(self, say: Say) -> None:
-        """Make the lock file anew when somebody removed it."""
-        if self._lock.is_lost():
-            try:
-                self._lock.mend()
-            except RollcallError as error:
-                say(f"THE LOCK FILE WAS REMOVED, and can't be made anew: {error.line()}")
-            else:
-                say(f"THE LOCK FILE WAS REMOVED by somebody else and is made anew: {self._lock.path}")
-
-    def release(self) -> None:
-        self._lock.release()
 
 
 def open_read_only(db_path: Path, *, unwritten: bool = False) -> Store:
@@ -333,7 +256,7 @@ def _put_in_place(half: Path, db_path: Path) -> None:
 def _continue_ids(connection: sqlite3.Connection) -> None:
     """Sightings' ids only rise, also when the newest were lost with a damaged file: go on beyond what can have been given out."""
     Sightings(connection).ids_begin_after(int(time.time() * _IDS_PER_S))
-    strangers_begin_after(connection, int(time.time() - _STRANGERS_SINCE_S) // _S_PER_STRANGER)
+    schema.ids_begin_after(connection, "strangers", int(time.time() - _STRANGERS_SINCE_S) // _S_PER_STRANGER)
 
 
 def damage_of(db_path: Path) -> str | None:

@@ -12,8 +12,8 @@ import sqlite3
 import threading
 from pathlib import Path
 
-from shared.errors import DamagedError, RollcallError, damage_fault
-from shared.store.opening import Say, open_read_only
+from shared.errors import DamagedError, RollcallError, Say, damage_fault
+from shared.store.opening import open_read_only
 from shared.store.store import Store, explain
 
 _FAULTS_AT_MOST = 20

@@ -11,7 +11,6 @@ from shared.process.work_progress import beat
 from shared.store import schema
 from shared.store.store import Store
 from shared.store.unsound_rows import forget_damaged_rows
-from shared.strangers.ids import strangers_begin_after
 
 _COLUMNS = ", ".join(schema.COLUMNS)
 
@@ -83,7 +82,7 @@ def _take_sightings(store: Store) -> None:
     if execute("SELECT 1 FROM strangers LIMIT 1").fetchone() is not None:
         execute("UPDATE sightings SET stranger=NULL")  # our own strangers have those numbers
     (highest,) = execute("SELECT MAX(stranger) FROM sightings").fetchone()
-    strangers_begin_after(store.connection, highest or 0)  # the ids in them are given out
+    schema.ids_begin_after(store.connection, "strangers", highest or 0)  # the ids in them are given out
     for (person,) in people:
         if store.is_marked(person):
             store.sightings.forget(person)

@@ -16,10 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.embeddings import unit_rows
 from shared.errors import RefusedError
 from shared.process.work_progress import beat
-from shared.store.row_checksum import row_checksums
-from shared.store.store import Store, path_mark, unit_rows
+from shared.row_checksum import row_checksums
+from shared.store.store import Store, path_mark
 from shared.store.unsound_rows import forget_damaged_rows_of
 from shared.uuid7 import new_uuids
 

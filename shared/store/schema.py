@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 
 from shared.errors import ConfigurationError, damage_fault
+from shared.files.mark_key import key_id
 from shared.process.work_progress import beat, prove_progress
 from shared.store.connection import connect
-from shared.store.mark_key import key_id
 from shared.store.rewriting import copy_anew
 
 SCHEMA_VERSION = 3

@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from shared.events import stored_event
+from shared.events import PRIVATE_FIELDS, stored_event, stranger_id
 from shared.store.schema import ids_begin_after
-from shared.strangers.ids import PRIVATE_FIELDS, stranger_id
 
 _NOT_KEPT = PRIVATE_FIELDS | {"key", "id"}
 _MOST_UNREADABLE = 1000

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.embeddings import unit_rows
 from shared.errors import RefusedError
 from shared.store import schema
 from shared.store.saving import write_checksums
-from shared.store.store import Store, unit_rows
+from shared.store.store import Store
 
 _NOT_STAGED = "NOT EXISTS (SELECT 1 FROM staged_embeddings s WHERE s.embedding_id=embeddings.id AND s.fingerprint=?)"
 

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import hmac
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,12 +29,12 @@ from shared.errors import (
     damage_fault,
     read_only_fault,
 )
+from shared.files.mark_key import key_path, read_key
 from shared.files.run_folder import is_read_only
 from shared.person_names import name_key
 from shared.store import schema
 from shared.store.connection import BUSY_TIMEOUT_S, CACHED_STATEMENTS
 from shared.store.leftovers import unfinished_copy
-from shared.store.mark_key import key_path, read_key
 from shared.store.rewriting import room_to_write_anew, write_anew
 from shared.store.sightings import Sightings
 from shared.store.unsound_rows import aside_line, damaged_rows, forget_damaged_rows, unsound_rows
@@ -60,34 +60,6 @@ class Deleted:
 def path_mark(image_path: str) -> str:
     """What a mark knows a deleted photo by when nobody has its bytes any more; no digest looks like it."""
     return f"path:{image_path}"
-
-
-def unit_rows(vectors: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
-    """`vectors` (n, dim) as float32 rows of unit L2 norm; rows that are so already are left alone, bit for bit.
-
-    Raises RefusedError, with the row's name, for an empty, zero or non-finite one.
-    """
-    rows: NDArray[np.float32] = np.ascontiguousarray(vectors, dtype=np.float32)
-    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-    bad = np.flatnonzero(~(np.isfinite(norms) & (norms >= 1e-6)))
-    if len(bad):
-        raise RefusedError(
-            "not an embedding",
-            where=names[bad[0]],
-            got="an empty, zero, NaN or infinite vector",
-            expected="finite numbers",
-        )
-    off = np.flatnonzero(np.abs(norms - 1) > 1e-6)
-    if len(off):
-        rows = rows.copy()
-        rows[off] = rows[off] / norms[off, None]
-    return rows
-
-
-def unit_vector(vector: NDArray[np.float32], where: str) -> NDArray[np.float32]:
-    """`vector` flat, float32, unit L2 norm. Raises RefusedError for an empty, zero or non-finite one."""
-    unit: NDArray[np.float32] = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1), [where])[0]
-    return unit
 
 
 _OF_THE_DISK = (

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from shared.embeddings import NORM_TOLERANCE
 from shared.errors import RefusedError
+from shared.person_names import name_of, text_of
 from shared.process.work_progress import beat
-from shared.service.request_values import name_of, text_of
+from shared.row_checksum import row_checksums
 from shared.store import schema
-from shared.store.row_checksum import row_checksums
 
-NORM_TOLERANCE = 1e-3
 _DAMAGED = "damaged: "  # how the reason begins in left_out: another than that a row was never of use
 _ROWS_AT_ONCE = 1000
 # Texts as bytes: what is no UTF-8 must be seen, and not replaced.

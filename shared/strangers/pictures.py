@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from shared.errors import disk_fault
+from shared.files.private_folder import make_private_folder
 from shared.store.erasure import Kept
-from shared.store.opening import make_private_folder
 
 _NAME = re.compile(r"stranger-\d+-[0-9a-f]{12}\.jpg")
 

@@ -21,11 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import RollcallError
+from shared.errors import RollcallError, Say
+from shared.events import stranger_id
 from shared.store.erasure import Kept
-from shared.store.opening import Say
 from shared.store.store import Store
-from shared.strangers.ids import stranger_id
 from shared.strangers.pictures import Pictures
 from shared.strangers.traces import Offer, Trace, TraceIndex, offer_of
 

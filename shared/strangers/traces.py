@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.store.store import unit_vector
+from shared.embeddings import unit_vector
 
 _MOST_TRACES = 3  # of one event
 _MOST_PHOTO_BYTES = 512 << 10  # a face with room round it has some 10 to 50 KiB

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.gallery.builder import UnsoundRowError
+from shared.embeddings import UnsoundRowError
 from shared.store.loading import set_unsound_aside, stored_batches
 from shared.store.store import Store
 from tests.support.stores import store_in

@@ -26,7 +26,8 @@ from shared.gallery.reader import GalleryReader
 from shared.service.service import Request, StoreService
 from shared.store import schema
 from shared.store.backup import BackupKeeper
-from shared.store.opening import GalleryInUseError, SiteLock, backup_path, open_read_only, open_store
+from shared.store.lock import GalleryInUseError, SiteLock
+from shared.store.opening import backup_path, open_read_only, open_store
 from shared.store.saving import NewReference, save
 from shared.store.staging import stage
 from shared.uuid7 import new_uuids

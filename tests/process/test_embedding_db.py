@@ -22,7 +22,7 @@ from shared.gallery.reader import GalleryReader
 from shared.ipc.client import site_is_running
 from shared.service.access import SiteAccess, all_references
 from shared.settings.schema import Settings
-from shared.store.opening import SiteLock
+from shared.store.lock import SiteLock
 from tests.support.eight_threads import eight_threads
 from tests.support.paths import ROOT
 from tests.support.stores import files_of, silent, site_settings

@@ -22,13 +22,14 @@ import numpy as np
 import pytest
 
 from shared.errors import TemporaryError
+from shared.files.private_folder import make_private_folder
 from shared.gallery.files import remove_left_behind
 from shared.ipc import wire
 from shared.ipc.client import SiteClient
 from shared.process.work_progress import Worker, beat
 from shared.service.access import RunningSite
 from shared.settings.schema import Settings
-from shared.store.opening import make_private_folder, open_read_only
+from shared.store.opening import open_read_only
 from shared.store.saving import NewReference
 from shared.supervision import child_process
 from shared.supervision.child_kinds import PREPARE, WRITER, ChildKind

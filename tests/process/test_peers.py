@@ -17,11 +17,11 @@ import psutil
 import pytest
 
 from shared.errors import RefusedError, RollcallError, UsageError
+from shared.files.private_folder import make_private_folder
 from shared.gallery.files import remove_left_behind
 from shared.ipc import wire
 from shared.ipc.client import SiteClient, WriterClient, follow
 from shared.settings.schema import Settings
-from shared.store.opening import make_private_folder
 from tests.faults.test_bad_input import one_face
 from tests.support.paths import ROOT, needs_dlib
 from tests.support.site_process import SiteProcess, command, command_json

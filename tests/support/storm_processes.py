@@ -25,7 +25,8 @@ from shared.gallery import publisher as gallery_publisher
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
 from shared.service.service import Request, StoreService
-from shared.store.opening import SiteLock, open_store
+from shared.store.lock import SiteLock
+from shared.store.opening import open_store
 from tests.support.vectors import noise, unit
 
 DIM = 32

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.service.presence import Presence
+from shared.presence import Presence
 
 
 def at(second: int) -> str:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.gallery.builder import Batch
+from shared.embeddings import Batch
+from shared.errors import Say
 from shared.gallery.reader import GalleryReader
 from shared.service.access import FilesOfSite, Site
 from shared.settings.schema import Settings
 from shared.store.loading import sound_batches
-from workers.commands.output import warn
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,23 +28,24 @@ class References:
 
 
 @contextmanager
-def reference_pieces(site: Site, settings: Settings) -> Iterator[Iterator[Batch]]:
-    """The references, some thousand at a time: out of the shared block of a site that runs, else out of the database."""
+def reference_pieces(site: Site, settings: Settings, say: Say) -> Iterator[Iterator[Batch]]:
+    """The references, some thousand at a time: out of the shared block of a site that runs, else out of the database. `say` is told
+    of damaged rows."""
     if isinstance(site, FilesOfSite):
-        yield sound_batches(site.store, warn)
+        yield sound_batches(site.store, say)
         return
     with GalleryReader(settings.run_dir) as reader:
         yield _published(reader)
 
 
-def load_references(site: Site, settings: Settings) -> References:
+def load_references(site: Site, settings: Settings, say: Say) -> References:
     """All of them in this process's own memory: 2 KB a reference of 512 dimensions. An empty gallery gives no rows."""
     names: dict[str, int] = {}
     persons: list[int] = []
     row_ids: list[int] = []
     info = site.call("info")
     vectors = np.empty((info["references"], info["dim"] or 1), np.float32)
-    with reference_pieces(site, settings) as pieces:
+    with reference_pieces(site, settings, say) as pieces:
         for piece in pieces:
             begin, end = len(persons), len(persons) + len(piece.names)
             if end > len(vectors):  # enrolled meanwhile

@@ -51,7 +51,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     now = working_point(engine, recognition.threshold, recognition.margin)
     with SiteAccess(settings, warn) as site:
         require_same_model(site, engine, settings)
-        references = load_references(site, settings)
+        references = load_references(site, settings, warn)
         if not len(references.persons):
             raise RefusedError(
                 "nobody is enrolled", where=str(settings.db_path), remedy="enrol somebody: supervisor.py enrol FOLDER"

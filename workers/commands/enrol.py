@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from shared.errors import EXIT_DONE, EXIT_REFUSED, RefusedError, UsageError
+from shared.files.private_folder import require_own
 from shared.photos.reading import shown
 from shared.process.machine import usable_cpus
 from shared.progress import progress_bar
 from shared.service.access import SiteAccess
-from shared.store.opening import require_own
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
 from workers.photos.embedding import Found, people_in, person_name

@@ -13,6 +13,7 @@ from shared.gallery.reader import GalleryReader
 from shared.process.machine import usable_cpus
 from shared.service.access import FilesOfSite, SiteAccess
 from shared.settings.schema import Settings
+from shared.store.loading import sound_batches
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
 from workers.photos.identify import Gallery, identify_photo
@@ -55,7 +56,7 @@ def _gallery(settings: Settings, engine: Engine, *, assume: bool) -> Iterator[Ga
     with SiteAccess(settings, warn, create=True, may_look=True) as site:
         require_same_model(site, engine, settings, assume=assume)
         if isinstance(site, FilesOfSite):
-            yield MemoryGallery(site.store, warn)
+            yield MemoryGallery(sound_batches(site.store, warn), site.store.user_id)
             return
     with GalleryReader(settings.run_dir) as reader:
         yield reader

@@ -12,6 +12,7 @@ import tomlkit
 from numpy.typing import NDArray
 
 from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, RollcallError, TemporaryError
+from shared.files.private_folder import make_private_folder
 from shared.ipc.supervisor_pid import ask_to_reload
 from shared.photos.reading import Photo, load_photo
 from shared.process.machine import usable_cpus
@@ -20,7 +21,6 @@ from shared.service.access import Site, SiteAccess, all_references
 from shared.settings.editing import replace_file
 from shared.settings.schema import Settings, parse_settings
 from shared.settings.text import read_text
-from shared.store.opening import make_private_folder
 from workers.commands.context import Context, common_options
 from workers.commands.output import say, say_json, warn
 from workers.models.opening import open_engine

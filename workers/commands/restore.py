@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import EXIT_DONE, RefusedError, RollcallError, TemporaryError, disk_fault
+from shared.files.private_folder import make_private_folder
 from shared.service.access import FilesOfSite, Site, SiteAccess
 from shared.settings.schema import Settings
 from shared.store.leftovers import staged_restore
 from shared.store.migration import copy_of_backup
-from shared.store.opening import damage_of, make_private_folder, open_read_only
+from shared.store.opening import damage_of, open_read_only
 from shared.store.store import explain
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from shared.errors import RefusedError, RollcallError, disk_fault, read_only_fault
 from shared.files.durable_folder import sync_folder
+from shared.files.private_folder import make_private_folder
 from shared.files.run_folder import is_read_only
 from shared.ipc.client import save_rows
 from shared.photos.metadata import suffix_of
@@ -20,7 +21,6 @@ from shared.photos.reading import PHOTO_SUFFIXES, Photo, load_photo, shown
 from shared.progress import Progress
 from shared.service.access import Site, all_references
 from shared.settings.schema import Settings
-from shared.store.opening import make_private_folder
 from workers.photos.embedding import Found, Told, refusal_reason
 from workers.photos.look_alikes import MOST_COMPARED, NewReferences, Remark, remarks_on
 from workers.photos.one_person import OnePersonCheck
@@ -84,7 +84,7 @@ def enrol_photos(
 def _remark(new: NewReferences, site: Site, engine: Engine, settings: Settings, report: EnrolmentReport) -> None:
     """Point out who looks like whom. The photos are enrolled by now: a gallery that can't be read is only a warning."""
     try:
-        report.look_alikes, report.disagrees = remarks_on(new, site, settings, engine)
+        report.look_alikes, report.disagrees = remarks_on(new, site, settings, engine, report.warnings.add)
     except RollcallError as error:
         report.warnings.add(f"enrolled, but not compared with the others: {error.line()}")
     if new.beyond:

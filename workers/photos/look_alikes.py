@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import RefusedError
+from shared.errors import RefusedError, Say
 from shared.service.access import Site
 from shared.settings.schema import Settings
 from workers.calibration.gallery_copy import reference_pieces
@@ -42,7 +42,9 @@ class NewReferences:
         self.embeddings.append(embedding)
 
 
-def remarks_on(new: NewReferences, site: Site, settings: Settings, engine: Engine) -> tuple[list[Remark], list[Remark]]:
+def remarks_on(
+    new: NewReferences, site: Site, settings: Settings, engine: Engine, say: Say
+) -> tuple[list[Remark], list[Remark]]:
     """(look-alikes, disagreements), in the order of `new`; each new reference against the gallery and the other new ones.
 
     A look-alike is a photo that by itself would be given another person's name: its score reaches the site's threshold.
@@ -56,7 +58,7 @@ def remarks_on(new: NewReferences, site: Site, settings: Settings, engine: Engin
     found = Neighbours(probes, persons, copy_from(engine.threshold))
     found.look(probes, persons, 0)
     own_rows = np.array(new.row_ids)
-    with reference_pieces(site, settings) as pieces:
+    with reference_pieces(site, settings, say) as pieces:
         for piece in pieces:
             if piece.references.shape[1] != probes.shape[1]:
                 raise RefusedError("the gallery's model was switched meanwhile", remedy="see: supervisor.py calibrate")
