@@ -1,0 +1,122 @@
+"""The house: which folder may import which. Arrows go down; there is no circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+# A folder, or a file right in `shared`, and what it may import of ours; a floor a line, the ground first.
+_GROUND = {"errors", "presence", "printing", "progress", "row_checksum", "uuid7"}
+_SHARED: dict[str, set[str]] = {
+    **{name: set() for name in _GROUND},
+    "embeddings": {"errors", "row_checksum"},
+    "events": {"errors"},
+    "person_names": {"errors"},
+    "photos": {"errors"},
+    "process": {"errors"},
+    "ipc": {"errors", "events", "uuid7"},
+    "files": {"errors", "ipc"},
+    "gallery": {"embeddings", "errors", "files", "process"},
+    "settings": {"errors", "files", "process"},
+    "store": {
+        "embeddings", "errors", "events", "files", "person_names", "photos", "presence", "process", "row_checksum", "uuid7",
+    },
+    "strangers": {"embeddings", "errors", "events", "files", "store"},
+    "supervision": {"errors", "ipc", "printing", "process", "settings"},
+    "service": {
+        "embeddings", "errors", "events", "files", "gallery", "ipc", "person_names", "presence", "process", "settings", "store",
+        "strangers",
+    },
+    "embedding_db": {"embeddings", "errors", "gallery", "ipc", "service", "settings", "store"},
+}  # fmt: skip  # a folder a line
+# `workers` may import all of `shared`; of each other: these.
+_WORKERS: dict[str, set[str]] = {
+    "__main__": set(),
+    "writer": set(),
+    "recognition": set(),
+    "capture": {"recognition"},
+    "demo": {"recognition"},
+    "recognizer_arcface": {"recognition"},
+    "recognizer_dlib": {"recognition"},
+    "calibration": {"recognition"},
+    "models": {"recognition", "recognizer_arcface", "recognizer_dlib"},
+    "pipeline": {"capture", "recognition"},
+    "photos": {"calibration", "models", "recognition"},
+    "camera": {"capture", "models", "pipeline", "recognition"},
+    "prepare": {"models", "photos", "recognition"},
+    "commands": {"calibration", "capture", "demo", "models", "photos", "pipeline", "recognition"},
+}
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """The dotted names of our own modules that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            # `from shared.store import schema` imports a module; `from shared.store.schema import version` a name.
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+
+
+def _rooms(package: str) -> Iterator[tuple[str, Path]]:
+    for path in sorted((ROOT / package).rglob("*.py")):
+        place = path.relative_to(ROOT / package)
+        if place.name != "__init__.py":
+            yield place.parts[0].removesuffix(".py"), path
+
+
+def _taken(path: Path, package: str, own: str) -> set[str]:
+    names = (name.split(".") for name in _imports(path))
+    return {parts[1] for parts in names if parts[0] == package and len(parts) > 1} - {own}
+
+
+@pytest.mark.parametrize(("package", "allowed"), [("shared", _SHARED), ("workers", _WORKERS)])
+def test_who_may_import_whom(package: str, allowed: dict[str, set[str]]) -> None:
+    """Each folder imports what its line in the table names, and nothing else; the table names no folder that there isn't."""
+    found: dict[str, set[str]] = {}
+    for room, path in _rooms(package):
+        found.setdefault(room, set()).update(_taken(path, package, room))
+    assert found.keys() == allowed.keys()
+    assert {room: taken - allowed[room] for room, taken in found.items() if taken - allowed[room]} == {}
+    assert {room: allowed[room] - taken for room, taken in found.items() if allowed[room] - taken} == {}, "no longer so"
+
+
+def test_the_table_has_no_circle() -> None:
+    """A folder stands above all that it imports."""
+    for table in (_SHARED, _WORKERS):
+        laid: set[str] = set()
+        while len(laid) < len(table):
+            ready = {room for room, below in table.items() if room not in laid and below <= laid}
+            assert ready, sorted(set(table) - laid)
+            laid |= ready
+
+
+def test_shared_knows_no_worker_and_nobody_the_supervisor() -> None:
+    """Data flows one way: `shared` imports no worker, no process imports another, nothing imports `supervisor`."""
+    for package in ("shared", "workers"):
+        for _, path in _rooms(package):
+            taken = set(_imports(path))
+            assert not any(name.split(".")[0] == "supervisor" for name in taken), path
+            if package == "shared":
+                assert not any(name.split(".")[0] == "workers" for name in taken), path
+
+
+def test_a_package_is_a_sentence() -> None:
+    """`__init__.py` holds a docstring; those of `shared` and `workers` also see to it that libraries are told first."""
+    for package in ("shared", "workers"):
+        for path in (ROOT / package).rglob("__init__.py"):
+            body = ast.parse(path.read_text(encoding="utf-8")).body
+            assert isinstance(body[0], ast.Expr), path
+            if path.parent.name != package:
+                assert len(body) == 1, path
+
+
+def test_no_file_lies_where_only_processes_and_words_lie() -> None:
+    """A file right in `workers` is a process that can be started, or a recogniser."""
+    started = {room for room, path in _rooms("workers") if path.parent.name == "workers"}
+    assert started == {"__main__", "writer", "camera", "prepare", "recognizer_arcface", "recognizer_dlib"}
