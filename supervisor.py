@@ -54,7 +54,8 @@ try:
         from shared.ipc.following import EventStream
         from shared.printing import start_logging
         from shared.process.private_memory import keep_memory_private
-        from shared.settings.schema import Settings, load_settings
+        from shared.settings.file import load_settings
+        from shared.settings.schema import Settings
         from shared.store.lock import SiteLock
         from shared.supervision import systemd_notify
         from shared.supervision.camera_status import CameraStatus

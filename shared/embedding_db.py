@@ -22,7 +22,8 @@ from shared.errors import RefusedError
 from shared.gallery.reader import GalleryReader
 from shared.ipc.client import save_rows, site_is_running
 from shared.service.access import FilesOfSite, SiteAccess
-from shared.settings.schema import Settings, find_config, load_settings
+from shared.settings.file import find_config, load_settings
+from shared.settings.schema import Settings
 from shared.store.loading import sound_batches
 
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ import cv2  # noqa: E402  # see above
 
 from shared.errors import EXIT_DONE, ConfigurationError, TemporaryError  # noqa: E402
 from shared.gallery.reader import GalleryReader  # noqa: E402
-from shared.ipc.client import WriterClient  # noqa: E402
+from shared.ipc.event_sender import EventSender  # noqa: E402
 from shared.process.own_limits import may_allocate  # noqa: E402
 from shared.settings.schema import Settings  # noqa: E402
 from shared.supervision.camera_status import CameraStatus  # noqa: E402
@@ -94,7 +94,7 @@ class Camera:
         liveness = self._open_liveness(engine)
         keep_unknowns = settings.site.keep_unknowns_days > 0
         pipeline = CameraPipeline(camera, engine, gallery, liveness=liveness, keep_unknowns=keep_unknowns)
-        client = WriterClient(self._settings.run_dir)
+        client = EventSender(self._settings.run_dir)
         # Only now: a file's time must not run while the engine loads, and a stream not pile up.
         turn = Turn(camera.rotate, camera.flip)
         capture = Capture(self._source, realtime=camera.realtime, loop=camera.loop, fps=camera.fps, turn=turn)
@@ -180,7 +180,7 @@ class Camera:
         event = make_event(self._camera.name, "camera_up", time.time())
         return [event | {"losses": untold} if untold else event]
 
-    def _status_now(self, capture: Capture, pipeline: CameraPipeline, client: WriterClient) -> CameraStatus:
+    def _status_now(self, capture: Capture, pipeline: CameraPipeline, client: EventSender) -> CameraStatus:
         status = capture.status()
         return CameraStatus(
             state=ChildState.RUNNING,

@@ -23,9 +23,9 @@ from shared.settings.schema import Settings
 from shared.supervision.child import Child, StopAsked, run_child, settings_of
 from workers.models.opening import open_engine
 from workers.models.packs import ensure_pack
-from workers.photos.embedding import people_in
 from workers.photos.enrolling import enrol_photos
 from workers.photos.look_alikes import remark_lines
+from workers.photos.naming import people_in
 from workers.photos.same_model import require_same_model
 from workers.recognition.engine import Engine
 

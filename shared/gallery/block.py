@@ -91,42 +91,27 @@ last said.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import mmap
-import os
-import re
-import secrets
-import stat
 import struct
-import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError
-from shared.files.run_folder import memory_folder, site_prefix
 
 FORMAT = 3
 _PAGE = 4096
 HUGE_PAGE = 2 << 20
-_MADV_COLLAPSE = 25  # asm-generic/mman-common.h; Python's mmap has no name for it
-_COLLAPSE_TRIES = 3  # a page can be in somebody's hands for a moment
-_LET_GO_BYTES = 8 << 20
-_NAMED_IN = "block"  # in the run folder
-_TOKEN = re.compile(r"[0-9a-f]{32}")
 _HEAD_MAGIC = b"RCHEAD\0\0"
-_SEGMENT_MAGIC = b"RCBLOCK\0"
+SEGMENT_MAGIC = b"RCBLOCK\0"
 _SLOT = struct.Struct("<8sII5QI")
 _SLOT_SIZE = 64
 HEAD_SIZE = 2 * _SLOT_SIZE
-_CONSTANTS = struct.Struct("<8sII4Q128s64s")
-_ENDED, _ENDED_AT = struct.Struct("<Q"), 2048
-_SECTIONS = (
+CONSTANTS = struct.Struct("<8sII4Q128s64s")
+ENDED, ENDED_AT = struct.Struct("<Q"), 2048
+SECTIONS = (
     ("codes", np.dtype(np.int8)),
     ("scales", np.dtype("<f4")),
     ("errors", np.dtype("<f4")),
@@ -139,7 +124,7 @@ _SECTIONS = (
 )
 OF_ROWS = ("codes", "scales", "errors", "references", "row_ids", "persons")
 OF_PEOPLE = ("names", "user_ids")
-_DTYPES: dict[str, np.dtype[Any]] = dict(_SECTIONS)
+_DTYPES: dict[str, np.dtype[Any]] = dict(SECTIONS)
 
 
 @dataclass(frozen=True)
@@ -238,11 +223,11 @@ class Constants:
     def pack(self) -> bytes:
         shape, named = self.shape, (self.model.encode()[:128], self.fingerprint.encode()[:64])
         sizes = (shape.dim, self.generation, shape.rows, shape.people, shape.heap)
-        packed = _CONSTANTS.pack(_SEGMENT_MAGIC, FORMAT, *sizes, *named)
+        packed = CONSTANTS.pack(SEGMENT_MAGIC, FORMAT, *sizes, *named)
         return packed + struct.pack("<I", zlib.crc32(packed))
 
 
-def _other_format(version: int, where: str = "") -> ConfigurationError:
+def other_format(version: int, where: str = "") -> ConfigurationError:
     return ConfigurationError(
         "the gallery block has another format version",
         where=where,
@@ -252,92 +237,8 @@ def _other_format(version: int, where: str = "") -> ConfigurationError:
     )
 
 
-def _damaged(path: Path) -> ConfigurationError:
+def damaged_segment(path: Path) -> ConfigurationError:
     return ConfigurationError("the gallery block is damaged", where=str(path), remedy="restart the site")
-
-
-def shm_folder(run_dir: Path) -> Path:
-    """Where the block's files lie for the site with this run folder."""
-    return memory_folder() or run_dir
-
-
-def block_folder(run_dir: Path) -> Path:
-    """The folder of the site's block. Raises FileNotFoundError when there is none."""
-    link = run_dir / _NAMED_IN
-    try:
-        token = str(link.readlink())
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # no link
-            raise _not_ours(link) from error
-        raise
-    if link.lstat().st_uid not in (os.geteuid(), run_dir.stat().st_uid):
-        raise _not_ours(link)
-    if not _TOKEN.fullmatch(token):
-        raise FileNotFoundError(errno.ENOENT, "no token of a gallery block", str(run_dir / _NAMED_IN))
-    return shm_folder(run_dir) / f"{site_prefix(run_dir)}{token}"
-
-
-def new_block_folder(run_dir: Path) -> Path:
-    """Make a folder for the site's block, and say in the run folder which. Only for the writer. Raises OSError."""
-    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    token = secrets.token_hex(16)
-    folder = shm_folder(run_dir) / f"{site_prefix(run_dir)}{token}"
-    folder.mkdir(mode=0o700)
-    half = run_dir / f".{_NAMED_IN}.new"
-    half.unlink(missing_ok=True)
-    half.symlink_to(token)
-    half.replace(run_dir / _NAMED_IN)
-    return folder
-
-
-def forget_block_folder(run_dir: Path) -> None:
-    """The site has no block any more. Where the disk has become read-only the link stays, and leads nowhere."""
-    try:
-        (run_dir / _NAMED_IN).unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno != errno.EROFS:
-            raise
-
-
-def head_path(run_dir: Path) -> Path:
-    return block_folder(run_dir) / "head"
-
-
-def segment_path(run_dir: Path, generation: int) -> Path:
-    return block_folder(run_dir) / f"g{generation}"
-
-
-def is_ours(found: os.stat_result, run_dir: Path) -> bool:
-    """Whether a file or folder belongs to the site's user, and nobody else may write or read it."""
-    return found.st_uid in (os.geteuid(), run_dir.stat().st_uid) and not found.st_mode & 0o077
-
-
-def open_ours(run_dir: Path, path: Path, flags: int) -> int:
-    """A descriptor of a file of the block. Raises FileNotFoundError when it is not there, or not ours; OSError."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        if not is_ours(os.fstat(folder), run_dir):
-            raise _not_ours(path.parent)
-        # Without O_NONBLOCK the opening of a FIFO would wait for somebody at its other end.
-        flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        try:
-            descriptor = os.open(path.name, flags, 0o600, dir_fd=folder)
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a FIFO
-                raise _not_ours(path) from error
-            error.filename = str(path)
-            raise
-    finally:
-        os.close(folder)
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or not is_ours(found, run_dir):
-        os.close(descriptor)
-        raise _not_ours(path)
-    return descriptor
-
-
-def _not_ours(path: Path) -> FileNotFoundError:
-    return FileNotFoundError(errno.ENOENT, "there is a file that the site's writer did not make", str(path))
 
 
 def parse_head(raw: bytes) -> Head | None:
@@ -354,7 +255,7 @@ def parse_head(raw: bytes) -> Head | None:
         if magic != _HEAD_MAGIC or not _crc_holds(slot):
             continue
         if version != FORMAT:
-            raise _other_format(version)
+            raise other_format(version)
         if best is None or sequence > best.sequence:
             best = Head(sequence, generation, rows, counts_from, moves, published_ns)
     return best
@@ -374,176 +275,3 @@ def text_span(entry: int) -> slice:
     """Where in the heap the text of a `names` or `user_ids` entry lies."""
     offset, length = entry >> 16, entry & 0xFFFF
     return slice(offset, offset + length)
-
-
-def read_head(run_dir: Path) -> Head | None:
-    """The current head, or None when this site has no block."""
-    try:
-        descriptor = open_ours(run_dir, head_path(run_dir), os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        return parse_head(os.pread(descriptor, HEAD_SIZE, 0))
-    finally:
-        os.close(descriptor)
-
-
-class Segment:
-    """One mapped generation. The arrays are views into the mapping; `close` needs every borrowed view gone."""
-
-    codes: NDArray[np.int8]
-    scales: NDArray[np.float32]
-    errors: NDArray[np.float32]
-    references: NDArray[np.float32]
-    row_ids: NDArray[np.int64]
-    persons: NDArray[np.int32]
-    names: NDArray[np.uint64]
-    user_ids: NDArray[np.uint64]
-    heap: NDArray[np.uint8]
-
-    def __init__(self, mapping: mmap.mmap, constants: Constants) -> None:
-        self._mapping = mapping
-        self.constants, self.shape, self.generation = constants, constants.shape, constants.generation
-        self._size_bytes = len(mapping)
-        placed, _ = self.shape.layout()
-        for name, dtype in _SECTIONS:
-            offset, dims = placed[name]
-            count = int(np.prod(dims, dtype=np.int64))
-            setattr(self, name, np.frombuffer(mapping, dtype, count, offset).reshape(dims))
-
-    @staticmethod
-    def begin(run_dir: Path, generation: int, size_bytes: int) -> int:
-        """The descriptor of a new segment's file, empty. Raises OSError when there is no room for `size_bytes`."""
-        path = segment_path(run_dir, generation)
-        found = os.statvfs(path.parent)
-        if found.f_blocks and found.f_bavail * found.f_frsize < size_bytes:  # no blocks: a file system without a limit
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return open_ours(run_dir, path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-
-    @classmethod
-    def finish(cls, descriptor: int, constants: Constants) -> Segment:
-        """Write the constants, which make a file a segment, and map it for writing; what is in it has its memory by now."""
-        _, addresses = constants.shape.layout()
-        os.ftruncate(descriptor, addresses + HUGE_PAGE)
-        mapping = _mapped(descriptor, addresses, mmap.PROT_READ | mmap.PROT_WRITE)
-        os.pwrite(descriptor, constants.pack(), 0)
-        return cls(mapping, constants)
-
-    @classmethod
-    def attach(cls, run_dir: Path, generation: int) -> Segment:
-        """Map a published generation read-only. Raises FileNotFoundError when it is gone, ConfigurationError when unfit."""
-        path = segment_path(run_dir, generation)
-        descriptor = open_ours(run_dir, path, os.O_RDONLY)
-        try:
-            constants = _constants(descriptor, path)
-            _, addresses = constants.shape.layout()
-            if constants.generation != generation or os.fstat(descriptor).st_size != addresses + HUGE_PAGE:
-                raise _damaged(path)
-            return cls(_mapped(descriptor, addresses, mmap.PROT_READ), constants)
-        finally:
-            os.close(descriptor)
-
-    def reserve(self, run_dir: Path, old: Shape, room: Shape) -> None:
-        """Have memory for `room` where there is some for `old`. Raises OSError when there is no room."""
-        descriptor = open_ours(run_dir, segment_path(run_dir, self.generation), os.O_RDWR)
-        try:
-            take_huge(descriptor, *self.shape.huge_span(old.rows, room.rows))
-            for sections, start, stop in (
-                (OF_ROWS, old.rows, room.rows),
-                (OF_PEOPLE, old.people, room.people),
-                (("heap",), old.heap, room.heap),
-            ):
-                for section in sections:
-                    reserve(descriptor, *self.shape.span(section, start, stop))
-        finally:
-            os.close(descriptor)
-
-    @staticmethod
-    def end(run_dir: Path, generation: int, rows: int) -> None:
-        """Say in a generation that is about to be replaced how many rows it has in the end; nothing where it is gone."""
-        with contextlib.suppress(FileNotFoundError):
-            descriptor = open_ours(run_dir, segment_path(run_dir, generation), os.O_WRONLY)
-            try:
-                os.pwrite(descriptor, _ENDED.pack(rows + 1), _ENDED_AT)
-            finally:
-                os.close(descriptor)
-
-    @property
-    def ended(self) -> int | None:
-        """How many rows it had in the end; None while it is not replaced, or was by somebody who did not find it any more."""
-        (after,) = _ENDED.unpack_from(self._mapping, _ENDED_AT)
-        return after - 1 if after else None
-
-    def text(self, reference: int) -> str | None:
-        """The heap text that a `names` or `user_ids` entry points at; one that is wiped meanwhile can be any text."""
-        if reference == 0:
-            return None
-        return self.heap[text_span(reference)].tobytes().decode("utf-8", "replace")
-
-    def let_go(self) -> None:
-        """As `close`, in small steps: one munmap of gigabytes holds up every thread that asks for memory meanwhile."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            for start in range(0, self._size_bytes, _LET_GO_BYTES):
-                self._mapping.madvise(mmap.MADV_DONTNEED, start, min(_LET_GO_BYTES, self._size_bytes - start))
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the mapping; memory of an unlinked generation is free once every holder has done so."""
-        for name, _ in _SECTIONS:
-            setattr(self, name, np.empty(0))
-        with contextlib.suppress(BufferError):  # somebody still holds a view: the mapping goes with it
-            self._mapping.close()
-
-
-def _mapped(descriptor: int, addresses: int, prot: int) -> mmap.mmap:
-    """A mapping that begins at a multiple of 2 MiB, where the system has it so. The file is longer by as much."""
-    mapping = mmap.mmap(descriptor, addresses, prot=prot)
-    over = np.frombuffer(mapping, np.uint8, 1).ctypes.data % HUGE_PAGE
-    if over:  # the kernel places mappings downwards: one that is so much longer begins so much lower
-        mapping.close()
-        mapping = mmap.mmap(descriptor, addresses + over, prot=prot)
-    return mapping
-
-
-def take_huge(descriptor: int, start: int, stop: int) -> None:
-    """Have huge pages for the whole 2 MiB from `start` to `stop`, in which there is no page yet.
-
-    Where there are none to be had, small ones do, and whoever reserves the memory hears of it when there are not even those.
-    """
-    if stop <= start or sys.platform != "linux":
-        return
-    with contextlib.suppress(OSError):
-        for at in range(start, stop, HUGE_PAGE):
-            os.pwrite(descriptor, b"\0", at)  # of 2 MiB without any page the kernel makes none
-        os.ftruncate(descriptor, max(os.fstat(descriptor).st_size, stop + HUGE_PAGE))
-        with _mapped(descriptor, stop, mmap.PROT_READ | mmap.PROT_WRITE) as mapping:
-            for _ in range(_COLLAPSE_TRIES):
-                try:
-                    mapping.madvise(_MADV_COLLAPSE, start, stop - start)  # in one call: each waits for all processors
-                    return
-                except OSError as error:
-                    if error.errno not in (errno.EAGAIN, errno.EBUSY):
-                        raise
-
-
-def reserve(descriptor: int, start: int, stop: int) -> None:
-    """Have memory for bytes `start` to `stop` of a segment's file. Raises OSError when there is no room."""
-    if stop > start and hasattr(os, "posix_fallocate"):  # macOS has none: the folder is on disk there
-        os.posix_fallocate(descriptor, start, stop - start)
-
-
-def _constants(descriptor: int, path: Path) -> Constants:
-    """What an open segment says of itself. Raises ConfigurationError when it is none, of another format version, or damaged."""
-    raw = os.pread(descriptor, _CONSTANTS.size + 4, 0)
-    if len(raw) < _CONSTANTS.size + 4 or raw[:8] != _SEGMENT_MAGIC:
-        raise ConfigurationError(
-            "is not a gallery block", where=str(path), remedy="remove the file and restart the site"
-        )
-    (version,) = struct.unpack_from("<I", raw, 8)
-    if version != FORMAT:
-        raise _other_format(version, str(path))
-    if raw[_CONSTANTS.size :] != struct.pack("<I", zlib.crc32(raw[: _CONSTANTS.size])):
-        raise _damaged(path)
-    _, _, dim, generation, rows, people, heap, model, fingerprint = _CONSTANTS.unpack(raw[: _CONSTANTS.size])
-    named = (model.rstrip(b"\0").decode(), fingerprint.rstrip(b"\0").decode())
-    return Constants(generation, Shape(dim, rows, people, heap), *named)

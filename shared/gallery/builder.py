@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.embeddings import Batch, UnsoundRowError, require_sound
-from shared.gallery.block import OF_ROWS, Constants, Segment, Shape, reserve, segment_path, take_huge
+from shared.gallery.block import OF_ROWS, Constants, Shape
+from shared.gallery.files import segment_path
 from shared.gallery.match import quantise
+from shared.gallery.segment import Segment, reserve, take_huge
 
 _CODE_ROWS = 1024  # rows checked and coded between two writes
 _MOST_AHEAD = 4  # batches written and not coded yet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shared.gallery.block import Segment
+from shared.gallery.segment import Segment
 from shared.process.work_progress import beat
 
 PIECE_ROWS = 16384  # of a check: 40 MiB of 512 numbers each

@@ -15,23 +15,23 @@ from numpy.typing import NDArray
 from shared.embeddings import Batch, UnsoundRowError
 from shared.errors import TemporaryError
 from shared.files.folder_lock import identity
-from shared.gallery.block import (
-    Constants,
-    Head,
-    Segment,
-    Shape,
+from shared.gallery.block import Constants, Head, Shape
+from shared.gallery.builder import Building, People, text_entry
+from shared.gallery.check import check_segment
+from shared.gallery.files import (
     block_folder,
+    claim_block,
     head_path,
     new_block_folder,
     open_ours,
+    remove_block,
     segment_path,
     shm_folder,
+    sweep,
 )
-from shared.gallery.builder import Building, People, text_entry
-from shared.gallery.check import check_segment
-from shared.gallery.files import claim_block, remove_block, sweep
 from shared.gallery.match import quantise
 from shared.gallery.rewriting import copy_rows, moves, unwiped, wipe_rows, wipe_texts
+from shared.gallery.segment import Segment
 
 _ADDRESSES = (
     16  # a generation has addresses for this many times what is in it at first: more than that is copied to a new one

@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import TemporaryError
-from shared.gallery.block import HEAD_SIZE, Head, Segment, head_path, is_whole, open_ours, parse_head
+from shared.gallery.block import HEAD_SIZE, Head, is_whole, parse_head
 from shared.gallery.check import PIECE_ROWS, check_people, check_rows
+from shared.gallery.files import head_path, open_ours
 from shared.gallery.match import Candidate, Found, Rows, merged, search
+from shared.gallery.segment import Segment
 from shared.process.freed_arrays import overwrite_small_arrays
 
 _T = TypeVar("_T")

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.gallery.block import Segment, text_span
+from shared.gallery.block import text_span
+from shared.gallery.segment import Segment
 
 _ROWS_AT_ONCE = 4096
 # `scales` last: a row whose scale is not 0 yet is wiped again.

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +17,8 @@ REQUEST_TIMEOUT_S = 60.0
 # What changes the whole gallery takes long, and must not be done a second time because the answer to the first got lost.
 _WHOLE_GALLERY = frozenset({"restore", "switch_model"})
 _WHOLE_GALLERY_TIMEOUT_S = 3600.0
-_RETRY_S = 0.2
-_MAX_QUEUED_EVENTS = 20_000  # an hour of a busy camera; beyond it the oldest go
-_MAX_SENT_AT_ONCE = 50  # with pictures of strangers 60 KB each; a frame holds 16 MiB
+RETRY_S = 0.2
 _CLOSE_S = 2.0  # a writer that hangs must not keep a camera from stopping; the thread dies with the process
-_GIVE_UP_S = 5.0
-
-_log = logging.getLogger("writer-client")
 
 
 def site_is_running(run_dir: Path) -> bool:
@@ -89,7 +81,7 @@ class SiteClient:
                             got=str(error),
                             remedy="see: supervisor.py status, and the journal",
                         ) from error
-                    self._closed.wait(_RETRY_S)
+                    self._closed.wait(RETRY_S)
                 except RollcallError:
                     self._drop()  # what else is on this connection can't be read
                     raise
@@ -122,88 +114,3 @@ class SiteClient:
 def save_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """`rows` with a uuid each, so that sending them twice saves them once."""
     return [{"uuid": one, **row} for one, row in zip(new_uuids(len(rows)), rows, strict=True)]
-
-
-def follow(run_dir: Path, after_id: int, timeout_s: float | None) -> Iterator[dict[str, Any]]:
-    """Sightings with id > `after_id`, as they come, until the site stops (ConnectionError) or `timeout_s` passes without one."""
-    connection = wire.connect(run_dir, REQUEST_TIMEOUT_S)
-    try:
-        connection.sendall(wire.encode({"op": "follow", "arguments": {"after_id": after_id}}))
-        connection.settimeout(timeout_s)
-        buffer = wire.FrameBuffer()
-        while True:
-            document, _ = wire.receive(connection, buffer)
-            wire.raise_error(document)
-            yield from document["events"]
-    finally:
-        connection.close()
-
-
-class WriterClient:
-    """A camera's way to the writer: `record` queues and returns; a thread sends, and sends again after a restart."""
-
-    def __init__(self, run_dir: Path) -> None:
-        self._client = SiteClient(run_dir, patience_s=0.0)
-        self._queue: deque[dict[str, Any]] = deque(maxlen=_MAX_QUEUED_EVENTS)
-        self._changed = threading.Condition()
-        self._closing = False
-        self.dropped = 0
-        self._thread = threading.Thread(target=self._send_loop, name="writer-client", daemon=True)
-        self._thread.start()
-
-    def record(self, events: list[dict[str, Any]]) -> None:
-        """Queue sightings for the writer. Never blocks; with a full queue the oldest go, counted in `dropped`."""
-        if not events:
-            return
-        with self._changed:
-            self.dropped += max(0, len(self._queue) + len(events) - _MAX_QUEUED_EVENTS)
-            self._queue.extend(events)
-            self._changed.notify_all()
-
-    @property
-    def backlog(self) -> int:
-        return len(self._queue)
-
-    def flush(self, timeout_s: float) -> bool:
-        """Wait until everything queued is acknowledged; False when `timeout_s` passed first."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._queue, timeout_s)
-
-    def close(self) -> None:
-        """Stop sending; what is still queued is given up (flush first)."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        self._client.close()
-        self._thread.join(_GIVE_UP_S)
-
-    def _send_loop(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._closing)
-                if self._closing:
-                    return
-                batch = list(self._queue)[:_MAX_SENT_AT_ONCE]
-            sent = self._send(batch)
-            with self._changed:
-                if sent:
-                    # The queue may have dropped its oldest meanwhile: take out by identity of the key, not by count.
-                    keys = {event["key"] for event in batch}
-                    while self._queue and self._queue[0]["key"] in keys:
-                        self._queue.popleft()
-                    self._changed.notify_all()
-                else:
-                    self._changed.wait_for(lambda: self._closing, _RETRY_S)
-
-    def _send(self, batch: list[dict[str, Any]]) -> bool:
-        try:
-            refused = self._client.call("record", events=batch)["refused"]
-            if refused:
-                self.dropped += len(refused)
-                _log.error("the writer refused %d of %d sightings: %s", len(refused), len(batch), refused[0])
-        except TemporaryError:
-            return False
-        except RollcallError as error:  # refused for good: sending it again would be refused again
-            self.dropped += len(batch)
-            _log.error("the writer refused %d sightings: %s", len(batch), error)
-        return True

@@ -1,18 +1,51 @@
-"""Sightings as the writer keeps them, handed on in order, each once, also across a writer's restart."""
+"""Sightings followed as the writer keeps them: in order, each once, also across a writer's restart."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from shared.errors import RollcallError
-from shared.ipc.client import SiteClient, follow
+from shared.ipc import wire
+from shared.ipc.client import REQUEST_TIMEOUT_S, SiteClient
 
 _RETRY_S = 0.2
 _LAST_WORDS_S = 5.0
+
+
+def follow(run_dir: Path, after_id: int, timeout_s: float | None) -> Iterator[dict[str, Any]]:
+    """Sightings with id > `after_id`, as they come, until the site stops (ConnectionError) or `timeout_s` passes without one."""
+    connection = wire.connect(run_dir, REQUEST_TIMEOUT_S)
+    try:
+        connection.sendall(wire.encode({"op": "follow", "arguments": {"after_id": after_id}}))
+        connection.settimeout(timeout_s)
+        buffer = wire.FrameBuffer()
+        while True:
+            document, _ = wire.receive(connection, buffer)
+            wire.raise_error(document)
+            yield from document["events"]
+    finally:
+        connection.close()
+
+
+def follow_across_restarts(
+    run_dir: Path, after_id: int, give_up: Callable[[Exception], bool]
+) -> Iterator[dict[str, Any]]:
+    """Sightings with id > `after_id`, as they come, each once.
+
+    `give_up` is called when the writer is gone, or refuses, with what was raised. It may wait, or raise; True ends the iteration.
+    """
+    while True:
+        try:
+            for event in follow(run_dir, after_id, None):
+                after_id = event["id"]
+                yield event
+        except (OSError, RollcallError) as error:
+            if give_up(error):
+                return
 
 
 class EventStream:
@@ -24,7 +57,6 @@ class EventStream:
     def __init__(self, run_dir: Path, on_event: Callable[[dict[str, Any]], None]) -> None:
         self._run_dir, self._on_event = run_dir, on_event
         self._leaving, self._began = threading.Event(), threading.Event()
-        self._last_id = 0
         self._thread = threading.Thread(target=self._follow, name="event-stream", daemon=True)
 
     def __enter__(self) -> EventStream:
@@ -33,7 +65,7 @@ class EventStream:
 
     @property
     def following(self) -> bool:
-        """Whether every sighting from now on will be told."""
+        """Whether every sighting from now on will be passed on."""
         return self._began.is_set()
 
     def __exit__(
@@ -42,24 +74,22 @@ class EventStream:
         self._leaving.set()
         self._thread.join(_LAST_WORDS_S)
 
-    def _begin(self) -> None:
-        """Find the last sighting there is. Asked here, not on the caller's thread, which a writer that hangs would hold up."""
-        client = SiteClient(self._run_dir, patience_s=0.0)
-        try:
-            self._last_id = int(client.call("events", limit=0)["last_id"])
-            self._began.set()
-        finally:
-            client.close()
-
     def _follow(self) -> None:
+        last_id = self._find_last()
+        if last_id is None:
+            return
+        self._began.set()
+        for event in follow_across_restarts(self._run_dir, last_id, lambda _: self._leaving.wait(_RETRY_S)):
+            self._on_event(event)
+
+    def _find_last(self) -> int | None:
+        """The last sighting there is; None when left meanwhile. Asked on this thread: a writer that hangs would hold up the caller's."""
         while True:
+            client = SiteClient(self._run_dir, patience_s=0.0)
             try:
-                if not self.following:
-                    self._begin()
-                for event in follow(self._run_dir, self._last_id, None):
-                    self._last_id = event["id"]
-                    self._on_event(event)
+                return int(client.call("events", limit=0)["last_id"])
             except (OSError, RollcallError):
-                pass  # the writer is being replaced, or has stopped for good
-            if self._leaving.wait(_RETRY_S):
-                return
+                if self._leaving.wait(_RETRY_S):
+                    return None
+            finally:
+                client.close()

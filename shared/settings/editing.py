@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 from shared.errors import ConfigurationError, disk_fault
-from shared.settings.schema import parse_settings
+from shared.settings.file import parse_settings
 
 _SHOWN_HEADER = re.compile(r"^#\s*\[")
 _HEADER = re.compile(r"^\s*\[\[?[^\[\]]+\]\]?\s*(#.*)?$")

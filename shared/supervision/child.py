@@ -26,7 +26,8 @@ from shared.printing import for_log, start_logging
 from shared.process.library_faults import library_fault
 from shared.process.private_memory import keep_memory_private
 from shared.process.work_progress import listen
-from shared.settings.schema import Settings, find_config, load_settings
+from shared.settings.file import find_config, load_settings
+from shared.settings.schema import Settings
 from shared.settings.sources import hide_addresses
 from shared.supervision.child_process import CHANNEL_VARIABLE, PARENT_VARIABLE
 

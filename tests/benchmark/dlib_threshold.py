@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from shared.errors import RefusedError
 from tests.support.paths import FACES
-from workers.photos.embedding import embed_photo, people_in
+from workers.photos.embedding import embed_photo
+from workers.photos.naming import people_in
 from workers.recognizer_dlib import DlibEngine
 
 GROUPS = ("lfw_mini", "dlib_johns")

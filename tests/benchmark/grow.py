@@ -26,8 +26,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from shared.gallery.block import segment_path
-from shared.gallery.files import remove_left_behind
+from shared.gallery.files import remove_left_behind, segment_path
 from shared.gallery.publisher import Batch, GalleryPublisher
 from shared.gallery.reader import GalleryReader
 from tests.benchmark.galleries import name_of, pieces, publish

@@ -22,8 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.gallery.block import segment_path, shm_folder
-from shared.gallery.files import remove_left_behind
+from shared.gallery.files import remove_left_behind, segment_path, shm_folder
 from shared.gallery.publisher import Batch, GalleryPublisher
 from shared.service.publication import BlockKeeper
 from shared.store.store import Store

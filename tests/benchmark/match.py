@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.gallery import block as gallery_block
+from shared.gallery import segment as gallery_segment
 from shared.gallery.files import remove_left_behind
 from shared.gallery.publisher import Batch, GalleryPublisher
 from shared.gallery.reader import GalleryReader
@@ -104,11 +104,11 @@ def measure(rows: int, probe_counts: list[int], runs: int) -> list[dict[str, Any
 
 def publish_in_small_pages(run_dir: Path, rows: int) -> GalleryPublisher:
     """As `publish`, as if the kernel did not know how to make huge pages."""
-    advice, gallery_block._MADV_COLLAPSE = gallery_block._MADV_COLLAPSE, -1
+    advice, gallery_segment._MADV_COLLAPSE = gallery_segment._MADV_COLLAPSE, -1
     try:
         return publish(run_dir, rows)
     finally:
-        gallery_block._MADV_COLLAPSE = advice
+        gallery_segment._MADV_COLLAPSE = advice
 
 
 def take_turns(

@@ -25,7 +25,7 @@ from shared.gallery.files import remove_left_behind
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
 from shared.service.publication import BlockKeeper, Changes
-from shared.settings.schema import load_settings
+from shared.settings.file import load_settings
 from shared.store.opening import open_store
 from shared.store.saving import NewReference, save
 from shared.store.schema import EMBEDDINGS, PAGE_SIZE

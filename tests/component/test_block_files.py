@@ -16,8 +16,7 @@ import pytest
 from shared.errors import RollcallError, TemporaryError
 from shared.files.private_folder import make_private_folder
 from shared.files.run_folder import site_prefix
-from shared.gallery.block import block_folder, head_path, segment_path
-from shared.gallery.files import remove_left_behind
+from shared.gallery.files import block_folder, head_path, remove_left_behind, segment_path
 from shared.gallery.publisher import Batch, GalleryPublisher
 from shared.gallery.reader import GalleryReader
 from shared.service.publication import BlockKeeper

@@ -17,9 +17,10 @@ import pytest
 from tests.support.clips import FRAMES_PER_S, number_of, source, wait_until, write_clip
 from tests.support.mjpeg_server import MjpegServer
 from tests.support.paths import ROOT
-from workers.capture.cadence import Cadence, Progress
+from workers.capture.cadence import Cadence
 from workers.capture.capture import Capture, CaptureState, Frame
 from workers.capture.source_faults import why_not_open
+from workers.pipeline.figures import Figures
 
 
 @contextmanager
@@ -70,13 +71,13 @@ def test_cadence_starts_anew_when_time_runs_back() -> None:
 
 def test_progress_gives_ages_and_rates() -> None:
     """Ages are from capture to the start of work, latencies to its end, both in milliseconds."""
-    progress = Progress()
+    progress = Figures()
     for i in range(11):
         progress.add(captured_at=i * 0.2, taken_at=i * 0.2 + 0.01, done_at=i * 0.2 + 0.05, faces=2)
     figures = progress.figures()
     assert (figures["age_p50_ms"], figures["latency_p95_ms"]) == (10.0, 50.0)
     assert (figures["looked_at"], figures["frames_per_s"]) == (11, 5.0)
-    assert Progress().figures()["age_p95_ms"] is None
+    assert Figures().figures()["age_p95_ms"] is None
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

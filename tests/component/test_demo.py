@@ -17,7 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 from shared.errors import ConfigurationError, TemporaryError
-from shared.settings.schema import parse_settings
+from shared.settings.file import parse_settings
 from workers.demo import painting as demo_painting
 from workers.demo import scene as demo_scene
 from workers.demo.painting import FRAMES, FRAMES_PER_S, HEIGHT, WIDTH, Key, Light, write_clip

@@ -17,11 +17,10 @@ from workers.photos.embedding import (
     embed_photo,
     enrolment_gate,
     face_of_photo,
-    people_in,
-    person_name,
     refusal_reason,
     require_fit,
 )
+from workers.photos.naming import people_in, person_name
 from workers.recognition.engine import Engine, Face, Points
 from workers.recognition.quality import Gate
 

@@ -17,7 +17,7 @@ import pytest
 
 from shared.errors import ConfigurationError, RefusedError
 from shared.photos.reading import Image, read_photo
-from shared.settings.schema import parse_settings
+from shared.settings.file import parse_settings
 from tests.support.paths import FACES, ROOT, SMALL_PACK, astronaut, needs_data, needs_dlib, no_faces, six_faces
 from tests.support.tiny_pack import DIM, recogniser, write_pack
 from workers import recognizer_dlib

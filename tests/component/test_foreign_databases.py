@@ -13,7 +13,7 @@ import pytest
 
 from shared.errors import ConfigurationError, RefusedError
 from shared.service.access import SiteAccess
-from shared.settings.schema import load_settings
+from shared.settings.file import load_settings
 from shared.store import connection as store_connection
 from shared.store import migration
 from shared.store.loading import sound_batches

@@ -28,10 +28,10 @@ from shared.gallery import builder as gallery_building
 from shared.gallery import publisher as gallery_publisher
 from shared.gallery import reader as gallery_reader
 from shared.gallery import rewriting as gallery_rewriting
-from shared.gallery.block import Segment, head_path, segment_path, shm_folder
-from shared.gallery.files import remove_left_behind
+from shared.gallery.files import head_path, remove_left_behind, segment_path, shm_folder
 from shared.gallery.publisher import Batch, GalleryPublisher, NoRoomError, UnsoundRowError
 from shared.gallery.reader import GalleryReader
+from shared.gallery.segment import Segment
 from tests.conftest import SmallDisk
 from tests.support.blocks import held_bytes
 from tests.support.clips import wait_until

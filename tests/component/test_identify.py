@@ -13,8 +13,9 @@ from shared.errors import RefusedError
 from shared.gallery.match import Candidate
 from shared.photos.reading import read_photo
 from tests.support.paths import FACES, SMALL_PACK, astronaut, needs_data, needs_dlib, no_faces, six_faces
-from workers.photos.embedding import embed_photo, people_in
+from workers.photos.embedding import embed_photo
 from workers.photos.identify import Verdict, identify_photo, single_verdict
+from workers.photos.naming import people_in
 from workers.recognition.engine import Engine, Vectors
 from workers.recognition.working_point import WorkingPoint
 

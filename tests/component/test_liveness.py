@@ -14,15 +14,16 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, FaultList
+from shared.settings.file import parse_settings
 from shared.settings.schema import Liveness as Mode
-from shared.settings.schema import parse_settings
 from tests.support.clips import write_clip
 from tests.support.liveness_graph import write_any, write_blue_rim, write_graph
 from tests.support.paths import six_faces
 from tests.support.site_process import command_json
 from tests.support.tiny_pack import write_pack
+from workers.pipeline.voting import LiveVote
 from workers.recognition.engine import Face, Points
-from workers.recognition.liveness import FILE_NAME, Liveness, LiveVote, liveness_crop, open_liveness
+from workers.recognition.liveness import FILE_NAME, Liveness, liveness_crop, open_liveness
 
 Image = NDArray[np.uint8]
 # insightface's alignment template, a face of about 80 pixels from the front.

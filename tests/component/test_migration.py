@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, TemporaryError
 from shared.service.access import all_references
-from shared.settings.schema import Settings, load_settings
+from shared.settings.file import load_settings
+from shared.settings.schema import Settings
 from shared.store import migration, schema
 from shared.store.opening import backup_path, open_read_only, open_store
 from tests.component.test_store import request

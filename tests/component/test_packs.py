@@ -17,7 +17,8 @@ import onnx
 import pytest
 
 from shared.errors import ConfigurationError, RefusedError, TemporaryError
-from shared.settings.schema import Settings, parse_settings
+from shared.settings.file import parse_settings
+from shared.settings.schema import Settings
 from tests.support.paths import SMALL_PACK, needs_data, needs_dlib
 from tests.support.serving import Serving
 from tests.support.strict_camera import make_certificate

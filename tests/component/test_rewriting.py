@@ -18,16 +18,17 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import TemporaryError
-from shared.gallery import block as gallery_block
 from shared.gallery import publisher as gallery_publisher
 from shared.gallery import reader as gallery_reader
 from shared.gallery import rewriting as gallery_rewriting
-from shared.gallery.block import HUGE_PAGE, Head, Segment, segment_path, shm_folder
-from shared.gallery.files import remove_left_behind
+from shared.gallery import segment as gallery_segment
+from shared.gallery.block import HUGE_PAGE, Head
+from shared.gallery.files import remove_left_behind, segment_path, shm_folder
 from shared.gallery.match import Found, Rows, quantise, search
 from shared.gallery.publisher import Batch, GalleryPublisher
 from shared.gallery.reader import GalleryReader
 from shared.gallery.rewriting import copy_rows, moves
+from shared.gallery.segment import Segment
 from tests.support.blocks import held_bytes
 from tests.support.vectors import noise
 
@@ -107,9 +108,9 @@ def huge_pages(tmp_path: Path) -> None:
     folder = shm_folder(tmp_path)
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         file.write(bytes(2 * HUGE_PAGE))
-        with gallery_block._mapped(file.fileno(), HUGE_PAGE, mmap.PROT_READ | mmap.PROT_WRITE) as mapping:
+        with gallery_segment._mapped(file.fileno(), HUGE_PAGE, mmap.PROT_READ | mmap.PROT_WRITE) as mapping:
             try:
-                mapping.madvise(gallery_block._MADV_COLLAPSE, 0, HUGE_PAGE)
+                mapping.madvise(gallery_segment._MADV_COLLAPSE, 0, HUGE_PAGE)
             except OSError as error:
                 pytest.skip(f"no huge pages in {folder}: {error}")
 
@@ -153,7 +154,7 @@ def test_the_codes_lie_in_huge_pages(run_dir: Path) -> None:
 
 def test_where_there_are_no_huge_pages_small_ones_do(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel without them, or without any left."""
-    monkeypatch.setattr(gallery_block, "_MADV_COLLAPSE", 12345)
+    monkeypatch.setattr(gallery_segment, "_MADV_COLLAPSE", 12345)
     publisher = GalleryPublisher(run_dir, 512, "test/none", "f" * 64)
     vectors = noise(np.random.default_rng(0), 5000, 512)
     publisher.publish_all(5000, [Batch(range(5000), ["x"] * 5000, [None] * 5000, vectors)])

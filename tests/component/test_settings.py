@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ConfigurationError, FaultList
-from shared.settings.schema import find_config, load_settings
+from shared.settings.file import find_config, load_settings
 from tests.support.site_process import SiteProcess, command
 
 _SOUND = '[recognition]\nengine = "dlib"\n'

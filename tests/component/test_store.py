@@ -20,7 +20,7 @@ import pytest
 
 from shared.errors import ConfigurationError, RefusedError, RollcallError, TemporaryError, UsageError
 from shared.gallery import publisher as gallery_publisher
-from shared.gallery.block import segment_path
+from shared.gallery.files import segment_path
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
 from shared.service.service import Request, StoreService

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared import embedding_db
-from shared.settings.schema import load_settings
+from shared.settings.file import load_settings
 from tests.support.paths import FACES, SMALL_PACK, VIDEOS, needs_data
 from tests.support.site_process import SiteProcess, command, command_json
 from tests.support.sites import enrol, write_site

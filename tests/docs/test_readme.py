@@ -11,14 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from shared import embedding_db
-from shared.settings.schema import (
-    CameraSettings,
-    RecognitionSettings,
-    SiteSettings,
-    SyncSettings,
-    WebSettings,
-    example_toml,
-)
+from shared.settings.example import example_toml
+from shared.settings.schema import CameraSettings, RecognitionSettings, SiteSettings, SyncSettings, WebSettings
 from tests.support.paths import ROOT
 from workers.commands.command_line import build_parser
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import FaultList
-from shared.settings.schema import load_settings
+from shared.settings.file import load_settings
 from tests.conftest import SmallDisk
 from tests.support.full_disks import fill
 from tests.support.paths import SMALL_PACK, VIDEOS, astronaut, needs_data, needs_dlib

@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import DamagedError, TemporaryError
 from shared.gallery.reader import GalleryReader
-from shared.ipc.client import SiteClient, WriterClient, save_rows
+from shared.ipc.client import EventSender, SiteClient, save_rows
 from shared.store.opening import backup_path, damage_of
 from shared.store.proof import IntegrityProof, _failure_of_disk
 from shared.store.saving import NewReference
@@ -58,7 +58,7 @@ def test_a_running_site_takes_its_backup(site: SiteProcess, tables: tuple[str, .
     site.log.clear()
     save_references(site, "Cy", seed=1)  # since the backup
     _overwrite(site.settings.db_path, *tables)
-    client = WriterClient(site.settings.run_dir)
+    client = EventSender(site.settings.run_dir)
     _meet(site)
     client.record(
         [

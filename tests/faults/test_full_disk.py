@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from shared.ipc.client import SiteClient, WriterClient
+from shared.ipc.client import SiteClient
+from shared.ipc.event_sender import EventSender
 from tests.conftest import SmallDisk
 from tests.faults.test_bad_input import one_face
 from tests.support.clips import write_clip
@@ -50,7 +51,7 @@ def test_a_site_starts_and_serves_on_a_full_disk(tmp_path: Path, disk: Path) -> 
         assert client.call("info")["nothing_stored"]
         client.close()
         assert any("full" in fault or "disk" in fault for fault in site.check())
-        camera = WriterClient(site.settings.run_dir)
+        camera = EventSender(site.settings.run_dir)
         camera.record([event("k1"), event("k2")])
         assert not camera.flush(1)
         assert camera.backlog == 2

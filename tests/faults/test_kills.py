@@ -20,7 +20,7 @@ from shared import embedding_db
 from shared.gallery.files import remove_left_behind
 from shared.ipc.client import SiteClient, save_rows
 from shared.service.access import FilesOfSite, RunningSite
-from shared.settings.schema import load_settings
+from shared.settings.file import load_settings
 from tests.support.eight_threads import eight_threads
 from tests.support.paths import FACES, ROOT, VIDEOS, needs_data
 from tests.support.site_process import SiteProcess, command

@@ -15,7 +15,7 @@ from shared.errors import ConfigurationError
 from shared.files.mark_key import new_key, write_key
 from shared.files.run_folder import is_in_memory, run_folder
 from shared.gallery.reader import GalleryReader
-from shared.settings.schema import load_settings
+from shared.settings.file import load_settings
 from tests.conftest import SmallDisk
 from tests.faults.test_bad_input import one_face
 from tests.support.clips import write_clip

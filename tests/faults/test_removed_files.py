@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import TemporaryError
 from shared.ipc.client import SiteClient, save_rows
-from shared.settings.schema import load_settings
+from shared.settings.file import load_settings
 from tests.support.paths import needs_dlib
 from tests.support.site_process import SiteProcess, command, command_json
 from tests.support.stores import site_settings

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.gallery.block import head_path, segment_path
-from shared.gallery.files import remove_left_behind
+from shared.gallery.files import head_path, remove_left_behind, segment_path
 from shared.gallery.publisher import NoRoomError
 from shared.gallery.reader import GalleryReader
 from tests.conftest import SmallDisk

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from shared.gallery.publisher import GalleryPublisher
-from shared.settings.schema import load_settings
+from shared.settings.file import load_settings
 from shared.supervision.child_process import CHANNEL_VARIABLE
 from tests.support.clips import write_clip
 from tests.support.paths import ROOT

@@ -22,7 +22,7 @@ from PIL import Image
 
 from shared.ipc.client import SiteClient, save_rows
 from shared.service.access import SiteAccess
-from shared.settings.schema import load_settings
+from shared.settings.file import load_settings
 from shared.store.opening import open_read_only
 from tests.support.paths import FACES, SMALL_PACK, VIDEOS, astronaut, needs_data, needs_dlib, no_faces
 from tests.support.site_process import SUPERVISOR, SiteProcess, command, command_json

@@ -345,7 +345,7 @@ def test_a_file_in_a_persons_place_costs_that_person_alone(site: Path) -> None:
 
 def test_names_that_only_look_alike_are_refused(tmp_path: Path) -> None:
     """A letter that nobody sees makes no second Ada; a joiner within a Persian name is a letter of it."""
-    from workers.photos.embedding import people_in
+    from workers.photos.naming import people_in
 
     names = ("Ada\u200b", "\ufeffAda", "A\u202eda", "Ada\u200d", "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627", "Ada")
     found = people_in([tmp_path / f"{name}.jpg" for name in names])
@@ -372,7 +372,7 @@ def test_a_folder_of_people_is_one(site: Path) -> None:
 )  # fmt: skip  # names read better in rows
 def test_camera_names_are_told_from_peoples(tmp_path: Path, stem: str, camera: bool) -> None:
     """What phones, cameras and messengers call a file is no person; names and people's numbers are."""
-    from workers.photos.embedding import people_in
+    from workers.photos.naming import people_in
 
     found = people_in([tmp_path / f"{stem}.jpg"])
     assert bool(found.refused) == camera

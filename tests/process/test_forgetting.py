@@ -200,7 +200,7 @@ def test_a_repeated_forget_is_done(tmp_path: Path, running: bool) -> None:
 _KILLED = """
 import os, signal, sys
 from shared.store import erasure
-from shared.settings.schema import load_settings
+from shared.settings.file import load_settings
 from shared.service.access import SiteAccess
 from pathlib import Path
 def kill(*_, **__):

@@ -20,7 +20,9 @@ from shared.errors import RefusedError, RollcallError, UsageError
 from shared.files.private_folder import make_private_folder
 from shared.gallery.files import remove_left_behind
 from shared.ipc import wire
-from shared.ipc.client import SiteClient, WriterClient, follow
+from shared.ipc.client import SiteClient
+from shared.ipc.event_sender import EventSender
+from shared.ipc.following import follow
 from shared.settings.schema import Settings
 from tests.faults.test_bad_input import one_face
 from tests.support.paths import ROOT, needs_dlib
@@ -237,7 +239,7 @@ def test_300_idle_connections_shut_nobody_out(tmp_path: Path, first: bytes) -> N
             began = time.monotonic()
             assert command_json(tmp_path, "people")["people"] == []
             assert len(command_json(tmp_path, "enrol", str(one_face(tmp_path / "Ada.jpg")))["enrolled"]) == 1
-            camera = WriterClient(site.settings.run_dir)
+            camera = EventSender(site.settings.run_dir)
             camera.record([event("k1")])
             assert camera.flush(10)
             camera.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.gallery.block import segment_path
+from shared.gallery.files import segment_path
 from shared.gallery.reader import GalleryReader
 from tests.support.blocks import held_bytes
 from tests.support.paths import FACES, VIDEOS, needs_data

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.settings.schema import EffectiveCamera, parse_settings
+from shared.settings.file import parse_settings
+from shared.settings.schema import EffectiveCamera
 from shared.settings.schema import Liveness as Mode
 from tests.support.liveness_graph import write_blue_rim
 from tests.support.paths import SMALL_PACK, needs_data

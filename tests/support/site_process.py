@@ -18,10 +18,11 @@ from typing import Any
 import psutil
 
 from shared.files.run_folder import site_prefix
-from shared.gallery.block import shm_folder
+from shared.gallery.files import shm_folder
 from shared.ipc.client import SiteClient
 from shared.service.access import RunningSite
-from shared.settings.schema import Settings, load_settings
+from shared.settings.file import load_settings
+from shared.settings.schema import Settings
 from tests.support.paths import ROOT
 
 SUPERVISOR = ROOT / "supervisor.py"

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from shared.service.access import FilesOfSite
 from shared.service.service import StoreService
-from shared.settings.schema import Settings, load_settings
+from shared.settings.file import load_settings
+from shared.settings.schema import Settings
 from shared.store.connection import connect
 from shared.store.opening import open_store
 from shared.store.saving import NewReference, Saved, save

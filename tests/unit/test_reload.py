@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from shared.settings.schema import Settings, parse_settings
+from shared.settings.file import parse_settings
+from shared.settings.schema import Settings
 from shared.supervision.child_kinds import CAMERA, KINDS, ChildKind, is_needed
 from shared.supervision.reload import ReloadPlan, plan_reload
 

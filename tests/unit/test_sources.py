@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.errors import ConfigurationError, FaultList
-from shared.settings.schema import load_settings
+from shared.settings.file import load_settings
 from shared.settings.sources import (
     SourceKind,
     hide_addresses,

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from shared.settings.schema import Settings, find_config, load_settings
+from shared.settings.file import find_config, load_settings
+from shared.settings.schema import Settings
 
 if TYPE_CHECKING:
     from workers.recognition.engine import Engine

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from shared.errors import EXIT_DONE, RollcallError
-from shared.settings.schema import parse_settings
+from shared.settings.file import parse_settings
 from workers.commands.context import Context, Supervisor
 from workers.commands.output import say_json, warn
 from workers.demo.report import DemoReport, process_memory

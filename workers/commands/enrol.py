@@ -12,9 +12,9 @@ from shared.progress import progress_bar
 from shared.service.access import SiteAccess
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
-from workers.photos.embedding import Found, people_in, person_name
 from workers.photos.enrolling import enrol_photos, require_somebody, skipped_line
 from workers.photos.look_alikes import remark_lines
+from workers.photos.naming import Found, people_in, person_name
 from workers.photos.same_model import require_same_model
 
 _MOST_REMARKS = 20

@@ -5,22 +5,23 @@ from __future__ import annotations
 import argparse
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from shared.errors import EXIT_DONE, TemporaryError, UsageError
+from shared.errors import EXIT_DONE, RollcallError, TemporaryError, UsageError
 from shared.ipc import wire
-from shared.ipc.client import follow, site_is_running
+from shared.ipc.client import site_is_running
+from shared.ipc.following import follow_across_restarts
 from shared.service.access import Site, SiteAccess
-from shared.settings.schema import Settings
 from workers.commands.context import Context
 from workers.commands.output import event_line, say, say_json, warn
 
 _AGE = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PAGE = 1000
-_REPLACED_WITHIN_S = 30.0  # the supervisor starts a writer that fell again within seconds
+_REPLACED_WITHIN_S = 30.0
 _LOOK_AGAIN_S = 0.2
 
 
@@ -49,32 +50,39 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
                 else _past(site, since, show)
             )
     if arguments.follow:
-        _follow(settings, last_id, show)
+        _follow(settings.run_dir, last_id, show)
         warn("the site has stopped")
     return EXIT_DONE
 
 
-def _follow(settings: Settings, last_id: int, show: Callable[[dict[str, Any]], None]) -> None:
-    """Show every sighting after `last_id` until the site stops; a writer that fell is waited for."""
-    lost_at: float | None = None
-    while lost_at is None or time.monotonic() - lost_at < _REPLACED_WITHIN_S:
-        stream = follow(settings.run_dir, last_id, None)
-        while (event := _next(stream)) is not None:
-            lost_at = None
-            show(event)
-            last_id = event["id"]
-        if not wire.socket_path(settings.run_dir).exists():
-            return  # a writer that stops takes its socket along; one that was killed can't
-        lost_at = lost_at or time.monotonic()
+class _Patience:
+    """How long a writer that fell is waited for: the supervisor starts another within seconds."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._lost_at: float | None = None
+
+    def back(self) -> None:
+        """A sighting came."""
+        self._lost_at = None
+
+    def is_over(self, error: Exception) -> bool:
+        """Whether the site has stopped; else waits a moment. Raises what the writer refused."""
+        if isinstance(error, RollcallError):
+            raise error
+        if not wire.socket_path(self._run_dir).exists():
+            return True  # a writer that stops takes its socket along; one that was killed can't
+        self._lost_at = self._lost_at or time.monotonic()
         time.sleep(_LOOK_AGAIN_S)
+        return time.monotonic() - self._lost_at >= _REPLACED_WITHIN_S
 
 
-def _next(stream: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
-    """The stream's next sighting; None when its writer is gone."""
-    try:
-        return next(stream, None)
-    except (ConnectionError, FileNotFoundError):
-        return None
+def _follow(run_dir: Path, last_id: int, show: Callable[[dict[str, Any]], None]) -> None:
+    """Show every sighting after `last_id` until the site stops."""
+    patience = _Patience(run_dir)
+    for event in follow_across_restarts(run_dir, last_id, patience.is_over):
+        patience.back()
+        show(event)
 
 
 def _past(site: Site, since: str | None, show: Callable[[dict[str, Any]], None]) -> int:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from shared.errors import EXIT_DONE, ConfigurationError, RefusedError
-from shared.settings.schema import example_toml
+from shared.settings.example import example_toml
 from workers.commands.context import Context
 from workers.commands.output import say, say_json
 

@@ -19,7 +19,8 @@ from shared.process.machine import usable_cpus
 from shared.progress import progress_bar
 from shared.service.access import Site, SiteAccess, all_references
 from shared.settings.editing import replace_file
-from shared.settings.schema import Settings, parse_settings
+from shared.settings.file import parse_settings
+from shared.settings.schema import Settings
 from shared.settings.text import read_text
 from workers.commands.context import Context, common_options
 from workers.commands.output import say, say_json, warn

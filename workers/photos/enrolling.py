@@ -21,8 +21,9 @@ from shared.photos.reading import PHOTO_SUFFIXES, Photo, load_photo, shown
 from shared.progress import Progress
 from shared.service.access import Site, all_references
 from shared.settings.schema import Settings
-from workers.photos.embedding import Found, Told, refusal_reason
+from workers.photos.embedding import refusal_reason
 from workers.photos.look_alikes import MOST_COMPARED, NewReferences, Remark, remarks_on
+from workers.photos.naming import Found, Told
 from workers.photos.one_person import OnePersonCheck
 from workers.photos.pool import PhotoResult, embed_photos
 from workers.recognition.engine import Engine

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from shared.photos.reading import shown
-from workers.photos.embedding import enrol_command
+from workers.photos.naming import enrol_command
 from workers.photos.pool import PhotoResult
 
 _LOOKED_AT = 8  # of a folder's photos, the first that give an embedding

@@ -14,8 +14,9 @@ import numpy as np
 
 from shared.errors import RefusedError
 from shared.settings.schema import EffectiveCamera
-from workers.capture.cadence import Cadence, Progress
+from workers.capture.cadence import Cadence
 from workers.capture.capture import Frame
+from workers.pipeline.figures import Figures
 from workers.pipeline.frame_selection import Attention
 from workers.pipeline.scene_change import SceneChange
 from workers.pipeline.sightings import Event, iso_time, make_event, rounded
@@ -69,7 +70,7 @@ class CameraPipeline:
         self._lap = 0
         self._glanced = (float("-inf"), 0.0, cast("float | None", None))  # the frame before: its times
         self._visits: dict[int, Visit] = {}
-        self.progress = Progress()
+        self.progress = Figures()
         self._take_engine(engine)
         lost_after_s = max(_LOST_AFTER_S, _LOOKS_UNTIL_LOST / settings.fps)
         self._tracker = Tracker(engine.appearance, lost_after_s=lost_after_s)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from shared.settings.schema import Liveness as LivenessMode
 from workers.pipeline.best_crops import Portraits
 from workers.pipeline.tracking import Track
-from workers.pipeline.voting import Ballot, Decision, News, Rules
-from workers.recognition.liveness import LiveVote
+from workers.pipeline.voting import Ballot, Decision, LiveVote, News, Rules
 
 _CONFIRM_S = 3.0  # between two embeddings of a track that has its name, while its face looks the same
 _UNDECIDED_S = 0.5  # of one that has none after enough crops

@@ -19,6 +19,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.settings.schema import Liveness as Mode
 from workers.recognition.working_point import WorkingPoint, lead
 
 if TYPE_CHECKING:
@@ -233,3 +237,65 @@ class Ballot:
             naming = [crop for crop in self.crops() if crop.names(self.rules) == decision.person]
             naming.sort(key=lambda crop: -(crop.score or 0.0))
             self.evidence = naming[: self.rules.votes]
+
+
+LiveVerdict = Literal["live", "spoof", "unsure"]
+
+
+_LIVE_FROM = 0.8  # the addon's default threshold
+
+
+_SPOOF_BELOW = 0.5  # more likely a picture than not
+
+
+_LEAST_SCORES = 3
+
+
+_LATEST_SCORES = 9
+
+
+class LiveVote:
+    """What the crops of one track, taken together, say about whether it is alive.
+
+    The mean of the latest nine scores decides, three at least: *live* from .8 up, the addon's own threshold; *spoof*
+    below .5; between them, and before there are three, *unsure*.
+    """
+
+    def __init__(self) -> None:
+        self._scores: deque[float] = deque(maxlen=_LATEST_SCORES)
+
+    def add(self, score: float | None) -> None:
+        """Count a good crop's score; None (not to be told) counts for nothing."""
+        if score is not None:
+            self._scores.append(score)
+
+    @property
+    def score(self) -> float | None:
+        """The mean, 0 to 1; None before the first."""
+        return sum(self._scores) / len(self._scores) if self._scores else None
+
+    @property
+    def verdict(self) -> LiveVerdict:
+        score = self.score
+        if score is None or len(self._scores) < _LEAST_SCORES or _SPOOF_BELOW <= score < _LIVE_FROM:
+            return "unsure"
+        return "live" if score >= _LIVE_FROM else "spoof"
+
+    @property
+    def undecided(self) -> bool:
+        """Whether more crops may still bring a verdict."""
+        return self.verdict == "unsure" and len(self._scores) < _LATEST_SCORES
+
+    def withholds_name(self, mode: Mode) -> bool:
+        """Whether a name must not be given to this track: `require` gives none before the verdict is *live*."""
+        return mode == "require" and self.verdict != "live"
+
+    @staticmethod
+    def is_worthless(mode: Mode, score: float | None) -> bool:
+        """Whether a crop must not vote on the name: `require` takes none that is not likely alive by itself."""
+        return mode == "require" and (score is None or score < _SPOOF_BELOW)
+
+    def to_json(self) -> dict[str, str | float | None]:
+        """For a sighting."""
+        score = self.score
+        return {"verdict": self.verdict, "score": None if score is None else round(score, 4)}

@@ -9,10 +9,9 @@ The file is not part of Rollcall, and never downloaded: who wants it puts it int
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,8 +23,6 @@ from workers.recognition.alignment import similarity
 from workers.recognition.engine import Face, Image, Points
 from workers.recognition.onnx_session import UnfitGraphError, open_session
 
-LiveVerdict = Literal["live", "spoof", "unsure"]
-
 FILE_NAME = "liveness.onnx"
 LICENCE = "InsightFace pretrained: non-commercial research only"
 _URL = "https://github.com/deepinsight/insightface-model-addons/releases/download/addons/liveness.onnx"
@@ -33,10 +30,6 @@ INPUT_PX = 80
 # Where the addon wants both eyes, the nose and both corners of the mouth, pixels of its input.
 _TEMPLATE = np.array([[32.03, 38.06], [47.89, 37.98], [40.01, 47.08], [33.50, 56.36], [46.63, 56.29]], np.float64)
 _MOST_MISSING = 0.3  # of the input may lie beyond the frame; the addon's limit
-_LIVE_FROM = 0.8  # the addon's default threshold
-_SPOOF_BELOW = 0.5  # more likely a picture than not
-_LEAST_SCORES = 3
-_LATEST_SCORES = 9
 
 
 class Liveness:
@@ -111,53 +104,6 @@ def open_liveness(models_dir: Path, mode: Mode, *, threads: int, points: Points)
             remedy='set liveness = "off", or another engine under [recognition]',
         )
     return Liveness(models_dir / FILE_NAME, threads=threads)
-
-
-class LiveVote:
-    """What the crops of one track, taken together, say about whether it is alive.
-
-    The mean of the latest nine scores decides, three at least: *live* from .8 up, the addon's own threshold; *spoof*
-    below .5; between them, and before there are three, *unsure*.
-    """
-
-    def __init__(self) -> None:
-        self._scores: deque[float] = deque(maxlen=_LATEST_SCORES)
-
-    def add(self, score: float | None) -> None:
-        """Count a good crop's score; None (not to be told) counts for nothing."""
-        if score is not None:
-            self._scores.append(score)
-
-    @property
-    def score(self) -> float | None:
-        """The mean, 0 to 1; None before the first."""
-        return sum(self._scores) / len(self._scores) if self._scores else None
-
-    @property
-    def verdict(self) -> LiveVerdict:
-        score = self.score
-        if score is None or len(self._scores) < _LEAST_SCORES or _SPOOF_BELOW <= score < _LIVE_FROM:
-            return "unsure"
-        return "live" if score >= _LIVE_FROM else "spoof"
-
-    @property
-    def undecided(self) -> bool:
-        """Whether more crops may still bring a verdict."""
-        return self.verdict == "unsure" and len(self._scores) < _LATEST_SCORES
-
-    def withholds_name(self, mode: Mode) -> bool:
-        """Whether a name must not be given to this track: `require` gives none before the verdict is *live*."""
-        return mode == "require" and self.verdict != "live"
-
-    @staticmethod
-    def is_worthless(mode: Mode, score: float | None) -> bool:
-        """Whether a crop must not vote on the name: `require` takes none that is not likely alive by itself."""
-        return mode == "require" and (score is None or score < _SPOOF_BELOW)
-
-    def to_json(self) -> dict[str, str | float | None]:
-        """For a sighting."""
-        score = self.score
-        return {"verdict": self.verdict, "score": None if score is None else round(score, 4)}
 
 
 def _tensor(crop: Image) -> NDArray[np.float32]:

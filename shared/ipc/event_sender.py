@@ -1,0 +1,93 @@
+"""A camera's way to the writer: sightings are queued and sent by a thread, and never make the camera wait."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from shared.errors import RollcallError, TemporaryError
+from shared.ipc.client import RETRY_S, SiteClient
+
+_MAX_QUEUED_EVENTS = 20_000  # an hour of a busy camera; beyond it the oldest go
+
+
+_MAX_SENT_AT_ONCE = 50  # with pictures of strangers 60 KB each; a frame holds 16 MiB
+
+
+_GIVE_UP_S = 5.0
+
+
+_log = logging.getLogger("event-sender")
+
+
+class EventSender:
+    """A camera's way to the writer: `record` queues and returns; a thread sends, and sends again after a restart."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._client = SiteClient(run_dir, patience_s=0.0)
+        self._queue: deque[dict[str, Any]] = deque(maxlen=_MAX_QUEUED_EVENTS)
+        self._changed = threading.Condition()
+        self._closing = False
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._send_loop, name="event-sender", daemon=True)
+        self._thread.start()
+
+    def record(self, events: list[dict[str, Any]]) -> None:
+        """Queue sightings for the writer. Never blocks; with a full queue the oldest go, counted in `dropped`."""
+        if not events:
+            return
+        with self._changed:
+            self.dropped += max(0, len(self._queue) + len(events) - _MAX_QUEUED_EVENTS)
+            self._queue.extend(events)
+            self._changed.notify_all()
+
+    @property
+    def backlog(self) -> int:
+        return len(self._queue)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything queued is acknowledged; False when `timeout_s` passed first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._queue, timeout_s)
+
+    def close(self) -> None:
+        """Stop sending; what is still queued is given up (flush first)."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._client.close()
+        self._thread.join(_GIVE_UP_S)
+
+    def _send_loop(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._closing)
+                if self._closing:
+                    return
+                batch = list(self._queue)[:_MAX_SENT_AT_ONCE]
+            sent = self._send(batch)
+            with self._changed:
+                if sent:
+                    # The queue may have dropped its oldest meanwhile: take out by identity of the key, not by count.
+                    keys = {event["key"] for event in batch}
+                    while self._queue and self._queue[0]["key"] in keys:
+                        self._queue.popleft()
+                    self._changed.notify_all()
+                else:
+                    self._changed.wait_for(lambda: self._closing, RETRY_S)
+
+    def _send(self, batch: list[dict[str, Any]]) -> bool:
+        try:
+            refused = self._client.call("record", events=batch)["refused"]
+            if refused:
+                self.dropped += len(refused)
+                _log.error("the writer refused %d of %d sightings: %s", len(refused), len(batch), refused[0])
+        except TemporaryError:
+            return False
+        except RollcallError as error:  # refused for good: sending it again would be refused again
+            self.dropped += len(batch)
+            _log.error("the writer refused %d sightings: %s", len(batch), error)
+        return True

@@ -1,0 +1,291 @@
+"""site.toml read: found, joined with the environment, checked; every fault in it is told at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    TypeAdapter,
+    ValidationError,
+)
+
+from shared.errors import ConfigurationError, FaultList, RollcallError
+from shared.process.program import PROGRAM_DIR
+from shared.settings.schema import (
+    CAMERA_NAME,
+    CameraSettings,
+    File,
+    RecognitionSettings,
+    Settings,
+    SiteSettings,
+    SyncSettings,
+    WebSettings,
+    settings_of,
+)
+from shared.settings.sources import (
+    show_source,
+)
+from shared.settings.text import read_document, require_trustworthy
+
+_LONG_NUMBER = 10**20  # Python prints no integer of thousands of digits
+
+
+_LONG_TEXT = 200  # of a value that a fault shows
+
+
+# What the environment of the original program was called, and its key in [sync].
+_VARIABLES = {"MONGODB_SYNC_ENABLED": "enabled", "MONGODB_SYNC_INTERVAL": "interval_s", "BACKEND_API": "backend"}
+
+
+def find_config(explicit: str | None = None, beside: Path | None = None) -> Path | None:
+    """The configuration file: `--config`, `$ROLLCALL_CONFIG`, `site.toml` here, `site.toml` in `beside`; None: there is none.
+
+    Raises ConfigurationError when a file that was asked for by name is missing.
+    """
+    for name, origin in ((explicit, "--config"), (os.environ.get("ROLLCALL_CONFIG"), "$ROLLCALL_CONFIG")):
+        if name:
+            path = Path(name).expanduser().absolute()
+            if not path.exists():
+                raise ConfigurationError(
+                    "no such configuration file",
+                    where=origin,
+                    got=str(path),
+                    remedy="name a file, or make one with: supervisor.py init",
+                )
+            require_trustworthy(path, named=True)
+            return path
+    for folder in (Path.cwd(), beside or PROGRAM_DIR):
+        if (folder / "site.toml").exists():
+            require_trustworthy(folder / "site.toml", named=False)
+            return (folder / "site.toml").absolute()
+    return None
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and check `path`; None gives the defaults, relative to the working folder.
+
+    Raises ConfigurationError, mostly a FaultList with every fault in the file: file and key, got, expected, remedy. Nothing else,
+    whatever lies there: a site that runs goes on then.
+    """
+    if path is None:
+        return parse_settings({}, None, environ)
+    try:
+        return parse_settings(read_document(path), path, environ)
+    except tomllib.TOMLDecodeError as error:
+        raise FaultList([_toml_fault(path, error)]) from error
+
+
+def parse_settings(
+    document: Mapping[str, Any], path: Path | None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Check a TOML document that was read from `path`, with what the environment says instead. Raises FaultList."""
+    place, base = path or Path("settings"), path.absolute().parent if path else Path.cwd()
+    merged, origins = _with_environment(document, os.environ if environ is None else environ)
+    faults: list[RollcallError] = []
+    parsed: File | None = None
+    try:
+        parsed = File.model_validate(merged)
+    except ValidationError as error:
+        faults += _validation_faults(place, error, origins)
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits where a float is expected
+        faults.append(ConfigurationError("holds a value that can't be read", where=str(place), got=str(error)))
+    cameras = merged.get("cameras")
+    if isinstance(cameras, dict):
+        faults += _camera_name_faults(place, list(cameras))
+    if parsed is not None:
+        faults += _cross_faults(place, parsed, base)
+    if faults or parsed is None:
+        raise FaultList(faults)
+    return settings_of(parsed, path, base)
+
+
+def _with_environment(
+    document: Mapping[str, Any], environ: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    """The document with what the environment says instead, as in the original program, and which keys that is, by variable.
+
+    A text that is no value of its key's type stays as it is: the schema refuses it.
+    """
+    merged = dict(document)
+    origins: dict[tuple[str, ...], str] = {}
+    for variable, key in _VARIABLES.items():
+        text = environ.get(variable)
+        section = merged.get("sync", {})
+        if not text or not isinstance(section, dict):
+            continue
+        value: Any = text
+        if (kind := SyncSettings.model_fields[key].annotation) in (bool, float):
+            with contextlib.suppress(ValidationError):
+                value = TypeAdapter(kind).validate_strings(text.strip())
+        merged["sync"] = {**section, key: value}
+        origins["sync", key] = f"${variable}"
+    return merged, origins
+
+
+def _toml_fault(path: Path, error: tomllib.TOMLDecodeError) -> ConfigurationError:
+    text = str(error)
+    if "Cannot declare" in text and "cameras" in text:
+        return ConfigurationError(
+            "two cameras of one name",
+            where=str(path),
+            got=text,
+            expected="each [cameras.NAME] once",
+            remedy="rename one of them",
+        )
+    if "Cannot declare" in text or "Cannot overwrite" in text:
+        return ConfigurationError(
+            "the same key or section twice",
+            where=str(path),
+            got=text,
+            expected="each once",
+            remedy="delete one of them",
+        )
+    return ConfigurationError(
+        "is not valid TOML",
+        where=str(path),
+        got=text,
+        expected="TOML 1.0",
+        remedy="mend that line; strings need quotes",
+    )
+
+
+def _validation_faults(
+    path: Path, error: ValidationError, origins: Mapping[tuple[str, ...], str]
+) -> list[RollcallError]:
+    """One for each key that is wrong. `origins`: keys that the environment has set, and by which variable."""
+    faults: dict[str, RollcallError] = {}
+    for item in error.errors(include_url=False):
+        # A union adds its member's name to the location; the key is what the operator can look for.
+        keys = [show_source(str(part)) for part in item["loc"]]
+        if keys and keys[0] == "cameras" and "source" in keys:
+            keys = keys[: keys.index("source") + 1]
+        where = origins.get(tuple(keys)) or f"{path}: {_key_path(keys)}"
+        faults.setdefault(where, _one_fault(where, keys, item))
+    return list(faults.values())
+
+
+def _one_fault(where: str, keys: list[str], item: Any) -> RollcallError:
+    if item["type"] == "extra_forbidden":
+        near = _nearest(keys)
+        return ConfigurationError(
+            "unknown key",
+            where=where,
+            got=keys[-1],
+            expected=near or "a key of this section",
+            remedy="correct or remove it",
+        )
+    if item["type"] == "missing":
+        return ConfigurationError("missing", where=where, got="nothing", expected="a value", remedy="add it")
+    expected = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return ConfigurationError(
+        "not a valid value", where=where, got=_shown_value(keys, item["input"]), expected=expected, remedy="correct it"
+    )
+
+
+def _shown_value(keys: list[str], value: object) -> str:
+    """A value as a fault may show it. Of a source, or of what stands where a table with one should, only the type."""
+    in_camera = keys[0] == "cameras" and (len(keys) < 3 or keys[2] == "source") if keys else True
+    if in_camera or not isinstance(value, str | int | float):
+        kinds = {str: "a text", dict: "a table", list: "a list", bool: "true or false", int: "a number"}
+        return kinds.get(type(value), f"a {type(value).__name__}")
+    if isinstance(value, int) and abs(value) >= _LONG_NUMBER:
+        return "a number of many digits"
+    shown = repr(show_source(value) if isinstance(value, str) else value)
+    return shown if len(shown) <= _LONG_TEXT else shown[:_LONG_TEXT] + "…"
+
+
+def _key_path(keys: list[str]) -> str:
+    if not keys:
+        return "file"
+    if keys[0] == "cameras" and len(keys) > 1:
+        section, rest = f"[cameras.{keys[1]}]", keys[2:]
+    else:
+        section, rest = f"[{keys[0]}]", keys[1:]
+    return " ".join([section, ".".join(rest)]).strip()
+
+
+def _nearest(keys: list[str]) -> str:
+    import difflib
+
+    sections: dict[str, type[BaseModel]] = {
+        "site": SiteSettings,
+        "recognition": RecognitionSettings,
+        "cameras": CameraSettings,
+        "sync": SyncSettings,
+        "web": WebSettings,
+    }
+    known = list(sections) if len(keys) == 1 else list(sections[keys[0]].model_fields) if keys[0] in sections else []
+    close = difflib.get_close_matches(keys[-1], known, n=1)
+    return f"perhaps {close[0]}" if close else "one of " + ", ".join(known)
+
+
+def _camera_name_faults(path: Path, names: list[str]) -> list[RollcallError]:
+    faults: list[RollcallError] = []
+    seen: dict[str, str] = {}
+    for name in names:
+        shown = show_source(name)  # an address may have come to stand in a name's place
+        where = f"{path}: [cameras.{shown}]"
+        if not CAMERA_NAME.fullmatch(name):
+            faults.append(
+                ConfigurationError(
+                    "not a camera name",
+                    where=where,
+                    got=shown,
+                    expected="letters, digits, - _ . (64 at most)",
+                    remedy="rename it",
+                )
+            )
+        if (twin := seen.setdefault(name.casefold(), name)) != name:
+            faults.append(
+                ConfigurationError(
+                    "two cameras of one name",
+                    where=where,
+                    got=f"{show_source(twin)} and {shown}",
+                    expected="names that differ",
+                    remedy="rename one",
+                )
+            )
+    return faults
+
+
+def _cross_faults(path: Path, parsed: File, base: Path) -> list[RollcallError]:
+    """Faults that only several keys together show, or a key and where the file lies."""
+    faults: list[RollcallError] = []
+    data_dir = os.path.normpath(base / Path(parsed.site.data_dir).expanduser())
+    if base.is_relative_to(data_dir):
+        faults.append(
+            ConfigurationError(
+                "the data folder must be a folder of its own: it is closed to everybody else",
+                where=f"{path}: [site] data_dir",
+                got=parsed.site.data_dir,
+                expected="a folder that does not hold the settings' own",
+                remedy='set data_dir = "data", and move face_embeddings.db and faces there if you have them',
+            )
+        )
+    if parsed.recognition.engine == "dlib" and parsed.recognition.model not in (None, "dlib"):
+        faults.append(
+            ConfigurationError(
+                "the dlib engine has one model of its own",
+                where=f"{path}: [recognition] model",
+                got=parsed.recognition.model,
+                expected="no model",
+                remedy='remove the key, or set engine = "insightface"',
+            )
+        )
+    if parsed.web.enabled and parsed.web.host not in ("127.0.0.1", "::1", "localhost") and not parsed.web.token_file:
+        faults.append(
+            ConfigurationError(
+                "the dashboard would be open to the network without a token",
+                where=f"{path}: [web] token_file",
+                got="nothing",
+                expected="a file",
+                remedy='add token_file, or set host = "127.0.0.1"',
+            )
+        )
+    return faults
