@@ -169,8 +169,6 @@ def _refuse(constant: str) -> None:
 
 # Fields of an event that are for the writer alone: they are neither kept in the sighting nor handed on.
 PRIVATE_FIELDS = frozenset({"traces", "fingerprint", "alike"})
-
-
 _ID = re.compile(r"(?:stranger-)?(\d{1,15})")
 
 

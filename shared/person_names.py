@@ -92,8 +92,6 @@ def _is_unseen(name: str, at: int) -> bool:
 
 
 _MAX_NAME_BYTES = 1024
-
-
 _MAX_TEXT_BYTES = 4096
 
 

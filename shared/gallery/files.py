@@ -100,8 +100,6 @@ def remove_block(run_dir: Path) -> None:
 
 
 _NAMED_IN = "block"  # in the run folder
-
-
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 

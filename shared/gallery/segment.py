@@ -34,11 +34,7 @@ from shared.gallery.block import (
 from shared.gallery.files import open_ours, segment_path
 
 _MADV_COLLAPSE = 25  # asm-generic/mman-common.h; Python's mmap has no name for it
-
-
 _COLLAPSE_TRIES = 3  # a page can be in somebody's hands for a moment
-
-
 _LET_GO_BYTES = 8 << 20
 
 

@@ -12,11 +12,7 @@ from shared.errors import RollcallError, TemporaryError
 from shared.ipc.client import RETRY_S, SiteClient
 
 _MAX_QUEUED_EVENTS = 20_000  # an hour of a busy camera; beyond it the oldest go
-
-
 _MAX_SENT_AT_ONCE = 50  # with pictures of strangers 60 KB each; a frame holds 16 MiB
-
-
 _GIVE_UP_S = 5.0
 
 

@@ -34,8 +34,6 @@ from shared.settings.sources import (
 from shared.settings.text import read_document, require_trustworthy
 
 _LONG_NUMBER = 10**20  # Python prints no integer of thousands of digits
-
-
 _LONG_TEXT = 200  # of a value that a fault shows
 
 

@@ -74,10 +74,10 @@ def test_progress_gives_ages_and_rates() -> None:
     progress = Figures()
     for i in range(11):
         progress.add(captured_at=i * 0.2, taken_at=i * 0.2 + 0.01, done_at=i * 0.2 + 0.05, faces=2)
-    figures = progress.figures()
+    figures = progress.latest()
     assert (figures["age_p50_ms"], figures["latency_p95_ms"]) == (10.0, 50.0)
     assert (figures["looked_at"], figures["frames_per_s"]) == (11, 5.0)
-    assert Figures().figures()["age_p95_ms"] is None
+    assert Figures().latest()["age_p95_ms"] is None
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

@@ -27,8 +27,6 @@ _CAMERA_TIMEOUT_S = 10.0
 _CAMERAS_AT_ONCE = 8
 _LOOKS = 8  # pictures that have to be empty before a camera is
 _FRAME_TIMEOUT_S = 1.0
-
-
 HELP = "find every fault in configuration, models, database and cameras"
 
 

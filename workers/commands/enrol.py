@@ -18,8 +18,6 @@ from workers.photos.naming import Found, people_in, person_name
 from workers.photos.same_model import require_same_model
 
 _MOST_REMARKS = 20
-
-
 HELP = "enrol a photo, or a folder with a sub-folder per person"
 
 

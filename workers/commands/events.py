@@ -23,8 +23,6 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PAGE = 1000
 _REPLACED_WITHIN_S = 30.0
 _LOOK_AGAIN_S = 0.2
-
-
 HELP = "the sightings, past and as they come"
 
 

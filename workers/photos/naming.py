@@ -84,8 +84,6 @@ def enrol_command(path: Path, name: str) -> str:
 # How cameras, phones and messengers name files: letters and a number, a date, their own name. Plain numbers are not among
 # them: people's numbers are names in many a company.
 _REST = r"[\d _\-.()a-z:]*"
-
-
 _CAMERA_NAME = re.compile(
     rf"((fb_)?img|_mg|_?dsc[fn]?|dscn|pxl|mvimg|vid|cimg|hpim|imgp|pict?|sam|gopr|dji|wp|p)[ _\-]?\d{{3,}}{_REST}"
     rf"|(photo|image|bild|foto|picture|screenshot|whatsapp image|signal|snapchat|received|scan|unnamed|download)[ _\-.(]*\d{_REST}"

@@ -24,7 +24,7 @@ class Figures:
         self.faces += faces
         self._frames.append((taken_at - captured_at, done_at - captured_at, done_at, faces))
 
-    def figures(self) -> dict[str, float | int | None]:
+    def latest(self) -> dict[str, float | int | None]:
         """`age_*`: of a frame when its processing began; `latency_*`: when its sightings were ready."""
         figures: dict[str, float | int | None] = {
             "looked_at": self.looked_at,

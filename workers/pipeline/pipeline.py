@@ -70,7 +70,7 @@ class CameraPipeline:
         self._lap = 0
         self._glanced = (float("-inf"), 0.0, cast("float | None", None))  # the frame before: its times
         self._visits: dict[int, Visit] = {}
-        self.progress = Figures()
+        self.figures = Figures()
         self._take_engine(engine)
         lost_after_s = max(_LOST_AFTER_S, _LOOKS_UNTIL_LOST / settings.fps)
         self._tracker = Tracker(engine.appearance, lost_after_s=lost_after_s)
@@ -121,7 +121,7 @@ class CameraPipeline:
             self._scene.mark()
             faces = [face for face in self._engine.detect(frame.image) if not self._is_ignored(face, frame.image)]
             events += self._look(frame, faces, time_s)
-            self.progress.add(
+            self.figures.add(
                 captured_at=frame.captured_at, taken_at=taken_at, done_at=time.monotonic(), faces=len(faces)
             )
         return events
@@ -141,7 +141,7 @@ class CameraPipeline:
     def stats(self) -> dict[str, Any]:
         """Fields of CameraStatus, by name."""
         model = f"{self._engine.name}/{self._engine.model}"
-        return {"model": model, **self.progress.figures(), "tracks": len(self._visits)}
+        return {"model": model, **self.figures.latest(), "tracks": len(self._visits)}
 
     def _time_of(self, frame: Frame) -> float:
         return frame.media_time_s if self._file_time and frame.media_time_s is not None else frame.captured_at
@@ -218,7 +218,7 @@ class CameraPipeline:
             rows = self._engine.embed(list(crops.values()))
         except RefusedError:  # a crop that gives no embedding is worth no more than one that the gate refused
             return self._embed_each(crops)
-        self.progress.embedded += len(crops)
+        self.figures.embedded += len(crops)
         return dict(zip(crops, rows, strict=True))
 
     def _embed_each(self, crops: dict[int, Image]) -> dict[int, Vectors]:

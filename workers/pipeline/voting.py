@@ -243,14 +243,8 @@ LiveVerdict = Literal["live", "spoof", "unsure"]
 
 
 _LIVE_FROM = 0.8  # the addon's default threshold
-
-
 _SPOOF_BELOW = 0.5  # more likely a picture than not
-
-
 _LEAST_SCORES = 3
-
-
 _LATEST_SCORES = 9
 
 
