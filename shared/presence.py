@@ -11,6 +11,8 @@ from collections import OrderedDict
 from datetime import datetime
 from typing import Any
 
+from shared.events import Event
+
 WITHIN_S = 600.0
 MOST_TRACKS = 1000
 
@@ -27,23 +29,24 @@ class Presence:
         self._within_s, self._most = within_s, most
         self._here: OrderedDict[Place, tuple[str, float]] = OrderedDict()
 
-    def take(self, event: dict[str, Any]) -> list[dict[str, Any]]:
+    def take(self, event: Event) -> list[dict[str, Any]]:
         """Take an event in. For a `named`: where else the person is, the latest last, as `{"camera", "track"}`; else nothing.
 
-        The same event again changes nothing. Raises ValueError or TypeError for a `named` without a time.
+        The same event again changes nothing.
         """
-        kind = event["event"]
-        if kind in _ENDS_CAMERA:
-            for place in [place for place in self._here if place[0] == event["camera"]]:
+        if event.event in _ENDS_CAMERA:
+            for place in [place for place in self._here if place[0] == event.camera]:
                 del self._here[place]
             return []
-        if kind in _ENDS_TRACK:
-            self._here.pop((event["camera"], event["track"]), None)
+        if event.track is None:
             return []
-        if kind != "named":
+        here = (event.camera, event.track)
+        if event.event in _ENDS_TRACK:
+            self._here.pop(here, None)
             return []
-        here, person = (event["camera"], event["track"]), event["person"]
-        at_s = datetime.fromisoformat(event["time"]).timestamp()
+        if event.event != "named" or event.person is None:
+            return []
+        person, at_s = event.person, datetime.fromisoformat(event.time).timestamp()
         also = [
             {"camera": place[0], "track": place[1]}
             for place, (who, since_s) in self._here.items()

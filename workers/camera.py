@@ -18,6 +18,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import cv2  # noqa: E402  # see above
 
 from shared.errors import EXIT_DONE, ConfigurationError, TemporaryError  # noqa: E402
+from shared.events import Event, new_event  # noqa: E402
 from shared.gallery.reader import GalleryReader  # noqa: E402
 from shared.ipc.event_sender import EventSender  # noqa: E402
 from shared.process.own_limits import may_allocate  # noqa: E402
@@ -31,7 +32,6 @@ from workers.capture.source_news import SourceNews  # noqa: E402
 from workers.models.opening import open_engine  # noqa: E402
 from workers.pipeline.pipeline import CameraPipeline  # noqa: E402
 from workers.pipeline.risky_settings import risks_of  # noqa: E402
-from workers.pipeline.sightings import Event, make_event  # noqa: E402
 from workers.recognition.engine import Engine  # noqa: E402
 from workers.recognition.liveness import Liveness, open_liveness  # noqa: E402
 
@@ -165,7 +165,7 @@ class Camera:
         if hold_s := self._news.hold_s(now_s):
             reason += f"; it comes and goes: told up again once it stayed for {hold_s / 60:.0f} min"
         _log.warning("camera %s is down: %s", self._camera.name, reason)
-        return [make_event(self._camera.name, "camera_down", time.time()) | {"reason": reason}]
+        return [new_event(self._camera.name, "camera_down", time.time(), reason=reason)]
 
     def _source_back(self, capture: Capture) -> list[Event]:
         """To be called once a frame was processed."""
@@ -177,8 +177,7 @@ class Camera:
         untold = self._news.take_untold()
         lost = f"; lost {untold} more times meanwhile" if untold else ""
         _log.info("camera %s is up: %s%s", self._camera.name, self._source.shown, lost)
-        event = make_event(self._camera.name, "camera_up", time.time())
-        return [event | {"losses": untold} if untold else event]
+        return [new_event(self._camera.name, "camera_up", time.time(), losses=untold or None)]
 
     def _status_now(self, capture: Capture, pipeline: CameraPipeline, client: EventSender) -> CameraStatus:
         status = capture.status()
@@ -250,7 +249,7 @@ def _affordable(events: list[Event], backlog: int) -> list[Event]:
     """While the writer is away sightings pile up: from here on without pictures of strangers, 60 KB each."""
     if backlog < _MOST_WAITING_WITH_TRACES:
         return events
-    return [{name: value for name, value in event.items() if name != "traces"} for event in events]
+    return [replace(event, traces=None) for event in events]
 
 
 def _require_same_model(engine: Engine, gallery: GalleryReader, where: str) -> None:

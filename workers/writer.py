@@ -33,6 +33,7 @@ from shared.errors import (
     UsageError,
     read_only_fault,
 )
+from shared.events import Sighting
 from shared.files.folder_lock import identity
 from shared.files.private_folder import make_private_folder
 from shared.files.run_folder import is_read_only
@@ -570,14 +571,15 @@ class Writer:
             past = self._service.events_since(after_id, None, _EVENTS_AT_ONCE)
             if len(past) < _EVENTS_AT_ONCE or peer.closing:
                 break
-            peer.send({"events": past})
-            after_id = past[-1]["id"]
+            peer.send({"events": [one.to_json() for one in past]})
+            after_id = past[-1].id
         peer.follows_after = after_id
-        return {"events": past}
+        return {"events": [one.to_json() for one in past]}
 
-    def _tell_followers(self, events: list[dict[str, Any]]) -> None:
-        if not events:
+    def _tell_followers(self, sightings: list[Sighting]) -> None:
+        if not sightings:
             return
+        events = [one.to_json() for one in sightings]
         for peer in list(self._peers.values()):
             if peer.follows_after is not None:
                 peer.send({"events": events})

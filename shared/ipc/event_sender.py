@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from shared.errors import RollcallError, TemporaryError
+from shared.events import Event
 from shared.ipc.client import RETRY_S, SiteClient
 
 _MAX_QUEUED_EVENTS = 20_000  # an hour of a busy camera; beyond it the oldest go
@@ -24,14 +25,14 @@ class EventSender:
 
     def __init__(self, run_dir: Path) -> None:
         self._client = SiteClient(run_dir, patience_s=0.0)
-        self._queue: deque[dict[str, Any]] = deque(maxlen=_MAX_QUEUED_EVENTS)
+        self._queue: deque[Event] = deque(maxlen=_MAX_QUEUED_EVENTS)
         self._changed = threading.Condition()
         self._closing = False
         self.dropped = 0
         self._thread = threading.Thread(target=self._send_loop, name="event-sender", daemon=True)
         self._thread.start()
 
-    def record(self, events: list[dict[str, Any]]) -> None:
+    def record(self, events: Sequence[Event]) -> None:
         """Queue sightings for the writer. Never blocks; with a full queue the oldest go, counted in `dropped`."""
         if not events:
             return
@@ -68,16 +69,16 @@ class EventSender:
             with self._changed:
                 if sent:
                     # The queue may have dropped its oldest meanwhile: take out by identity of the key, not by count.
-                    keys = {event["key"] for event in batch}
-                    while self._queue and self._queue[0]["key"] in keys:
+                    keys = {event.key for event in batch}
+                    while self._queue and self._queue[0].key in keys:
                         self._queue.popleft()
                     self._changed.notify_all()
                 else:
                     self._changed.wait_for(lambda: self._closing, RETRY_S)
 
-    def _send(self, batch: list[dict[str, Any]]) -> bool:
+    def _send(self, batch: Sequence[Event]) -> bool:
         try:
-            refused = self._client.call("record", events=batch)["refused"]
+            refused = self._client.call("record", events=[event.to_json() for event in batch])["refused"]
             if refused:
                 self.dropped += len(refused)
                 _log.error("the writer refused %d of %d sightings: %s", len(refused), len(batch), refused[0])

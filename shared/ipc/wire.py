@@ -34,7 +34,7 @@ from shared.events import is_deeper
 VERSION = 1
 MAX_JSON_BYTES = 16 << 20
 MAX_BLOB_BYTES = 256 << 20
-_MOST_DEPTH = 24  # of lists and objects in each other; ours have six
+_MAX_DEPTH = 24  # of lists and objects in each other; ours have six
 _LENGTHS = struct.Struct("<II")
 _SUN_PATH_MAX = 100  # sockaddr_un holds 108 bytes on Linux, 104 on macOS
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
@@ -148,9 +148,9 @@ class FrameBuffer:
             parsed = json.loads(document)
         except (ValueError, RecursionError) as error:
             raise RefusedError("a frame that is not JSON", got=str(error)[:200]) from error
-        if is_deeper(parsed, _MOST_DEPTH):
+        if is_deeper(parsed, _MAX_DEPTH):
             raise RefusedError(
-                "a frame that is too deep", expected=f"at most {_MOST_DEPTH} lists or objects in each other"
+                "a frame that is too deep", expected=f"at most {_MAX_DEPTH} lists or objects in each other"
             )
         if not isinstance(parsed, dict) or parsed.get("v") != VERSION:
             raise RefusedError(

@@ -21,7 +21,7 @@ import numpy as np
 
 from shared.embeddings import unit_vector
 from shared.errors import DamagedError, RefusedError, RollcallError, Say, UsageError
-from shared.events import event_fault
+from shared.events import Event, Sighting
 from shared.gallery.publisher import GalleryPublisher
 from shared.person_names import name_of, new_name_of, text_of
 from shared.presence import WITHIN_S, Presence
@@ -103,7 +103,7 @@ class StoreService:
         self._remove_at, self._complained_of = 0.0, 0
         self._keep_unknowns_days = keep_unknowns_days
         self._clock: ClockWatch | None = None
-        self.new_events: list[dict[str, Any]] = []
+        self.new_events: list[Sighting] = []
         self.refusal: RollcallError | None = None  # while it is set no write is taken: this is the answer
         self.erasures = 0  # how many times somebody was forgotten: a backup begun before must not be kept
         self._writes: dict[str, Callable[[Request, Changes], dict[str, Any]]] = {
@@ -333,14 +333,18 @@ class StoreService:
 
     def _record(self, request: Request, changes: Changes) -> dict[str, Any]:  # noqa: ARG002  # sightings don't change the block
         presence = self._presence = self._presence or self._who_is_here()
-        given: list[dict[str, Any]] = list(request.arguments["events"])
-        faults = [event_fault(event) for event in given]
-        sound = [event for event, fault in zip(given, faults, strict=True) if fault is None]
+        given: list[object] = list(request.arguments["events"])
+        sound, faults = [], []
+        for document in given:
+            try:
+                sound.append(Event.from_json(document))
+            except RefusedError as error:
+                faults.append(error.what)
         if given and not sound:
             raise RefusedError("no sighting can be kept", got=faults[0])
         kept = self.store.sightings.record(sound, self._site, self._strangers, presence)
         self.new_events += kept
-        return {"recorded": len(kept), "refused": [fault for fault in faults if fault is not None]}
+        return {"recorded": len(kept), "refused": faults}
 
     def _who_is_here(self) -> Presence:
         """What the last minutes' sightings tell: also a writer that takes another's place knows who was seen where."""
@@ -465,9 +469,9 @@ class StoreService:
         given = request.arguments
         limit = min(int(given.get("limit", 1000)), _MAX_EVENTS)
         found = self.events_since(int(given.get("after_id", 0)), given.get("since"), limit)
-        return {"events": found, "last_id": self.store.sightings.last_id()}
+        return {"events": [one.to_json() for one in found], "last_id": self.store.sightings.last_id()}
 
-    def events_since(self, after_id: int, since: str | None, limit: int) -> list[dict[str, Any]]:
+    def events_since(self, after_id: int, since: str | None, limit: int) -> list[Sighting]:
         """Kept sightings, oldest first. Rows that can't be read are passed over, and each is said once."""
         sightings = self.store.sightings
         known = set(sightings.unreadable)

@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import RefusedError
+from shared.events import Sighting
 from shared.files.durable_folder import NO_LINKS, sync_folder
 from shared.files.mark_key import key_id, write_key
 from shared.person_names import name_of, stored_name, text_of
-from shared.presence import Presence
 from shared.process.work_progress import beat
 from shared.row_checksum import row_checksums
 from shared.store import schema
@@ -578,14 +578,8 @@ def _is_sighting(*row: Any) -> bool:
         return False
     if (person is not None and not _is_text(person, 4096)) or (stranger is not None and _whole(stranger, 1) is None):
         return False
-    try:
-        event = json.loads(document)
-        if any(event[name] != value for name, value in (("event", kind), ("time", time), ("camera", camera))):
-            return False
-        Presence().take(event)
-    except (TypeError, ValueError, KeyError, RecursionError):
-        return False
-    return True
+    sighting = Sighting.from_stored(row_id, document)
+    return sighting is not None and (sighting.event, sighting.time, sighting.camera) == (kind, time, camera)
 
 
 _OWN_ROWS: dict[str, tuple[tuple[str, ...], Callable[..., bool]]] = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from shared.events import PRIVATE_FIELDS, stored_event, stranger_id
+from shared.events import Event, Sighting, stranger_id
 from shared.store.schema import ids_begin_after
 
-_NOT_KEPT = PRIVATE_FIELDS | {"key", "id"}
 _MOST_UNREADABLE = 1000
 _AHEAD = timedelta(days=1)  # clocks of cameras and files may be ahead of ours by less
 _Answer_co = TypeVar("_Answer_co", covariant=True)
@@ -20,7 +20,7 @@ _Answer_co = TypeVar("_Answer_co", covariant=True)
 class TakesEvents(Protocol[_Answer_co]):
     """What is told every new event, in order, and has something to say on it."""
 
-    def take(self, event: dict[str, Any]) -> _Answer_co: ...
+    def take(self, event: Event) -> _Answer_co: ...
 
 
 class Sightings:
@@ -32,42 +32,56 @@ class Sightings:
 
     def record(
         self,
-        events: Iterable[dict[str, Any]],
+        events: Iterable[Event],
         site: str,
         strangers: TakesEvents[int | None] | None = None,
         presence: TakesEvents[list[dict[str, Any]]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """Keep sightings; those already kept (same key) are passed over. Returns the new ones with `id` and `site`.
+    ) -> list[Sighting]:
+        """Keep events as sightings; those already kept (same key) are passed over. Returns the new ones.
 
         A person who was deleted meanwhile is not written down again: the sighting becomes one of nobody known. `strangers`
         says whose the sighting of nobody known is: `unknown` in it; `presence` where else a person is: `also_at` in it.
         """
         kept = []
         for event in events:
-            if self._is_kept(event["key"]):
+            if self._is_kept(event.key):
                 continue
-            document = {name: value for name, value in event.items() if name not in _NOT_KEPT}
-            document["site"] = site
-            if document.get("person") is not None and not self._is_enrolled(document["person"]):
-                if document["event"] in ("named", "withdrawn"):
-                    continue
-                document |= {"person": None, "user_id": None, "score": None, "margin": None}
-                if document.get("verdict") == "named":
-                    document["verdict"] = "unknown"
-            private = {name: event[name] for name in PRIVATE_FIELDS if name in event}
-            stranger = None if strangers is None else strangers.take(document | private)
-            if stranger is not None:
-                document["unknown"] = stranger_id(stranger)
-            if presence is not None and (also_at := presence.take(document)):
-                document["also_at"] = also_at
-            row = tuple(document.get(name) for name in ("event", "time", "camera", "person"))
-            cursor = self._connection.execute(
-                "INSERT INTO sightings(key, event, time, camera, person, document, stranger, recorded_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (event["key"], *row, json.dumps(document), stranger, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"),
-            )
-            kept.append({"id": cursor.lastrowid, **document})
+            known = self._without_deleted_person(event)
+            if known is None:
+                continue
+            stranger = None if strangers is None else strangers.take(known)
+            also_at = None if presence is None else presence.take(known) or None
+            kept.append(self._keep(known, site, stranger, also_at))
         return kept
+
+    def _without_deleted_person(self, event: Event) -> Event | None:
+        """The event as one of nobody known when its person was deleted meanwhile; None when it then says nothing."""
+        if event.person is None or self._is_enrolled(event.person):
+            return event
+        if event.event in ("named", "withdrawn"):
+            return None
+        verdict = "unknown" if event.verdict == "named" else event.verdict
+        return replace(event, person=None, user_id=None, score=None, margin=None, verdict=verdict)
+
+    def _keep(self, event: Event, site: str, stranger: int | None, also_at: list[dict[str, Any]] | None) -> Sighting:
+        given = {one.name: getattr(event, one.name) for one in fields(Event)}
+        unknown = None if stranger is None else stranger_id(stranger)
+        sighting = Sighting(**given, id=0, site=site, unknown=unknown, also_at=also_at)
+        cursor = self._connection.execute(
+            "INSERT INTO sightings(key, event, time, camera, person, document, stranger, recorded_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                event.key,
+                event.event,
+                event.time,
+                event.camera,
+                event.person,
+                json.dumps(sighting.to_stored()),
+                stranger,
+                f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+            ),
+        )
+        return replace(sighting, id=int(cursor.lastrowid or 0))
 
     def _is_kept(self, key: str) -> bool:
         return self._connection.execute("SELECT 1 FROM sightings WHERE key=?", (key,)).fetchone() is not None
@@ -76,7 +90,7 @@ class Sightings:
         row = self._connection.execute("SELECT 1 FROM embeddings WHERE person_name=? LIMIT 1", (person,)).fetchone()
         return row is not None
 
-    def since(self, after_id: int = 0, since: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
+    def since(self, after_id: int = 0, since: str | None = None, limit: int = 1000) -> list[Sighting]:
         """At most `limit` kept sightings with id > `after_id` and time >= `since` (ISO 8601, UTC), oldest first.
 
         A row that can't be read is passed over, its id in `unreadable`: one must not keep all others from being told.
@@ -87,16 +101,16 @@ class Sightings:
             if first is None:
                 return []
             after_id = max(after_id, first - 1)
-        found: list[dict[str, Any]] = []
+        found: list[Sighting] = []
         while (wanted := limit - len(found)) > 0:
             rows = self._connection.execute(
                 "SELECT id, CAST(document AS BLOB) FROM sightings WHERE id>? AND (? IS NULL OR time>=?) ORDER BY id LIMIT ?",
                 (after_id, since, since, wanted),
             ).fetchall()
             for row_id, document in rows:
-                event = stored_event(row_id, document)
-                if event is not None:
-                    found.append(event)
+                sighting = Sighting.from_stored(row_id, document)
+                if sighting is not None:
+                    found.append(sighting)
                 elif len(self.unreadable) < _MOST_UNREADABLE:
                     self.unreadable.add(row_id)
             if len(rows) < wanted:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import RollcallError, Say
-from shared.events import stranger_id
+from shared.events import Event, stranger_id
 from shared.store.erasure import Kept
 from shared.store.store import Store
 from shared.strangers.pictures import Pictures
@@ -60,7 +60,7 @@ class Strangers:
 
     # --- what happens ------------------------------------------------------------------------------------------
 
-    def take(self, event: dict[str, Any]) -> int | None:
+    def take(self, event: Event) -> int | None:
         """Take a new event in; the stranger it is of. An event must be given once.
 
         Who a stranger is, is worth less than the sightings it came with: what can't be kept (a folder that can't be written,
@@ -83,27 +83,27 @@ class Strangers:
             self._say(f"a stranger could not be kept: {line}; strangers get no id until that is mended")
         self._complained = True
 
-    def _take(self, event: dict[str, Any]) -> int | None:
-        kind, camera = event["event"], event["camera"]
+    def _take(self, event: Event) -> int | None:
+        kind, camera = event.event, event.camera
         if kind in _ENDS_VISITS:
             self._execute("DELETE FROM stranger_visits WHERE camera=?", (camera,))
             self._forgotten = {place for place in self._forgotten if place[0] != camera}
             return None
-        if kind == "unknown" or (kind == "left" and event.get("verdict") == "unknown"):
+        if kind == "unknown" or (kind == "left" and event.verdict == "unknown"):
             return self._meet(event)
-        if kind == "named":
-            self._is_no_stranger(camera, event.get("track"), event["person"])
+        if kind == "named" and event.person is not None:
+            self._is_no_stranger(camera, event.track, event.person)
         elif kind == "left":
-            self._end_visit(camera, event.get("track"))
+            self._end_visit(camera, event.track)
         return None
 
-    def _meet(self, event: dict[str, Any]) -> int | None:
+    def _meet(self, event: Event) -> int | None:
         offer = offer_of(event) if self._keep_days else None
         if offer is not None and self._store.fingerprint not in (None, offer.fingerprint):
             offer = None  # the gallery's model was switched, and this camera has not followed yet
-        camera, track, time = event["camera"], event.get("track"), event.get("ended") or event["time"]
+        camera, track, time = event.camera, event.track, event.ended or event.time
         if (camera, track) in self._forgotten:  # its pictures are from before
-            if event["event"] == "left":
+            if event.event == "left":
                 self._forgotten.discard((camera, track))
             return None
         if offer is not None and self._store.fact("alike") != str(offer.alike):
@@ -112,11 +112,11 @@ class Strangers:
         if number is None:
             if offer is None:
                 return None
-            number = self._find(offer) or self._new(event.get("started") or time)
+            number = self._find(offer) or self._new(event.started or time)
             self._execute("UPDATE strangers SET visits=visits+1 WHERE id=?", (number,))
             if track is not None:
                 self._execute("INSERT INTO stranger_visits VALUES (?, ?, ?)", (camera, track, number))
-        if event["event"] == "left":
+        if event.event == "left":
             self._end_visit(camera, track)
         self._seen(number, camera, time)
         if offer is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.embeddings import unit_vector
+from shared.events import Event
 
 _MOST_TRACES = 3  # of one event
 _MOST_PHOTO_BYTES = 512 << 10  # a face with room round it has some 10 to 50 KiB
@@ -25,6 +26,25 @@ class Trace:
     embedding: NDArray[np.float32]
     quality: float
     photo: bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """As a camera sends it: the embedding as little-endian float32, and the picture, both in base64."""
+        return {
+            "embedding": base64.b64encode(self.embedding.astype("<f4").tobytes()).decode(),
+            "quality": round(self.quality, 4),
+            "photo": base64.b64encode(self.photo).decode(),
+        }
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Trace:
+        """Raises KeyError, TypeError, ValueError or RefusedError for what is malformed."""
+        vector = np.frombuffer(base64.b64decode(given["embedding"], validate=True), "<f4").astype(np.float32)
+        quality, photo = float(given["quality"]), base64.b64decode(given["photo"], validate=True)
+        if not 0 <= quality <= 1:
+            raise ValueError(f"quality {quality}")
+        if not photo.startswith(_JPEG_START) or len(photo) > _MOST_PHOTO_BYTES:
+            raise ValueError(f"a photo of {len(photo)} bytes that is no JPEG or too large")
+        return cls(unit_vector(vector, "trace"), quality, photo)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,31 +62,19 @@ class Offer:
         return 1 - (1 - self.alike) / 4
 
 
-def offer_of(event: dict[str, Any]) -> Offer | None:
+def offer_of(event: Event) -> Offer | None:
     """What an event has in its private fields; None when it has no traces.
 
     Raises KeyError, TypeError, ValueError or RefusedError for what is malformed.
     """
-    given = event.get("traces")
-    if not given:
+    if not event.traces:
         return None
-    traces = [_trace(one) for one in given[:_MOST_TRACES]]
+    traces = [Trace.from_json(one) for one in event.traces[:_MOST_TRACES]]
     if len({len(trace.embedding) for trace in traces}) != 1:
         raise ValueError("traces of different lengths")
-    alike = float(event["alike"])
-    if not 0 < alike < 1:
-        raise ValueError(f"alike {alike}")
-    return Offer(traces, str(event["fingerprint"]), alike)
-
-
-def _trace(given: dict[str, Any]) -> Trace:
-    vector = np.frombuffer(base64.b64decode(given["embedding"], validate=True), "<f4").astype(np.float32)
-    quality, photo = float(given["quality"]), base64.b64decode(given["photo"], validate=True)
-    if not 0 <= quality <= 1:
-        raise ValueError(f"quality {quality}")
-    if not photo.startswith(_JPEG_START) or len(photo) > _MOST_PHOTO_BYTES:
-        raise ValueError(f"a photo of {len(photo)} bytes that is no JPEG or too large")
-    return Trace(unit_vector(vector, "trace"), quality, photo)
+    if event.alike is None or not 0 < event.alike < 1 or event.fingerprint is None:
+        raise ValueError(f"traces with the cosine {event.alike}")
+    return Offer(traces, event.fingerprint, float(event.alike))
 
 
 class TraceIndex:

@@ -16,15 +16,16 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import RefusedError
+from shared.events import iso_time
 from shared.settings.schema import EffectiveCamera
 from tests.support.brute_gallery import BruteGallery
 from tests.support.clips import source
+from tests.support.events import told
 from tests.support.paths import FACES, SMALL_PACK, VIDEOS, needs_data, needs_dlib, six_faces
 from workers.capture.capture import Capture, Frame
 from workers.photos.embedding import embed_image, embed_photo
 from workers.pipeline.pipeline import CameraPipeline
 from workers.pipeline.scene_change import SceneChange
-from workers.pipeline.sightings import Event, iso_time
 from workers.recognition.engine import Engine
 
 Image = NDArray[np.uint8]
@@ -64,11 +65,11 @@ def frames(images: Sequence[Image], *, fps: float = 5.0, start_s: float = 0.0) -
         yield Frame(image, 1000.0 + time_s, BEGAN_AT + time_s, time_s)
 
 
-def run(pipeline: CameraPipeline, shots: Iterator[Frame]) -> list[Event]:
-    return [event for frame in shots for event in pipeline.process(frame)]
+def run(pipeline: CameraPipeline, shots: Iterator[Frame]) -> list[dict[str, Any]]:
+    return [event for frame in shots for event in told(pipeline.process(frame))]
 
 
-def kinds(events: list[Event]) -> list[tuple[str, str | None]]:
+def kinds(events: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
     return [(event["event"], event["person"]) for event in events]
 
 
@@ -98,7 +99,7 @@ def test_person_in_view_is_named_once_and_leaves_once(dlib_engine: Engine, galle
     gallery.enrol("Clover", reference(dlib_engine, ONE), user_id="7")
     gallery.enrol("Ruby", reference(dlib_engine, OTHER))
     pipeline = CameraPipeline(camera(), dlib_engine, gallery)
-    events = run(pipeline, frames([scene(ONE, i) for i in range(10)])) + pipeline.finish()
+    events = run(pipeline, frames([scene(ONE, i) for i in range(10)])) + told(pipeline.finish())
     assert kinds(events) == [("named", "Clover"), ("left", "Clover")]
     named, left = events
     assert set(named) == FIELDS
@@ -131,7 +132,7 @@ def test_person_enrolled_under_two_names_is_uncertain(dlib_engine: Engine, galle
     for name in ("Clover", "Clover again"):
         gallery.enrol(name, reference(dlib_engine, ONE))
     pipeline = CameraPipeline(camera(), dlib_engine, gallery)
-    events = run(pipeline, frames([scene(ONE, i) for i in range(10)])) + pipeline.finish()
+    events = run(pipeline, frames([scene(ONE, i) for i in range(10)])) + told(pipeline.finish())
     assert [(event["event"], event["verdict"]) for event in events] == [("left", "uncertain")]
 
 
@@ -149,7 +150,7 @@ def test_face_too_small_to_judge_is_uncertain(dlib_engine: Engine, gallery: Brut
     """`min_face_px` above the face: it is seen to come and go, and nothing is said about who it is."""
     gallery.enrol("Clover", reference(dlib_engine, ONE))
     pipeline = CameraPipeline(camera(min_face_px=250), dlib_engine, gallery)
-    events = run(pipeline, frames([scene(ONE, i) for i in range(10)])) + pipeline.finish()
+    events = run(pipeline, frames([scene(ONE, i) for i in range(10)])) + told(pipeline.finish())
     assert [(event["event"], event["verdict"], event["score"]) for event in events] == [("left", "uncertain", None)]
     assert pipeline.stats()["embedded"] == 0
 
@@ -160,7 +161,7 @@ def test_blurred_face_is_uncertain(dlib_engine: Engine, gallery: BruteGallery) -
     gallery.enrol("Clover", reference(dlib_engine, ONE))
     blurred = [np.asarray(cv2.GaussianBlur(scene(ONE, i), (0, 0), 6.0), np.uint8) for i in range(10)]
     pipeline = CameraPipeline(camera(), dlib_engine, gallery)
-    events = run(pipeline, frames(blurred)) + pipeline.finish()
+    events = run(pipeline, frames(blurred)) + told(pipeline.finish())
     assert [(event["event"], event["verdict"]) for event in events] == [("left", "uncertain")]
     assert events[0]["frames"] == 10, "it was not even found"
     assert pipeline.stats()["embedded"] == 0
@@ -171,7 +172,7 @@ def test_one_detection_is_no_sighting(dlib_engine: Engine, gallery: BruteGallery
     """A face in a single frame leaves no trace."""
     pipeline = CameraPipeline(camera(), dlib_engine, gallery)
     nothing = np.zeros_like(scene(ONE))
-    assert run(pipeline, frames([scene(ONE), *[nothing] * 12])) + pipeline.finish() == []
+    assert run(pipeline, frames([scene(ONE), *[nothing] * 12])) + told(pipeline.finish()) == []
 
 
 @needs_dlib
@@ -203,7 +204,7 @@ def test_person_forgotten_in_view_is_not_reported_any_more(dlib_engine: Engine, 
     pipeline = CameraPipeline(camera(), dlib_engine, gallery)
     assert kinds(run(pipeline, frames([scene(ONE, i) for i in range(8)]))) == [("named", "Clover")]
     gallery.forget("Clover")
-    events = run(pipeline, frames([scene(ONE, 8)], start_s=1.6)) + pipeline.finish()
+    events = run(pipeline, frames([scene(ONE, 8)], start_s=1.6)) + told(pipeline.finish())
     assert kinds(events) == [("withdrawn", "Clover"), ("unknown", None), ("left", None)]
     assert (events[0]["verdict"], events[2]["verdict"]) == ("unknown", "unknown")
 
@@ -217,7 +218,7 @@ def test_person_forgotten_right_before_the_end_is_not_in_the_last_sighting(
     pipeline = CameraPipeline(camera(), dlib_engine, gallery)
     run(pipeline, frames([scene(ONE, i) for i in range(8)]))
     gallery.forget("Clover")
-    assert kinds(pipeline.finish()) == [("left", None)]
+    assert kinds(told(pipeline.finish())) == [("left", None)]
 
 
 @needs_dlib
@@ -237,7 +238,7 @@ def test_between_frames_the_gallery_is_followed_too(dlib_engine: Engine, gallery
     pipeline = CameraPipeline(camera(source="rtsp://door/", realtime=True), dlib_engine, gallery)
     run(pipeline, frames([scene(ONE, i) for i in range(8)]))
     gallery.enrol("Clover", reference(dlib_engine, ONE))
-    assert kinds(pipeline.idle(1001.7, BEGAN_AT + 1.7)) == [("named", "Clover")]
+    assert kinds(told(pipeline.idle(1001.7, BEGAN_AT + 1.7))) == [("named", "Clover")]
 
 
 @needs_dlib
@@ -273,7 +274,7 @@ def test_cut_to_another_face_at_the_same_place_makes_two_tracks(dlib_engine: Eng
     gallery.enrol("Ruby", reference(dlib_engine, OTHER))
     pipeline = CameraPipeline(camera(), dlib_engine, gallery)
     images = [scene(ONE, i) for i in range(6)] + [scene(OTHER, i) for i in range(6)]
-    events = run(pipeline, frames(images)) + pipeline.finish()
+    events = run(pipeline, frames(images)) + told(pipeline.finish())
     assert kinds(events) == [("named", "Clover"), ("left", "Clover"), ("named", "Ruby"), ("left", "Ruby")]
     # The first until the cut, though the frames before it were not searched.
     assert [event["duration_s"] for event in events if event["event"] == "left"] == [1.0, 1.0]
@@ -299,7 +300,7 @@ def test_another_face_at_the_same_place_without_a_cut_makes_two_tracks(
     assert not any(cuts.look(image).cut for image in images), "this would test the cut detector"
     engine = type(dlib_engine)(det_size=350)  # type: ignore[call-arg]  # DlibEngine's, which Engine does not promise
     pipeline = CameraPipeline(camera(), engine, gallery)
-    events = run(pipeline, frames(images)) + pipeline.finish()
+    events = run(pipeline, frames(images)) + told(pipeline.finish())
     named = [event["person"] for event in events if event["event"] == "named"]
     assert named == ["Clover", "Ruby"]
     assert {event["track"]: event["person"] for event in events} == {1: "Clover", 2: "Ruby"}
@@ -317,8 +318,8 @@ def test_face_that_goes_has_left_after_a_second_and_a_half(dlib_engine: Engine, 
 
     live = CameraPipeline(camera(source="rtsp://door/", realtime=True), dlib_engine, gallery)
     run(live, frames([scene(ONE, i) for i in range(6)]))
-    assert live.idle(1002.4, BEGAN_AT + 2.4) == []
-    assert kinds(live.idle(1002.6, BEGAN_AT + 2.6)) == [("left", None)]
+    assert told(live.idle(1002.4, BEGAN_AT + 2.4)) == []
+    assert kinds(told(live.idle(1002.6, BEGAN_AT + 2.6))) == [("left", None)]
 
 
 @needs_dlib
@@ -327,7 +328,7 @@ def test_next_lap_of_a_looped_file_is_another_visit(dlib_engine: Engine, gallery
     pipeline = CameraPipeline(camera(), dlib_engine, gallery)
     events = run(pipeline, frames([scene(ONE, i) for i in range(6)]))
     again = [replace(frame, lap=1) for frame in frames([scene(ONE, i) for i in range(6)], start_s=1.2)]
-    events += run(pipeline, iter(again)) + pipeline.finish()
+    events += run(pipeline, iter(again)) + told(pipeline.finish())
     assert [event["track"] for event in events if event["event"] == "left"] == [1, 2]
 
 
@@ -363,7 +364,7 @@ def test_strangers_sightings_carry_what_they_are_known_by(dlib_engine: Engine, g
     else's sighting has any, and none has any where the site keeps no strangers."""
     images = [scene(ONE, i) for i in range(10)]
     pipeline = CameraPipeline(camera(), dlib_engine, gallery, keep_unknowns=True)
-    unknown, left = run(pipeline, frames(images)) + pipeline.finish()
+    unknown, left = run(pipeline, frames(images)) + told(pipeline.finish())
     for event in (unknown, left):
         assert event["fingerprint"] == dlib_engine.fingerprint
         assert 1 <= len(event["traces"]) <= 3
@@ -379,7 +380,9 @@ def test_strangers_sightings_carry_what_they_are_known_by(dlib_engine: Engine, g
     gallery.enrol("Clover", reference(dlib_engine, ONE))
     for keep in (True, False):
         pipeline = CameraPipeline(camera(), dlib_engine, gallery, keep_unknowns=keep)
-        events = run(pipeline, frames(images if keep else [scene(OTHER, i) for i in range(10)])) + pipeline.finish()
+        events = run(pipeline, frames(images if keep else [scene(OTHER, i) for i in range(10)])) + told(
+            pipeline.finish()
+        )
         assert events
         assert not any("traces" in event for event in events)
 
@@ -414,16 +417,16 @@ def enrolled(small_pack: Engine) -> Callable[..., BruteGallery]:
     return enrol
 
 
-def watch(film: Path, engine: Engine, gallery: BruteGallery, **changes: Any) -> list[Event]:
+def watch(film: Path, engine: Engine, gallery: BruteGallery, **changes: Any) -> list[dict[str, Any]]:
     settings = camera(source=str(film), **changes)
     pipeline = CameraPipeline(settings, engine, gallery)
     capture = Capture(source(film), realtime=False, fps=settings.fps)
     capture.start()
     events = []
     while (frame := capture.next_frame(30.0)) is not None:
-        events += pipeline.process(frame)
+        events += told(pipeline.process(frame))
     capture.stop()
-    return events + pipeline.finish()
+    return events + told(pipeline.finish())
 
 
 FRIENDS = {"Chandler", "Joey", "Monica", "Phoebe", "Rachel", "Ross"}
@@ -494,7 +497,7 @@ def test_enrolled_people_in_a_noisy_night_are_nobody_new(
         return np.asarray(np.clip(soft + random.normal(0, noise, soft.shape), 0, 255), np.uint8)
 
     pipeline = CameraPipeline(camera(), small_pack, enrolled("friends_enrol"))
-    events = run(pipeline, frames([night(image) for image in images])) + pipeline.finish()
+    events = run(pipeline, frames([night(image) for image in images])) + told(pipeline.finish())
     left = [event["verdict"] for event in events if event["event"] == "left"]
     assert len(left) >= 3
     assert "unknown" not in left

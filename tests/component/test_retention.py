@@ -16,7 +16,7 @@ from shared.store.store import MARKS_KEPT
 from tests.component.test_store import event, vectors
 from tests.component.test_strangers import service_of as service_with_strangers
 from tests.component.test_strangers import tell
-from tests.support.stores import bytes_under, keep, rows, service_of, store_in
+from tests.support.stores import bytes_under, keep, record, rows, service_of, sightings, store_in
 from tests.support.stranger_events import seen, trace
 from tests.support.vectors import noise
 
@@ -75,7 +75,7 @@ def test_a_clock_that_is_a_year_ahead_for_seconds_deletes_nothing(tmp_path: Path
         keep(store, vectors(2), NewReference("Ada"), NewReference("Bo"))
         with store.transaction():
             store.delete("Ada")
-            store.sightings.record([event(f"{days}", "Bo", time=_at(now, -days)) for days in (1, 5, 29, 31)], "s")
+            record(store, [event(f"{days}", "Bo", time=_at(now, -days)) for days in (1, 5, 29, 31)], "s")
         service = service_of(store, tmp_path)
         service.purge(now + timedelta(days=400), 10.0)
         assert rows(store, "SELECT COUNT(*) FROM sightings") == [(4,)]
@@ -97,7 +97,7 @@ def test_rows_that_are_dated_ahead_go_by_when_they_were_written(tmp_path: Path) 
         (face,) = noise(np.random.default_rng(1), 1, 64)
         tell(service, seen("a", trace(face), time="2099-01-01T00:00:00.000Z"))
         with store.transaction():
-            store.sightings.record([event(key, time="2099-01-01T00:00:00.000Z", kind="unknown") for key in "bc"], "s")
+            record(store, [event(key, time="2099-01-01T00:00:00.000Z", kind="unknown") for key in "bc"], "s")
             store.connection.execute("UPDATE sightings SET recorded_at='2098-01-01T00:00:00.000000Z' WHERE key='c'")
         left = []
         for day in (0, 1, 3, 29, 31):
@@ -151,12 +151,10 @@ def test_the_backup_keeps_nothing_that_was_purged(tmp_path: Path) -> None:
     with store_in(tmp_path) as store:
         keep(store, vectors(1), NewReference("Ada"))
         with store.transaction():
-            store.sightings.record(
-                [event("old", "Ada", time=_at(now, -31)), event("new", "Ada", time=_at(now, -1))], "s"
-            )
+            record(store, [event("old", "Ada", time=_at(now, -31)), event("new", "Ada", time=_at(now, -1))], "s")
         BackupKeeper(store.path).finish(store)
         service_of(store, tmp_path).purge(now, 10.0)
         BackupKeeper(store.path).finish(store)
         backup = open_read_only(backup_path(store.path))
-        assert len(backup.sightings.since()) == 1
+        assert len(sightings(backup)) == 1
         backup.close()

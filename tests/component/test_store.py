@@ -44,8 +44,10 @@ from tests.support.stores import (
     fail_everywhere,
     failing_store,
     keep,
+    record,
     rows,
     service_of,
+    sightings,
     silent,
     store_in,
 )
@@ -251,13 +253,13 @@ def test_ids_are_never_used_again(tmp_path: Path) -> None:
     with store_in(tmp_path) as store:
         newest = keep(store, vectors(2), NewReference("Ada"), NewReference("Bo")).row_ids[-1]
         with store.transaction():
-            seen = [one["id"] for one in store.sightings.record([event("k1", "Ada"), event("k2", "Bo")], "s")]
+            seen = [one["id"] for one in record(store, [event("k1", "Ada"), event("k2", "Bo")], "s")]
             store.forget("Bo")
     with store_in(tmp_path) as store:
         assert keep(store, vectors(1), NewReference("Cy")).row_ids[0] > newest
         assert store.sightings.last_id() == seen[-1]
         with store.transaction():
-            assert store.sightings.record([event("k3", "Ada")], "s")[0]["id"] > seen[-1]
+            assert record(store, [event("k3", "Ada")], "s")[0]["id"] > seen[-1]
 
 
 @pytest.mark.parametrize(
@@ -433,7 +435,7 @@ def _site_with_ada_and_bo(data: Path) -> tuple[StoreService, Any, Any]:
             keep(store, both, *(NewReference(name, path, user) for name, path, user in people))
     with store.transaction():
         events = [event(f"{who}{i}", who) for i in range(30) for who in ("Ada Lovelace", "Bo")]
-        store.sightings.record(events, "s")
+        record(store, events, "s")
         store.connection.execute(
             "INSERT INTO left_out SELECT *, 'x' FROM embeddings WHERE person_name='Ada Lovelace' LIMIT 1"
         )
@@ -473,7 +475,7 @@ def test_no_byte_of_the_forgotten_is_left_after_much_change(tmp_path: Path, seed
             for name, vector in zip(chosen, batch, strict=True):
                 ever[name].append(vector.tobytes())
             with store.transaction():
-                store.sightings.record([event(f"{step}-{i}", name) for i, name in enumerate(chosen)], "s")
+                record(store, [event(f"{step}-{i}", name) for i, name in enumerate(chosen)], "s")
                 for i in rng.integers(0, len(names), 10):
                     store.delete(names[i])
         service = service_of(store, tmp_path)
@@ -697,12 +699,12 @@ def test_a_sighting_is_kept_once(tmp_path: Path) -> None:
     with store_in(tmp_path) as store:
         keep(store, vectors(1), NewReference("Ada"))
         with store.transaction():
-            first = store.sightings.record([event("k1", "Ada"), event("k1", "Ada"), event("k2")], "head office")
-            second = store.sightings.record([event("k2"), event("k3", kind="unknown")], "head office")
+            first = record(store, [event("k1", "Ada"), event("k1", "Ada"), event("k2", kind="unknown")], "head office")
+            second = record(store, [event("k2", kind="unknown"), event("k3", kind="unknown")], "head office")
         assert [one["site"] for one in first] == ["head office"] * 2
         assert [one["event"] for one in second] == ["unknown"]
         assert first[0]["id"] < first[1]["id"] < second[0]["id"]
-        assert store.sightings.since() == first + second
+        assert sightings(store) == first + second
         assert "key" not in first[0]
 
 
@@ -711,7 +713,7 @@ def test_a_person_who_is_not_enrolled_is_not_written_down(tmp_path: Path) -> Non
     with store_in(tmp_path) as store:
         with store.transaction():
             left = event("k2", "Ada", "left", verdict="named", user_id="e-1")
-            kept = store.sightings.record([event("k1", "Ada"), left], "s")
+            kept = record(store, [event("k1", "Ada"), left], "s")
         assert [one["event"] for one in kept] == ["left"]
         fields = ("person", "user_id", "score", "margin", "verdict")
         assert [kept[0][key] for key in fields] == [None, None, None, None, "unknown"]
@@ -728,10 +730,10 @@ def test_sightings_since_a_time_and_past_their_time(tmp_path: Path) -> None:
             "2026-01-04T00:00:00.000Z",
         ]
         with store.transaction():
-            store.sightings.record([event(f"k{i}", kind="unknown", time=when) for i, when in enumerate(times)], "s")
+            record(store, [event(f"k{i}", kind="unknown", time=when) for i, when in enumerate(times)], "s")
 
         def ids(**given: Any) -> list[int]:
-            return [one["id"] for one in store.sightings.since(**given)]
+            return [one["id"] for one in sightings(store, **given)]
 
         assert ids(since="2026-01-02T00:00:00.000000Z") == [2, 3, 4]
         assert ids(since="2026-01-03T00:00:00.500000Z") == [2, 4]
@@ -792,7 +794,7 @@ def test_a_bad_request_in_a_group_fails_alone(tmp_path: Path) -> None:
         ]
         assert unrefused == []
         assert store.count() == len(_BAD_REQUESTS)
-        assert len(store.sightings.since()) == len(_BAD_REQUESTS) == len(service.new_events)
+        assert len(sightings(store)) == len(_BAD_REQUESTS) == len(service.new_events)
         assert store.check() == []
 
 
@@ -930,7 +932,7 @@ def test_whatever_fails_leaves_all_or_nothing(tmp_path: Path, kind: Failing, att
         store.backup_to(tmp_path / "old.db")
         with store.transaction():
             store.delete("marked")
-            store.sightings.record([event(f"k{i}", f"p{i % 6}") for i in range(12)], "s")
+            record(store, [event(f"k{i}", f"p{i % 6}") for i in range(12)], "s")
             staged = store.references()[:5]
             changes = [one["change_number"] for one in staged]
             stage(store, [one["id"] for one in staged], changes, vectors(5, 8), "f" * 64)
@@ -999,7 +1001,7 @@ def test_a_damaged_file_is_set_aside_with_all_that_belongs_to_it(tmp_path: Path)
         keep(store, vectors(1), NewReference("Ada"))
         store.backup_to(backup_path(path))
         with store.transaction():
-            store.sightings.record([event(f"k{i}", "Ada") for i in range(9)], "s")
+            record(store, [event(f"k{i}", "Ada") for i in range(9)], "s")
             last_id = store.sightings.last_id()
     for source in ("BACKUP", "WITHOUT THE OLD DATABASE"):
         path.write_bytes(b"")
@@ -1007,7 +1009,7 @@ def test_a_damaged_file_is_set_aside_with_all_that_belongs_to_it(tmp_path: Path)
         with store_in(tmp_path, said) as store:
             assert store.count() == (source == "BACKUP")
             with store.transaction():
-                found = store.sightings.record([event(f"new {source}", kind="unknown")], "s")[0]["id"]
+                found = record(store, [event(f"new {source}", kind="unknown")], "s")[0]["id"]
         assert found > last_id
         last_id = found
         assert any(source in line for line in said)

@@ -12,7 +12,7 @@ from shared.store.saving import NewReference
 from shared.store.store import Store
 from tests.component.test_store import request
 from tests.component.test_strangers import faces, listed, pictures, service_of, tell
-from tests.support.stores import keep, store_in
+from tests.support.stores import keep, sightings, store_in
 from tests.support.stranger_events import MODEL, near, seen, trace
 
 
@@ -53,5 +53,5 @@ def test_forgetting_a_person_forgets_the_strangers_they_were(store: Store) -> No
     service.write([request("forget", person="Ada")])
     assert [one["id"] for one in listed(service)] == ["stranger-2"]
     assert len(pictures(store)) == 1
-    assert [event.get("unknown") for event in store.sightings.since()] == ["stranger-2"]
+    assert [event.get("unknown") for event in sightings(store)] == ["stranger-2"]
     assert service.check() == []

@@ -28,7 +28,7 @@ from shared.strangers import strangers as store_strangers
 from shared.strangers.traces import TraceIndex
 from tests.component.test_store import request
 from tests.support.paths import FACES, ROOT, SMALL_PACK, needs_data
-from tests.support.stores import bytes_under, everything, keep, rows, silent, store_in
+from tests.support.stores import bytes_under, everything, keep, rows, sightings, silent, store_in
 from tests.support.stranger_events import MODEL, near, seen, trace
 from tests.support.vectors import noise
 from workers.photos.embedding import embed_image
@@ -55,7 +55,7 @@ def tell(service: StoreService, *events: dict[str, Any]) -> list[str | None]:
     for event in events:
         (answer,) = service.write([request("record", events=[event])])
         assert isinstance(answer, dict), answer
-        ids += [one.get("unknown") for one in service.new_events]
+        ids += [one.unknown for one in service.new_events]
     return ids
 
 
@@ -91,7 +91,7 @@ def test_a_stranger_who_returns_is_the_same(store: Store) -> None:
     assert (one["id"], one["visits"], one["cameras"]) == ("stranger-1", 2, ["door", "yard"])
     assert (one["first_seen"], one["last_seen"]) == ("2026-01-31T08:00:00.000Z", "2026-02-03T08:00:00.000Z")
     assert (two["visits"], len(two["photos"])) == (1, 1)
-    for document in store.sightings.since():
+    for document in sightings(store):
         assert not {"traces", "fingerprint", "alike", "key"} & set(document)
         assert "embedding" not in json.dumps(document)
     assert rows(store, "SELECT stranger FROM sightings ORDER BY id") == [(1,), (2,), (1,)]
@@ -162,9 +162,7 @@ def test_lfw_mini_one_id_each_and_none_mixed(store: Store) -> None:
     service = service_of(store)
     ids: dict[str, set[str]] = {}
     for person, embedding in _embedded(engine):
-        event = seen(
-            f"{len(ids)}-{len(store.sightings.since())}", trace(embedding), kind="left", alike=engine.threshold
-        )
+        event = seen(f"{len(ids)}-{len(sightings(store))}", trace(embedding), kind="left", alike=engine.threshold)
         (given,) = tell(service, event | {"track": store.sightings.last_id()})
         assert given is not None
         ids.setdefault(person, set()).add(given)
@@ -396,11 +394,11 @@ def test_named_into_a_person_sightings_too(store: Store) -> None:
     assert isinstance(answer, dict)
     assert answer["sightings"] == 2
     assert (listed(service), pictures(store)) == ([], [])
-    assert [one["unknown"] for one in store.sightings.since()] == ["stranger-1"] * 2
+    assert [one["unknown"] for one in sightings(store)] == ["stranger-1"] * 2
     backup = everything(backup_path(store.path))
     assert [row[5] for row in backup["sightings"]] == ["Ada", "Ada"]
     service.write([request("forget", person="Ada")])
-    assert store.sightings.since() == []
+    assert sightings(store) == []
 
 
 # --- where else, and withdrawn --------------------------------------------------------------------------------------
@@ -414,11 +412,11 @@ def test_two_places_at_once_is_in_the_sighting(store: Store) -> None:
     tell(service_of(store), seen("a", **named))
     after = service_of(store)
     tell(after, seen("b", camera="yard", track=4, **named))
-    first, second = store.sightings.since()
+    first, second = sightings(store)
     assert "also_at" not in first
     assert second["also_at"] == [{"camera": "door", "track": 1}]
     tell(after, seen("c", **named | {"kind": "withdrawn"}), seen("d", camera="hall", **named))
-    assert store.sightings.since()[-1]["also_at"] == [{"camera": "yard", "track": 4}]
+    assert sightings(store)[-1]["also_at"] == [{"camera": "yard", "track": 4}]
 
 
 def test_withdrawn_of_somebody_deleted_is_passed_over(store: Store) -> None:
@@ -426,7 +424,7 @@ def test_withdrawn_of_somebody_deleted_is_passed_over(store: Store) -> None:
     keep(store, faces(1), NewReference("Ada"))
     service = service_of(store)
     tell(service, seen("a", kind="withdrawn", person="Ada"), seen("b", kind="withdrawn", person="Bo"))
-    assert [one["person"] for one in store.sightings.since()] == ["Ada"]
+    assert [one["person"] for one in sightings(store)] == ["Ada"]
 
 
 # --- the file -------------------------------------------------------------------------------------------------------
@@ -471,7 +469,7 @@ def test_a_database_of_schema_1_is_brought_up(tmp_path: Path) -> None:
         assert (store.fact("schema_version"), store.check()) == ("3", [])
         service = service_of(store)
         assert tell(service, seen("a", trace(faces(1)[0]))) == ["stranger-1"]
-        assert [one["id"] for one in store.sightings.since()] == [41, 42]
+        assert [one["id"] for one in sightings(store)] == [41, 42]
         columns = rows(store, "PRAGMA table_info(sightings)")
         with store_in(tmp_path / "new") as new:
             assert columns == rows(new, "PRAGMA table_info(sightings)")

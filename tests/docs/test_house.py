@@ -11,11 +11,12 @@ import pytest
 from tests.support.paths import ROOT
 
 # A folder, or a file right in `shared`, and what it may import of ours; a floor a line, the ground first.
-_GROUND = {"errors", "presence", "printing", "progress", "row_checksum", "uuid7"}
+_GROUND = {"errors", "printing", "progress", "row_checksum", "uuid7"}
 _SHARED: dict[str, set[str]] = {
     **{name: set() for name in _GROUND},
     "embeddings": {"errors", "row_checksum"},
     "events": {"errors"},
+    "presence": {"events"},
     "person_names": {"errors"},
     "photos": {"errors"},
     "process": {"errors"},
@@ -24,7 +25,7 @@ _SHARED: dict[str, set[str]] = {
     "gallery": {"embeddings", "errors", "files", "process"},
     "settings": {"errors", "files", "process"},
     "store": {
-        "embeddings", "errors", "events", "files", "person_names", "photos", "presence", "process", "row_checksum", "uuid7",
+        "embeddings", "errors", "events", "files", "person_names", "photos", "process", "row_checksum", "uuid7",
     },
     "strangers": {"embeddings", "errors", "events", "files", "store"},
     "supervision": {"errors", "ipc", "printing", "process", "settings"},

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from shared.errors import DamagedError, TemporaryError
+from shared.events import new_event
 from shared.gallery.reader import GalleryReader
-from shared.ipc.client import EventSender, SiteClient, save_rows
+from shared.ipc.client import SiteClient, save_rows
+from shared.ipc.event_sender import EventSender
 from shared.store.opening import backup_path, damage_of
 from shared.store.proof import IntegrityProof, _failure_of_disk
 from shared.store.saving import NewReference
@@ -60,17 +64,7 @@ def test_a_running_site_takes_its_backup(site: SiteProcess, tables: tuple[str, .
     _overwrite(site.settings.db_path, *tables)
     client = EventSender(site.settings.run_dir)
     _meet(site)
-    client.record(
-        [
-            {
-                "event": "camera_up",
-                "key": "k",
-                "camera": "door",
-                "time": "2026-01-01T00:00:00.000000Z",
-                "media_time_s": None,
-            }
-        ]
-    )
+    client.record([new_event("door", "camera_up", time.time())])
     site.wait_for_log("DATABASE DAMAGED under the running site")
     site.wait_for_log("RUNNING FROM BACKUP")
     assert client.flush(30.0)

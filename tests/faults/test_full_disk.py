@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shared.events import Event
 from shared.ipc.client import SiteClient
 from shared.ipc.event_sender import EventSender
 from tests.conftest import SmallDisk
@@ -52,7 +53,7 @@ def test_a_site_starts_and_serves_on_a_full_disk(tmp_path: Path, disk: Path) -> 
         client.close()
         assert any("full" in fault or "disk" in fault for fault in site.check())
         camera = EventSender(site.settings.run_dir)
-        camera.record([event("k1"), event("k2")])
+        camera.record([Event.from_json(event("k1")), Event.from_json(event("k2"))])
         assert not camera.flush(1)
         assert camera.backlog == 2
         assert site.status()["writer"]["restarts"] == 0

@@ -34,6 +34,7 @@ from tests.support.stores import (
     failing_store,
     files_of,
     keep,
+    record,
     rows,
     service_of,
     site_settings,
@@ -56,7 +57,7 @@ def test_twins_of_a_name_are_forgotten_with_it(tmp_path: Path) -> None:
         with store.transaction():
             for i, name in enumerate((*_TWINS, "Zoe")):
                 store.connection.execute("UPDATE embeddings SET person_name=? WHERE id=?", (name, i + 1))
-            store.sightings.record([event(f"{i}", name) for i, name in enumerate(_TWINS)], "s")
+            record(store, [event(f"{i}", name) for i, name in enumerate(_TWINS)], "s")
         for folder in (_NFC, _NFD):
             (tmp_path / "faces" / folder).mkdir(parents=True, exist_ok=True)
             (tmp_path / "faces" / folder / "1.jpg").write_bytes(b"x")

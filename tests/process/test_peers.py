@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from shared.errors import RefusedError, RollcallError, UsageError
+from shared.events import Event
 from shared.files.private_folder import make_private_folder
 from shared.gallery.files import remove_left_behind
 from shared.ipc import wire
@@ -240,7 +241,7 @@ def test_300_idle_connections_shut_nobody_out(tmp_path: Path, first: bytes) -> N
             assert command_json(tmp_path, "people")["people"] == []
             assert len(command_json(tmp_path, "enrol", str(one_face(tmp_path / "Ada.jpg")))["enrolled"]) == 1
             camera = EventSender(site.settings.run_dir)
-            camera.record([event("k1")])
+            camera.record([Event.from_json(event("k1"))])
             assert camera.flush(10)
             camera.close()
             assert time.monotonic() - began < 45

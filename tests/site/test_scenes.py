@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from shared.settings.file import parse_settings
 from shared.settings.schema import EffectiveCamera
 from shared.settings.schema import Liveness as Mode
+from tests.support.events import told
 from tests.support.liveness_graph import write_blue_rim
 from tests.support.paths import SMALL_PACK, needs_data
 from tests.support.photo_faces import Cast, PhotoFaces
@@ -37,7 +39,6 @@ from tests.support.scenes import FRAMES_PER_S, Actor, Scene, Where
 from tests.support.site_process import SiteProcess
 from tests.support.sites import enrol, write_site
 from workers.pipeline.pipeline import CameraPipeline
-from workers.pipeline.sightings import Event
 from workers.recognition.engine import Engine
 from workers.recognition.liveness import FILE_NAME, open_liveness
 
@@ -79,7 +80,7 @@ class Tally:
         return f"{parts}  strangers {dict(self.strangers)}  wrong {self.wrong}  ghosts {self.ghosts}"
 
 
-def judge(scene: Scene, events: list[Event]) -> Tally:
+def judge(scene: Scene, events: list[dict[str, Any]]) -> Tally:
     """Events against the truth. A person-second counts as named when a track that ended with that name covers it."""
     tally = Tally()
     left = [event for event in events if event["event"] == "left"]
@@ -105,7 +106,7 @@ def judge(scene: Scene, events: list[Event]) -> Tally:
     return tally
 
 
-def _count_seconds(scene: Scene, left: list[Event], tally: Tally) -> None:
+def _count_seconds(scene: Scene, left: list[dict[str, Any]], tally: Tally) -> None:
     named = [(event["person"], _began_s(event), event["media_time_s"]) for event in left if event["verdict"] == "named"]
     for number in range(scene.frames):
         time_s = number / FRAMES_PER_S
@@ -118,11 +119,11 @@ def _count_seconds(scene: Scene, left: list[Event], tally: Tally) -> None:
                 tally.named_s += 1 / FRAMES_PER_S
 
 
-def _began_s(event: Event) -> float:
+def _began_s(event: dict[str, Any]) -> float:
     return float(event["media_time_s"]) - float(event["duration_s"])
 
 
-def _whose(scene: Scene, event: Event) -> Actor | None:
+def _whose(scene: Scene, event: dict[str, Any]) -> Actor | None:
     """The actor whose face the event's box is on; None where there is none."""
     x1, y1, x2, y2 = map(float, event["box"])
     x, y = (x1 + x2) / 2, (y1 + y2) / 2
@@ -156,10 +157,10 @@ def camera(**settings: object) -> EffectiveCamera:
     return parse_settings(document, Path("site.toml"), {}).camera("scene")
 
 
-def watch(scene: Scene, engine: Engine, cast: Cast) -> list[Event]:
+def watch(scene: Scene, engine: Engine, cast: Cast) -> list[dict[str, Any]]:
     pipeline = CameraPipeline(camera(), engine, cast.gallery())
-    events = [event for frame in scene.play() for event in pipeline.process(frame)]
-    return events + pipeline.finish()
+    events = [event for frame in scene.play() for event in told(pipeline.process(frame))]
+    return events + told(pipeline.finish())
 
 
 # Every scene is played once, however many tests ask for it.
@@ -293,7 +294,7 @@ def test_photo_held_up(tmp_path: Path, engine: Engine, cast_of: Callable[[int], 
     scene = photo_held_up(Stage(cast_of(0), 11))
     liveness = open_liveness(write_blue_rim(tmp_path / FILE_NAME).parent, mode, threads=1, points=engine.points)
     pipeline = CameraPipeline(camera(liveness=mode), engine, cast_of(0).gallery(), liveness=liveness)
-    events = [event for frame in scene.play() for event in pipeline.process(frame)] + pipeline.finish()
+    events = [event for frame in scene.play() for event in told(pipeline.process(frame))] + told(pipeline.finish())
     alive, shown = (
         [event for event in events if _whose(scene, event) is actor and event["event"] in ("named", "left")]
         for actor in scene.actors

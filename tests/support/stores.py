@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.events import Event
 from shared.service.access import FilesOfSite
 from shared.service.service import StoreService
 from shared.settings.file import load_settings
@@ -206,3 +207,13 @@ def fail_everywhere(path: Path, kind: Failing, attempt: Callable[[Store], None])
         store.close()
         assert everything(path) == before
     raise AssertionError("it never passed")
+
+
+def record(store: Store, events: Sequence[dict[str, Any]], site: str = "s") -> list[dict[str, Any]]:
+    """Keep events as the writer does; the documents of the new sightings."""
+    return [one.to_json() for one in store.sightings.record(map(Event.from_json, events), site)]
+
+
+def sightings(store: Store, **given: Any) -> list[dict[str, Any]]:
+    """The documents of what is kept."""
+    return [one.to_json() for one in store.sightings.since(**given)]

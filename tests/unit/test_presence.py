@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
+from shared.events import Event
 from shared.presence import Presence
 
 
@@ -13,10 +12,8 @@ def at(second: int) -> str:
     return f"2026-01-31T08:{second // 60:02d}:{second % 60:02d}.000Z"
 
 
-def happens(
-    kind: str, camera: str, track: int | None = 1, person: str | None = "Ada", second: int = 0
-) -> dict[str, Any]:
-    return {"event": kind, "camera": camera, "track": track, "person": person, "time": at(second)}
+def happens(kind: str, camera: str, track: int | None = 1, person: str | None = "Ada", second: int = 0) -> Event:
+    return Event(event=kind, camera=camera, track=track, person=person, time=at(second))
 
 
 def test_a_person_named_on_two_cameras_is_in_both() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from shared.strangers.traces import Trace
 from workers.pipeline.tracking import Box
 from workers.recognition.engine import Image, Vectors
 
@@ -41,16 +41,8 @@ class Portraits:
     def clear(self) -> None:
         self._kept.clear()
 
-    def traces(self) -> list[dict[str, Any]]:
-        """As the writer takes them: embeddings as little-endian float32 and pictures as JPEG, both in base64."""
-        return [
-            {
-                "embedding": base64.b64encode(portrait.embedding.astype("<f4").tobytes()).decode(),
-                "quality": round(portrait.quality, 4),
-                "photo": base64.b64encode(_jpeg(portrait.picture)).decode(),
-            }
-            for portrait in self._kept
-        ]
+    def traces(self) -> list[Trace]:
+        return [Trace(one.embedding, one.quality, _jpeg(one.picture)) for one in self._kept]
 
 
 def _cut(frame: Image, box: Box) -> Image:

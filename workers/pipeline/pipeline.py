@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
 from shared.errors import RefusedError
+from shared.events import Event, iso_time, new_event
 from shared.settings.schema import EffectiveCamera
 from workers.capture.cadence import Cadence
 from workers.capture.capture import Frame
 from workers.pipeline.figures import Figures
 from workers.pipeline.frame_selection import Attention
 from workers.pipeline.scene_change import SceneChange
-from workers.pipeline.sightings import Event, iso_time, make_event, rounded
 from workers.pipeline.thumbnail import face_picture
 from workers.pipeline.track_state import Visit
 from workers.pipeline.tracking import Observation, Proposal, Track, Tracker
@@ -261,30 +262,41 @@ class CameraPipeline:
             if track.seen < 2 and visit.ballot.told is None:
                 continue  # a flicker: one detection is as often a pattern as a face
             decision = visit.decision()
-            event = self._event("left", wall_time, visit, decision)
-            event |= {
-                "started": iso_time(visit.started_at),
-                "ended": iso_time(visit.ended_at),
-                "duration_s": round(track.last_s - track.first_s, 3),
-            }
-            events.append(event)
+            events.append(
+                replace(
+                    self._event("left", wall_time, visit, decision),
+                    started=iso_time(visit.started_at),
+                    ended=iso_time(visit.ended_at),
+                    duration_s=round(track.last_s - track.first_s, 3),
+                )
+            )
         return events
 
     def _event(self, kind: str, wall_time: float, visit: Visit, decision: Decision) -> Event:
-        event = make_event(self._settings.name, kind, wall_time) | {
-            "user_id": decision.user_id,
-            "media_time_s": None if visit.media_time_s is None else round(visit.media_time_s, 3),
-            "track": visit.track.number,
-            "person": decision.person,
-            "score": rounded(decision.score),
-            "margin": rounded(decision.margin),
-            "frames": visit.track.seen,
-            "box": [round(side) for side in visit.track.box],
-        }
-        if self._liveness is not None:
-            event["liveness"] = visit.live.to_json()
-        if kind in ("left", "withdrawn"):
-            event["verdict"] = decision.verdict
+        event = new_event(
+            self._settings.name,
+            kind,
+            wall_time,
+            user_id=decision.user_id,
+            media_time_s=None if visit.media_time_s is None else round(visit.media_time_s, 3),
+            track=visit.track.number,
+            person=decision.person,
+            score=_rounded(decision.score),
+            margin=_rounded(decision.margin),
+            frames=visit.track.seen,
+            box=[round(side) for side in visit.track.box],
+            liveness=None if self._liveness is None else visit.live.to_json(),
+            verdict=decision.verdict if kind in ("left", "withdrawn") else None,
+        )
         if decision.verdict == "unknown" and kind != "withdrawn" and (traces := visit.portraits.traces()):
-            event |= {"traces": traces, "fingerprint": self._engine.fingerprint, "alike": self._engine.threshold}
+            event = replace(
+                event,
+                traces=[trace.to_json() for trace in traces],
+                fingerprint=self._engine.fingerprint,
+                alike=self._engine.threshold,
+            )
         return event
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
