@@ -46,6 +46,7 @@ from shared.process.library_faults import imports_explained, library_fault
 
 try:
     with imports_explained():
+        from shared.events import Sighting
         from shared.files.folder_lock import LockedError
         from shared.files.private_folder import make_private_folder
         from shared.files.run_folder import is_in_memory, is_read_only
@@ -96,7 +97,7 @@ class Supervisor:
         self,
         settings: Settings,
         *,
-        on_event: Callable[[dict[str, Any]], None],
+        on_event: Callable[[Sighting], None],
         until_ended: bool = False,
         assume_model: bool = False,
         child_output: int | None = None,

@@ -20,11 +20,11 @@ from numpy.typing import ArrayLike, NDArray
 from shared.embeddings import Batch
 from shared.errors import RefusedError
 from shared.gallery.reader import GalleryReader
-from shared.ipc.client import save_rows, site_is_running
-from shared.service.access import FilesOfSite, SiteAccess
+from shared.ipc.client import site_is_running
+from shared.records import NewReference
+from shared.service.access import SiteAccess
 from shared.settings.file import find_config, load_settings
 from shared.settings.schema import Settings
-from shared.store.loading import sound_batches
 
 _log = logging.getLogger(__name__)
 _lock = threading.RLock()
@@ -82,13 +82,12 @@ def _load_from_file(settings: Settings) -> tuple[NDArray[np.float32], list[str]]
     if not settings.db_path.exists():
         clear_cache()
         return None, None
-    with SiteAccess(settings, _log.warning) as site:
-        if not isinstance(site, FilesOfSite):  # a site was started meanwhile
-            return _load_from_block(settings)
+    with SiteAccess(settings, _log.warning) as gallery:
         file = settings.db_path.stat()  # another one in the same place can have its number and as many changes
-        state = (settings.db_path, file.st_ino, file.st_mtime_ns, file.st_size, site.store.change_number)
+        state = (settings.db_path, file.st_ino, file.st_mtime_ns, file.st_size, gallery.info().change_number)
         if _cache.of != state:
-            _fill_cache(list(sound_batches(site.store, _log.warning)), state)
+            with gallery.batches(_log.warning) as batches:
+                _fill_cache(list(batches), state)
     if _cache.embeddings is None or _cache.names is None:
         return None, None
     return _cache.embeddings.copy(), list(_cache.names)
@@ -118,15 +117,11 @@ def save_embeddings_batch(rows: Sequence[tuple[str, ArrayLike, str | None, str |
     Raises RefusedError, with nothing of that transaction saved, when one of them is refused.
     """
     ids: list[int] = []
-    with _lock, SiteAccess(_settings(), _log.warning, create=True) as site:
+    with _lock, SiteAccess(_settings(), _log.warning, create=True) as gallery:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE]
-            blob = _stacked(part).data.cast("B")
-            documents: list[dict[str, Any]] = [
-                {"person_name": name, "image_path": path, "user_id": user_id} for name, _, path, user_id in part
-            ]
-            # Only what goes through a socket may have to be sent twice, and needs UUIDs to be known again.
-            ids += site.call("save", blob, rows=save_rows(documents) if site.live else documents)["ids"]
+            references = [NewReference(name, path, user_id) for name, _, path, user_id in part]
+            ids += gallery.save(references, _stacked(part)).ids
             clear_cache()
     return ids
 
@@ -160,9 +155,9 @@ def delete_embedding(person_name: str, image_path: str | None = None) -> int:
         settings = _settings()
         if not settings.db_path.exists():
             return 0
-        with SiteAccess(settings, _log.warning) as site:
+        with SiteAccess(settings, _log.warning) as gallery:
             clear_cache()
-            return int(site.call("delete", person_name=person_name, image_path=image_path)["deleted"])
+            return gallery.delete(person_name, image_path)
 
 
 def clear_cache() -> None:
@@ -192,5 +187,5 @@ def get_embedding_count() -> int:
         settings = _settings()
         if not settings.db_path.exists():
             return 0
-        with SiteAccess(settings, _log.warning) as site:
-            return int(site.call("count")["count"])
+        with SiteAccess(settings, _log.warning) as gallery:
+            return gallery.count()

@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from shared.errors import (
     EXIT_DONE,
@@ -39,9 +39,22 @@ from shared.files.private_folder import make_private_folder
 from shared.files.run_folder import is_read_only
 from shared.gallery.publisher import GalleryPublisher
 from shared.ipc import wire
+from shared.ipc.requests import (
+    Answer,
+    Done,
+    Follow,
+    PutStatus,
+    Record,
+    Request,
+    Restore,
+    SightingsPage,
+    SiteStatus,
+    Status,
+    request_of,
+)
 from shared.process.work_progress import Worker, beat
 from shared.progress import progress_bar
-from shared.service.service import Request, StoreService, request_fault
+from shared.service.service import StoreService, request_fault
 from shared.settings.schema import Settings
 from shared.store.backup import BackupKeeper
 from shared.store.lock import SiteLock
@@ -114,17 +127,15 @@ class Writer:
         self._service = StoreService(
             store,
             publisher,
-            site=settings.site.name,
+            site=settings.site,
             data_dir=settings.data_dir,
-            keep_days=settings.site.keep_sightings_days,
-            keep_unknowns_days=settings.site.keep_unknowns_days,
             say=_log.warning,
         )
         self._selector = selectors.DefaultSelector()
         self._peers: dict[int, Peer] = {}
         self._supervisor = os.getppid()
         self._cameras: set[int] = set()
-        self._waiting: deque[tuple[Peer, Request]] = deque()
+        self._waiting: deque[tuple[Peer, Request[Any] | UsageError]] = deque()
         self._status: dict[str, Any] = {}
         self._backup = BackupKeeper(settings.db_path)
         self._proof = IntegrityProof(settings.db_path, _log.warning, wanted=store.proof_is_due)
@@ -319,8 +330,8 @@ class Writer:
         if now >= self._purge_at:
             self._service.purge()
             self._purge_at = now + _PURGE_EVERY_S
-        self._backup.turn(now, self._service.store, self._service.erasures)
-        self._proof.turn(now, self._service.store, self._service.erasures)
+        self._backup.turn(now, self._service.store, self._service.times_forgotten)
+        self._proof.turn(now, self._service.store, self._service.times_forgotten)
 
     def _look_at_damage(self) -> None:
         """SQLite said that the file is damaged. Raises TemporaryError where a new writer can put that right, from the site's own backup.
@@ -454,12 +465,12 @@ class Writer:
                 peer.active_at = time.monotonic()
                 peer.inbox.feed(data)
                 while (frame := peer.inbox.next()) is not None:
-                    self._waiting.append((peer, Request(frame[0]["op"], frame[0].get("arguments", {}), frame[1])))
+                    self._waiting.append((peer, _request_in(*frame)))
                     peer.waiting += 1
             if mask & selectors.EVENT_WRITE:
                 self._push(peer)
-        except (RefusedError, KeyError) as error:
-            self._refuse(peer, error if isinstance(error, RefusedError) else UsageError("a frame without op"))
+        except RefusedError as error:
+            self._refuse(peer, error)
         except BlockingIOError:
             pass
         except OSError:
@@ -494,29 +505,31 @@ class Writer:
     def _work(self) -> None:
         """Answer what has come in: writes in one group, enrolments before sightings, then reads, each peer in its order."""
         taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]
-        writes = [item for item in taken if self._service.is_write(item[1].op)]
-        writes.sort(key=lambda item: item[1].op == "record")  # stable: a peer's enrolments stay in order
+        writes = [(peer, one) for peer, one in taken if isinstance(one, Request) and self._service.is_write(one)]
+        writes.sort(key=lambda item: isinstance(item[1], Record))  # stable: a peer's enrolments stay in order
         if writes:
             for (peer, request), answer in zip(writes, self._write([one for _, one in writes]), strict=True):
-                self._reply(peer, request, answer)
-            self._tell_followers(self._service.new_events)
-        for peer, request in taken:
-            if not self._service.is_write(request.op):
-                self._reply(peer, request, self._answer(peer, request))
+                self._reply(peer, request.op, answer)
+            self._send_to_followers(self._service.new_sightings)
+        for peer, one in taken:
+            if isinstance(one, UsageError):
+                self._reply(peer, "", one)
+            elif not self._service.is_write(one):
+                self._reply(peer, one.op, self._answer(peer, one))
         for peer in {id(item[0]): item[0] for item in taken}.values():
             self._push(peer)
 
-    def _write(self, requests: list[Request]) -> Sequence[dict[str, Any] | RollcallError]:
+    def _write(self, group: list[Request[Any]]) -> Sequence[Answer | RollcallError]:
         try:
-            return [self._as_answered(one) for one in self._worker.run(lambda: self._service.write(requests))]
+            return [self._as_answered(one) for one in self._worker.run(lambda: self._service.write(group))]
         except sqlite3.Error as error:
             self._service.doubt_block()
-            return [self._as_answered(self._service.store.explained(error))] * len(requests)
+            return [self._as_answered(self._service.store.explained(error))] * len(group)
         except Exception as error:  # noqa: BLE001  # one group of requests must not end the site's writing; the block is made anew
             self._service.doubt_block()
-            return [request_fault(requests[0].op, error, _log.error)] * len(requests)
+            return [request_fault(group[0].op, error, _log.error)] * len(group)
 
-    def _answer(self, peer: Peer, request: Request) -> dict[str, Any] | RollcallError:
+    def _answer(self, peer: Peer, request: Request[Any]) -> Answer | RollcallError:
         try:
             return self._worker.run(lambda: self._carry_out(peer, request))
         except sqlite3.Error as error:
@@ -534,56 +547,63 @@ class Writer:
             answer.what, where=answer.where, got=answer.got, remedy="the site sees to it; see: supervisor.py status"
         )
 
-    def _reply(self, peer: Peer, request: Request, answer: dict[str, Any] | RollcallError) -> None:
+    def _reply(self, peer: Peer, op: str, answer: Answer | RollcallError) -> None:
         peer.waiting -= 1
         try:
-            peer.send(wire.error_document(answer) if isinstance(answer, RollcallError) else answer)
+            peer.send(wire.error_document(answer) if isinstance(answer, RollcallError) else answer.to_json())
         except (ValueError, TypeError, RecursionError) as error:  # an answer that JSON can't hold
-            peer.send(wire.error_document(request_fault(request.op, error, _log.error)))
+            peer.send(wire.error_document(request_fault(op, error, _log.error)))
 
-    def _carry_out(self, peer: Peer, request: Request) -> dict[str, Any]:
-        if request.op == "follow":
-            return self._start_following(peer, int(request.arguments.get("after_id", 0)))
-        if request.op == "put_status":
-            return self._put_status(peer, request.arguments)
-        if request.op == "status":
-            return {"status": {**self._status, "gallery": self._service.info()}}
-        if request.op == "restore":
-            return self._service.restore(self._settings.copies_dir / Path(request.arguments["name"]).name)
-        return self._service.read(request)
+    def _carry_out(self, peer: Peer, request: Request[Any]) -> Answer:
+        if isinstance(request, Follow):
+            return self._start_following(peer, request.after_id)
+        if isinstance(request, PutStatus):
+            return self._put_status(peer, request.status)
+        if isinstance(request, Status):
+            return SiteStatus(status={**self._status, "gallery": self._service.info().to_json()})
+        if isinstance(request, Restore):
+            return self._service.restore(self._settings.copies_dir / Path(request.name).name)
+        return cast(Answer, self._service.read(request))
 
-    def _put_status(self, peer: Peer, status: dict[str, Any]) -> dict[str, Any]:
-        """What the supervisor, and nobody else, says of the site."""
+    def _put_status(self, peer: Peer, status: dict[str, Any]) -> Done:
         if peer.pid is not None and peer.pid != self._supervisor:
             raise RefusedError("not the supervisor", where="put_status", expected="the process that started the writer")
         self._status = status
         cameras = status.get("cameras", {}).values()
         self._cameras = {one["pid"] for one in cameras if isinstance(one.get("pid"), int)}
-        return {}
+        return Done()
 
-    def _start_following(self, peer: Peer, after_id: int) -> dict[str, Any]:
+    def _start_following(self, peer: Peer, after_id: int) -> SightingsPage:
         """What was kept since `after_id` first, in pieces, then everything new."""
-        if sum(one.follows_after is not None for one in self._peers.values()) >= _MAX_FOLLOWERS and not self._is_own(
-            peer
-        ):
+        followers = sum(one.follows_after is not None for one in self._peers.values())
+        if followers >= _MAX_FOLLOWERS and not self._is_own(peer):
             raise TemporaryError("too many follow the sightings", got=_MAX_FOLLOWERS, remedy="end some of them first")
         while True:
-            past = self._service.events_since(after_id, None, _EVENTS_AT_ONCE)
+            past = self._service.sightings_since(after_id, _EVENTS_AT_ONCE)
+            page = SightingsPage(events=past, last_id=past[-1].id if past else after_id)
             if len(past) < _EVENTS_AT_ONCE or peer.closing:
                 break
-            peer.send({"events": [one.to_json() for one in past]})
-            after_id = past[-1].id
+            peer.send(page.to_json())
+            after_id = page.last_id
         peer.follows_after = after_id
-        return {"events": [one.to_json() for one in past]}
+        return page
 
-    def _tell_followers(self, sightings: list[Sighting]) -> None:
+    def _send_to_followers(self, sightings: list[Sighting]) -> None:
         if not sightings:
             return
-        events = [one.to_json() for one in sightings]
+        page = SightingsPage(events=sightings, last_id=sightings[-1].id).to_json()
         for peer in list(self._peers.values()):
             if peer.follows_after is not None:
-                peer.send({"events": events})
+                peer.send(page)
                 self._push(peer)
+
+
+def _request_in(document: dict[str, Any], blob: bytes) -> Request[Any] | UsageError:
+    """The request of a message; what is none is answered in its turn."""
+    try:
+        return request_of(document, blob)
+    except UsageError as error:
+        return error
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,7 +13,7 @@ or the few rows in play.
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numkong
 import numpy as np
@@ -45,6 +45,15 @@ class Candidate(NamedTuple):
     person: str
     user_id: str | None
     score: float
+
+
+class Gallery(Protocol):
+    """What can be matched against: a process's view of the block, or a gallery in its own memory."""
+
+    def match(self, probes: NDArray[np.float32], k: int = 2) -> list[list[Candidate]]:
+        """For each probe (n, dim), float32 of unit norm: at most `k` people, best first, each with the best of their
+        references' cosines."""
+        ...
 
 
 class Rows(NamedTuple):

@@ -1,21 +1,21 @@
-"""Clients of the writer: requests that wait for their answer, and sightings that never make a camera wait."""
+"""A client of the writer: requests that wait for their answer."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from shared.errors import RollcallError, TemporaryError
 from shared.ipc import wire
-from shared.uuid7 import new_uuids
+from shared.ipc.requests import WHOLE_GALLERY, Answer_co, Request, Status
 
 REQUEST_TIMEOUT_S = 60.0
-# What changes the whole gallery takes long, and must not be done a second time because the answer to the first got lost.
-_WHOLE_GALLERY = frozenset({"restore", "switch_model"})
 _WHOLE_GALLERY_TIMEOUT_S = 3600.0
 RETRY_S = 0.2
 _CLOSE_S = 2.0  # a writer that hangs must not keep a camera from stopping; the thread dies with the process
@@ -43,25 +43,35 @@ class SiteClient:
         self._connection: socket.socket | None = None
         self._buffer = wire.FrameBuffer()
 
-    def call(self, op: str, blob: bytes | memoryview = b"", **arguments: Any) -> dict[str, Any]:
-        """The answer to one operation. Raises what the writer raised, or TemporaryError when there is no writer.
+    def ask(self, request: Request[Answer_co]) -> Answer_co:
+        """The answer to one request. Raises what the writer raised, or TemporaryError when there is no writer.
 
         A connection that breaks is made anew and the request repeated: saves carry uuids and sightings keys, so that a
         repeated one counts once. What changes the whole gallery is sent once, and never again: then it may have been done.
         """
+        arguments, blob = request.to_wire()
+        once = isinstance(request, WHOLE_GALLERY)
+        return cast(Answer_co, request.answer.from_json(self._exchange(request.op, arguments, blob, once=once)))
+
+    def ask_to_reload(self) -> None:
+        """Have the running supervisor read its settings again (SIGHUP); it puts its pid into every status."""
+        pid = self.ask(Status()).status.get("pid")
+        if isinstance(pid, int) and pid > 1:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGHUP)
+
+    def _exchange(self, op: str, arguments: dict[str, Any], blob: bytes | memoryview, *, once: bool) -> dict[str, Any]:
         frame = wire.encode({"op": op, "arguments": arguments}, blob)
         wire.require_within_limits(len(frame) - len(blob), len(blob))
         deadline = time.monotonic() + self._patience_s
         with self._lock:
-            if op in _WHOLE_GALLERY:
+            if once:
                 self._drop()  # one that was idle may be gone: a fresh one tells whether the request got through
             while True:
                 sent = False
                 try:
-                    connection = self._connected(
-                        _WHOLE_GALLERY_TIMEOUT_S if op in _WHOLE_GALLERY else REQUEST_TIMEOUT_S
-                    )
-                    sent = op in _WHOLE_GALLERY
+                    connection = self._connected(_WHOLE_GALLERY_TIMEOUT_S if once else REQUEST_TIMEOUT_S)
+                    sent = once
                     connection.sendall(frame)
                     answer = wire.receive(connection, self._buffer)[0]
                     break
@@ -109,8 +119,3 @@ class SiteClient:
                 connection.shutdown(socket.SHUT_RDWR)
         with self._lock:
             self._drop()
-
-
-def save_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`rows` with a uuid each, so that sending them twice saves them once."""
-    return [{"uuid": one, **row} for one, row in zip(new_uuids(len(rows)), rows, strict=True)]

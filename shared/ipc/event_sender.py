@@ -11,6 +11,7 @@ from pathlib import Path
 from shared.errors import RollcallError, TemporaryError
 from shared.events import Event
 from shared.ipc.client import RETRY_S, SiteClient
+from shared.ipc.requests import Record
 
 _MAX_QUEUED_EVENTS = 20_000  # an hour of a busy camera; beyond it the oldest go
 _MAX_SENT_AT_ONCE = 50  # with pictures of strangers 60 KB each; a frame holds 16 MiB
@@ -78,7 +79,7 @@ class EventSender:
 
     def _send(self, batch: Sequence[Event]) -> bool:
         try:
-            refused = self._client.call("record", events=[event.to_json() for event in batch])["refused"]
+            refused = self._client.ask(Record([event.to_json() for event in batch])).refused
             if refused:
                 self.dropped += len(refused)
                 _log.error("the writer refused %d of %d sightings: %s", len(refused), len(batch), refused[0])

@@ -6,34 +6,33 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from shared.errors import RollcallError
+from shared.events import Sighting
 from shared.ipc import wire
 from shared.ipc.client import REQUEST_TIMEOUT_S, SiteClient
+from shared.ipc.requests import Follow, Sightings
 
 _RETRY_S = 0.2
 _LAST_WORDS_S = 5.0
 
 
-def follow(run_dir: Path, after_id: int, timeout_s: float | None) -> Iterator[dict[str, Any]]:
+def follow(run_dir: Path, after_id: int, timeout_s: float | None) -> Iterator[Sighting]:
     """Sightings with id > `after_id`, as they come, until the site stops (ConnectionError) or `timeout_s` passes without one."""
     connection = wire.connect(run_dir, REQUEST_TIMEOUT_S)
     try:
-        connection.sendall(wire.encode({"op": "follow", "arguments": {"after_id": after_id}}))
+        connection.sendall(wire.encode({"op": Follow.op, "arguments": Follow(after_id).to_wire()[0]}))
         connection.settimeout(timeout_s)
         buffer = wire.FrameBuffer()
         while True:
             document, _ = wire.receive(connection, buffer)
             wire.raise_error(document)
-            yield from document["events"]
+            yield from (Sighting.from_json(one) for one in document["events"])
     finally:
         connection.close()
 
 
-def follow_across_restarts(
-    run_dir: Path, after_id: int, give_up: Callable[[Exception], bool]
-) -> Iterator[dict[str, Any]]:
+def follow_across_restarts(run_dir: Path, after_id: int, give_up: Callable[[Exception], bool]) -> Iterator[Sighting]:
     """Sightings with id > `after_id`, as they come, each once.
 
     `give_up` is called when the writer is gone, or refuses, with what was raised. It may wait, or raise; True ends the iteration.
@@ -41,7 +40,7 @@ def follow_across_restarts(
     while True:
         try:
             for event in follow(run_dir, after_id, None):
-                after_id = event["id"]
+                after_id = event.id
                 yield event
         except (OSError, RollcallError) as error:
             if give_up(error):
@@ -54,7 +53,7 @@ class EventStream:
     Leave it after the writer was stopped: the stream ends when the writer, drained, closes the connection.
     """
 
-    def __init__(self, run_dir: Path, on_event: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, run_dir: Path, on_event: Callable[[Sighting], None]) -> None:
         self._run_dir, self._on_event = run_dir, on_event
         self._leaving, self._began = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._follow, name="event-stream", daemon=True)
@@ -87,7 +86,7 @@ class EventStream:
         while True:
             client = SiteClient(self._run_dir, patience_s=0.0)
             try:
-                return int(client.call("events", limit=0)["last_id"])
+                return client.ask(Sightings(limit=0)).last_id
             except (OSError, RollcallError):
                 if self._leaving.wait(_RETRY_S):
                     return None

@@ -1,69 +1,224 @@
-"""One way to ask the gallery, whether the site runs or not: over its socket, or by opening the files under the lock."""
+"""The gallery, asked in one way whether the site runs or not: over its socket, or by opening the files under the lock.
+
+Whoever asks does not need to know which of the two it is.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
 
-from shared.errors import RefusedError, RollcallError, Say, TemporaryError
+from shared.embeddings import Batch
+from shared.errors import RefusedError, Say, TemporaryError
+from shared.events import Sighting
 from shared.files.private_folder import make_private_folder
+from shared.gallery.match import Gallery
+from shared.gallery.memory import MemoryGallery
+from shared.gallery.reader import GalleryReader
+from shared.ipc import requests
 from shared.ipc.client import SiteClient, site_is_running
+from shared.ipc.requests import Answer_co, Request, Vectors
+from shared.records import NewReference, Person, Reference, Stranger
 from shared.service.check import check_running
-from shared.service.service import Request, StoreService
+from shared.service.service import StoreService
 from shared.settings.schema import Settings
+from shared.store.loading import sound_batches
 from shared.store.lock import GalleryInUseError, SiteLock
-from shared.store.opening import close_store, open_store, open_store_or_look
+from shared.store.opening import close_store, open_read_only, open_store, open_store_or_look
 from shared.store.store import Store, explain
+from shared.uuid7 import new_uuids
 
 _LOCK_TIMEOUT_S = 10.0
 _LOOK_AGAIN_S = 0.5
-_ROWS_A_PAGE = 5000  # of a listing: a whole large gallery is more than one frame may hold
+_ROWS_A_PAGE = 5000  # of a listing: a whole large gallery is more than one message may hold
+_SIGHTINGS_A_PAGE = 1000
 
 
-class Site(Protocol):
-    """What both kinds of access offer."""
+class GalleryClient(ABC):
+    """Every operation on a site's gallery, a method each. All raise RollcallError."""
 
-    live: bool
+    @abstractmethod
+    def ask(self, request: Request[Answer_co]) -> Answer_co:
+        """The answer to one request."""
 
-    def call(self, op: str, blob: bytes | memoryview = b"", **arguments: Any) -> dict[str, Any]:
-        """The answer to one operation of StoreService. Raises RollcallError."""
-        ...
+    @abstractmethod
+    def batches(self, say: Say) -> AbstractContextManager[Iterator[Batch]]:
+        """Every reference with its vector, some thousand at a time. `say` is told of rows that are damaged."""
 
+    @abstractmethod
+    def matching(self, say: Say) -> AbstractContextManager[Gallery]:
+        """The gallery to match against. It may be used after `close`."""
+
+    @abstractmethod
+    def backup_to(self, target: Path) -> None:
+        """A copy of the database, complete alone. Raises OSError, too."""
+
+    @abstractmethod
+    def restore(self, staged: Path) -> requests.Restored:
+        """Take the references of `staged`, a file in the site's folder for copies, but for people deleted since."""
+
+    @abstractmethod
     def check(self) -> list[str]:
-        """Everything unsound in the store and in the block, one line each. Raises RollcallError."""
-        ...
+        """Everything unsound in the store and in the block, one line each."""
 
+    @abstractmethod
+    def reload(self) -> bool:
+        """Have a running site read its settings again; whether there is one."""
+
+    @abstractmethod
     def close(self) -> None: ...
 
+    # --- references --------------------------------------------------------------------------------------------
 
-class RunningSite:
+    def save(self, rows: Sequence[NewReference], vectors: Vectors, fingerprint: str | None = None) -> requests.Saved:
+        """Save references. `vectors` (n, dim); `fingerprint`: of their model, where it is known."""
+        return self.ask(requests.Save(self._repeatable(rows), fingerprint, vectors=vectors))
+
+    def _repeatable(self, rows: Sequence[NewReference]) -> list[NewReference]:
+        """The rows, so that a request that is sent twice saves them once."""
+        return list(rows)
+
+    def delete(self, person_name: str, image_path: str | None = None) -> int:
+        return self.ask(requests.Delete(person_name, image_path)).deleted
+
+    def count(self) -> int:
+        return self.ask(requests.Count()).count
+
+    def people(self) -> Iterator[Person]:
+        """Everybody enrolled, by name."""
+        after: str | None = None
+        while page := self.ask(requests.People(after, _ROWS_A_PAGE)).people:
+            yield from page
+            after = page[-1].person
+
+    def references(self, person: str | None = None) -> Iterator[Reference]:
+        """Each reference's row, in id order, of one person or of all."""
+        after_id: int | None = None
+        while page := self.ask(requests.References(person, after_id, _ROWS_A_PAGE)).references:
+            yield from page
+            after_id = page[-1].id
+
+    def is_marked(self, person: str, photo_digest: str | None = None) -> bool:
+        """Whether this person, or this photo of theirs, was deleted."""
+        return self.ask(requests.IsMarked(person, photo_digest)).marked
+
+    def cosine(self, reference_id: int, vector: Vectors) -> float:
+        """How alike a stored reference and `vector` (dim,) are."""
+        return self.ask(requests.Cosine(reference_id, vectors=vector.reshape(1, -1))).cosine
+
+    def forget(self, person: str, photo: str | None = None) -> requests.Forgotten:
+        return self.ask(requests.Forget(person, photo))
+
+    # --- strangers ---------------------------------------------------------------------------------------------
+
+    def strangers(self) -> Iterator[Stranger]:
+        """Everybody who was seen and is not enrolled, by id."""
+        after: str | None = None
+        while page := self.ask(requests.Strangers(after=after)).strangers:
+            yield from page
+            after = page[-1].id
+
+    def stranger(self, stranger_id: str) -> Stranger:
+        return self.ask(requests.Strangers(id=stranger_id)).strangers[0]
+
+    def forget_stranger(self, stranger_id: str) -> requests.StrangerForgotten:
+        return self.ask(requests.ForgetStranger(stranger_id))
+
+    def name_stranger(self, stranger_id: str, person: str) -> requests.StrangerNamed:
+        return self.ask(requests.NameStranger(stranger_id, person))
+
+    # --- sightings ---------------------------------------------------------------------------------------------
+
+    def record(self, events: Sequence[object]) -> requests.Recorded:
+        """Keep events, given as their documents."""
+        return self.ask(requests.Record(list(events)))
+
+    def sightings(self, after_id: int = 0, since: str | None = None) -> Iterator[Sighting]:
+        """Every kept sighting, oldest first. `since`: ISO 8601, UTC."""
+        while page := self.ask(requests.Sightings(after_id, since, _SIGHTINGS_A_PAGE)).events:
+            yield from page
+            after_id = page[-1].id
+
+    def last_sighting_id(self) -> int:
+        """The highest ever given out."""
+        return self.ask(requests.Sightings(limit=0)).last_id
+
+    # --- the model ---------------------------------------------------------------------------------------------
+
+    def info(self) -> requests.GalleryInfo:
+        return self.ask(requests.Info())
+
+    def stamp(self, model: str, fingerprint: str, dim: int) -> None:
+        self.ask(requests.Stamp(model, fingerprint, dim))
+
+    def stage(self, references: Sequence[Reference], vectors: Vectors, fingerprint: str) -> int:
+        """Embeddings of another model, beside the active ones; how many were taken."""
+        ids, changes = [one.id for one in references], [one.change_number or 0 for one in references]
+        return self.ask(requests.Stage(ids, changes, fingerprint, vectors=vectors)).staged
+
+    def unstage(self) -> None:
+        self.ask(requests.Unstage())
+
+    def switch_model(self, model: str, fingerprint: str, dim: int, leave_out: Sequence[int]) -> requests.Switched:
+        return self.ask(requests.SwitchModel(model, fingerprint, dim, list(leave_out)))
+
+
+class RunningSite(GalleryClient):
     """A site that runs: every operation goes through its writer."""
-
-    live = True
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client = SiteClient(settings.run_dir)
 
-    def call(self, op: str, blob: bytes | memoryview = b"", **arguments: Any) -> dict[str, Any]:
-        return self._client.call(op, blob, **arguments)
+    def ask(self, request: Request[Answer_co]) -> Answer_co:
+        return self._client.ask(request)
+
+    def _repeatable(self, rows: Sequence[NewReference]) -> list[NewReference]:
+        uuids = new_uuids(len(rows))
+        return [row if row.uuid else row._replace(uuid=one) for row, one in zip(rows, uuids, strict=True)]
+
+    @contextmanager
+    def batches(self, say: Say) -> Iterator[Iterator[Batch]]:  # noqa: ARG002  # no damaged row is in a block
+        with GalleryReader(self._settings.run_dir) as reader:
+            yield (
+                Batch(piece.row_ids.tolist(), piece.names, [None] * len(piece.names), piece.references)
+                for piece in reader.live_pieces()
+            )
+
+    @contextmanager
+    def matching(self, say: Say) -> Iterator[Gallery]:  # noqa: ARG002  # as above
+        with GalleryReader(self._settings.run_dir) as reader:
+            yield reader
+
+    def backup_to(self, target: Path) -> None:
+        store = open_read_only(self._settings.db_path, unwritten=bool(self.info().nothing_stored))
+        try:
+            store.backup_to(target)
+        finally:
+            store.close()
+
+    def restore(self, staged: Path) -> requests.Restored:
+        return self.ask(requests.Restore(staged.name))
 
     def check(self) -> list[str]:
         """Read by this process: the writer only tells what it has done, and goes on with its work."""
-        return check_running(self._settings, lambda: self.call("info"))
+        return check_running(self._settings, self.info)
+
+    def reload(self) -> bool:
+        self._client.ask_to_reload()
+        return True
 
     def close(self) -> None:
         self._client.close()
 
 
-class FilesOfSite:
+class FilesOfSite(GalleryClient):
     """The files of a site that does not run, opened under its lock until `close`."""
-
-    live = False
 
     def __init__(
         self,
@@ -87,15 +242,7 @@ class FilesOfSite:
             self._lock.release()
             raise
         try:
-            self.service = StoreService(
-                self.store,
-                None,
-                site=settings.site.name,
-                data_dir=settings.data_dir,
-                keep_days=settings.site.keep_sightings_days,
-                keep_unknowns_days=settings.site.keep_unknowns_days,
-                say=say,
-            )
+            self.service = StoreService(self.store, None, site=settings.site, data_dir=settings.data_dir, say=say)
             self.service.begin()
         except BaseException as error:
             self.close()
@@ -104,18 +251,29 @@ class FilesOfSite:
             raise
         self.service.refusal = without_room
 
-    def call(self, op: str, blob: bytes | memoryview = b"", **arguments: Any) -> dict[str, Any]:
-        request = Request(op, arguments, blob)
-        if not self.service.is_write(op):
-            return self.service.read(request)
-        answer = self.service.write([request])[0]
-        if isinstance(answer, RollcallError):
-            raise answer
-        return answer
+    def ask(self, request: Request[Answer_co]) -> Answer_co:
+        return self.service.ask(request)
+
+    @contextmanager
+    def batches(self, say: Say) -> Iterator[Iterator[Batch]]:
+        yield sound_batches(self.store, say)
+
+    @contextmanager
+    def matching(self, say: Say) -> Iterator[Gallery]:
+        yield MemoryGallery(sound_batches(self.store, say), self.store.user_id)
+
+    def backup_to(self, target: Path) -> None:
+        self.store.backup_to(target)
+
+    def restore(self, staged: Path) -> requests.Restored:
+        return self.service.restore(staged)
 
     def check(self) -> list[str]:
         refusal = self.service.refusal
         return [*([refusal.line()] if refusal else []), *self.service.check()]
+
+    def reload(self) -> bool:
+        return False
 
     def close(self) -> None:
         try:
@@ -129,25 +287,25 @@ def _open(db_path: Path, say: Say) -> tuple[Store, TemporaryError | None]:
 
 
 class SiteAccess:
-    """`with SiteAccess(settings, say) as site:` the running site, or its files."""
+    """`with SiteAccess(settings, say) as gallery:` of the running site, or of its files."""
 
     def __init__(self, settings: Settings, say: Say, *, create: bool = False, may_look: bool = False) -> None:
         """`create`: make a database when there is none; otherwise that is a RefusedError. `may_look`: see FilesOfSite."""
         self._settings, self._say, self._create, self._may_look = settings, say, create, may_look
-        self._site: Site | None = None
+        self._client: GalleryClient | None = None
 
-    def __enter__(self) -> Site:
+    def __enter__(self) -> GalleryClient:
         deadline = time.monotonic() + _LOCK_TIMEOUT_S
         while True:
             try:
-                self._site = self._open()
-                return self._site
+                self._client = self._open()
+                return self._client
             except GalleryInUseError:
                 # Whoever holds the lock may be a site on its way up, which then answers for itself.
                 if time.monotonic() >= deadline:
                     raise
 
-    def _open(self) -> Site:
+    def _open(self) -> GalleryClient:
         if site_is_running(self._settings.run_dir):
             return RunningSite(self._settings)
         if not self._create and not self._settings.db_path.exists():
@@ -159,29 +317,5 @@ class SiteAccess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._site is not None:
-            self._site.close()
-
-
-def all_references(site: Site, person: str | None = None) -> Iterator[dict[str, Any]]:
-    """Each reference's row without its vector, in id order, of one person or of all: a page at a time."""
-    after_id = None
-    while page := site.call("references", person=person, after_id=after_id, limit=_ROWS_A_PAGE)["references"]:
-        yield from page
-        after_id = page[-1]["id"]
-
-
-def all_people(site: Site) -> Iterator[dict[str, Any]]:
-    """Everybody enrolled, by name: a page at a time."""
-    after = None
-    while page := site.call("people", after=after, limit=_ROWS_A_PAGE)["people"]:
-        yield from page
-        after = page[-1]["person"]
-
-
-def all_strangers(site: Site) -> Iterator[dict[str, Any]]:
-    """Everybody who was seen and is not enrolled, by id: a page at a time."""
-    after = None
-    while page := site.call("strangers", after=after)["strangers"]:
-        yield from page
-        after = page[-1]["id"]
+        if self._client is not None:
+            self._client.close()

@@ -12,7 +12,7 @@ def differences(store: Store, live_rows: int, user_id: Callable[[str], str | Non
     count = store.count()
     faults = [] if live_rows == count else [f"block: {live_rows} live rows, database: {count}"]
     return faults + [
-        f"block: {one['person']} has another user id than in the database"
+        f"block: {one.person} has another user id than in the database"
         for one in store.people()
-        if one["user_id"] != user_id(one["person"])
+        if one.user_id != user_id(one.person)
     ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from typing import Any
 
 from shared.errors import RollcallError, TemporaryError
 from shared.gallery.reader import GalleryReader
+from shared.ipc.requests import GalleryInfo
 from shared.service.block_differences import differences
 from shared.settings.schema import Settings
 from shared.store.opening import open_read_only
@@ -17,13 +17,13 @@ from shared.strangers.strangers import Strangers
 _MOST_LOOKS = 8  # at whether block and file agree; each needs a moment in which nobody was enrolled or removed
 
 
-def check_running(settings: Settings, info: Callable[[], dict[str, Any]]) -> list[str]:
+def check_running(settings: Settings, info: Callable[[], GalleryInfo]) -> list[str]:
     """Everything unsound in the database and in the block of a running site, and where the two differ, one line each.
 
     `info`: the writer's answer to `info`; once it answers, what it has committed is published. Raises RollcallError for a
     database that can't be opened.
     """
-    refusal = info()["nothing_stored"]
+    refusal = info().nothing_stored
     store = open_read_only(settings.db_path, unwritten=bool(refusal))
     try:
         faults = [refusal] if refusal else []
@@ -52,16 +52,16 @@ def _strangers_faults(settings: Settings, store: Store) -> list[str]:
     return sorted({*look()} & {*look()})
 
 
-def _differences(store: Store, block: GalleryReader, info: Callable[[], dict[str, Any]]) -> list[str]:
+def _differences(store: Store, block: GalleryReader, info: Callable[[], GalleryInfo]) -> list[str]:
     """Where the block does not hold what the store holds, but for what waits for room in shared memory."""
     for _ in range(_MOST_LOOKS):
         before = info()
         block.refresh()
         faults = differences(store, block.count_live(), block.user_ids().get)
         after = info()
-        if not faults or after["behind"]:
+        if not faults or after.behind:
             return []
-        if after["change_number"] == before["change_number"]:
+        if after.change_number == before.change_number:
             return faults
     raise TemporaryError(
         "the gallery changed again and again while it was compared with the database",

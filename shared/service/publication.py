@@ -3,59 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
 
 from shared.embeddings import UnsoundRowError, require_sound
 from shared.errors import Say, disk_fault
 from shared.gallery.publisher import Batch, GalleryPublisher, NoRoomError
+from shared.progress import Progress
+from shared.records import NewReference
 from shared.service.block_differences import differences
-from shared.store.erasure import Kept
+from shared.service.changes import Changes
 from shared.store.loading import set_unsound_aside, stored_batches
-from shared.store.saving import NewReference, Saved
+from shared.store.saving import Saved
 from shared.store.store import Store
-
-Progress = Callable[[int, int], None]  # rows done, of so many
 
 _RETRY_S = 1.0
 _LOOK_EVERY_S = 1.0  # at whether the block's files are still there
 _MOST_WAITING = 100_000  # rows that are remembered one by one: for more, a new generation is not dearer
-
-
-@dataclass
-class Changes:
-    """What a group of writes did: to the references, in order, for the block; and what is to be done once it is committed."""
-
-    steps: list[tuple[Saved, Sequence[NewReference]] | list[int]] = field(default_factory=list)  # saved, or ids removed
-    republish: bool = False  # the block has to be made anew from the store
-    erase: bool = False  # somebody was forgotten: nothing of theirs may stay in the WAL or in memory
-    doomed: list[Kept] = field(default_factory=list)
-    # what the site's own backup has to follow, or it would bring somebody back
-    backup: list[Callable[[Store], object]] = field(default_factory=list)
-    # people who are forgotten, each with the one photo that is: no copy that a migration left may hold them
-    forgotten: list[tuple[str, str | None]] = field(default_factory=list)
-    # answers that tell which of these files are still there
-    promised: list[tuple[dict[str, Any], Sequence[Path]]] = field(default_factory=list)
-
-    def take(self, other: Changes) -> None:
-        """Add what a request of the group did."""
-        self.steps += other.steps
-        self.republish |= other.republish
-        self.erase |= other.erase
-        self.doomed += other.doomed
-        self.backup += other.backup
-        self.forgotten += other.forgotten
-        self.promised += other.promised
-
-    @property
-    def removed(self) -> list[int]:
-        return [row_id for step in self.steps if isinstance(step, list) for row_id in step]
-
-    @property
-    def saved(self) -> list[int]:
-        return [row_id for step in self.steps if not isinstance(step, list) for row_id in step[0].row_ids]
 
 
 class BlockKeeper:

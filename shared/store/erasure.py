@@ -37,7 +37,7 @@ def photo_named(data_dir: Path, store: Store, person: str, photo: str) -> str | 
 
 def photos_of(store: Store, person: str) -> list[str]:
     """The stored paths of a person's photos, however the name is spelt."""
-    found = [row["image_path"] for one in store.spellings(person) for row in store.references(one)]
+    found = [row.image_path for one in store.spellings(person) for row in store.references(one)]
     return [path for path in found if isinstance(path, str) and path]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from shared.process.work_progress import beat
 from shared.store import schema
@@ -15,7 +15,15 @@ from shared.store.unsound_rows import forget_damaged_rows
 _COLUMNS = ", ".join(schema.COLUMNS)
 
 
-def replace_from(store: Store, backup: Path) -> dict[str, Any]:
+class Replaced(NamedTuple):
+    """`kept_deleted`: references of the backup that stay deleted. `marks_lost`: deletions that the backup remembers with another key."""
+
+    restored: int
+    kept_deleted: int
+    marks_lost: int
+
+
+def replace_from(store: Store, backup: Path) -> Replaced:
     """Take all references from `backup`, which `migration.copy_of_backup` made, but for those deleted here since.
 
     Sightings stay the site's own; a site that has none yet takes the backup's, but for those of people who were deleted. Must not
@@ -32,7 +40,7 @@ def replace_from(store: Store, backup: Path) -> dict[str, Any]:
             store.connection.execute("DETACH DATABASE backup")
 
 
-def _replace(store: Store) -> dict[str, Any]:
+def _replace(store: Store) -> Replaced:
     facts = dict(store.connection.execute("SELECT key, value FROM backup.store_facts").fetchall())
     rows = store.connection.execute(
         "SELECT e.id, e.person_name, f.uuid, f.photo_digest FROM backup.embeddings e "
@@ -46,12 +54,7 @@ def _replace(store: Store) -> dict[str, Any]:
     for key in ("dim", "model", "fingerprint"):
         if key in facts:
             store.set_fact(key, facts[key])
-    answer: dict[str, Any] = {"restored": len(rows) - len(gone), "kept_deleted": len(gone)}
-    if marks_lost:
-        answer["warning"] = (
-            f"{marks_lost} deletions that the backup remembers are not taken over: they are marked with another site's key (marks.key)"
-        )
-    return answer
+    return Replaced(len(rows) - len(gone), len(gone), marks_lost)
 
 
 def _is_gone(store: Store, name: str, reference_uuid: str, digest: str | None) -> bool:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from shared.embeddings import unit_rows
 from shared.errors import RefusedError
 from shared.process.work_progress import beat
+from shared.records import NewReference
 from shared.row_checksum import row_checksums
 from shared.store.store import Store, path_mark
 from shared.store.unsound_rows import forget_damaged_rows_of
@@ -26,16 +27,6 @@ from shared.uuid7 import new_uuids
 
 _ROWS_AT_ONCE = 1000
 _Key = tuple[str, str | bytes]  # a person, and the photo's path or, without one, the vector's bytes
-
-
-class NewReference(NamedTuple):
-    """One reference to save, its vector apart. `uuid` makes a repeated save harmless."""
-
-    person_name: str
-    image_path: str | None = None
-    user_id: str | None = None
-    uuid: str | None = None
-    photo_digest: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +31,7 @@ from shared.errors import (
 from shared.files.mark_key import key_path, read_key
 from shared.files.run_folder import is_read_only
 from shared.person_names import name_key
+from shared.records import Person, Reference
 from shared.store import schema
 from shared.store.connection import BUSY_TIMEOUT_S, CACHED_STATEMENTS
 from shared.store.leftovers import unfinished_copy
@@ -229,7 +229,7 @@ class Store:
         ).fetchone()
         return None if row is None else str(row[0])
 
-    def people(self, after: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+    def people(self, after: str | None = None, limit: int | None = None) -> list[Person]:
         """Everybody enrolled, or at most `limit` people behind the name `after`, in the names' order.
 
         Name, user id, number of references, first and last change.
@@ -240,19 +240,13 @@ class Store:
             (after, -1 if limit is None else limit),
         )
         return [
-            {
-                "person": name,
-                "user_id": self.user_id(name),
-                "references": count,
-                "enrolled_at": _iso(created),
-                "updated_at": _iso(updated),
-            }
+            Person(name, self.user_id(name), count, _iso(created), _iso(updated))
             for name, count, created, updated in rows.fetchall()
         ]
 
     def references(
         self, name: str | None = None, after_id: int | None = None, limit: int | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[Reference]:
         """Each reference's row without its vector, in id order: of one person or of all; at most `limit` with id > `after_id`."""
         wanted = "" if name is None else "e.person_name=:name AND "  # its own text, so that the index serves it
         rows = self.connection.execute(
@@ -264,8 +258,7 @@ class Store:
                 "limit": -1 if limit is None else limit,
             },
         )
-        keys = ("id", "person", "image_path", "photo_digest", "change_number")
-        return [dict(zip(keys, row, strict=True)) for row in rows]
+        return [Reference(*row) for row in rows]
 
     # --- deletions ---------------------------------------------------------------------------------------------
 

@@ -16,13 +16,14 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import RollcallError, Say
 from shared.events import Event, stranger_id
+from shared.records import Stranger
 from shared.store.erasure import Kept
 from shared.store.store import Store
 from shared.strangers.pictures import Pictures
@@ -222,21 +223,14 @@ class Strangers:
 
     # --- asking ------------------------------------------------------------------------------------------------
 
-    def listed(self, after: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
+    def listed(self, after: int = 0, limit: int = 1000) -> list[Stranger]:
         """At most `limit` strangers with a number > `after`; `photos`: paths in data_dir, the best first."""
         rows = self._execute(
             "SELECT id, first_seen, last_seen, visits, cameras FROM strangers WHERE id>? ORDER BY id LIMIT ?",
             (after, max(0, limit)),
         ).fetchall()
         return [
-            {
-                "id": stranger_id(number),
-                "first_seen": first,
-                "last_seen": last,
-                "visits": visits,
-                "cameras": json.loads(cameras),
-                "photos": self._photos(number),
-            }
+            Stranger(stranger_id(number), first, last, visits, json.loads(cameras), self._photos(number))
             for number, first, last, visits, cameras in rows
         ]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.errors import RollcallError
 from shared.ipc.client import SiteClient
+from shared.ipc.requests import PutStatus
 
 _EVERY_S = 1.0
 _AT_MOST_EVERY_S = 0.1  # a camera that comes and goes must not keep the writer busy
@@ -44,5 +45,5 @@ class StatusReporter:
         while not self._leaving.wait(_AT_MOST_EVERY_S):
             self._changed.clear()
             with contextlib.suppress(RollcallError):
-                self._client.call("put_status", **self._snapshot())
+                self._client.ask(PutStatus(self._snapshot()))
             self._changed.wait(_EVERY_S)

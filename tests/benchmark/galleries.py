@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.gallery.publisher import Batch, GalleryPublisher
+from shared.records import NewReference
 from shared.store.opening import open_store
-from shared.store.saving import NewReference, save
+from shared.store.saving import save
 from shared.store.store import Store
 from tests.support.vectors import people
 

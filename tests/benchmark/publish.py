@@ -24,10 +24,11 @@ from shared import embedding_db
 from shared.gallery.files import remove_left_behind
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
+from shared.records import NewReference
 from shared.service.publication import BlockKeeper, Changes
 from shared.settings.file import load_settings
 from shared.store.opening import open_store
-from shared.store.saving import NewReference, save
+from shared.store.saving import save
 from shared.store.schema import EMBEDDINGS, PAGE_SIZE
 from shared.store.store import Store
 from tests.benchmark.galleries import DIM, publish

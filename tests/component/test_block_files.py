@@ -19,8 +19,8 @@ from shared.files.run_folder import site_prefix
 from shared.gallery.files import block_folder, head_path, remove_left_behind, segment_path
 from shared.gallery.publisher import Batch, GalleryPublisher
 from shared.gallery.reader import GalleryReader
+from shared.records import NewReference
 from shared.service.publication import BlockKeeper
-from shared.store.saving import NewReference
 from tests.support.paths import ROOT, needs_dlib
 from tests.support.site_process import SiteProcess
 from tests.support.stores import keep, site_settings, store_in

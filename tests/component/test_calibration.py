@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, FaultList
+from shared.records import NewReference
 from shared.service.access import SiteAccess
 from shared.settings.editing import with_values
 from shared.settings.example import example_toml
 from shared.settings.file import load_settings
-from shared.store.saving import NewReference
 from tests.support.paths import FACES, needs_data, needs_dlib
 from tests.support.site_process import SiteProcess, command, command_json
 from tests.support.sites import write_site

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from shared.errors import ConfigurationError, RefusedError
+from shared.records import NewReference
 from shared.service.access import SiteAccess
 from shared.settings.file import load_settings
 from shared.store import connection as store_connection
@@ -19,7 +20,6 @@ from shared.store import migration
 from shared.store.loading import sound_batches
 from shared.store.opening import open_read_only, open_store
 from shared.store.proof import IntegrityProof
-from shared.store.saving import NewReference
 from tests.component.test_migration import raw, write_original
 from tests.support.old_stores import write_version_2
 from tests.support.paths import needs_data
@@ -63,7 +63,7 @@ def test_triggers_views_and_further_tables_stay_behind(tmp_path: Path) -> None:
         (line,) = [one for one in said if "stay behind" in one]
         assert all(repr(name) in line for name in ("archive", "keep", "rename", "everybody", "words"))
         keep(store, noise(_RNG, 1, 512), NewReference("Mallory"))
-        assert [one["person"] for one in store.people()] == ["Ada", "Bo", "Mallory"]
+        assert [one.person for one in store.people()] == ["Ada", "Bo", "Mallory"]
         with store.transaction():
             store.forget("Ada")
             store.want_remains_erased()
@@ -150,7 +150,7 @@ def test_a_huge_value_is_not_even_read(tmp_path: Path) -> None:
     later = (20, "Cy", raw(noise(_RNG, 1, 512)[0]), None, None, _DAY, _DAY)
     _original_with(path, (10, "x", b"x" * (17 << 20), None, None, _DAY, _DAY), later)
     with store_in(tmp_path, said) as store:
-        assert [one["person"] for one in store.people()] == ["Ada", "Bo", "Cy"]
+        assert [one.person for one in store.people()] == ["Ada", "Bo", "Cy"]
     assert "1 rows of embeddings can't be read and stay behind" in said
 
 
@@ -188,7 +188,7 @@ def _serves(folder: Path, people: set[str], count: int) -> None:
     """`people` are there, every row is in one table or the other, and the store does all that a site does."""
     said: list[str] = []
     with store_in(folder, said) as store:
-        assert people <= {one["person"] for one in store.people()}
+        assert people <= {one.person for one in store.people()}
         assert rows(store, "SELECT (SELECT COUNT(*) FROM embeddings) + (SELECT COUNT(*) FROM left_out)") == [(count,)]
         assert sum(len(batch.names) for batch in sound_batches(store, said.append)) == store.count()
         assert store.references()

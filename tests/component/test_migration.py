@@ -470,7 +470,7 @@ def test_marks_of_an_older_backup_hold_after_damage(tmp_path: Path) -> None:
     write_version_2(backup_path(path))
     path.write_bytes(b"x" * 4096)
     with store_in(tmp_path, said) as store:
-        assert [one["person"] for one in store.people()] == ["Ada"]
+        assert [one.person for one in store.people()] == ["Ada"]
         assert store.is_marked("Gone")
         assert store.check() == []
     assert not any("DELETIONS" in line for line in said)

@@ -15,9 +15,10 @@ import pytest
 
 from shared.gallery.publisher import GalleryPublisher
 from shared.progress import progress_bar
+from shared.records import NewReference
 from shared.service.publication import BlockKeeper
 from shared.store.opening import open_store
-from shared.store.saving import NewReference, save
+from shared.store.saving import save
 from tests.support.stores import silent
 from tests.support.vectors import noise
 

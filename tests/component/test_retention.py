@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared.records import NewReference
 from shared.store.backup import BackupKeeper
 from shared.store.opening import backup_path, open_read_only
 from shared.store.retention import PLAUSIBLE, STEADY_S, ClockWatch
-from shared.store.saving import NewReference
 from shared.store.store import MARKS_KEPT
 from tests.component.test_store import event, vectors
 from tests.component.test_strangers import service_of as service_with_strangers

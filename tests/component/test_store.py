@@ -23,12 +23,13 @@ from shared.gallery import publisher as gallery_publisher
 from shared.gallery.files import segment_path
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
+from shared.records import NewReference
 from shared.service.service import Request, StoreService
 from shared.store import schema
 from shared.store.backup import BackupKeeper
 from shared.store.lock import GalleryInUseError, SiteLock
 from shared.store.opening import backup_path, open_read_only, open_store
-from shared.store.saving import NewReference, save
+from shared.store.saving import save
 from shared.store.staging import stage
 from shared.uuid7 import new_uuids
 from tests.conftest import SmallDisk
@@ -130,7 +131,7 @@ def test_after_a_clean_stop_the_file_is_complete_alone(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "face_embeddings.db").write_bytes((tmp_path / "here" / "face_embeddings.db").read_bytes())
     with store_in(tmp_path / "there") as store:
-        assert [one["person"] for one in store.people()] == ["Ada", "Bo", "Cy"]
+        assert [one.person for one in store.people()] == ["Ada", "Bo", "Cy"]
         assert store.check() == []
 
 
@@ -145,7 +146,7 @@ def test_an_acknowledged_write_survives_a_kill(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, check=False, timeout=60)
     assert (tmp_path / "face_embeddings.db-wal").exists()
     with store_in(tmp_path) as store:
-        assert [one["person"] for one in store.people()] == ["Ada"]
+        assert [one.person for one in store.people()] == ["Ada"]
 
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:
@@ -226,7 +227,7 @@ def test_a_repeated_uuid_is_harmless(tmp_path: Path) -> None:
         assert np.array_equal(store.vector(1), two)
         with pytest.raises(RefusedError, match="another person"):
             keep(store, one[None], NewReference("Bo", None, None, uuid))
-        assert [row["person"] for row in store.references()] == ["Ada"]
+        assert [row.person for row in store.references()] == ["Ada"]
 
 
 def test_every_reference_has_a_uuid_and_a_rising_change_number(tmp_path: Path) -> None:
@@ -337,7 +338,7 @@ def test_the_user_id_given_last_is_the_persons(tmp_path: Path) -> None:
         service.publish_everything()
         for path, user_id in (("a.jpg", "old"), ("b.jpg", "middle"), ("a.jpg", "new")):
             service.write([save_request(1, "Ada", image_path=path, user_id=user_id)])
-        assert [one["user_id"] for one in store.people()] == ["new"]
+        assert [one.user_id for one in store.people()] == ["new"]
         for _ in range(2):
             with GalleryReader(tmp_path / "data") as reader:
                 assert reader.user_id(0) == "new"
@@ -415,7 +416,7 @@ def test_forget_leaves_nothing_of_a_person(tmp_path: Path) -> None:
     assert [path.name for path in data.joinpath("faces").rglob("*.jpg")] == ["bo.jpg"]
     assert store.check() == []
     backup = open_read_only(backup_path(store.path))
-    assert ([one["person"] for one in backup.people()], backup.check()) == (["Bo"], [])
+    assert ([one.person for one in backup.people()], backup.check()) == (["Bo"], [])
     backup.close()
     store.close()
     for name, content in bytes_under(data, tmp_path / "copy").items():
@@ -497,7 +498,7 @@ def test_a_forget_that_was_cut_short_is_finished_at_the_next_opening(tmp_path: P
         assert store.remains_are_due()
     with store_in(tmp_path) as store:
         assert not store.remains_are_due()
-        assert [one["person"] for one in store.people()] == ["Bo"]
+        assert [one.person for one in store.people()] == ["Bo"]
 
 
 def test_forget_says_when_there_is_nobody(tmp_path: Path) -> None:
@@ -531,7 +532,7 @@ def test_forget_one_photo(tmp_path: Path) -> None:
             assert isinstance(answer, dict)
             assert (answer["references"], answer["photos"]) == (1, 1)
             assert not (tmp_path / paths[i]).exists()
-        assert [row["image_path"] for row in store.references("Ada")] == paths[3:]
+        assert [row.image_path for row in store.references("Ada")] == paths[3:]
         assert store.is_marked("Ada", hashlib.sha256(paths[0].encode()).hexdigest())
         assert not store.is_marked("Ada")
         (answer,) = service.write([request("forget", person="Ada", photo="9.jpg")])
@@ -882,11 +883,11 @@ def test_a_switch_waits_for_who_was_enrolled_meanwhile(tmp_path: Path) -> None:
         (answer,) = service.write([request("switch_model", leave_out=[], **to)])
         assert answer == {"switched": False, "not_staged": [2, 5]}
         assert everything(store.path) == before
-        assert staged([one for one in store.references() if one["id"] in (2, 5)]) == {"staged": 2}
+        assert staged([one for one in store.references() if one.id in (2, 5)]) == {"staged": 2}
         (answer,) = service.write([request("switch_model", leave_out=[], **to)])
         assert answer == {"switched": True, "references": 4, "left_out": 0}
         assert (store.dim, store.model, store.fingerprint) == (8, "dlib/dlib", "f" * 64)
-        assert {one["change_number"] for one in store.references()} == {store.change_number}
+        assert {one.change_number for one in store.references()} == {store.change_number}
         assert store.change_number > number
         assert store.check() == []
 
@@ -1033,7 +1034,7 @@ def test_a_program_that_died_while_it_wrote_is_no_damage(tmp_path: Path) -> None
     subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=60)
     assert path.with_name(path.name + "-journal").exists()
     with store_in(tmp_path, said) as store:
-        assert [one["person"] for one in store.people()] == ["Ada"]
+        assert [one.person for one in store.people()] == ["Ada"]
     assert not any("DAMAGED" in line for line in said)
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from shared.records import NewReference
 from shared.store.connection import connect
 from shared.store.opening import backup_path, open_read_only
 from shared.store.rewriting import TEMPORARY
-from shared.store.saving import NewReference
 from shared.store.store import Store
 from tests.component.test_store import request, vectors
 from tests.conftest import SmallDisk
@@ -216,6 +216,6 @@ def test_the_remains_in_a_large_backup_go_at_the_next_start(tmp_path: Path, monk
         assert not store.remains_are_due()
     kept = open_read_only(backup)
     assert not kept.remains_are_due()
-    assert [one["person"] for one in kept.people()] == ["Bo"]
+    assert [one.person for one in kept.people()] == ["Bo"]
     kept.close()
     assert not any(b"Ada" in content for content in bytes_under(tmp_path / "data", tmp_path / "copy").values())

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.store.saving import NewReference
+from shared.records import NewReference
 from shared.store.store import Store
 from tests.component.test_store import request
 from tests.component.test_strangers import faces, listed, pictures, service_of, tell

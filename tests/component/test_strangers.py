@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from shared.errors import RefusedError, Say
 from shared.photos.reading import read_photo
+from shared.records import NewReference
 from shared.service.service import Request, StoreService
 from shared.store import schema
 from shared.store.opening import backup_path, open_store
-from shared.store.saving import NewReference
 from shared.store.schema import copy_database
 from shared.store.store import Store
 from shared.strangers import strangers as store_strangers

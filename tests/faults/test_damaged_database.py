@@ -16,9 +16,9 @@ from shared.events import new_event
 from shared.gallery.reader import GalleryReader
 from shared.ipc.client import SiteClient, save_rows
 from shared.ipc.event_sender import EventSender
+from shared.records import NewReference
 from shared.store.opening import backup_path, damage_of
 from shared.store.proof import IntegrityProof, _failure_of_disk
-from shared.store.saving import NewReference
 from shared.store.store import Store
 from tests.support.paths import needs_dlib
 from tests.support.site_process import SiteProcess, command, command_json

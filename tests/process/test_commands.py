@@ -641,7 +641,7 @@ def test_models_use_needs_a_photo_of_everybody(tmp_path: Path) -> None:
     assert store.connection.execute("SELECT person_name, LENGTH(embedding), reason FROM left_out").fetchall() == [
         ("Bo", 64, "no photo to embed with dlib/dlib")
     ]
-    assert (store.dim, store.model, [one["user_id"] for one in store.people()]) == (128, "dlib/dlib", ["e-1"])
+    assert (store.dim, store.model, [one.user_id for one in store.people()]) == (128, "dlib/dlib", ["e-1"])
     store.close()
     assert load_settings(tmp_path / "site.toml").model == "dlib"
     (face,) = command_json(tmp_path, "identify", str(tmp_path / "data/faces/Ada/1.png"))["photos"][0]["faces"]

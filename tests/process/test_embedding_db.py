@@ -175,7 +175,7 @@ def test_ten_thousand_in_one_transaction(either: Settings, capsys: pytest.Captur
     assert capsys.readouterr() == ("", "")
     with SiteAccess(either, silent) as site:
         assert site.check() == []
-        assert len({one["change_number"] for one in all_references(site)}) == 10_000
+        assert len({one.change_number for one in all_references(site)}) == 10_000
 
 
 def test_the_cache(settings: Settings) -> None:

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from shared.errors import RefusedError, RollcallError
 from shared.person_names import name_key, stored_name, unfitness
+from shared.records import NewReference
 from shared.store.erasure import Kept
 from shared.store.opening import backup_path, open_read_only
 from shared.store.removals import note_removals
-from shared.store.saving import NewReference
 from tests.component.test_store import event, request, vectors
 from tests.support.paths import ROOT
 from tests.support.site_process import SUPERVISOR, SiteProcess, command, command_json
@@ -66,10 +66,10 @@ def test_twins_of_a_name_are_forgotten_with_it(tmp_path: Path) -> None:
         assert isinstance(answer, dict)
         assert (answer["references"], answer["sightings"]) == (5, 5)
         assert sorted(answer["spelt_otherwise"]) == sorted(_TWINS[1:])
-        assert [one["person"] for one in store.people()] == ["Zoe"]
+        assert [one.person for one in store.people()] == ["Zoe"]
         assert list((tmp_path / "faces").iterdir()) == []
         backup = open_read_only(backup_path(store.path))
-        assert [one["person"] for one in backup.people()] == ["Zoe"]
+        assert [one.person for one in backup.people()] == ["Zoe"]
         backup.close()
         assert all(store.is_marked(name) for name in _TWINS)
 
@@ -85,7 +85,7 @@ def test_every_save_stores_one_form_and_nothing_invisible(tmp_path: Path) -> Non
             )[0]
 
         assert [save(name)["ids"] for name in (_NFC, _NFD, f" {_NFC} ")] == [[1], [1], [1]]
-        assert [one["person"] for one in store.people()] == [_NFC]
+        assert [one.person for one in store.people()] == [_NFC]
         refused = save("Zo\u200b\u00eb")
         assert isinstance(refused, RefusedError)
         assert "ZERO WIDTH SPACE" in refused.line()
@@ -254,14 +254,14 @@ def test_a_commit_that_fails_leaves_the_backup_as_it_is(tmp_path: Path) -> None:
         if isinstance(answer, RollcallError):
             refused += 1
             backup = open_read_only(backup_path(path))
-            assert [one["person"] for one in backup.people()] == ["Ada", "Bo"]
+            assert [one.person for one in backup.people()] == ["Ada", "Bo"]
             backup.close()
         store.close()
         if not isinstance(answer, RollcallError):
             break
     assert refused > 10
     backup = open_read_only(backup_path(path))
-    assert [one["person"] for one in backup.people()] == ["Bo"]
+    assert [one.person for one in backup.people()] == ["Bo"]
     backup.close()
 
 

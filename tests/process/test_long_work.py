@@ -27,10 +27,10 @@ from shared.gallery.files import remove_left_behind
 from shared.ipc import wire
 from shared.ipc.client import SiteClient
 from shared.process.work_progress import Worker, beat
+from shared.records import NewReference
 from shared.service.access import RunningSite
 from shared.settings.schema import Settings
 from shared.store.opening import open_read_only
-from shared.store.saving import NewReference
 from shared.supervision import child_process
 from shared.supervision.child_kinds import PREPARE, WRITER, ChildKind
 from shared.supervision.child_process import ChildProcess

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.events import Event
+from shared.records import NewReference
 from shared.service.access import FilesOfSite
 from shared.service.service import StoreService
 from shared.settings.file import load_settings
 from shared.settings.schema import Settings
 from shared.store.connection import connect
 from shared.store.opening import open_store
-from shared.store.saving import NewReference, Saved, save
+from shared.store.saving import Saved, save
 from shared.store.store import Store
 
 DLIB = '[recognition]\nengine = "dlib"\n'

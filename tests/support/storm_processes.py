@@ -76,7 +76,7 @@ class Storm:
     def __init__(self, opened: StoreService, seed: int) -> None:
         self._service, self._seed = opened, seed
         self._rng, self._chance = np.random.default_rng(seed), random.Random(seed)
-        self._people = [row["person"] for row in opened.store.people() if row["person"] != ANCHOR]
+        self._people = [row.person for row in opened.store.people() if row.person != ANCHOR]
         self.write_anchor()
 
     def turn(self) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from shared.errors import EXIT_DONE, RefusedError, disk_fault
-from shared.service.access import FilesOfSite, SiteAccess
+from shared.service.access import SiteAccess
 from shared.store.opening import open_read_only
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
@@ -27,16 +27,9 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         )
     if not target.parent.is_dir():
         raise RefusedError("no such folder", where=str(target.parent), remedy="make it first")
-    with SiteAccess(settings, warn, may_look=True) as site:
+    with SiteAccess(settings, warn, may_look=True) as gallery:
         try:
-            if isinstance(site, FilesOfSite):
-                site.store.backup_to(target)
-            else:
-                store = open_read_only(settings.db_path, unwritten=bool(site.call("info")["nothing_stored"]))
-                try:
-                    store.backup_to(target)
-                finally:
-                    store.close()
+            gallery.backup_to(target)
         except OSError as error:
             raise disk_fault(error, target) from error
     made = open_read_only(target)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, disk_fault
-from shared.ipc.supervisor_pid import ask_to_reload
 from shared.progress import progress_bar
-from shared.service.access import Site, SiteAccess, all_references
+from shared.service.access import GalleryClient, SiteAccess
 from shared.settings.editing import replace_file, with_values
 from shared.settings.schema import Settings
 from shared.settings.text import read_text
@@ -49,9 +48,9 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     engine = context.open_engine(threads=1)
     default = WorkingPoint(engine.threshold, engine.margin)
     now = working_point(engine, recognition.threshold, recognition.margin)
-    with SiteAccess(settings, warn) as site:
-        require_same_model(site, engine, settings)
-        references = load_references(site, settings, warn)
+    with SiteAccess(settings, warn) as gallery:
+        require_same_model(gallery, engine, settings)
+        references = load_references(gallery, warn)
         if not len(references.persons):
             raise RefusedError(
                 "nobody is enrolled", where=str(settings.db_path), remedy="enrol somebody: supervisor.py enrol FOLDER"
@@ -62,28 +61,29 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         found = calibrate(
             references, default, now, arguments.fmr, most_probes=most, apart=arguments.apart, progress=progress
         )
-    with SiteAccess(settings, warn) as site:
-        names = Names(references.persons, references.names, _photos(site, references, rows_named(found)))
-        live = site.live
+    with SiteAccess(settings, warn) as gallery:
+        names = Names(references.persons, references.names, _photos(gallery, references, rows_named(found)))
+        written_to = _write(settings, found) if arguments.write else None
+        reloads = written_to is not None and gallery.reload()
     written = {
         "plot": _draw(arguments.plot, found, model_name(engine)),
-        "written": _write(settings, found, live=live) if arguments.write else None,
+        "written": written_to,
     }
     if context.as_json:
         say_json({"model": model_name(engine), **document(found, names), **written})
     else:
         for line in text(found, names):
             say(line)
-        _say_what_was_written(settings, written, live=live)
+        _say_what_was_written(settings, written, reloads=reloads)
     return EXIT_DONE
 
 
-def _photos(site: Site, references: References, rows: set[int]) -> dict[int, str | None]:
+def _photos(gallery: GalleryClient, references: References, rows: set[int]) -> dict[int, str | None]:
     """The stored path of each row's photo, relative to data_dir."""
     by_id = {int(references.row_ids[row]): row for row in rows}
     people = {references.names[int(references.persons[row])] for row in rows}
-    listed = (one for person in sorted(people) for one in all_references(site, person))
-    return {by_id[one["id"]]: one["image_path"] for one in listed if one["id"] in by_id}
+    listed = (one for person in sorted(people) for one in gallery.references(person))
+    return {by_id[one.id]: one.image_path for one in listed if one.id in by_id}
 
 
 def _draw(path: str | None, found: Calibration, model: str) -> str | None:
@@ -105,8 +105,8 @@ def _draw(path: str | None, found: Calibration, model: str) -> str | None:
     return str(target)
 
 
-def _write(settings: Settings, found: Calibration, *, live: bool) -> str:
-    """The proposal put into site.toml, a running site asked to take it; where it was written.
+def _write(settings: Settings, found: Calibration) -> str:
+    """The proposal put into site.toml; where it was written.
 
     Raises RefusedError when the photos are too few to propose anything, ConfigurationError when there is no file, or
     one that would not load afterwards.
@@ -127,18 +127,16 @@ def _write(settings: Settings, found: Calibration, *, live: bool) -> str:
     before = read_text(settings.path)
     values = {"threshold": proposal.point.threshold, "margin": proposal.point.margin}
     replace_file(settings.path, with_values(before, "recognition", values, settings.path))
-    if live:
-        ask_to_reload(settings.run_dir)
     return os.fspath(settings.path)
 
 
-def _say_what_was_written(settings: Settings, written: dict[str, Any], *, live: bool) -> None:
+def _say_what_was_written(settings: Settings, written: dict[str, Any], *, reloads: bool) -> None:
     if written["plot"]:
         say(f"plot: {written['plot']}")
     if not written["written"]:
         say("nothing was changed; to put them into site.toml: python supervisor.py calibrate --write")
         return
-    say(f"written to [recognition] in {written['written']}" + ("; the site takes it over now" if live else ""))
+    say(f"written to [recognition] in {written['written']}" + ("; the site takes it over now" if reloads else ""))
     own = [name for name, one in settings.cameras.items() if one.threshold is not None or one.margin is not None]
     if own:
         say(f"cameras with settings of their own keep them: {', '.join(own)}")

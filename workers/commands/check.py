@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from shared.errors import EXIT_CONFIGURATION, EXIT_DONE, EXIT_REFUSED, ConfigurationError, FaultList, RollcallError
 from shared.ipc.client import SiteClient, site_is_running
+from shared.ipc.requests import Status
 from shared.service.access import SiteAccess
 from shared.settings.schema import Settings
 from shared.settings.sources import SourceKind
@@ -104,8 +105,8 @@ def _database_faults(settings: Settings) -> Iterator[str]:
             if damage:
                 yield f"{settings.db_path}: {damage}; remedy: start the site, which sets it aside and runs from backup or photos, or restore a backup"
                 return
-        with SiteAccess(settings, warn, may_look=True) as site:
-            yield from site.check()
+        with SiteAccess(settings, warn, may_look=True) as gallery:
+            yield from gallery.check()
     except RollcallError as error:
         yield error.line()
 
@@ -130,7 +131,7 @@ def _running_cameras(settings: Settings) -> dict[str, CameraStatus]:
         return {}
     client = SiteClient(settings.run_dir)
     try:
-        cameras = client.call("status")["status"].get("cameras", {})
+        cameras = client.ask(Status()).status.get("cameras", {})
     finally:
         client.close()
     return {name: CameraStatus.from_json(camera) for name, camera in cameras.items()}

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from shared.events import Sighting
 from shared.settings.file import find_config, load_settings
 from shared.settings.schema import Settings
 
@@ -39,7 +40,7 @@ class SupervisorClass(Protocol):
         self,
         settings: Settings,
         *,
-        on_event: Callable[[dict[str, Any]], None],
+        on_event: Callable[[Sighting], None],
         until_ended: bool = False,
         assume_model: bool = False,
         child_output: int | None = None,

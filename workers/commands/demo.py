@@ -18,6 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from shared.errors import EXIT_DONE, RollcallError
+from shared.events import Sighting
 from shared.settings.file import parse_settings
 from workers.commands.context import Context, Supervisor
 from workers.commands.output import say_json, warn
@@ -37,9 +38,9 @@ class _JsonView:
     def __init__(self, report: DemoReport) -> None:
         self._report = report
 
-    def event(self, event: dict[str, Any]) -> None:
-        self._report.take_event(event)
-        say_json(event, line=True)
+    def event(self, sighting: Sighting) -> None:
+        self._report.take_event(sighting)
+        say_json(sighting.to_json(), line=True)
 
     def status(self, status: dict[str, Any]) -> None:
         self._report.take_status(status)

@@ -41,9 +41,9 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     found = people_in(arguments.paths, arguments.name)
     require_somebody(found, " ".join(map(shown, arguments.paths)))
     engine = context.open_engine(threads=usable_cpus())
-    with SiteAccess(settings, warn, create=True) as site, progress_bar("enrolling") as progress:
-        require_same_model(site, engine, settings, assume=arguments.assume_model)
-        report = enrol_photos(found, site, engine, settings, user_id=arguments.user_id, progress=progress)
+    with SiteAccess(settings, warn, create=True) as gallery, progress_bar("enrolling") as progress:
+        require_same_model(gallery, engine, settings, assume=arguments.assume_model)
+        report = enrol_photos(found, gallery, engine, settings, user_id=arguments.user_id, progress=progress)
     for warning in sorted(report.warnings):
         warn(warning)
     if context.as_json:
@@ -71,31 +71,31 @@ def _enrol_stranger(context: Context, arguments: argparse.Namespace) -> int:
         raise UsageError("a stranger is enrolled under a name", expected="--unknown ID --name NAME")
     settings = context.settings
     person = person_name(arguments.name)
-    with SiteAccess(settings, warn) as site:
-        (stranger,) = site.call("strangers", id=arguments.unknown)["strangers"]
-        pairs = [(person, settings.data_dir / photo) for photo in stranger["photos"]]
+    with SiteAccess(settings, warn) as gallery:
+        stranger = gallery.stranger(arguments.unknown)
+        pairs = [(person, settings.data_dir / photo) for photo in stranger.photos]
         engine = context.open_engine(threads=usable_cpus())
-        require_same_model(site, engine, settings, assume=arguments.assume_model)
-        report = enrol_photos(Found(pairs), site, engine, settings, user_id=arguments.user_id)
+        require_same_model(gallery, engine, settings, assume=arguments.assume_model)
+        report = enrol_photos(Found(pairs), gallery, engine, settings, user_id=arguments.user_id)
         if not (report.enrolled or report.unchanged):
             raise RefusedError(
-                f"none of {stranger['id']}'s pictures gives a reference, and nothing was changed",
+                f"none of {stranger.id}'s pictures gives a reference, and nothing was changed",
                 where=str(settings.data_dir),
                 got="; ".join(one["reason"] for one in report.refused) or "no pictures",
                 remedy=f"wait for better ones, or enrol {person} from a photo",
             )
-        named = site.call("name_stranger", id=stranger["id"], person=person)
-    report.warnings |= {named["warning"]} if "warning" in named else set()
+        named = gallery.name_stranger(stranger.id, person)
+    report.warnings |= {named.warning} if named.warning else set()
     for warning in sorted(report.warnings):
         warn(warning)
     if context.as_json:
-        say_json({**report.to_json(), "unknown": stranger["id"], "sightings": named["sightings"]})
+        say_json({**report.to_json(), "unknown": stranger.id, "sightings": named.sightings})
         return EXIT_DONE
     for refused in report.refused:
         warn(f"refused {refused['photo']}: {refused['reason']}")
     for line in remark_lines(report.look_alikes, report.disagrees, 2 * len(pairs)):
         warn(line)
     say(
-        f"{stranger['id']} is {person} now: {len(report.enrolled)} of {len(pairs)} pictures enrolled, {named['sightings']} sightings"
+        f"{stranger.id} is {person} now: {len(report.enrolled)} of {len(pairs)} pictures enrolled, {named.sightings} sightings"
     )
     return EXIT_DONE

@@ -8,19 +8,18 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from shared.errors import EXIT_DONE, RollcallError, TemporaryError, UsageError
+from shared.events import Sighting
 from shared.ipc import wire
 from shared.ipc.client import site_is_running
 from shared.ipc.following import follow_across_restarts
-from shared.service.access import Site, SiteAccess
+from shared.service.access import SiteAccess
 from workers.commands.context import Context
 from workers.commands.output import event_line, say, say_json, warn
 
 _AGE = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_PAGE = 1000
 _REPLACED_WITHIN_S = 30.0
 _LOOK_AGAIN_S = 0.2
 HELP = "the sightings, past and as they come"
@@ -40,13 +39,13 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     show = _show_json if context.as_json else _show
     last_id = 0
     if running or settings.db_path.exists():
-        with SiteAccess(settings, warn, may_look=True) as site:
-            # Without --since, following starts now: the past is one `events` away.
-            last_id = (
-                int(site.call("events", limit=0)["last_id"])
-                if arguments.follow and since is None
-                else _past(site, since, show)
-            )
+        with SiteAccess(settings, warn, may_look=True) as gallery:
+            if arguments.follow and since is None:
+                last_id = gallery.last_sighting_id()  # following starts now: the past is one `events` away
+            else:
+                for sighting in gallery.sightings(since=since):
+                    show(sighting)
+                    last_id = sighting.id
     if arguments.follow:
         _follow(settings.run_dir, last_id, show)
         warn("the site has stopped")
@@ -75,22 +74,12 @@ class _Patience:
         return time.monotonic() - self._lost_at >= _REPLACED_WITHIN_S
 
 
-def _follow(run_dir: Path, last_id: int, show: Callable[[dict[str, Any]], None]) -> None:
+def _follow(run_dir: Path, last_id: int, show: Callable[[Sighting], None]) -> None:
     """Show every sighting after `last_id` until the site stops."""
     patience = _Patience(run_dir)
     for event in follow_across_restarts(run_dir, last_id, patience.is_over):
         patience.back()
         show(event)
-
-
-def _past(site: Site, since: str | None, show: Callable[[dict[str, Any]], None]) -> int:
-    """Show every kept sighting, page by page; the last id."""
-    last_id = 0
-    while events := site.call("events", after_id=last_id, since=since, limit=_PAGE)["events"]:
-        for event in events:
-            show(event)
-        last_id = events[-1]["id"]
-    return last_id
 
 
 def since_time(text: str, now: datetime) -> str:
@@ -108,9 +97,9 @@ def since_time(text: str, now: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-def _show_json(event: dict[str, Any]) -> None:
-    say_json(event, line=True)
+def _show_json(sighting: Sighting) -> None:
+    say_json(sighting.to_json(), line=True)
 
 
-def _show(event: dict[str, Any]) -> None:
-    say(event_line(event))
+def _show(sighting: Sighting) -> None:
+    say(event_line(sighting))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from shared.errors import EXIT_DONE, EXIT_TEMPORARY, UsageError
+from shared.ipc.requests import Forgotten, StrangerForgotten
 from shared.service.access import SiteAccess
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
@@ -31,37 +31,38 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     photo = arguments.photo
     if photo is not None and Path(photo).exists():
         photo = str(Path(photo).absolute())  # the site may be in another folder
-    with SiteAccess(settings, warn) as site:
-        answer = site.call("forget", person=arguments.name, photo=photo)
+    with SiteAccess(settings, warn) as gallery:
+        answer = gallery.forget(arguments.name, photo)
     return _report(context, answer, "{person}: {references} references, {photos} photos, {sightings} sightings")
 
 
 def _forget_stranger(context: Context, arguments: argparse.Namespace) -> int:
     if arguments.photo is not None:
         raise UsageError("a stranger is forgotten whole", got="--photo", expected="--unknown ID alone")
-    with SiteAccess(context.settings, warn) as site:
-        answer = site.call("forget_stranger", id=arguments.unknown)
+    with SiteAccess(context.settings, warn) as gallery:
+        answer = gallery.forget_stranger(arguments.unknown)
     return _report(context, answer, "{unknown}: {photos} pictures, {sightings} sightings")
 
 
-def _report(context: Context, answer: dict[str, Any], line: str) -> int:
+def _report(context: Context, answer: Forgotten | StrangerForgotten, line: str) -> int:
     """Say what was removed and what was not; `line` names the answer's fields. The exit code: 75 while a file is left."""
-    answer.pop("v", None)
-    code = EXIT_TEMPORARY if answer["not_removed"] else EXIT_DONE
-    if "warning" in answer:
-        warn(answer["warning"])
-    for path in answer["not_removed"]:
+    code = EXIT_TEMPORARY if answer.not_removed else EXIT_DONE
+    if answer.warning:
+        warn(answer.warning)
+    for path in answer.not_removed:
         warn(f"NOT REMOVED: {path}; the site tries again every minute, and so does this command when it is repeated")
     if context.as_json:
-        say_json(answer)
+        say_json(answer.to_json())
         return code
-    already = ", was forgotten already" if answer["already"] else ""
-    say(f"forgot {line.format_map(answer)} removed{already}")
-    for name in answer.get("spelt_otherwise", []):
+    if answer.already:
+        say(f"{answer.person if isinstance(answer, Forgotten) else answer.unknown} was forgotten already")
+    else:
+        say(f"forgot {line.format_map(vars(answer))} removed")
+    for name in answer.spelt_otherwise if isinstance(answer, Forgotten) else []:
         say(f"and the same name, written otherwise: {name!a}")
-    for copy in answer["other_copies"]:
+    for copy in answer.other_copies:
         say(
             f"not changed: {context.settings.data_dir / copy} may still hold this person; delete it when you no longer need it"
         )
-    say(f"out of reach, and yours to look after: {'; '.join(answer['out_of_reach'])}")
+    say(f"out of reach, and yours to look after: {'; '.join(answer.out_of_reach)}")
     return code

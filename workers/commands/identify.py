@@ -8,15 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from shared.errors import EXIT_DONE, EXIT_REFUSED
-from shared.gallery.memory import MemoryGallery
-from shared.gallery.reader import GalleryReader
+from shared.gallery.match import Gallery
 from shared.process.machine import usable_cpus
-from shared.service.access import FilesOfSite, SiteAccess
+from shared.service.access import SiteAccess
 from shared.settings.schema import Settings
-from shared.store.loading import sound_batches
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
-from workers.photos.identify import Gallery, identify_photo
+from workers.photos.identify import identify_photo
 from workers.photos.pool import PhotoReader
 from workers.photos.same_model import require_same_model
 from workers.recognition.engine import Engine
@@ -53,13 +51,10 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 @contextmanager
 def _gallery(settings: Settings, engine: Engine, *, assume: bool) -> Iterator[Gallery]:
     """The shared block of a running site, else the database in our own memory."""
-    with SiteAccess(settings, warn, create=True, may_look=True) as site:
-        require_same_model(site, engine, settings, assume=assume)
-        if isinstance(site, FilesOfSite):
-            yield MemoryGallery(sound_batches(site.store, warn), site.store.user_id)
-            return
-    with GalleryReader(settings.run_dir) as reader:
-        yield reader
+    with SiteAccess(settings, warn, create=True, may_look=True) as client:
+        require_same_model(client, engine, settings, assume=assume)
+        with client.matching(warn) as gallery:
+            yield gallery
 
 
 def _show(answer: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, RollcallError
 from shared.files.private_folder import make_private_folder
-from shared.ipc.supervisor_pid import ask_to_reload
 from shared.process.machine import usable_cpus
 from shared.progress import progress_bar
 from shared.service.access import SiteAccess
@@ -95,20 +94,16 @@ def _use(context: Context, name: str, *, leave_out: bool) -> int:
     path, text = _new_site_toml(settings, fresh)
     ensure_pack(fresh)
     engine = open_engine(fresh, det_size=fresh.recognition.det_size, threads=usable_cpus())
-    with SiteAccess(settings, warn, create=True) as site:
-        answer = switch_model(site, settings, fresh, engine, leave_out=leave_out)
+    with SiteAccess(settings, warn, create=True) as gallery:
+        answer = switch_model(gallery, settings, fresh, engine, leave_out=leave_out)
         _write(path, text, fresh)
-        live = site.live
-    if "warning" in answer:
-        warn(answer["warning"])
-    if live:
-        ask_to_reload(settings.run_dir)
+        gallery.reload()
+    if answer.warning:
+        warn(answer.warning)
     if context.as_json:
-        say_json({"model": model_name(engine), "references": answer["references"], "left_out": answer["left_out"]})
+        say_json({"model": model_name(engine), "references": answer.references, "left_out": answer.left_out})
     else:
-        say(
-            f"the gallery is of {model_name(engine)} now: {answer['references']} references, {answer['left_out']} set aside"
-        )
+        say(f"the gallery is of {model_name(engine)} now: {answer.references} references, {answer.left_out} set aside")
     return EXIT_DONE
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import Any
 
+from shared.events import Sighting
 from shared.printing import printable
 
 
@@ -38,23 +39,23 @@ def say_json(document: Any, *, line: bool = False) -> None:
 _OF_NOBODY = ("id", "event", "time", "site", "camera", "track", "verdict", "duration_s", "reason")
 
 
-def of_nobody(event: dict[str, Any]) -> dict[str, Any]:
-    """An event as the journal may hold it: which camera saw what, and the id by which `events` tells whom."""
-    return {name: event[name] for name in _OF_NOBODY if name in event}
+def of_nobody(sighting: Sighting) -> Sighting:
+    """A sighting as the journal may hold it: which camera saw what, and the id by which `events` tells whom."""
+    return Sighting(**{name: getattr(sighting, name) for name in _OF_NOBODY})
 
 
-def event_line(event: dict[str, Any]) -> str:
+def event_line(sighting: Sighting) -> str:
     """A sighting for people to read."""
-    who = event.get("person") or ""
+    who = sighting.person or ""
     details = []
-    if event.get("score") is not None:
-        details.append(f"score {event['score']:.2f}")
-    if event.get("margin") is not None:
-        details.append(f"margin {event['margin']:.2f}")
-    if event["event"] == "left":
-        details = [f"after {event['duration_s']:.1f} s", f"verdict {event['verdict']}"]
-    if event.get("reason"):
-        details.append(str(event["reason"]))
-    track = "" if event.get("track") is None else f"#{event['track']}"
-    head = f"{event['time'][:19]}Z  {event['camera']:<16} {event['event']:<12} {track:<6}"
+    if sighting.score is not None:
+        details.append(f"score {sighting.score:.2f}")
+    if sighting.margin is not None:
+        details.append(f"margin {sighting.margin:.2f}")
+    if sighting.event == "left":
+        details = [f"after {sighting.duration_s or 0.0:.1f} s", f"verdict {sighting.verdict}"]
+    if sighting.reason:
+        details.append(sighting.reason)
+    track = "" if sighting.track is None else f"#{sighting.track}"
+    head = f"{sighting.time[:19]}Z  {sighting.camera:<16} {sighting.event:<12} {track:<6}"
     return f"{head} {who}{'  ' if who else ''}{', '.join(details)}".rstrip()

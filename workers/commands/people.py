@@ -7,7 +7,8 @@ from typing import Any
 
 from shared.errors import EXIT_DONE
 from shared.ipc.client import site_is_running
-from shared.service.access import SiteAccess, all_people, all_strangers
+from shared.records import Person, Stranger
+from shared.service.access import SiteAccess
 from shared.settings.schema import Settings
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
@@ -23,17 +24,17 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     settings = context.settings
     if arguments.unknown:
         return _strangers(settings, as_json=context.as_json)
-    people: list[dict[str, Any]] = []
+    people: list[Person] = []
     if settings.db_path.exists() or site_is_running(settings.run_dir):
-        with SiteAccess(settings, warn, may_look=True) as site:
-            people = list(all_people(site))
+        with SiteAccess(settings, warn, may_look=True) as gallery:
+            people = list(gallery.people())
     if context.as_json:
-        say_json({"people": people})
+        say_json({"people": [vars(one) for one in people]})
         return EXIT_DONE
     for one in people:
-        user_id = f"  ({one['user_id']})" if one["user_id"] else ""
+        user_id = f"  ({one.user_id})" if one.user_id else ""
         say(
-            f"{one['person']}{user_id}  {one['references']} {'reference' if one['references'] == 1 else 'references'}, since {one['enrolled_at']}"
+            f"{one.person}{user_id}  {one.references} {'reference' if one.references == 1 else 'references'}, since {one.enrolled_at}"
         )
     if not people:
         say("nobody is enrolled; type: python supervisor.py enrol FOLDER")
@@ -43,8 +44,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 def _strangers(settings: Settings, *, as_json: bool) -> int:
     strangers: list[dict[str, Any]] = []
     if settings.db_path.exists() or site_is_running(settings.run_dir):
-        with SiteAccess(settings, warn, may_look=True) as site:
-            strangers = [_document(one, settings) for one in all_strangers(site)]
+        with SiteAccess(settings, warn, may_look=True) as gallery:
+            strangers = [_document(one, settings) for one in gallery.strangers()]
     if as_json:
         say_json({"unknown": strangers})
         return EXIT_DONE
@@ -57,7 +58,7 @@ def _strangers(settings: Settings, *, as_json: bool) -> int:
     return EXIT_DONE
 
 
-def _document(stranger: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def _document(stranger: Stranger, settings: Settings) -> dict[str, Any]:
     """A stranger as `people --unknown --json` tells: `photo` is the best picture, None when there is none."""
-    photos = stranger.pop("photos")
-    return {**stranger, "photo": str(settings.data_dir / photos[0]) if photos else None}
+    document = {name: value for name, value in vars(stranger).items() if name != "photos"}
+    return {**document, "photo": str(settings.data_dir / stranger.photos[0]) if stranger.photos else None}

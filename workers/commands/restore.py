@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 from shared.errors import EXIT_DONE, RefusedError, RollcallError, TemporaryError, disk_fault
 from shared.files.private_folder import make_private_folder
-from shared.service.access import FilesOfSite, Site, SiteAccess
+from shared.ipc.requests import Restored
+from shared.service.access import GalleryClient, SiteAccess
 from shared.settings.schema import Settings
 from shared.store.leftovers import staged_restore
 from shared.store.migration import copy_of_backup
@@ -45,24 +45,22 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     finally:
         for leftover in settings.copies_dir.glob(staged.name + "*"):
             leftover.unlink()
-    if "warning" in answer:
-        warn(answer["warning"])
+    if answer.warning:
+        warn(answer.warning)
     if context.as_json:
-        say_json({"restored": answer["restored"], "kept_deleted": answer["kept_deleted"]})
+        say_json({"restored": answer.restored, "kept_deleted": answer.kept_deleted})
     else:
         say(
-            f"restored {answer['restored']} references; {answer['kept_deleted']} stay deleted, as they were deleted here since"
+            f"restored {answer.restored} references; {answer.kept_deleted} stay deleted, as they were deleted here since"
         )
     return EXIT_DONE
 
 
-def _restore(settings: Settings, staged: Path, *, assume_model: bool) -> dict[str, Any]:
+def _restore(settings: Settings, staged: Path, *, assume_model: bool) -> Restored:
     try:
-        with SiteAccess(settings, warn, create=True) as site:
-            _require_same_model(site, staged, assume=assume_model)
-            if isinstance(site, FilesOfSite):
-                return site.service.restore(staged)
-            return site.call("restore", name=staged.name)
+        with SiteAccess(settings, warn, create=True) as gallery:
+            _require_same_model(gallery, staged, assume=assume_model)
+            return gallery.restore(staged)
     except RollcallError as error:
         if staged.exists():
             raise
@@ -84,23 +82,23 @@ def _stage(source: Path, staged: Path) -> None:
         raise explain(error, source) from error
 
 
-def _require_same_model(site: Site, staged: Path, *, assume: bool) -> None:
+def _require_same_model(gallery: GalleryClient, staged: Path, *, assume: bool) -> None:
     """A backup of another model must not become the gallery: its vectors mean nothing to the cameras' engine."""
     backup = open_read_only(staged)
     try:
         model, fingerprint, dim = backup.model, backup.fingerprint, backup.dim
     finally:
         backup.close()
-    info = site.call("info")
-    if info["fingerprint"] is None or fingerprint == info["fingerprint"]:
+    info = gallery.info()
+    if info.fingerprint is None or fingerprint == info.fingerprint:
         return
-    if fingerprint is None and assume and dim == info["dim"]:
+    if fingerprint is None and assume and dim == info.dim:
         return
     raise RefusedError(
         "the backup was made with another model",
         where=staged.name,
         got=model or "no model named",
-        expected=info["model"],
+        expected=info.model or "",
         remedy=f"supervisor.py models use {(model or '').partition('/')[2] or '…'} first"
         if fingerprint
         else "if you are sure it is the same model: --assume-model",

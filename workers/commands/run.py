@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from shared.errors import EXIT_DONE, ConfigurationError, UsageError
+from shared.events import Sighting
 from shared.printing import QUIET_VARIABLE, names_are_withheld
 from shared.settings.schema import Settings
 from workers.commands.context import Context
@@ -68,16 +69,16 @@ class EventPrinter:
         self.broken = False
         self.stop_site: Any = None
 
-    def __call__(self, event: dict[str, Any]) -> None:
+    def __call__(self, sighting: Sighting) -> None:
         if self.broken:
             return
         try:
             if self._names_nobody:
-                event = of_nobody(event)
+                sighting = of_nobody(sighting)
             if self._as_json:
-                say_json(event, line=True)
+                say_json(sighting.to_json(), line=True)
             else:
-                say(event_line(event) + (f"  (event {event['id']})" if self._names_nobody else ""))
+                say(event_line(sighting) + (f"  (event {sighting.id})" if self._names_nobody else ""))
         except BrokenPipeError:
             self.broken = True
             if self.stop_site is not None:

@@ -6,6 +6,7 @@ import argparse
 
 from shared.errors import EXIT_DONE, EXIT_REFUSED
 from shared.ipc.client import SiteClient, site_is_running
+from shared.ipc.requests import Status
 from shared.supervision.camera_status import CameraStatus
 from workers.commands.context import Context
 from workers.commands.output import say, say_json
@@ -26,7 +27,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             say(f"no site runs on {settings.data_dir}")
         return EXIT_REFUSED
     client = SiteClient(settings.run_dir)
-    status = {"running": True, **client.call("status")["status"]}
+    status = {"running": True, **client.ask(Status()).status}
     client.close()
     if context.as_json:
         say_json(status)

@@ -11,9 +11,9 @@ from typing import Any
 
 import psutil
 
+from shared.events import Event
 from shared.supervision.camera_status import CameraStatus
 
-Event = Mapping[str, Any]
 Memory = Mapping[str, Mapping[str, int | None]]  # process -> pss_bytes, rss_bytes
 WhoIsAt = Callable[[str, float, Sequence[float]], str | None]
 
@@ -24,7 +24,7 @@ _LATENCIES_KEPT = 10_000  # of a demo that is left running, the newest
 
 
 @dataclass
-class Sighting:
+class Seen:
     """Somebody at one camera. `who`: a person, or a stranger's name in the scene. `best`: its best event."""
 
     camera: str
@@ -35,7 +35,7 @@ class Sighting:
 
     @property
     def score(self) -> float:
-        return float(self.best.get("score") or 0.0)
+        return float(self.best.score or 0.0)
 
 
 @dataclass
@@ -55,23 +55,23 @@ class DemoReport:
         self._expected, self._people, self._who_is_at = expected, tuple(people), who_is_at
         self._lock = threading.Lock()
         self._cameras = {name: CameraView() for name in expected}
-        self._sightings: dict[tuple[str, str, str], Sighting] = {}
+        self._sightings: dict[tuple[str, str, str], Seen] = {}
         self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
         self._wrong: list[dict[str, Any]] = []
 
     def take_event(self, event: Event, received_at: datetime | None = None) -> None:
         """Count one event; `received_at` (now) less the event's own time is how old the news was when it arrived."""
-        kind, camera = event.get("event"), event.get("camera")
+        kind, camera = event.event, event.camera
         with self._lock:
             view = self._cameras.get(str(camera))
             if view is None:
                 return
             if kind in ("named", "unknown"):
                 self._take_verdict(view, event)
-                age = (received_at or datetime.now(UTC)) - datetime.fromisoformat(event["time"])
+                age = (received_at or datetime.now(UTC)) - datetime.fromisoformat(event.time)
                 self._latencies_ms.append(age.total_seconds() * 1000)
             elif kind == "left":
-                view.in_view.pop(event["track"], None)
+                view.in_view.pop(event.track or 0, None)
             elif kind in ("camera_up", "camera_down"):
                 view.in_view.clear()
 
@@ -87,7 +87,7 @@ class DemoReport:
         with self._lock:
             return {n: CameraView(v.status, dict(v.in_view), v.last.copy()) for n, v in self._cameras.items()}
 
-    def sightings(self) -> list[Sighting]:
+    def sightings(self) -> list[Seen]:
         """Everybody who was seen, by camera, the enrolled first."""
         order = {name: number for number, name in enumerate(self._expected)}
         with self._lock:
@@ -117,25 +117,25 @@ class DemoReport:
         }
 
     def _take_verdict(self, view: CameraView, event: Event) -> None:
-        camera, verdict = str(event["camera"]), str(event["event"])
-        shown = str(event["person"]) if verdict == "named" else "unknown"
-        view.in_view[event["track"]] = shown
+        camera, verdict = str(event.camera), str(event.event)
+        shown = str(event.person) if verdict == "named" else "unknown"
+        view.in_view[event.track or 0] = shown
         view.last.appendleft(shown)
         truth = None
-        if event.get("media_time_s") is not None and event.get("box"):
-            truth = self._who_is_at(camera, event["media_time_s"], event["box"])
+        if event.media_time_s is not None and event.box:
+            truth = self._who_is_at(camera, event.media_time_s, event.box)
         if verdict == "named" and truth is not None and truth != shown:
-            self._wrong.append({"camera": camera, "named": shown, "is": truth, "media_time_s": event["media_time_s"]})
-        who = shown if verdict == "named" else truth or f"track {event['track']}"
+            self._wrong.append({"camera": camera, "named": shown, "is": truth, "media_time_s": event.media_time_s})
+        who = shown if verdict == "named" else truth or f"track {event.track}"
         known = self._sightings.get((camera, verdict, who))
         if known is None:
-            self._sightings[camera, verdict, who] = Sighting(camera, who, verdict, event)
+            self._sightings[camera, verdict, who] = Seen(camera, who, verdict, event)
         else:
             known.events += 1
-            if float(event.get("score") or 0) > known.score:
+            if float(event.score or 0) > known.score:
                 known.best = event
 
-    def _camera_summary(self, name: str, sightings: list[Sighting], status: CameraStatus) -> dict[str, Any]:
+    def _camera_summary(self, name: str, sightings: list[Seen], status: CameraStatus) -> dict[str, Any]:
         here = [sighting for sighting in sightings if sighting.camera == name]
         named = {sighting.who for sighting in here if sighting.verdict == "named"}
         return {
@@ -147,13 +147,13 @@ class DemoReport:
         }
 
 
-def _sighting_json(sighting: Sighting) -> dict[str, Any]:
+def _sighting_json(sighting: Seen) -> dict[str, Any]:
     best = sighting.best
     return {
         "who": sighting.who,
-        "score": best.get("score"),
-        "margin": best.get("margin"),
-        "media_time_s": best.get("media_time_s"),
+        "score": best.score,
+        "margin": best.margin,
+        "media_time_s": best.media_time_s,
         "events": sighting.events,
     }
 

@@ -13,7 +13,7 @@ from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
 from shared.errors import TemporaryError
-from workers.demo.report import Sighting
+from workers.demo.report import Seen
 from workers.recognition.engine import Image
 
 _TILE, _LABEL, _GAP, _EDGE, _HEAD, _TITLE, _INSET = 220, 72, 16, 28, 76, 36, 72
@@ -47,7 +47,7 @@ def _save(sheet: Pictures.Image, path: Path) -> None:
 
 def make_sheet(
     path: Path,
-    sightings: Sequence[Sighting],
+    sightings: Sequence[Seen],
     clips: Mapping[str, Path],
     photos: Mapping[str, Sequence[Path]],
     subtitle: str,
@@ -88,9 +88,9 @@ def make_sheet(
     return path
 
 
-def _rows(sightings: Sequence[Sighting]) -> list[tuple[str, list[Sighting]]]:
+def _rows(sightings: Sequence[Seen]) -> list[tuple[str, list[Seen]]]:
     """Rows of tiles; each camera's first row carries its name."""
-    rows: list[tuple[str, list[Sighting]]] = []
+    rows: list[tuple[str, list[Seen]]] = []
     for camera in dict.fromkeys(sighting.camera for sighting in sightings):
         here = [sighting for sighting in sightings if sighting.camera == camera]
         for start in range(0, len(here), _PER_ROW):
@@ -98,19 +98,19 @@ def _rows(sightings: Sequence[Sighting]) -> list[tuple[str, list[Sighting]]]:
     return rows
 
 
-def _views(sightings: Sequence[Sighting], clips: Mapping[str, Path]) -> dict[int, _View]:
+def _views(sightings: Sequence[Seen], clips: Mapping[str, Path]) -> dict[int, _View]:
     """id(sighting) -> what the camera saw; those without a time or a box are left out."""
     found: dict[int, _View] = {}
     for camera, clip in clips.items():
-        wanted: dict[int, list[Sighting]] = {}
+        wanted: dict[int, list[Seen]] = {}
         video = cv2.VideoCapture(str(clip), cv2.CAP_FFMPEG)
         fps, frames = video.get(cv2.CAP_PROP_FPS), max(1, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
         for sighting in sightings:
-            time_s = sighting.best.get("media_time_s")
-            if sighting.camera == camera and time_s is not None and sighting.best.get("box"):
+            time_s = sighting.best.media_time_s
+            if sighting.camera == camera and time_s is not None and sighting.best.box:
                 wanted.setdefault(round(time_s * fps) % frames, []).append(sighting)
         for index, frame in _frames(video, wanted):
-            found |= {id(sighting): _view(frame, sighting.best["box"]) for sighting in wanted[index]}
+            found |= {id(sighting): _view(frame, sighting.best.box or ()) for sighting in wanted[index]}
         video.release()
     return found
 
@@ -141,7 +141,7 @@ def _view(frame: Image, box: Sequence[float]) -> _View:
 
 
 def _draw_tile(
-    sheet: Pictures.Image, at: tuple[int, int], sighting: Sighting, view: _View | None, photo: Path | None
+    sheet: Pictures.Image, at: tuple[int, int], sighting: Seen, view: _View | None, photo: Path | None
 ) -> None:
     x, y = at
     draw, colour = ImageDraw.Draw(sheet), _COLOURS[sighting.verdict]
@@ -168,12 +168,12 @@ def _draw_photo(sheet: Pictures.Image, at: tuple[int, int], face: tuple[int, int
     sheet.paste(inset, (x, y))
 
 
-def _details(sighting: Sighting) -> tuple[str, str]:
+def _details(sighting: Seen) -> tuple[str, str]:
     best = sighting.best
-    time_s = best.get("media_time_s")
+    time_s = best.media_time_s
     at = "" if time_s is None else f"at {time_s:.1f} s"
     if sighting.verdict == "named":
-        return f"score {sighting.score:.3f}, ahead by {float(best.get('margin') or 0):.3f}", at
+        return f"score {sighting.score:.3f}, ahead by {float(best.margin or 0):.3f}", at
     return sighting.who, f"nearest {sighting.score:.3f}, {at}"
 
 

@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from workers.demo.report import CameraView, DemoReport, Event
+from shared.events import Event
+from workers.demo.report import CameraView, DemoReport
 
 _STATES = {"up": "green", "ended": "blue", "down": "red", "stopped": "dim"}
 _LINES_STATUS_S = 5.0  # without a terminal: a line of status this often
@@ -91,14 +92,12 @@ def live_table(report: DemoReport, seconds: float) -> Table:
 
 def event_line(event: Event) -> str | None:
     """An event as a line to read, or None for one that has nothing to say here."""
-    kind, camera = event.get("event"), event.get("camera")
-    clock = str(event.get("time", ""))[11:19]
+    kind, camera = event.event, event.camera
+    clock = str(event.time)[11:19]
     if kind == "named":
-        return (
-            f"{clock}  {camera:<10} named    {event['person']}  (score {_score(event)}, {event.get('frames')} frames)"
-        )
+        return f"{clock}  {camera:<10} named    {event.person}  (score {_score(event)}, {event.frames} frames)"
     if kind == "unknown":
-        return f"{clock}  {camera:<10} unknown  (nearest {_score(event)}, {event.get('frames')} frames)"
+        return f"{clock}  {camera:<10} unknown  (nearest {_score(event)}, {event.frames} frames)"
     if kind in ("camera_up", "camera_down"):
         return f"{clock}  {camera:<10} {'up' if kind == 'camera_up' else 'down'}"
     return None
@@ -175,7 +174,7 @@ def _numbers(seen: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _score(event: Event) -> str:
-    return number(event.get("score"), 3)
+    return number(event.score, 3)
 
 
 def _mib(size_bytes: int | None) -> str:

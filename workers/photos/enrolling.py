@@ -15,11 +15,11 @@ from shared.errors import RefusedError, RollcallError, disk_fault, read_only_fau
 from shared.files.durable_folder import sync_folder
 from shared.files.private_folder import make_private_folder
 from shared.files.run_folder import is_read_only
-from shared.ipc.client import save_rows
 from shared.photos.metadata import suffix_of
 from shared.photos.reading import PHOTO_SUFFIXES, Photo, load_photo, shown
 from shared.progress import Progress
-from shared.service.access import Site, all_references
+from shared.records import NewReference
+from shared.service.access import GalleryClient
 from shared.settings.schema import Settings
 from workers.photos.embedding import refusal_reason
 from workers.photos.look_alikes import MOST_COMPARED, NewReferences, Remark, remarks_on
@@ -63,7 +63,7 @@ class _Ready:
 
 def enrol_photos(
     found: Found,
-    site: Site,
+    gallery: GalleryClient,
     engine: Engine,
     settings: Settings,
     *,
@@ -76,16 +76,18 @@ def enrol_photos(
     for path, reason in found.refused:
         report.refuse(path, reason)
     report.skipped += [{"path": shown(path), "reason": reason} for path, reason in found.skipped]
-    enrolment = _Enrolment(found, site, engine, settings, user_id, report, respect_marks=respect_marks)
+    enrolment = _Enrolment(found, gallery, engine, settings, user_id, report, respect_marks=respect_marks)
     new = enrolment.run(progress)
-    _remark(new, site, engine, settings, report)
+    _remark(new, gallery, engine, settings, report)
     return report
 
 
-def _remark(new: NewReferences, site: Site, engine: Engine, settings: Settings, report: EnrolmentReport) -> None:
+def _remark(
+    new: NewReferences, gallery: GalleryClient, engine: Engine, settings: Settings, report: EnrolmentReport
+) -> None:
     """Point out who looks like whom. The photos are enrolled by now: a gallery that can't be read is only a warning."""
     try:
-        report.look_alikes, report.disagrees = remarks_on(new, site, settings, engine, report.warnings.add)
+        report.look_alikes, report.disagrees = remarks_on(new, gallery, settings, engine, report.warnings.add)
     except RollcallError as error:
         report.warnings.add(f"enrolled, but not compared with the others: {error.line()}")
     if new.beyond:
@@ -100,7 +102,7 @@ class _Enrolment:
     def __init__(  # an enrolment's whole context
         self,
         found: Found,
-        site: Site,
+        gallery: GalleryClient,
         engine: Engine,
         settings: Settings,
         user_id: str | None,
@@ -108,12 +110,12 @@ class _Enrolment:
         *,
         respect_marks: bool,
     ) -> None:
-        self._site, self._engine, self._settings = site, engine, settings
+        self._gallery, self._engine, self._settings = gallery, engine, settings
         self._user_id, self._report, self._respect_marks = user_id, report, respect_marks
         self._people: dict[Path, list[str]] = {}
         for person, path in found.pairs:
             self._people.setdefault(path, []).append(person)
-        self._known = {(row["person"], row["photo_digest"]) for row in all_references(site)}
+        self._known = {(row.person, row.photo_digest) for row in gallery.references()}
         self._first: dict[tuple[str, str], Path] = {}  # of this run, by person and digest
         self._again: list[tuple[Path, tuple[str, str]]] = []
         self._wanted: dict[Path, list[str]] = {}
@@ -168,9 +170,7 @@ class _Enrolment:
         if (person, digest) in self._first:
             self._again.append((photo.path, (person, digest)))
             return False
-        if self._respect_marks and any(
-            self._site.call("is_marked", person=person, photo_digest=one)["marked"] for one in digests
-        ):
+        if self._respect_marks and any(self._gallery.is_marked(person, one) for one in digests):
             reason = f"{person} was deleted here; to enrol again on purpose: supervisor.py enrol"
             self._report.refuse(photo.path, reason)
             return False
@@ -199,24 +199,24 @@ class _Enrolment:
                 return
             _sync_folders({path.parent for _, path, copied in kept if copied}, self._settings)
             rows = [
-                {
-                    "person_name": one.person,
-                    "image_path": path.relative_to(self._settings.data_dir).as_posix(),
-                    "user_id": self._user_id,
-                    "photo_digest": one.photo.digest,
-                }
+                NewReference(
+                    one.person,
+                    path.relative_to(self._settings.data_dir).as_posix(),
+                    self._user_id,
+                    photo_digest=one.photo.digest,
+                )
                 for one, path, _ in kept
             ]
-            blob = np.stack([one.embedding for one, _, _ in kept]).astype("<f4").tobytes()
-            answer = self._site.call("save", blob, rows=save_rows(rows), fingerprint=self._engine.fingerprint)
+            vectors = np.stack([one.embedding for one, _, _ in kept])
+            answer = self._gallery.save(rows, vectors, self._engine.fingerprint)
         except BaseException:
             for _, path, copied in kept:
                 if copied:
                     path.unlink(missing_ok=True)
             raise
-        if "warning" in answer:
-            self._report.warnings.add(answer["warning"])
-        for (one, _, _), row_id in zip(kept, answer["ids"], strict=True):
+        if answer.warning:
+            self._report.warnings.add(answer.warning)
+        for (one, _, _), row_id in zip(kept, answer.ids, strict=True):
             self._report.enrolled.append({"person": one.person, "photo": shown(one.photo.path)})
             self._new.add(one.person, one.photo.path, row_id, one.embedding)
 

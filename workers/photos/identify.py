@@ -4,29 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from shared.errors import RefusedError
-from shared.gallery.match import Candidate
+from shared.gallery.match import Candidate, Gallery
 from shared.photos.reading import Image, read_scaled, shown
 from workers.photos.embedding import refusal_reason
-from workers.recognition.engine import Engine, Face, Vectors
+from workers.recognition.engine import Engine, Face
 from workers.recognition.working_point import WorkingPoint, lead
 
 Word = Literal["named", "uncertain", "unknown"]
 
 _CANDIDATES = 3  # listed for each face: the verdict takes two, the third shows how far the field is behind
-
-
-class Gallery(Protocol):
-    """What is asked of a gallery; `shared.gallery.reader.GalleryReader` is one."""
-
-    def match(self, probes: Vectors, k: int = 2) -> list[list[Candidate]]:
-        """For each probe (n, dim), float32 of unit norm: at most `k` people, best first, each with the best of their
-        references' cosines."""
-        ...
 
 
 class Verdict(NamedTuple):

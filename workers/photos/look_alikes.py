@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import RefusedError, Say
-from shared.service.access import Site
+from shared.service.access import GalleryClient
 from shared.settings.schema import Settings
-from workers.calibration.gallery_copy import reference_pieces
 from workers.calibration.neighbours import Neighbours, copy_from, disagreeing, unlike_below
 from workers.recognition.engine import Engine
 from workers.recognition.working_point import working_point
@@ -43,7 +42,7 @@ class NewReferences:
 
 
 def remarks_on(
-    new: NewReferences, site: Site, settings: Settings, engine: Engine, say: Say
+    new: NewReferences, gallery: GalleryClient, settings: Settings, engine: Engine, say: Say
 ) -> tuple[list[Remark], list[Remark]]:
     """(look-alikes, disagreements), in the order of `new`; each new reference against the gallery and the other new ones.
 
@@ -58,7 +57,7 @@ def remarks_on(
     found = Neighbours(probes, persons, copy_from(engine.threshold))
     found.look(probes, persons, 0)
     own_rows = np.array(new.row_ids)
-    with reference_pieces(site, settings, say) as pieces:
+    with gallery.batches(say) as pieces:
         for piece in pieces:
             if piece.references.shape[1] != probes.shape[1]:
                 raise RefusedError("the gallery's model was switched meanwhile", remedy="see: supervisor.py calibrate")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from shared.errors import ConfigurationError, RefusedError
-from shared.service.access import Site, all_references
+from shared.records import Reference
+from shared.service.access import GalleryClient
 from shared.settings.schema import Settings
 from workers.photos.embedding import embed_image
 from workers.photos.pool import PhotoReader
@@ -22,35 +22,35 @@ def model_name(engine: Engine) -> str:
     return f"{engine.name}/{engine.model}"
 
 
-def require_same_model(site: Site, engine: Engine, settings: Settings, *, assume: bool = False) -> None:
+def require_same_model(gallery: GalleryClient, engine: Engine, settings: Settings, *, assume: bool = False) -> None:
     """Make sure that the gallery's embeddings are of `engine`'s model; an empty or proven gallery is stamped with it.
 
     A gallery without a stamp (the original program's) is proven by embedding sample photos anew, or on `assume`. Raises
     ConfigurationError when it is of another model or can't be proven.
     """
-    info = site.call("info")
-    if info["fingerprint"] == engine.fingerprint:
+    info = gallery.info()
+    if info.fingerprint == engine.fingerprint:
         return
-    if info["references"] == 0:
-        _stamp(site, engine)
-    elif info["fingerprint"] is not None:
+    if info.references == 0:
+        _stamp(gallery, engine)
+    elif info.fingerprint is not None:
         raise ConfigurationError(
             "the gallery was embedded with another model",
             where=str(settings.db_path),
-            got=f"{info['model']} ({info['fingerprint'][:12]}…)",
+            got=f"{info.model} ({(info.fingerprint or '')[:12]}…)",
             expected=f"{model_name(engine)} ({engine.fingerprint[:12]}…)",
-            remedy=f"set [recognition] back to {info['model']}, or embed the stored photos anew: supervisor.py models use {engine.model}",
+            remedy=f"set [recognition] back to {info.model}, or embed the stored photos anew: supervisor.py models use {engine.model}",
         )
-    elif info["dim"] != engine.dim:
+    elif info.dim != engine.dim:
         raise ConfigurationError(
             "the gallery's embeddings have another length",
             where=str(settings.db_path),
-            got=info["dim"],
+            got=info.dim,
             expected=str(engine.dim),
             remedy="set [recognition] engine and model to those that made it",
         )
-    elif assume or _samples_agree(site, engine, settings):
-        _stamp(site, engine)
+    elif assume or _samples_agree(gallery, engine, settings):
+        _stamp(gallery, engine)
     else:
         raise ConfigurationError(
             "it can't be told which model made this gallery",
@@ -60,15 +60,15 @@ def require_same_model(site: Site, engine: Engine, settings: Settings, *, assume
         )
 
 
-def _stamp(site: Site, engine: Engine) -> None:
-    site.call("stamp", model=model_name(engine), fingerprint=engine.fingerprint, dim=engine.dim)
+def _stamp(gallery: GalleryClient, engine: Engine) -> None:
+    gallery.stamp(model_name(engine), engine.fingerprint, engine.dim)
 
 
-def _samples_agree(site: Site, engine: Engine, settings: Settings) -> bool:
+def _samples_agree(gallery: GalleryClient, engine: Engine, settings: Settings) -> bool:
     """Whether stored photos, embedded anew, give the stored embeddings."""
     agreed = judged = 0
     with PhotoReader() as reader:
-        for reference in all_references(site):
+        for reference in gallery.references():
             photo = stored_photo(reference, settings)
             if photo is None:
                 continue
@@ -77,22 +77,22 @@ def _samples_agree(site: Site, engine: Engine, settings: Settings) -> bool:
             except RefusedError:
                 continue
             judged += 1
-            agreed += site.call("cosine", embedding.astype("<f4").tobytes(), id=reference["id"])["cosine"] >= _AGREES
+            agreed += gallery.cosine(reference.id, embedding) >= _AGREES
             if judged == _SAMPLES:
                 break
     return judged > 0 and agreed >= _NEEDED_SHARE * judged
 
 
-def stored_photo(reference: dict[str, Any], settings: Settings) -> Path | None:
+def stored_photo(reference: Reference, settings: Settings) -> Path | None:
     """The kept photo of a reference, when it lies where a site's photos lie: no other path from a database is opened."""
-    path: str | None = reference["image_path"]
+    path = reference.image_path
     if not path:
         return None
     data_dir, base = settings.data_dir.resolve(), settings.base.resolve()
     places = (
         settings.data_dir / path,
         settings.base / path,
-        settings.faces_dir / str(reference["person"]) / Path(path).name,
+        settings.faces_dir / reference.person / Path(path).name,
     )
     for candidate in places:
         try:

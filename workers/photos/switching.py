@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import RefusedError, TemporaryError
+from shared.ipc.requests import Switched
 from shared.photos.reading import Photo, load_photo
 from shared.progress import progress_bar
-from shared.service.access import Site, all_references
+from shared.records import Reference
+from shared.service.access import GalleryClient
 from shared.settings.schema import Settings
 from workers.photos.embedding import refusal_reason
 from workers.photos.pool import embed_photos
@@ -23,51 +24,52 @@ _STAGED_AT_ONCE = 512
 _ROUNDS = 5
 
 
-def switch_model(site: Site, settings: Settings, fresh: Settings, engine: Engine, *, leave_out: bool) -> dict[str, Any]:
+def switch_model(
+    gallery: GalleryClient, settings: Settings, fresh: Settings, engine: Engine, *, leave_out: bool
+) -> Switched:
     """Stage every reference and switch; what was enrolled meanwhile is staged in another round. Raises RefusedError."""
-    if site.call("info")["fingerprint"] == engine.fingerprint:
-        return {"references": site.call("count")["count"], "left_out": 0}
-    site.call("unstage")  # of an attempt that was broken off
+    if gallery.info().fingerprint == engine.fingerprint:
+        return Switched(switched=True, references=gallery.count())
+    gallery.unstage()  # of an attempt that was broken off
     missing: dict[int, str] = {}
     wanted: set[int] | None = None
     for _ in range(_ROUNDS):
-        references = [one for one in all_references(site) if wanted is None or one["id"] in wanted]
-        missing |= _stage(site, references, settings, fresh, engine)
+        references = [one for one in gallery.references() if wanted is None or one.id in wanted]
+        missing |= _stage(gallery, references, settings, fresh, engine)
         if missing and not leave_out:
-            site.call("unstage")
+            gallery.unstage()
             raise RefusedError(
                 "some references have no photo that the new model can use",
                 where=settings.model,
                 got=f"{len(missing)}: " + "; ".join(list(missing.values())[:10]),
                 remedy="put their photos back, forget them, or set them aside with --leave-out",
             )
-        model: dict[str, Any] = {"model": model_name(engine), "fingerprint": engine.fingerprint, "dim": engine.dim}
-        answer = site.call("switch_model", **model, leave_out=list(missing))
-        if answer["switched"]:
+        answer = gallery.switch_model(model_name(engine), engine.fingerprint, engine.dim, list(missing))
+        if answer.switched:
             return answer
-        wanted = set(answer["not_staged"])
-    site.call("unstage")
+        wanted = set(answer.not_staged)
+    gallery.unstage()
     raise TemporaryError(
         "the gallery changed all the while", where=str(settings.db_path), remedy="try again when nobody enrols"
     )
 
 
 def _stage(
-    site: Site, references: list[dict[str, Any]], settings: Settings, fresh: Settings, engine: Engine
+    gallery: GalleryClient, references: list[Reference], settings: Settings, fresh: Settings, engine: Engine
 ) -> dict[int, str]:
     """Embed the references' photos with `engine` into the side table; what can't be embedded, by id, one line each."""
-    by_photo: dict[Path, list[dict[str, Any]]] = {}
+    by_photo: dict[Path, list[Reference]] = {}
     missing: dict[int, str] = {}
     for reference in references:
         photo = stored_photo(reference, settings)
         if photo is None:
-            missing[reference["id"]] = f"{reference['person']} {reference['image_path'] or '(saved without a photo)'}"
+            missing[reference.id] = f"{reference.person} {reference.image_path or '(saved without a photo)'}"
         else:
             by_photo.setdefault(photo, []).append(reference)
-    ready: list[tuple[dict[str, Any], NDArray[np.float32]]] = []
+    ready: list[tuple[Reference, NDArray[np.float32]]] = []
 
     def leave_out(photo: Path, reason: str | None) -> None:
-        missing.update({one["id"]: f"{photo.name}: {reason}" for one in by_photo[photo]})
+        missing.update({one.id: f"{photo.name}: {reason}" for one in by_photo[photo]})
 
     def loaded() -> Iterator[Photo]:
         for path in by_photo:
@@ -83,19 +85,13 @@ def _stage(
             else:
                 ready += [(one, result.embedding) for one in by_photo[result.photo.path]]
             if len(ready) >= _STAGED_AT_ONCE:
-                _send_staged(site, ready, engine.fingerprint)
+                _send_staged(gallery, ready, engine.fingerprint)
                 ready = []
             progress(done, len(by_photo))
     if ready:
-        _send_staged(site, ready, engine.fingerprint)
+        _send_staged(gallery, ready, engine.fingerprint)
     return missing
 
 
-def _send_staged(site: Site, ready: list[tuple[dict[str, Any], NDArray[np.float32]]], fingerprint: str) -> None:
-    site.call(
-        "stage",
-        np.stack([embedding for _, embedding in ready]).astype("<f4").tobytes(),
-        ids=[one["id"] for one, _ in ready],
-        changes=[one["change_number"] for one, _ in ready],
-        fingerprint=fingerprint,
-    )
+def _send_staged(gallery: GalleryClient, ready: list[tuple[Reference, NDArray[np.float32]]], fingerprint: str) -> None:
+    gallery.stage([one for one, _ in ready], np.stack([embedding for _, embedding in ready]), fingerprint)

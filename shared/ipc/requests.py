@@ -1,0 +1,545 @@
+"""What can be asked of the gallery, and what is answered: a type each, with both of its JSON ends.
+
+On the wire a request is its `op` with the fields as `arguments`, and an answer its fields. Embeddings travel as raw bytes behind the
+document, little-endian float32, a row each (see wire.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from shared.errors import UsageError
+from shared.events import Sighting
+from shared.records import NewReference, Person, Reference, Stranger
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+else:  # numpy is for those who have vectors to send; the supervisor has none
+    Vectors = Any
+Answer_co = TypeVar("Answer_co", bound="Answer", covariant=True)
+
+
+def _no_vectors() -> Vectors:
+    import numpy as np
+
+    return np.empty((0, 0), np.float32)
+
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """`warning`: what else its reader should know. It was done all the same."""
+
+    warning: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: _plain(value) for name, value in vars(self).items() if name != "warning" or value is not None}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Fields that a newer Rollcall adds are passed over. Raises ValueError for what is no such answer."""
+        return cast(Self, _adapter(cls).validate_python(dict(document)))
+
+    def with_warnings(self, warnings: Sequence[str]) -> Self:
+        return replace(self, warning="; ".join(filter(None, [self.warning, *warnings])) or None)
+
+
+@dataclass(frozen=True)
+class Request(Generic[Answer_co]):
+    """One request. `op`: its name on the wire; `answer`: the type of its answer."""
+
+    op: ClassVar[str]
+    answer: ClassVar[type[Any]]
+
+    def to_wire(self) -> tuple[dict[str, Any], bytes | memoryview]:
+        """The arguments, and the raw bytes behind them."""
+        arguments = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "vectors"}
+        return {name: _plain(value) for name, value in arguments.items()}, b""
+
+    @classmethod
+    def from_wire(cls, arguments: object, blob: bytes | memoryview) -> Self:  # noqa: ARG003  # of those with vectors
+        """Raises UsageError, without the values, for what is no such request."""
+        return cls._checked(arguments)
+
+    @classmethod
+    def _checked(cls, arguments: object) -> Self:
+        try:
+            return cast(Self, _adapter(cls).validate_python(arguments))
+        except ValidationError as error:
+            fault = error.errors(include_input=False, include_url=False)[0]
+            place = ".".join(map(str, fault["loc"][:3]))
+            raise UsageError(
+                "not a request of this operation", where=cls.op, got=f"{place}: {fault['type']}"
+            ) from error
+
+
+def _plain(value: Any) -> Any:
+    """Rows as objects, within lists and objects too."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, NewReference):
+        return value._asdict()
+    return vars(value) if is_dataclass(value) else value
+
+
+@dataclass(frozen=True)
+class _WithVectors(Request[Answer_co]):
+    """A request with embeddings: `vectors` (n, dim) float32."""
+
+    vectors: Vectors = field(default_factory=_no_vectors, kw_only=True, compare=False)
+
+    def to_wire(self) -> tuple[dict[str, Any], bytes | memoryview]:
+        import numpy as np
+
+        arguments, _ = super().to_wire()
+        return arguments, np.ascontiguousarray(self.vectors, "<f4").reshape(-1).view(np.uint8).data
+
+    @classmethod
+    def from_wire(cls, arguments: object, blob: bytes | memoryview) -> Self:
+        request = cls._checked(arguments)
+        return replace(request, vectors=_rows(cls.op, blob, request.vector_count()))
+
+    def vector_count(self) -> int:
+        """How many rows there have to be."""
+        raise NotImplementedError
+
+
+def _rows(op: str, blob: bytes | memoryview, count: int) -> Vectors:
+    if not count:
+        return _no_vectors()
+    if not blob or len(blob) % (4 * count):
+        raise UsageError(
+            "not a request of this operation", where=op, got=f"{len(blob)} bytes of vectors for {count} rows"
+        )
+    import numpy as np
+
+    return np.frombuffer(blob, "<f4").reshape(count, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done(Answer):
+    """Done, and there is nothing to say of it."""
+
+
+# --- references -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Answer):
+    """`ids` in the order of the rows. `updated`: how many replaced a reference of the same person and photo."""
+
+    ids: list[int]
+    updated: int
+
+
+@dataclass(frozen=True)
+class Save(_WithVectors[Saved]):
+    """`fingerprint`: of the model that made the embeddings; None: it is not known."""
+
+    op: ClassVar[str] = "save"
+    answer: ClassVar[type[Any]] = Saved
+    rows: list[NewReference]
+    fingerprint: str | None = None
+
+    def vector_count(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deleted(Answer):
+    """How many references."""
+
+    deleted: int
+
+
+@dataclass(frozen=True)
+class Delete(Request[Deleted]):
+    """A person's references, or the one of a photo; photos, sightings and backups stay (see Forget)."""
+
+    op: ClassVar[str] = "delete"
+    answer: ClassVar[type[Any]] = Deleted
+    person_name: str
+    image_path: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted(Answer):
+    count: int
+
+
+@dataclass(frozen=True)
+class Count(Request[Counted]):
+    op: ClassVar[str] = "count"
+    answer: ClassVar[type[Any]] = Counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeoplePage(Answer):
+    people: list[Person]
+
+
+@dataclass(frozen=True)
+class People(Request[PeoplePage]):
+    """At most `limit` people behind the name `after`, by name."""
+
+    op: ClassVar[str] = "people"
+    answer: ClassVar[type[Any]] = PeoplePage
+    after: str | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferencesPage(Answer):
+    references: list[Reference]
+
+
+@dataclass(frozen=True)
+class References(Request[ReferencesPage]):
+    """Of one person or of all, in id order, at most `limit` with id > `after_id`."""
+
+    op: ClassVar[str] = "references"
+    answer: ClassVar[type[Any]] = ReferencesPage
+    person: str | None = None
+    after_id: int | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marked(Answer):
+    marked: bool
+
+
+@dataclass(frozen=True)
+class IsMarked(Request[Marked]):
+    """Whether this person, or this photo of theirs, was deleted."""
+
+    op: ClassVar[str] = "is_marked"
+    answer: ClassVar[type[Any]] = Marked
+    person: str
+    photo_digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared(Answer):
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Cosine(_WithVectors[Compared]):
+    """How alike the stored reference `id` and the vector sent are."""
+
+    op: ClassVar[str] = "cosine"
+    answer: ClassVar[type[Any]] = Compared
+    id: int
+
+    def vector_count(self) -> int:
+        return 1
+
+
+# --- forgetting -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forgotten(Answer):
+    """`photos`: how many are gone; `not_removed`: paths that still are there. `already`: there was nothing left to forget.
+    `spelt_otherwise`: the same name in other spellings. `other_copies`: files in data_dir that may hold this person.
+    `out_of_reach`: where only people can look."""
+
+    person: str
+    spelt_otherwise: list[str] = field(default_factory=list)
+    references: int
+    photos: int
+    sightings: int
+    already: bool
+    not_removed: list[str] = field(default_factory=list)
+    other_copies: list[str]
+    out_of_reach: list[str]
+
+
+@dataclass(frozen=True)
+class Forget(Request[Forgotten]):
+    """`photo`: only this one: its stored path, an absolute path, or its file's name."""
+
+    op: ClassVar[str] = "forget"
+    answer: ClassVar[type[Any]] = Forgotten
+    person: str
+    photo: str | None = None
+
+
+# --- strangers ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrangersPage(Answer):
+    strangers: list[Stranger]
+
+
+@dataclass(frozen=True)
+class Strangers(Request[StrangersPage]):
+    """Those behind the id `after`, in the order of their ids; or the one whose `id` is given."""
+
+    op: ClassVar[str] = "strangers"
+    answer: ClassVar[type[Any]] = StrangersPage
+    id: str | None = None
+    after: str | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrangerForgotten(Answer):
+    """As Forgotten."""
+
+    unknown: str
+    photos: int
+    sightings: int
+    already: bool
+    not_removed: list[str] = field(default_factory=list)
+    other_copies: list[str]
+    out_of_reach: list[str]
+
+
+@dataclass(frozen=True)
+class ForgetStranger(Request[StrangerForgotten]):
+    op: ClassVar[str] = "forget_stranger"
+    answer: ClassVar[type[Any]] = StrangerForgotten
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrangerNamed(Answer):
+    """`sightings`: how many are the person's now."""
+
+    unknown: str
+    person: str
+    sightings: int
+
+
+@dataclass(frozen=True)
+class NameStranger(Request[StrangerNamed]):
+    """The stranger was enrolled as `person`: the sightings are theirs, and the stranger is no more."""
+
+    op: ClassVar[str] = "name_stranger"
+    answer: ClassVar[type[Any]] = StrangerNamed
+    id: str
+    person: str
+
+
+# --- sightings ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded(Answer):
+    """`recorded`: how many were new; `refused`: why the others can't be kept."""
+
+    recorded: int
+    refused: list[str]
+
+
+@dataclass(frozen=True)
+class Record(Request[Recorded]):
+    """Events as their documents: each is checked by itself, so that a bad one costs no other."""
+
+    op: ClassVar[str] = "record"
+    answer: ClassVar[type[Any]] = Recorded
+    events: list[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SightingsPage(Answer):
+    """`last_id`: the highest ever given out."""
+
+    events: list[Sighting]
+    last_id: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"events": [one.to_json() for one in self.events], "last_id": self.last_id}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        return cls(events=[Sighting.from_json(one) for one in document["events"]], last_id=int(document["last_id"]))
+
+
+@dataclass(frozen=True)
+class Sightings(Request[SightingsPage]):
+    """At most `limit` with id > `after_id` and time >= `since` (ISO 8601, UTC), oldest first."""
+
+    op: ClassVar[str] = "events"
+    answer: ClassVar[type[Any]] = SightingsPage
+    after_id: int = 0
+    since: str | None = None
+    limit: int = 1000
+
+
+@dataclass(frozen=True)
+class Follow(Request[SightingsPage]):
+    """What was kept since `after_id`, then everything new, as it comes: the connection is for this alone from here on."""
+
+    op: ClassVar[str] = "follow"
+    answer: ClassVar[type[Any]] = SightingsPage
+    after_id: int = 0
+
+
+# --- the model ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged(Answer):
+    staged: int
+
+
+@dataclass(frozen=True)
+class Stage(_WithVectors[Staged]):
+    """Another model's embeddings of references, beside the active ones. `changes`: the references' change numbers: one that was
+    replaced meanwhile is not staged."""
+
+    op: ClassVar[str] = "stage"
+    answer: ClassVar[type[Any]] = Staged
+    ids: list[int]
+    changes: list[int]
+    fingerprint: str
+
+    def vector_count(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Unstage(Request[Done]):
+    op: ClassVar[str] = "unstage"
+    answer: ClassVar[type[Any]] = Done
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switched(Answer):
+    """`not_staged`: references that kept it from being switched; then nothing was changed."""
+
+    switched: bool
+    not_staged: list[int] = field(default_factory=list)
+    references: int = 0
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class SwitchModel(Request[Switched]):
+    """Make the staged embeddings the active ones, when only the references in `leave_out` were not staged."""
+
+    op: ClassVar[str] = "switch_model"
+    answer: ClassVar[type[Any]] = Switched
+    model: str
+    fingerprint: str
+    dim: int
+    leave_out: list[int]
+
+
+@dataclass(frozen=True)
+class Stamp(Request[Done]):
+    """Say which model the embeddings are of."""
+
+    op: ClassVar[str] = "stamp"
+    answer: ClassVar[type[Any]] = Done
+    model: str
+    fingerprint: str
+    dim: int
+
+
+# --- the whole gallery ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryInfo(Answer):
+    """What the gallery is. None: of an empty gallery, without a block, or where the database is too damaged to tell."""
+
+    model: str | None
+    fingerprint: str | None
+    dim: int | None
+    references: int | None
+    people: int | None
+    change_number: int | None
+    damaged_rows: int | None
+    generation: int | None
+    published_rows: int | None
+    behind: bool
+    nothing_stored: str | None
+    unreadable_sightings: int
+
+
+@dataclass(frozen=True)
+class Info(Request[GalleryInfo]):
+    op: ClassVar[str] = "info"
+    answer: ClassVar[type[Any]] = GalleryInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored(Answer):
+    """`kept_deleted`: references of the backup that were deleted since, and stay so."""
+
+    restored: int
+    kept_deleted: int
+
+
+@dataclass(frozen=True)
+class Restore(Request[Restored]):
+    """`name`: a file in the site's folder for copies."""
+
+    op: ClassVar[str] = "restore"
+    answer: ClassVar[type[Any]] = Restored
+    name: str
+
+
+# --- the site -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteStatus(Answer):
+    """`status`: what the supervisor told last, and under `gallery` what GalleryInfo says."""
+
+    status: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Status(Request[SiteStatus]):
+    op: ClassVar[str] = "status"
+    answer: ClassVar[type[Any]] = SiteStatus
+
+
+@dataclass(frozen=True)
+class PutStatus(Request[Done]):
+    """What the supervisor, and nobody else, says of the site."""
+
+    op: ClassVar[str] = "put_status"
+    answer: ClassVar[type[Any]] = Done
+    status: dict[str, Any]
+
+
+REQUESTS: dict[str, type[Request[Any]]] = {
+    one.op: one
+    for one in (
+        Save, Delete, Count, People, References, IsMarked, Cosine, Forget, Strangers, ForgetStranger, NameStranger, Record, Sightings,
+        Follow, Stage, Unstage, SwitchModel, Stamp, Info, Restore, Status, PutStatus,
+    )
+}  # fmt: skip  # in the order above
+# What changes the whole gallery takes long, and must not be done a second time because the answer to the first got lost.
+WHOLE_GALLERY: tuple[type[Request[Any]], ...] = (Restore, SwitchModel)
+
+
+def request_of(document: Mapping[str, Any], blob: bytes | memoryview) -> Request[Any]:
+    """The request in a frame. Raises UsageError for an operation that there isn't, or arguments that are not its own."""
+    op = document.get("op")
+    kind = REQUESTS.get(op) if isinstance(op, str) else None
+    if kind is None:
+        raise UsageError("no such operation", got=repr(op)[:80], expected=", ".join(sorted(REQUESTS)))
+    return kind.from_wire(document.get("arguments", {}), blob)

@@ -1,0 +1,313 @@
+"""What forgetting removes, and in which order.
+
+In the transaction, of a person:
+1. strangers who are this person, with their sightings (`Strangers.forget_like`);
+2. rows: references, sightings, what was left out, in every spelling of the name; a mark stays, so that nobody brings them back;
+3. photos and folders in data/faces are noted as to be removed;
+4. the remains are noted as due: what SQLite leaves in free pages.
+Of one photo: its references, a mark, its file. Of a stranger: rows, pictures, sightings.
+
+Once that is committed:
+5. the gallery block: the row is dead and overwritten in every process (publication.py);
+6. files: photos, crops, folders;
+7. unfinished copies of the gallery, the site's own backup, copies that migrations left;
+8. what is done is crossed off the list of files to be removed;
+9. the remains in free pages are overwritten, the WAL is emptied, caches are dropped;
+10. the answer says what is left, and what only people can reach.
+
+What a killed process left of 6 to 9 is finished at the next start (`begin`), and tried again while the site runs (`tick`).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from shared.errors import RefusedError, RollcallError, Say
+from shared.events import stranger_id, stranger_number
+from shared.ipc import requests
+from shared.person_names import name_of, text_of
+from shared.process.freed_arrays import overwrite_small_arrays
+from shared.service.changes import Changes
+from shared.service.sightings import SightingRequests
+from shared.service.strangers import no_such_stranger
+from shared.store import erasure, leftovers, removals
+from shared.store.erasure import Kept, Left
+from shared.store.opening import backup_path
+from shared.store.store import Deleted, Store
+from shared.strangers.strangers import Strangers
+
+_MAX_COMPARED = 200  # references of a person who is forgotten, with the strangers who may be the same
+_MAX_NAMED = 20  # photos, in a refusal
+_ERASE_AGAIN_S = 1.0
+_REMOVE_AGAIN_S = 60.0
+_DROP_AGAIN_S = 15.0  # what is cached, after somebody was forgotten: cameras that had the name may still say it
+_DROPS = 3
+_BACKUP_BEHIND = "backup_behind"  # a fact: the site's own backup has yet to follow what was committed
+_WAL_IS_READ = "somebody is reading the WAL; it is emptied as soon as they have done"
+
+# Where somebody who is forgotten may still be, and only people can look.
+OUT_OF_REACH = (
+    "your own folders that photos were enrolled from",
+    "the journal, the shell's history, and sudo's log, which has this command with the name",
+    "backups that were copied elsewhere",
+    "whoever was sent events or follows them",
+)
+
+
+class Forgetting:
+    """Forgets people, photos and strangers of one store; and finishes what a deletion leaves to be done."""
+
+    def __init__(
+        self, store: Store, strangers: Strangers, sightings: SightingRequests, data_dir: Path, say: Say
+    ) -> None:
+        self._store, self._strangers, self._sightings = store, strangers, sightings
+        self._data_dir, self._say = data_dir, say
+        self._erase_at: float | None = None
+        self._drops_left, self._drop_at = 0, 0.0
+        self._remove_at, self._complained_of = 0.0, 0
+        self.count = 0  # how many times somebody was forgotten: a backup begun before must not be kept
+
+    # --- in the transaction ------------------------------------------------------------------------------------
+
+    def forget(self, request: requests.Forget, changes: Changes) -> requests.Forgotten:
+        """A repeated request, also of a client that lost its answer, is done already. Raises RefusedError for nobody."""
+        person, photo = name_of(request.person), text_of(request.photo)
+        return self._forget_person(person, changes) if photo is None else self._forget_photo(person, photo, changes)
+
+    def _forget_person(self, person: str, changes: Changes) -> requests.Forgotten:
+        store = self._store
+        spellings, was_marked = store.spellings(person), store.is_marked(person)
+        self._forget_strangers_like(spellings)
+        deleted = store.forget(person)
+        self._sightings.forget_presence()
+        kept = erasure.kept_of_person(self._data_dir, store, person, deleted.image_paths)
+        found = bool(deleted.row_ids or deleted.sightings or deleted.left_out or kept)
+        if not (found or was_marked):
+            raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
+        changes.backup.append(lambda backup: backup.forget(person))
+        changes.forgotten.append((person, None))
+        return self._forgotten(person, spellings[1:], deleted, kept, changes, already=not found)
+
+    def _forget_strangers_like(self, spellings: Sequence[str]) -> None:
+        rows = [row for one in spellings for row in self._store.references(one, limit=_MAX_COMPARED)]
+        if rows:
+            self._strangers.forget_like(np.stack([self._store.vector(row.id) for row in rows]))
+
+    def _forget_photo(self, person: str, photo: str, changes: Changes) -> requests.Forgotten:
+        store = self._store
+        path = erasure.photo_named(self._data_dir, store, person, photo)
+        if path is None:
+            self._require_deleted(person, photo)
+            return self._forgotten(person, [], Deleted([], []), Kept(), changes, already=True)
+        digest = erasure.kept_digest(self._data_dir, person, path)
+        deleted = store.delete(person, path, digest)
+        store.mark_photo(person, path)
+        kept = erasure.kept_photo(self._data_dir, store, person, path)
+        changes.backup.append(lambda backup: backup.delete(person, path, digest))
+        changes.forgotten.append((person, path))
+        return self._forgotten(person, [], deleted, kept, changes, already=False)
+
+    def _require_deleted(self, person: str, photo: str) -> None:
+        if erasure.was_deleted(self._data_dir, self._store, person, photo):
+            return
+        known = erasure.photos_of(self._store, person)
+        raise RefusedError(
+            "no such photo of that person",
+            where=person,
+            got=photo,
+            expected="one of " + (", ".join(known[:_MAX_NAMED]) or "none"),
+            remedy="name one of those",
+        )
+
+    def _forgotten(
+        self, person: str, others: list[str], deleted: Deleted, kept: Kept, changes: Changes, *, already: bool
+    ) -> requests.Forgotten:
+        changes.steps.append(deleted.row_ids)
+        removals.note_removals(self._store, self._data_dir, kept)
+        self._note_erasure(changes)
+        answer = requests.Forgotten(
+            person=person,
+            spelt_otherwise=others,
+            references=len(deleted.row_ids),
+            photos=len(kept.photos),
+            sightings=deleted.sightings,
+            already=already,
+            other_copies=leftovers.other_copies(self._store.path),
+            out_of_reach=list(OUT_OF_REACH),
+        )
+        changes.doomed.append(kept)
+        changes.promised.append((answer, [*kept.photos, *kept.folders]))
+        return answer
+
+    def forget_stranger(self, request: requests.ForgetStranger, changes: Changes) -> requests.StrangerForgotten:
+        """Somebody who was met once and is no more is forgotten already. Raises RefusedError for an id that was never given."""
+        number = stranger_number(request.id)
+        kept = Kept(self._strangers.pictures.of(number))
+        known = self._strangers.is_kept(number)
+        self._strangers.forget(number)
+        sightings = self._store.sightings.forget_stranger(number)
+        if not (known or sightings or self._strangers.was_met(number)):
+            raise no_such_stranger(number)
+        changes.backup.append(
+            lambda backup: erasure.knows_strangers(backup) and backup.sightings.forget_stranger(number)
+        )
+        self._note_erasure(changes)
+        answer = requests.StrangerForgotten(
+            unknown=stranger_id(number),
+            photos=len(kept.photos),
+            sightings=sightings,
+            already=not (known or sightings or kept),
+            other_copies=leftovers.other_copies(self._store.path),
+            out_of_reach=list(OUT_OF_REACH),
+        )
+        changes.doomed.append(kept)
+        changes.promised.append((answer, kept.photos))
+        return answer
+
+    def _note_erasure(self, changes: Changes) -> None:
+        """Nothing of somebody who is forgotten may stay in the file's free space, in the WAL or in a copy being made."""
+        changes.erase = True
+        self._store.want_remains_erased()
+        self.count += 1
+
+    def note_backup(self) -> None:
+        """With the rows: the backup has yet to follow."""
+        self._store.set_fact(_BACKUP_BEHIND, "1")
+
+    # --- once that is committed, and the block has followed -----------------------------------------------------
+
+    def finish(self, changes: Changes) -> list[str]:
+        """Files, copies, remains, WAL, caches. What is left to do, one line each."""
+        left = [one for kept in changes.doomed for one in erasure.remove(kept)]
+        warnings = []
+        if changes.erase:
+            warnings += [f"could not be removed: {line}" for line in leftovers.sweep(self._store.path)]
+        if changes.backup:
+            erasure.change_backup(backup_path(self._store.path), changes.backup, self._say, erase=changes.erase)
+        if changes.forgotten:
+            erasure.change_copies_of_before(self._store.path, changes.forgotten, self._say)
+        if changes.promised or changes.backup or left:
+            self._cross_off(changes.doomed, left)
+        if changes.erase:
+            self._remove_pending()
+        self._complain_of(left)
+        if changes.erase:
+            remains, wal = self._erase_remains(), None if self.empty_wal() else _WAL_IS_READ
+            warnings += [line for line in (remains, wal) if line]
+            self._drops_left = _DROPS
+            self._drop_what_is_cached(time.monotonic())
+        return warnings
+
+    def told(self, answer: requests.Answer, changes: Changes) -> requests.Answer:
+        """The answer, with which of its files are still there."""
+        for promised, files in changes.promised:
+            if promised is answer:
+                stays = [path for path in files if os.path.lexists(path)]
+                gone = promised.photos - sum(not path.is_dir() for path in stays)
+                return replace(promised, photos=gone, not_removed=[str(path) for path in stays])
+        return answer
+
+    def _cross_off(self, doomed: Sequence[Kept], left: Sequence[Left]) -> bool:
+        """Note what is done; on a full disk it is noted by the next try."""
+        try:
+            with self._store.transaction():
+                removals.cross_off(self._store, self._data_dir, doomed, left)
+                self._store.drop_fact(_BACKUP_BEHIND)
+        except RollcallError as error:
+            self._say(f"that files are gone could not be noted: {error.line()}")
+            return False
+        return True
+
+    def _erase_remains(self) -> str | None:
+        """Overwrite what SQLite left of the deleted rows; why not, when not now."""
+        if self._store.path.stat().st_size > erasure.AT_ONCE_BYTES:
+            return "the file is large: what is left in its free space is overwritten at the next start of the site"
+        try:
+            self._store.erase_remains()
+        except RollcallError as error:
+            fault = error.line()
+            self._say(f"remains of a deletion are overwritten at the next start of the site: {fault}")
+            return f"what is left in the file's free space is overwritten at the next start of the site: {fault}"
+        return None
+
+    def empty_wal(self) -> bool:
+        """Empty the WAL, or have `tick` try again until that works."""
+        try:
+            done = self._store.truncate_wal()
+        except sqlite3.Error as error:
+            self._say(self._store.explained(error).line())
+            done = False
+        self._erase_at = None if done else time.monotonic() + _ERASE_AGAIN_S
+        return done
+
+    def _drop_what_is_cached(self, now: float) -> None:
+        """Have nothing of somebody who was forgotten in what SQLite and numpy keep for the next use; some times, as `tick` asks."""
+        self._drops_left, self._drop_at = self._drops_left - 1, now + _DROP_AGAIN_S
+        self._store.drop_what_is_cached()
+        overwrite_small_arrays()
+
+    # --- at the start, and from time to time ---------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Finish what a killed process left."""
+        backup = backup_path(self._store.path)
+        if self._store.fact(_BACKUP_BEHIND) is not None:
+            try:
+                for copy in leftovers.copies_of_before(self._store.path):
+                    copy.unlink()
+                    self._say(f"{copy.name} was removed: somebody who was forgotten may be in it")
+                backup.unlink(missing_ok=True)
+            except OSError as error:  # a read-only disk: the site serves all the same, and the next start tries again
+                self._say(f"{backup.name} may hold somebody who was forgotten, and can't be removed: {error.strerror}")
+            else:
+                self._say(
+                    f"{backup.name} was removed: somebody who was forgotten may be in it; a new one comes within a day"
+                )
+                self._cross_off([], [])
+        for line in leftovers.sweep(self._store.path):
+            self._say(f"an unfinished copy of the gallery could not be removed: {line}")
+        self._remove_pending()
+
+    def tick(self, now: float) -> None:
+        """Try again what could not be done at once."""
+        if self._erase_at is not None and now >= self._erase_at:
+            self.empty_wal()
+        if self._drops_left and now >= self._drop_at:
+            self._drop_what_is_cached(now)
+        if now >= self._remove_at:
+            self._remove_at = now + _REMOVE_AGAIN_S
+            self._remove_pending()
+
+    def _remove_pending(self) -> None:
+        """Remove files that could not be removed when somebody was forgotten."""
+        if not removals.pending(self._store):
+            return
+        done, left = removals.try_again(self._store, self._data_dir)
+        if done and self._cross_off([done], []):
+            self._say(f"{len(done.photos)} files of somebody who was forgotten are gone now")
+            self._erase_remains()
+            self.empty_wal()
+        self._complain_of(left)
+
+    def _complain_of(self, left: Sequence[Left]) -> None:
+        """Without the paths: a person's name is in them, and this goes to the journal."""
+        if len(left) != self._complained_of:
+            self._complained_of = len(left)
+            if left:
+                self._say(
+                    f"{len(left)} files of somebody who was forgotten can't be removed ({left[0].reason}); tried again every "
+                    "minute. Which: supervisor.py check"
+                )
+
+    def check(self) -> list[str]:
+        """Files that can't be removed, one line each."""
+        return [
+            f"{path}: of somebody who was forgotten, and can't be removed" for path in removals.pending(self._store)
+        ]

@@ -1,0 +1,55 @@
+"""What can be asked of the gallery's model: stamp it, stage another one's embeddings, switch to it."""
+
+from __future__ import annotations
+
+from shared.errors import RefusedError
+from shared.ipc import requests
+from shared.person_names import name_of
+from shared.service.changes import Changes
+from shared.store import staging
+from shared.store.store import Store
+from shared.strangers.strangers import Strangers
+
+
+class ModelRequests:
+    """The operations on one store's model, called inside its transaction."""
+
+    def __init__(self, store: Store, strangers: Strangers) -> None:
+        self._store, self._strangers = store, strangers
+
+    def stage(self, request: requests.Stage, _: Changes) -> requests.Staged:
+        staged = staging.stage(self._store, request.ids, request.changes, request.vectors, request.fingerprint)
+        return requests.Staged(staged=staged)
+
+    def unstage(self, _: requests.Unstage, __: Changes) -> requests.Done:
+        staging.unstage(self._store)
+        return requests.Done()
+
+    def switch(self, request: requests.SwitchModel, changes: Changes) -> requests.Switched:
+        """Switch when only the references in `leave_out` were not staged; otherwise say which were not, and change nothing."""
+        waiting = sorted({*staging.not_staged(self._store, request.fingerprint)} - {*request.leave_out})
+        if waiting:
+            return requests.Switched(switched=False, not_staged=waiting)
+        left_out = staging.switch_model(self._store, request.model, request.fingerprint, request.dim)
+        changes.republish = True
+        strangers = self._strangers.of_model_only(request.fingerprint)
+        warning = (
+            f"{strangers} strangers were dropped: the new model can't know them by the old one's embeddings"
+            if strangers
+            else None
+        )
+        return requests.Switched(switched=True, references=self._store.count(), left_out=left_out, warning=warning)
+
+    def stamp(self, request: requests.Stamp, changes: Changes) -> requests.Done:
+        dim = self._store.dim
+        if dim is not None and dim != request.dim and self._store.count():
+            raise RefusedError(
+                "a model of another dimension",
+                got=request.dim,
+                expected=str(dim),
+                remedy="models use NAME embeds anew",
+            )
+        self._store.stamp(name_of(request.model), name_of(request.fingerprint), request.dim)
+        self._strangers.of_model_only(request.fingerprint)
+        changes.republish = True
+        return requests.Done()

@@ -1,0 +1,66 @@
+"""What can be asked of people and references: save, delete, list, compare."""
+
+from __future__ import annotations
+
+from shared.embeddings import unit_vector
+from shared.errors import RefusedError
+from shared.ipc import requests
+from shared.person_names import name_of, new_name_of, text_of
+from shared.service.changes import Changes
+from shared.store.saving import save
+from shared.store.store import Store
+
+
+class ReferenceRequests:
+    """The operations on one store's references; those that change rows are called inside its transaction."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def save(self, request: requests.Save, changes: Changes) -> requests.Saved:
+        self._require_fingerprint(request.fingerprint)
+        names = {name: new_name_of(name) for name in {row.person_name for row in request.rows}}
+        rows = [row._replace(person_name=names[row.person_name]) for row in request.rows]
+        for text in {text for row in rows for text in row[1:]}:
+            text_of(text)
+        saved = save(self._store, rows, request.vectors)
+        if saved.row_ids:
+            changes.steps.append((saved, rows))
+        return requests.Saved(ids=saved.row_ids, updated=sum(saved.replaced))
+
+    def _require_fingerprint(self, fingerprint: str | None) -> None:
+        """Embeddings whose model is known must be of the gallery's model: it can have been switched meanwhile."""
+        known = self._store.fingerprint
+        if fingerprint is not None and known not in (None, fingerprint):
+            raise RefusedError(
+                "embeddings of another model",
+                got=fingerprint[:12],
+                expected=f"{self._store.model} ({known[:12]}…)" if known else "",
+                remedy="try again with the gallery's model; see: supervisor.py models",
+            )
+
+    def delete(self, request: requests.Delete, changes: Changes) -> requests.Deleted:
+        deleted = self._store.delete(name_of(request.person_name), text_of(request.image_path))
+        changes.steps.append(deleted.row_ids)
+        return requests.Deleted(deleted=len(deleted.row_ids))
+
+    def count(self, _: requests.Count) -> requests.Counted:
+        return requests.Counted(count=self._store.count())
+
+    def people(self, request: requests.People) -> requests.PeoplePage:
+        return requests.PeoplePage(people=self._store.people(request.after, request.limit))
+
+    def references(self, request: requests.References) -> requests.ReferencesPage:
+        return requests.ReferencesPage(
+            references=self._store.references(request.person, request.after_id, request.limit)
+        )
+
+    def is_marked(self, request: requests.IsMarked) -> requests.Marked:
+        return requests.Marked(marked=self._store.is_marked(request.person, request.photo_digest))
+
+    def cosine(self, request: requests.Cosine) -> requests.Compared:
+        stored = self._store.vector(request.id)
+        probe = unit_vector(request.vectors[0], "probe")
+        if len(stored) != len(probe):
+            raise RefusedError("an embedding of another model", got=len(probe), expected=str(len(stored)))
+        return requests.Compared(cosine=float(stored @ probe))
