@@ -1,6 +1,6 @@
 """The site's settings: the TOML file, its schema, and every fault in it at once.
 
-The schema is the only description of a setting: validation, `init`'s commented file and the README's table all come from it.
+The schema is the only description of a setting: validation, `init`'s commented file and the table of docs/settings.md all come from it.
 Unknown keys are errors, since a misspelt threshold that is silently ignored names strangers.
 """
 

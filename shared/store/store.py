@@ -1,7 +1,7 @@
 """The SQLite store: one writable connection under the site's lock, or a read-only one beside it.
 
 Everything that changes rows happens inside `transaction`; nothing here publishes, locks or talks to a socket. What belongs
-together beyond that lies in modules of its own: store_saving, store_sightings, store_switching, store_restoring.
+together beyond that lies in modules of its own beside this one: saving, sightings, staging, restoring and others.
 """
 
 from __future__ import annotations

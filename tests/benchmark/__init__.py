@@ -1,1 +1,1 @@
-"""Figures of the README: `python -m tests.benchmark.NAME [--json]`, one module each."""
+"""Figures of docs/measurements.md: `python -m tests.benchmark.NAME [--json]`, one module each."""

@@ -1,4 +1,4 @@
-"""The README's plot: time of one match against the gallery's size, beside faiss, numpy and usearch.
+"""The plot of docs/measurements.md: time of one match against the gallery's size, beside faiss, numpy and usearch.
 
 `python -m tests.benchmark.plot_match [--from RUN.json] [--to docs/match.svg] [--rows N ...]`: from a run's `--json`, or from a run
 of its own.

@@ -1,4 +1,4 @@
-"""The gallery's benchmarks run and report as the README says; no time is judged here."""
+"""The gallery's benchmarks run and report as docs/measurements.md says; no time is judged here."""
 
 from __future__ import annotations
 

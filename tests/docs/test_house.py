@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 
 # A folder, or a file right in `shared`, and what it may import of ours; a floor a line, the ground first.
 _GROUND = {"errors", "printing", "progress", "row_checksum", "uuid7"}
-_SHARED: dict[str, set[str]] = {
+SHARED: dict[str, set[str]] = {
     **{name: set() for name in _GROUND},
     "embeddings": {"errors", "row_checksum"},
     "events": {"errors"},
@@ -36,7 +36,7 @@ _SHARED: dict[str, set[str]] = {
     "embedding_db": {"embeddings", "errors", "gallery", "ipc", "service", "settings", "store"},
 }  # fmt: skip  # a folder a line
 # `workers` may import all of `shared`; of each other: these.
-_WORKERS: dict[str, set[str]] = {
+WORKERS: dict[str, set[str]] = {
     "__main__": set(),
     "writer": set(),
     "recognition": set(),
@@ -76,7 +76,7 @@ def _taken(path: Path, package: str, own: str) -> set[str]:
     return {parts[1] for parts in names if parts[0] == package and len(parts) > 1} - {own}
 
 
-@pytest.mark.parametrize(("package", "allowed"), [("shared", _SHARED), ("workers", _WORKERS)])
+@pytest.mark.parametrize(("package", "allowed"), [("shared", SHARED), ("workers", WORKERS)])
 def test_who_may_import_whom(package: str, allowed: dict[str, set[str]]) -> None:
     """Each folder imports what its line in the table names, and nothing else; the table names no folder that there isn't."""
     found: dict[str, set[str]] = {}
@@ -89,7 +89,7 @@ def test_who_may_import_whom(package: str, allowed: dict[str, set[str]]) -> None
 
 def test_the_table_has_no_circle() -> None:
     """A folder stands above all that it imports."""
-    for table in (_SHARED, _WORKERS):
+    for table in (SHARED, WORKERS):
         laid: set[str] = set()
         while len(laid) < len(table):
             ready = {room for room, below in table.items() if room not in laid and below <= laid}

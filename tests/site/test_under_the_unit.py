@@ -91,7 +91,7 @@ def _named(machine: Machine, after_id: int = 0) -> set[str]:
 
 
 def _sandboxed(machine: Machine, *words: str) -> str:
-    """A command inside the unit's restrictions, beside the running site, as the README types it."""
+    """A command inside the unit's restrictions, beside the running site, as docs/operating.md types it."""
     return machine.run("/usr/local/sbin/rollcall-sandboxed", *words, "--json").stdout
 
 

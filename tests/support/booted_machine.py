@@ -107,7 +107,7 @@ class Machine:
     def rollcall(
         self, *words: str, timeout_s: float = 120.0, expect: int | None = 0
     ) -> subprocess.CompletedProcess[str]:
-        """`supervisor.py WORDS` as the service's user, as the README types it."""
+        """`supervisor.py WORDS` as the service's user, as docs/operating.md types it."""
         return self.run(
             PYTHON,
             f"{INSTALLED}/supervisor.py",

@@ -1,1 +1,1 @@
-"""Commands of `supervisor.py`: one module each with `run(arguments) -> exit code`."""
+"""Commands of `supervisor.py`: one module each with HELP, add_arguments(parser) and run(context, arguments)."""

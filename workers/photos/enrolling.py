@@ -313,7 +313,7 @@ def require_somebody(found: Found, where: str) -> None:
             where=where,
             got=skipped_line(found.skipped) or "nothing",
             expected="photos, or folders of them (each sub-folder a person)",
-            remedy="see README, Enrol",
+            remedy="see docs/operating.md#enrol-people",
         )
 
 
