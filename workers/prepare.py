@@ -20,6 +20,7 @@ from shared.process.work_progress import Worker
 from shared.progress import progress_bar
 from shared.service.access import FilesOfSite
 from shared.settings.schema import Settings
+from shared.store.references import count_references
 from shared.supervision.child import Child, StopAsked, run_child, settings_of
 from workers.models.opening import open_engine
 from workers.models.packs import ensure_pack
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         child.progress()
         require_same_model(files, engine, settings, assume=arguments.assume_model)
         child.progress()
-        if files.store.count() == 0 and not files.store.read_only:
+        if count_references(files.store) == 0 and not files.store.read_only:
             fill(files, engine, settings, child)
     finally:
         _done_by(worker, files.close)

@@ -281,6 +281,47 @@ class Forget(Request[Forgotten]):
     photo: str | None = None
 
 
+# --- people ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renamed(Answer):
+    """`before` is called `person` now. `references`, `sightings`: how many are under that name now; `kept_once`: references that two
+    people had, and one has now."""
+
+    person: str
+    before: str
+    references: int
+    kept_once: int
+    sightings: int
+
+
+@dataclass(frozen=True)
+class Rename(Request[Renamed]):
+    op: ClassVar[str] = "rename"
+    answer: ClassVar[type[Any]] = Renamed
+    person: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Merge(Request[Renamed]):
+    """Two people are one, called `into`."""
+
+    op: ClassVar[str] = "merge"
+    answer: ClassVar[type[Any]] = Renamed
+    person: str
+    into: str
+
+
+@dataclass(frozen=True)
+class UndoPeople(Request[Renamed]):
+    """Take the last rename or merge back."""
+
+    op: ClassVar[str] = "undo_people"
+    answer: ClassVar[type[Any]] = Renamed
+
+
 # --- strangers ------------------------------------------------------------------------------------------------------
 
 
@@ -528,7 +569,8 @@ class PutStatus(Request[Done]):
 REQUESTS: dict[str, type[Request[Any]]] = {
     one.op: one
     for one in (
-        Save, Delete, Count, People, References, IsMarked, Cosine, Forget, Strangers, ForgetStranger, NameStranger, Record, Sightings,
+        Save, Delete, Count, People, References, IsMarked, Cosine, Forget, Rename, Merge, UndoPeople,
+        Strangers, ForgetStranger, NameStranger, Record, Sightings,
         Follow, Stage, Unstage, SwitchModel, Stamp, Info, Restore, Status, PutStatus,
     )
 }  # fmt: skip  # in the order above

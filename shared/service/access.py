@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -27,9 +28,11 @@ from shared.records import NewReference, Person, Reference, Stranger
 from shared.service.check import check_running
 from shared.service.service import StoreService
 from shared.settings.schema import Settings
+from shared.store.copying import copy_to
 from shared.store.loading import sound_batches
 from shared.store.lock import GalleryInUseError, SiteLock
 from shared.store.opening import close_store, open_read_only, open_store, open_store_or_look
+from shared.store.references import user_id_of
 from shared.store.store import Store, explain
 from shared.uuid7 import new_uuids
 
@@ -113,6 +116,19 @@ class GalleryClient(ABC):
 
     def forget(self, person: str, photo: str | None = None) -> requests.Forgotten:
         return self.ask(requests.Forget(person, photo))
+
+    # --- people ------------------------------------------------------------------------------------------------
+
+    def rename(self, person: str, new: str) -> requests.Renamed:
+        return self.ask(requests.Rename(person, new))
+
+    def merge(self, person: str, into: str) -> requests.Renamed:
+        """Two people are one, called `into`."""
+        return self.ask(requests.Merge(person, into))
+
+    def undo_people(self) -> requests.Renamed:
+        """Take the last rename or merge back."""
+        return self.ask(requests.UndoPeople())
 
     # --- strangers ---------------------------------------------------------------------------------------------
 
@@ -198,7 +214,7 @@ class RunningSite(GalleryClient):
     def backup_to(self, target: Path) -> None:
         store = open_read_only(self._settings.db_path, unwritten=bool(self.info().nothing_stored))
         try:
-            store.backup_to(target)
+            copy_to(store, target)
         finally:
             store.close()
 
@@ -260,10 +276,10 @@ class FilesOfSite(GalleryClient):
 
     @contextmanager
     def matching(self, say: Say) -> Iterator[Gallery]:
-        yield MemoryGallery(sound_batches(self.store, say), self.store.user_id)
+        yield MemoryGallery(sound_batches(self.store, say), partial(user_id_of, self.store))
 
     def backup_to(self, target: Path) -> None:
-        self.store.backup_to(target)
+        copy_to(self.store, target)
 
     def restore(self, staged: Path) -> requests.Restored:
         return self.service.restore(staged)

@@ -20,12 +20,13 @@ class Changes:
     `republish`: the block has to be made anew from the store. `erase`: somebody was forgotten: nothing of theirs may stay in the WAL or
     in memory. `doomed`: files to be removed. `backup`: what the site's own backup has to follow, or it would bring somebody back.
     `forgotten`: people, each with the one photo that is forgotten: no copy that a migration left may hold them.
-    `promised`: answers that tell which of these files are still there.
+    `moves`: kept photos have to lie elsewhere. `promised`: answers that tell which of these files are still there.
     """
 
     steps: list[tuple[Saved, Sequence[NewReference]] | list[int]] = field(default_factory=list)
     republish: bool = False
     erase: bool = False
+    moves: bool = False
     doomed: list[Kept] = field(default_factory=list)
     backup: list[Callable[[Store], object]] = field(default_factory=list)
     forgotten: list[tuple[str, str | None]] = field(default_factory=list)
@@ -36,6 +37,7 @@ class Changes:
         self.steps += other.steps
         self.republish |= other.republish
         self.erase |= other.erase
+        self.moves |= other.moves
         self.doomed += other.doomed
         self.backup += other.backup
         self.forgotten += other.forgotten

@@ -10,6 +10,7 @@ from shared.gallery.reader import GalleryReader
 from shared.ipc.requests import GalleryInfo
 from shared.service.block_differences import differences
 from shared.settings.schema import Settings
+from shared.store.check import store_faults
 from shared.store.opening import open_read_only
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
@@ -27,7 +28,7 @@ def check_running(settings: Settings, info: Callable[[], GalleryInfo]) -> list[s
     store = open_read_only(settings.db_path, unwritten=bool(refusal))
     try:
         faults = [refusal] if refusal else []
-        faults += store.check()
+        faults += store_faults(store)
         try:
             faults += _strangers_faults(settings, store)
             with GalleryReader(settings.run_dir) as block:

@@ -39,8 +39,18 @@ from shared.service.sightings import SightingRequests
 from shared.service.strangers import no_such_stranger
 from shared.store import erasure, leftovers, removals
 from shared.store.erasure import Kept, Left
+from shared.store.marks import is_marked, mark_photo
 from shared.store.opening import backup_path
-from shared.store.store import Deleted, Store
+from shared.store.references import (
+    Deleted,
+    delete_references,
+    forget_person,
+    list_references,
+    names_of,
+    spellings_of,
+    vector_of,
+)
+from shared.store.store import Store
 from shared.strangers.strangers import Strangers
 
 _MAX_COMPARED = 200  # references of a person who is forgotten, with the strangers who may be the same
@@ -83,22 +93,23 @@ class Forgetting:
 
     def _forget_person(self, person: str, changes: Changes) -> requests.Forgotten:
         store = self._store
-        spellings, was_marked = store.spellings(person), store.is_marked(person)
+        spellings, was_marked = spellings_of(store, person), is_marked(store, person)
+        former = [name for name in names_of(store, person) if name not in spellings]
         self._forget_strangers_like(spellings)
-        deleted = store.forget(person)
+        deleted = forget_person(store, person)
         self._sightings.forget_presence()
         kept = erasure.kept_of_person(self._data_dir, store, person, deleted.image_paths)
         found = bool(deleted.row_ids or deleted.sightings or deleted.left_out or kept)
         if not (found or was_marked):
             raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
-        changes.backup.append(lambda backup: backup.forget(person))
-        changes.forgotten.append((person, None))
+        changes.backup.append(lambda backup: forget_person(backup, person))
+        changes.forgotten += [(name, None) for name in (person, *former)]
         return self._forgotten(person, spellings[1:], deleted, kept, changes, already=not found)
 
     def _forget_strangers_like(self, spellings: Sequence[str]) -> None:
-        rows = [row for one in spellings for row in self._store.references(one, limit=_MAX_COMPARED)]
+        rows = [row for one in spellings for row in list_references(self._store, one, limit=_MAX_COMPARED)]
         if rows:
-            self._strangers.forget_like(np.stack([self._store.vector(row.id) for row in rows]))
+            self._strangers.forget_like(np.stack([vector_of(self._store, row.id) for row in rows]))
 
     def _forget_photo(self, person: str, photo: str, changes: Changes) -> requests.Forgotten:
         store = self._store
@@ -107,10 +118,10 @@ class Forgetting:
             self._require_deleted(person, photo)
             return self._forgotten(person, [], Deleted([], []), Kept(), changes, already=True)
         digest = erasure.kept_digest(self._data_dir, person, path)
-        deleted = store.delete(person, path, digest)
-        store.mark_photo(person, path)
+        deleted = delete_references(store, person, path, digest)
+        mark_photo(store, person, path)
         kept = erasure.kept_photo(self._data_dir, store, person, path)
-        changes.backup.append(lambda backup: backup.delete(person, path, digest))
+        changes.backup.append(lambda backup: delete_references(backup, person, path, digest))
         changes.forgotten.append((person, path))
         return self._forgotten(person, [], deleted, kept, changes, already=False)
 

@@ -7,6 +7,7 @@ from shared.ipc import requests
 from shared.person_names import name_of
 from shared.service.changes import Changes
 from shared.store import staging
+from shared.store.references import count_references
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
 
@@ -38,11 +39,13 @@ class ModelRequests:
             if strangers
             else None
         )
-        return requests.Switched(switched=True, references=self._store.count(), left_out=left_out, warning=warning)
+        return requests.Switched(
+            switched=True, references=count_references(self._store), left_out=left_out, warning=warning
+        )
 
     def stamp(self, request: requests.Stamp, changes: Changes) -> requests.Done:
         dim = self._store.dim
-        if dim is not None and dim != request.dim and self._store.count():
+        if dim is not None and dim != request.dim and count_references(self._store):
             raise RefusedError(
                 "a model of another dimension",
                 got=request.dim,

@@ -13,6 +13,7 @@ from shared.records import NewReference
 from shared.service.block_differences import differences
 from shared.service.changes import Changes
 from shared.store.loading import set_unsound_aside, stored_batches
+from shared.store.references import count_references, user_id_of
 from shared.store.saving import Saved
 from shared.store.store import Store
 
@@ -56,7 +57,7 @@ class BlockKeeper:
 
     def _publish_all(self, progress: Progress, unsound: Collection[int] = ()) -> None:
         store, publisher = self._store, self._publisher
-        count, done = store.count(), 0
+        count, done = count_references(store), 0
         if store.dim is not None:
             publisher.describe(store.dim, store.model or "", store.fingerprint or "")
         users: dict[str, str] = {}
@@ -170,7 +171,7 @@ class BlockKeeper:
     def _settle_user_ids(self) -> None:
         """Have the block give people the user ids that the store gives them. Raises NoRoomError."""
         for name in list(self._renamed):
-            self._publisher.set_user_id(name, self._store.user_id(name))
+            self._publisher.set_user_id(name, user_id_of(self._store, name))
             self._renamed.discard(name)
 
     def _publish_steps(self, changes: Changes) -> None:

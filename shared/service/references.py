@@ -7,6 +7,8 @@ from shared.errors import RefusedError
 from shared.ipc import requests
 from shared.person_names import name_of, new_name_of, text_of
 from shared.service.changes import Changes
+from shared.store.marks import is_marked
+from shared.store.references import count_references, delete_references, list_people, list_references, vector_of
 from shared.store.saving import save
 from shared.store.store import Store
 
@@ -40,26 +42,26 @@ class ReferenceRequests:
             )
 
     def delete(self, request: requests.Delete, changes: Changes) -> requests.Deleted:
-        deleted = self._store.delete(name_of(request.person_name), text_of(request.image_path))
+        deleted = delete_references(self._store, name_of(request.person_name), text_of(request.image_path))
         changes.steps.append(deleted.row_ids)
         return requests.Deleted(deleted=len(deleted.row_ids))
 
     def count(self, _: requests.Count) -> requests.Counted:
-        return requests.Counted(count=self._store.count())
+        return requests.Counted(count=count_references(self._store))
 
     def people(self, request: requests.People) -> requests.PeoplePage:
-        return requests.PeoplePage(people=self._store.people(request.after, request.limit))
+        return requests.PeoplePage(people=list_people(self._store, request.after, request.limit))
 
     def references(self, request: requests.References) -> requests.ReferencesPage:
         return requests.ReferencesPage(
-            references=self._store.references(request.person, request.after_id, request.limit)
+            references=list_references(self._store, request.person, request.after_id, request.limit)
         )
 
     def is_marked(self, request: requests.IsMarked) -> requests.Marked:
-        return requests.Marked(marked=self._store.is_marked(request.person, request.photo_digest))
+        return requests.Marked(marked=is_marked(self._store, request.person, request.photo_digest))
 
     def cosine(self, request: requests.Cosine) -> requests.Compared:
-        stored = self._store.vector(request.id)
+        stored = vector_of(self._store, request.id)
         probe = unit_vector(request.vectors[0], "probe")
         if len(stored) != len(probe):
             raise RefusedError("an embedding of another model", got=len(probe), expected=str(len(stored)))

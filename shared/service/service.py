@@ -10,6 +10,7 @@ import sqlite3
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -22,12 +23,16 @@ from shared.progress import Progress
 from shared.service.changes import Changes
 from shared.service.forgetting import Forgetting
 from shared.service.model import ModelRequests
+from shared.service.people import PeopleRequests
 from shared.service.publication import BlockKeeper
 from shared.service.references import ReferenceRequests
 from shared.service.sightings import Retention, SightingRequests
 from shared.service.strangers import StrangerRequests
 from shared.settings.schema import SiteSettings
+from shared.store.check import store_faults
+from shared.store.moves import finish_moves
 from shared.store.opening import open_read_only
+from shared.store.references import count_people, count_references
 from shared.store.restoring import replace_from
 from shared.store.store import Store
 from shared.store.unsound_rows import damaged_rows
@@ -48,7 +53,7 @@ class StoreService:
     def __init__(
         self, store: Store, publisher: GalleryPublisher | None, *, site: SiteSettings, data_dir: Path, say: Say
     ) -> None:
-        self.store, self._say = store, say
+        self.store, self._say, self._data_dir = store, say, data_dir
         self._strangers = Strangers(store, data_dir, site.keep_unknowns_days, say)
         self._block = None if publisher is None else BlockKeeper(store, publisher, say)
         self._sightings = SightingRequests(store, self._strangers, site.name, say)
@@ -56,7 +61,7 @@ class StoreService:
         self._retention = Retention(store, self._strangers, site.keep_sightings_days, site.keep_unknowns_days, say)
         self.refusal: RollcallError | None = None  # while it is set no write is taken: this is the answer
         references, model = ReferenceRequests(store), ModelRequests(store, self._strangers)
-        strangers = StrangerRequests(self._strangers, store)
+        strangers, people = StrangerRequests(self._strangers, store), PeopleRequests(store, self._sightings)
         self._writes: dict[type[Request[Any]], _Write] = {
             requests.Save: references.save,
             requests.Delete: references.delete,
@@ -68,6 +73,9 @@ class StoreService:
             requests.Unstage: model.unstage,
             requests.SwitchModel: model.switch,
             requests.Stamp: model.stamp,
+            requests.Rename: people.rename,
+            requests.Merge: people.merge,
+            requests.UndoPeople: people.undo,
         }
         self._reads: dict[type[Request[Any]], _Read] = {
             requests.Count: references.count,
@@ -82,6 +90,7 @@ class StoreService:
 
     def begin(self) -> None:
         """Finish what a killed process left: to be called once, by whoever has just opened the store under the site's lock."""
+        finish_moves(self.store, self._data_dir, self._say)
         self._forgetting.begin()
         self.purge()
 
@@ -133,7 +142,8 @@ class StoreService:
             raise
         changes.doomed.append(self._strangers.settle())
         published = None if self._block is None else self._block.publish(changes)
-        warnings = [line for line in (published, *self._forgetting.finish(changes)) if line]
+        moved = finish_moves(self.store, self._data_dir, self._say) if changes.moves else None
+        warnings = [line for line in (published, moved, *self._forgetting.finish(changes)) if line]
         return [
             one if isinstance(one, RollcallError) else self._forgetting.told(one, changes).with_warnings(warnings)
             for one in answers
@@ -171,7 +181,7 @@ class StoreService:
         """Take the references of a backup, but for people deleted since. Raises RollcallError, nothing changed then."""
         backup = open_read_only(file)
         try:
-            faults = backup.check()
+            faults = store_faults(backup)
         finally:
             backup.close()
         if faults:
@@ -200,8 +210,8 @@ class StoreService:
             model=self._unless_damaged(lambda: store.model),
             fingerprint=self._unless_damaged(lambda: store.fingerprint),
             dim=self._unless_damaged(lambda: store.dim),
-            references=self._unless_damaged(store.count),
-            people=self._unless_damaged(store.people_count),
+            references=self._unless_damaged(partial(count_references, store)),
+            people=self._unless_damaged(partial(count_people, store)),
             change_number=self._unless_damaged(lambda: store.change_number),
             damaged_rows=self._unless_damaged(lambda: damaged_rows(store.connection)),
             generation=block.generation if block else None,
@@ -222,7 +232,7 @@ class StoreService:
     def check(self) -> list[str]:
         """Everything unsound in the store and in the block; empty when both are sound and agree."""
         block = self._block.check() if self._block else []
-        return self.store.check() + self._forgetting.check() + self._strangers.check() + block
+        return store_faults(self.store) + self._forgetting.check() + self._strangers.check() + block
 
     # --- from time to time -------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from shared.events import Event, Sighting
 from shared.ipc import requests
 from shared.presence import WITHIN_S, Presence
 from shared.service.changes import Changes
-from shared.store import erasure
+from shared.store import erasure, people
+from shared.store.marks import drop_old_marks
 from shared.store.retention import ClockWatch
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
@@ -92,7 +93,8 @@ class Retention:
                 if trusted or not self._keep_unknowns_days:
                     deleted += self._strangers.purge(now)
                 if trusted:
-                    deleted += self._store.drop_old_marks(now)
+                    deleted += drop_old_marks(self._store, now)
+                    deleted += people.drop_old_undo(self._store, now)
                     self._note_clock(now)
                 pictures = self._strangers.mend()
         except RollcallError as error:

@@ -8,6 +8,7 @@ from shared.ipc import requests
 from shared.person_names import new_name_of
 from shared.service.changes import Changes
 from shared.store.erasure import knows_strangers
+from shared.store.references import list_references
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
 
@@ -36,7 +37,7 @@ class StrangerRequests:
         number = stranger_number(
             request.id
         )  # gone by now, perhaps: a camera that saw the person named has said so already
-        if not self._store.references(person, limit=1):
+        if not list_references(self._store, person, limit=1):
             raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
         sightings = self._store.sightings.give_to(number, person)
         self._strangers.remove(number)

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from shared.errors import DamagedError, RollcallError, disk_fault
 from shared.store import schema
+from shared.store.copying import copy_to
 from shared.store.opening import backup_path, open_read_only
+from shared.store.references import count_references
 from shared.store.store import Store, explain
 
 _EVERY_S = 24 * 3600.0
@@ -67,7 +69,7 @@ class BackupKeeper:
             self._thread = None
             self._fresh.unlink(missing_ok=True)
         if self._db_path.stat().st_size <= _AT_STOP_BYTES and self._is_behind(store):
-            store.backup_to(self._target)
+            copy_to(store, self._target)
 
     def _settle(self, now: float, store: Store) -> None:
         self._thread = None
@@ -83,7 +85,7 @@ class BackupKeeper:
 
     def _is_behind(self, store: Store, *, with_sightings: bool = False) -> bool:
         if not self._target.exists():
-            return store.count() > 0
+            return count_references(store) > 0
         try:
             backup = open_read_only(self._target)
         except RollcallError:

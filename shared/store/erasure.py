@@ -15,9 +15,11 @@ from shared.errors import RefusedError, RollcallError, Say
 from shared.person_names import name_key
 from shared.store.connection import TimeLimit, connect
 from shared.store.leftovers import copies_of_before
+from shared.store.marks import is_photo_marked, path_mark
+from shared.store.references import is_referred_to, list_references, odd_image_paths, spellings_of
 from shared.store.rewriting import write_anew
 from shared.store.schema import PARTS, tables
-from shared.store.store import Store, path_mark
+from shared.store.store import Store
 from shared.store.unsound_rows import forget_damaged_rows
 
 _OTHERS = frozenset({"strangers", "models", "run"})
@@ -37,7 +39,7 @@ def photo_named(data_dir: Path, store: Store, person: str, photo: str) -> str | 
 
 def photos_of(store: Store, person: str) -> list[str]:
     """The stored paths of a person's photos, however the name is spelt."""
-    found = [row.image_path for one in store.spellings(person) for row in store.references(one)]
+    found = [row.image_path for one in spellings_of(store, person) for row in list_references(store, one)]
     return [path for path in found if isinstance(path, str) and path]
 
 
@@ -48,7 +50,7 @@ def was_deleted(data_dir: Path, store: Store, person: str, photo: str) -> bool:
     if stored.is_relative_to(data_dir):
         names.append(stored.relative_to(data_dir).as_posix())
     digest = _digest(stored) if stored.is_file() else None
-    return any(store.is_photo_marked(person, one) for one in (*map(path_mark, names), digest) if one)
+    return any(is_photo_marked(store, person, one) for one in (*map(path_mark, names), digest) if one)
 
 
 # Writing a file of this size anew takes a second or two, in which the writer does nothing else; cameras go on meanwhile.
@@ -234,11 +236,11 @@ def _is_of(name: str, wanted: str) -> bool:
 def _is_referred_to(store: Store, data_dir: Path, photos: Iterable[Path]) -> set[Path]:
     """Which of these resolved photos any reference is of, in whatever way its row writes the path."""
     home, wanted = data_dir.resolve(), set(photos)
-    found = {photo for photo in wanted if store.is_referred_to(photo.relative_to(home).as_posix())}
+    found = {photo for photo in wanted if is_referred_to(store, photo.relative_to(home).as_posix())}
     if not wanted - found:
         return found
     names = {photo.name for photo in wanted}
-    for path in store.odd_image_paths():
+    for path in odd_image_paths(store):
         if path.rpartition("/")[2] in names:
             with contextlib.suppress(OSError, ValueError, RuntimeError):  # as in _kept_photo
                 found |= wanted & {(home / path).resolve()}

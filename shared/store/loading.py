@@ -17,6 +17,7 @@ import numpy as np
 
 from shared.embeddings import Batch, UnsoundRowError, require_sound
 from shared.errors import RollcallError, Say
+from shared.store import people
 from shared.store.store import Store, explain
 from shared.store.unsound_rows import set_aside, unsound_rows
 
@@ -101,6 +102,7 @@ def set_unsound_aside(store: Store, say: Say) -> dict[int, str]:
     try:
         with store.transaction():
             set_aside(store.connection, found)
+            people.complete(store.connection)
             store.next_change()
         say(
             f"{len(found)} damaged rows are set aside in the table left_out; to have these references back: supervisor.py restore FILE, "

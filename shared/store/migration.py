@@ -30,7 +30,7 @@ from shared.files.mark_key import key_id, write_key
 from shared.person_names import name_of, stored_name, text_of
 from shared.process.work_progress import beat
 from shared.row_checksum import row_checksums
-from shared.store import schema
+from shared.store import people, schema
 from shared.store.connection import TimeLimit, connect, connect_read_only
 from shared.store.leftovers import BEFORE_MIGRATION
 from shared.store.rewriting import require_room
@@ -48,6 +48,7 @@ _NOTES_AT_MOST = 20  # of rows that were left out: all of them are in the table
 # The tables that are copied, each with the column that its rows are read in the order of.
 _KEYS = {
     "embeddings": "id",
+    "people": "name",
     "reference_facts": "embedding_id",
     "deletion_marks": "uuid",
     "sightings": "id",
@@ -247,6 +248,7 @@ class _Copying:
     def run(self) -> _Copied:
         """Copy everything."""
         taken = self._references()
+        self._people()
         for table, (columns, is_sound) in _OWN_ROWS.items():
             self._rows_of(table, columns, is_sound)
         self._sightings()
@@ -397,6 +399,13 @@ class _Copying:
             except (sqlite3.IntegrityError, ValueError, RecursionError):  # RecursionError: of JSON
                 self._behind[table] += 1
 
+    def _people(self) -> None:
+        """A row a person; an older database has none, and there people have the user ids that were given last."""
+        columns = ("uuid", "name", "user_id", "created_at", "former_names", "consented_at", "expires_at", "groups")
+        self._rows_of("people", columns, _is_person)
+        people.complete(self._new)
+        people.adopt_user_ids(self._new)
+
     def _sightings(self) -> None:
         columns = ("id", "key", "event", "time", "camera", "person", "document", "stranger", "recorded_at")
         for *values, recorded in self._rows("sightings", columns):
@@ -546,6 +555,23 @@ def _kind(value: object) -> str:
 def _is_mark(uuid: object, person: object, photo: object, whole: object, change: object, deleted_at: object) -> bool:
     texts = _is_text(uuid, 64) and _is_text(person, 64) and (photo is None or _is_text(photo, 64))
     return texts and whole in (0, 1) and _whole(change, 0) is not None and (deleted_at is None or _is_time(deleted_at))
+
+
+def _is_person(uuid: object, name: object, user_id: object, created_at: object, former: object, *rest: object) -> bool:
+    *times, groups = rest
+    return (
+        _is_text(uuid, 64)
+        and _is_text(name, 1024)
+        and (user_id is None or _is_text(user_id, 4096))
+        and _is_time(created_at)
+        and all(one is None or _is_time(one) for one in times)
+        and all(
+            isinstance(one, str)
+            and isinstance(known := json.loads(one), list)
+            and all(isinstance(x, str) for x in known)
+            for one in (former, groups)
+        )
+    )
 
 
 def _is_stranger(number: object, first: object, last: object, visits: object, cameras: object) -> bool:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from shared.store.erasure import Kept, Left
+from shared.store.references import is_referred_to
 from shared.store.store import Store
 
 _MOST_AT_ONCE = 1000
@@ -49,7 +50,7 @@ def try_again(store: Store, data_dir: Path) -> tuple[Kept, list[Left]]:
     left: list[Left] = []
     for name in pending(store):
         path = data_dir / name
-        if _is_ours(name) and not store.is_referred_to(name) and os.path.lexists(path):
+        if _is_ours(name) and not is_referred_to(store, name) and os.path.lexists(path):
             try:
                 if path.is_dir() and not path.is_symlink():
                     path.rmdir()

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shared.process.work_progress import beat
-from shared.store import schema
+from shared.store import people, schema
+from shared.store.marks import is_marked
 from shared.store.store import Store
 from shared.store.unsound_rows import forget_damaged_rows
 
@@ -60,7 +61,7 @@ def _replace(store: Store) -> Replaced:
 def _is_gone(store: Store, name: str, reference_uuid: str, digest: str | None) -> bool:
     beat()
     found = store.connection.execute("SELECT 1 FROM deletion_marks WHERE uuid=?", (reference_uuid,)).fetchone()
-    return found is not None or store.is_marked(name, digest)
+    return found is not None or is_marked(store, name, digest)
 
 
 def _take_references(store: Store, gone: list[tuple[int]], backups_change: int) -> None:
@@ -73,6 +74,10 @@ def _take_references(store: Store, gone: list[tuple[int]], backups_change: int) 
         (store.next_change(),),
     )
     store.connection.executemany("DELETE FROM embeddings WHERE id=?", gone)
+    execute("DELETE FROM people_changes")  # they are of references that are no more
+    execute("DELETE FROM people")
+    execute("INSERT INTO people SELECT * FROM backup.people")
+    people.complete(store.connection)
 
 
 def _take_sightings(store: Store) -> None:
@@ -87,7 +92,7 @@ def _take_sightings(store: Store) -> None:
     (highest,) = execute("SELECT MAX(stranger) FROM sightings").fetchone()
     schema.ids_begin_after(store.connection, "strangers", highest or 0)  # the ids in them are given out
     for (person,) in people:
-        if store.is_marked(person):
+        if is_marked(store, person):
             store.sightings.forget(person)
 
 

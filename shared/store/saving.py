@@ -17,15 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.embeddings import unit_rows
-from shared.errors import RefusedError
-from shared.process.work_progress import beat
+from shared.errors import (
+    RefusedError,
+)
 from shared.records import NewReference
 from shared.row_checksum import row_checksums
-from shared.store.store import Store, path_mark
+from shared.store import people
+from shared.store.checksums import write_checksums
+from shared.store.marks import mark_of, path_mark
+from shared.store.references import count_references
+from shared.store.store import Store
 from shared.store.unsound_rows import forget_damaged_rows_of
 from shared.uuid7 import new_uuids
 
-_ROWS_AT_ONCE = 1000
 _Key = tuple[str, str | bytes]  # a person, and the photo's path or, without one, the vector's bytes
 
 
@@ -61,7 +65,18 @@ def save(store: Store, references: Sequence[NewReference], vectors: NDArray[np.f
     _insert(store, [_Row(row_ids[i], references[i], rows[i], change + i) for i in fresh])
     old = [i for i, old in enumerate(replaced) if old]
     _update(store, [_Row(row_ids[i], references[i], rows[i], change + i) for i in old])
+    _settle_people(store, references)
     return Saved(row_ids, replaced, rows)
+
+
+def _settle_people(store: Store, references: Sequence[NewReference]) -> None:
+    """Everybody has a row; a user id that was given is the person's, and all of their references'."""
+    names = {one.person_name for one in references}
+    people.complete(store.connection, names)
+    people.give_user_ids(
+        store.connection, {one.person_name: one.user_id for one in references if one.user_id is not None}
+    )
+    people.settle_user_ids(store.connection, names)
 
 
 def _require_dim(store: Store, dim: int, name: str) -> None:
@@ -69,7 +84,7 @@ def _require_dim(store: Store, dim: int, name: str) -> None:
     known = store.dim
     if known == dim:
         return
-    if known is None or (store.fingerprint is None and store.count() == 0):
+    if known is None or (store.fingerprint is None and count_references(store) == 0):
         store.set_fact("dim", str(dim))
         return
     raise RefusedError(
@@ -181,7 +196,7 @@ def _lift_marks(store: Store, references: Sequence[NewReference]) -> None:
     """Who is enrolled on purpose is no longer kept out, nor is that photo."""
     if store.connection.execute("SELECT 1 FROM deletion_marks LIMIT 1").fetchone() is None:
         return
-    marks = {name: store.mark(name) for name in {one.person_name for one in references}}
+    marks = {name: mark_of(store, name) for name in {one.person_name for one in references}}
     store.connection.executemany(
         "DELETE FROM deletion_marks WHERE person_mark=? AND whole_person", [(mark,) for mark in marks.values()]
     )
@@ -189,7 +204,7 @@ def _lift_marks(store: Store, references: Sequence[NewReference]) -> None:
     photos |= {(one.person_name, path_mark(one.image_path)) for one in references if one.image_path is not None}
     store.connection.executemany(
         "DELETE FROM deletion_marks WHERE person_mark=? AND photo_mark=?",
-        [(marks[name], store.mark(digest)) for name, digest in photos],
+        [(marks[name], mark_of(store, digest)) for name, digest in photos],
     )
 
 
@@ -237,22 +252,20 @@ def _update(store: Store, rows: list[_Row]) -> None:
         "UPDATE reference_facts SET change_number=?, photo_digest=COALESCE(?, photo_digest) WHERE embedding_id=?",
         [(row.change, row.reference.photo_digest, row.id) for row in rows],
     )
-    write_checksums(store, [row.id for row in rows])
+    write_checksums(store.connection, [row.id for row in rows])
     # What another model made of the photo that was there before says nothing about the new one.
     store.connection.executemany("DELETE FROM staged_embeddings WHERE embedding_id=?", ids)
 
 
-def write_checksums(store: Store, row_ids: Sequence[int] | None = None) -> None:
-    """Have the checksums of these rows, or of all, be those of what they hold now; inside the store's transaction."""
-    chosen = "" if row_ids is None else "AND id IN (SELECT value FROM json_each(:chosen))"
-    query = f"SELECT id, person_name, user_id, embedding FROM embeddings WHERE id>:last {chosen} ORDER BY id LIMIT {_ROWS_AT_ONCE}"  # noqa: S608  # constants
-    last = -(1 << 63)
-    while rows := store.connection.execute(query, {"last": last, "chosen": json.dumps(row_ids)}).fetchall():
-        beat()
-        ids, names, user_ids, blobs = zip(*rows, strict=True)
-        vectors = np.frombuffer(b"".join(blobs), "<f4").reshape(len(rows), -1)
-        store.connection.executemany(
-            "UPDATE reference_facts SET checksum=? WHERE embedding_id=?",
-            zip(row_checksums(vectors, names, user_ids).tolist(), ids, strict=True),
-        )
-        last = ids[-1]
+def references_by_id(store: Store, row_ids: Sequence[int]) -> tuple[Saved, list[NewReference]]:
+    """These references as `save` returns them, for the block: each in its row, which held something before."""
+    rows = store.connection.execute(
+        "SELECT e.id, e.embedding, e.person_name, e.image_path, e.user_id, f.uuid, f.photo_digest FROM embeddings e "
+        "JOIN reference_facts f ON f.embedding_id=e.id WHERE e.id IN (SELECT value FROM json_each(?)) ORDER BY e.id",
+        (json.dumps(list(row_ids)),),
+    ).fetchall()
+    vectors = (
+        np.frombuffer(b"".join(row[1] for row in rows), "<f4").reshape(len(rows), -1) if rows else np.empty((0, 0))
+    )
+    saved = Saved([row[0] for row in rows], [True] * len(rows), vectors.astype(np.float32, copy=False))
+    return saved, [NewReference(*row[2:]) for row in rows]

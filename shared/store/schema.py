@@ -16,7 +16,7 @@ from shared.process.work_progress import beat, prove_progress
 from shared.store.connection import connect
 from shared.store.rewriting import copy_anew
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 PAGE_SIZE = 16384  # a 4 KiB page holds one 512-d row; 16 KiB pages hold seven and load faster
 _PAGES_AT_ONCE = 256  # of a copy, between two looks at whether it is still wanted
 _INSTRUCTIONS = 50_000  # of SQLite, the same
@@ -81,12 +81,31 @@ OWN_TABLES = (
     """CREATE TABLE staged_embeddings(
         embedding_id INTEGER PRIMARY KEY REFERENCES embeddings(id) ON DELETE CASCADE,
         fingerprint TEXT NOT NULL, embedding BLOB NOT NULL)""",
+    # a row a person; `embeddings` has the name and the user id with each of their references. former_names, groups: JSON lists
+    """CREATE TABLE people(
+        uuid TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, user_id TEXT, created_at TEXT NOT NULL,
+        former_names TEXT NOT NULL DEFAULT '[]', consented_at TEXT, expires_at TEXT, groups TEXT NOT NULL DEFAULT '[]')
+        WITHOUT ROWID""",
+    # renames and merges that can be undone; document: what that takes
+    """CREATE TABLE people_changes(
+        id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, name TEXT NOT NULL, other TEXT NOT NULL, at TEXT NOT NULL,
+        document TEXT NOT NULL)""",
+    # references that two people had, who are one now: kept once there, and here until the merge can't be undone any more
+    """CREATE TABLE merged_references(
+        change INTEGER NOT NULL REFERENCES people_changes(id) ON DELETE CASCADE, id INTEGER NOT NULL, person_name TEXT NOT NULL,
+        embedding BLOB NOT NULL, image_path TEXT, user_id TEXT, created_at TIMESTAMP, updated_at TIMESTAMP, uuid TEXT NOT NULL,
+        photo_digest TEXT)""",
+    "CREATE INDEX merged_references_by_change ON merged_references(change)",
+    # kept photos that have to lie elsewhere, since their person has another name; both paths below data_dir
+    "CREATE TABLE pending_moves(place TEXT PRIMARY KEY, path TEXT NOT NULL) WITHOUT ROWID",
     # files below data_dir that `forget` could not remove, and tries again
     "CREATE TABLE pending_removals(path TEXT PRIMARY KEY, since TEXT NOT NULL) WITHOUT ROWID",
     *STRANGERS,
 )
 # Strangers would outlive the settings in a copy; files that are still to go have names in their paths.
-_NOT_IN_COPIES = ("stranger_visits", "stranger_traces", "strangers", "pending_removals")
+_NOT_IN_COPIES = (
+    "stranger_visits", "stranger_traces", "strangers", "pending_removals", "merged_references", "people_changes", "pending_moves",
+)  # fmt: skip  # one list
 # a fact: somebody was forgotten, and what SQLite left of the rows in the file's free space is to be overwritten
 ERASURE_DUE = "erasure_due"
 _MOST_NAMED = 20  # of objects that are not ours: their names are somebody else's text

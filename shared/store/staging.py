@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from shared.embeddings import unit_rows
 from shared.errors import RefusedError
-from shared.store import schema
-from shared.store.saving import write_checksums
+from shared.store import people, schema
+from shared.store.checksums import write_checksums
 from shared.store.store import Store
 
 _NOT_STAGED = "NOT EXISTS (SELECT 1 FROM staged_embeddings s WHERE s.embedding_id=embeddings.id AND s.fingerprint=?)"
@@ -66,7 +66,8 @@ def switch_model(store: Store, model: str, fingerprint: str, dim: int) -> int:
         "UPDATE embeddings SET embedding=(SELECT s.embedding FROM staged_embeddings s WHERE s.embedding_id=embeddings.id)"
     )
     store.connection.execute("UPDATE reference_facts SET change_number=?", (store.next_change(),))
-    write_checksums(store)
+    write_checksums(store.connection)
+    people.complete(store.connection)
     unstage(store)
     store.stamp(model, fingerprint, dim)
     return left_out

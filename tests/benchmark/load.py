@@ -25,6 +25,7 @@ import numpy as np
 from shared.gallery.files import remove_left_behind, segment_path, shm_folder
 from shared.gallery.publisher import Batch, GalleryPublisher
 from shared.service.publication import BlockKeeper
+from shared.store.references import count_references
 from shared.store.store import Store
 from tests.benchmark.galleries import DIM, open_written, warm, write_database
 from tests.benchmark.report import print_report
@@ -73,7 +74,7 @@ def run_child(candidate: str, database: Path, run_dir: Path) -> float:
         began = time.perf_counter()
         (load_naive if candidate == "naive" else load_rollcall)(store, publisher)
         seconds = time.perf_counter() - began
-        if publisher.live_rows != store.count():
+        if publisher.live_rows != count_references(store):
             raise SystemExit("not everything was loaded")
         if candidate == "limit":
             publisher.close()

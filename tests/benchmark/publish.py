@@ -25,7 +25,8 @@ from shared.gallery.files import remove_left_behind
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
 from shared.records import NewReference
-from shared.service.publication import BlockKeeper, Changes
+from shared.service.changes import Changes
+from shared.service.publication import BlockKeeper
 from shared.settings.file import load_settings
 from shared.store.opening import open_store
 from shared.store.saving import save

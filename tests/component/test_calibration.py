@@ -322,13 +322,11 @@ def test_references_are_the_same_from_files_and_from_a_running_site(tmp_path: Pa
             files.store.stamp("dlib/dlib", dlib_fingerprint(), 128)
     with SiteProcess(tmp_path) as site:
         site.wait_until_ready()
-        with SiteAccess(
-            settings, silent
-        ) as access:  # no `forget`: that would also publish a generation without dead rows
-            assert access.call("delete", person_name="p2")["deleted"] == 3
+        with SiteAccess(settings, silent) as gallery:
+            assert gallery.delete("p2") == 3  # no `forget`: that would also publish a generation without dead rows
         running = command_json(tmp_path, "calibrate")
     with files_of(settings) as files:
-        references = load_references(files, settings, print)
+        references = load_references(files, print)
     assert [references.names[i] for i in references.persons] == ["p0"] * 3 + ["p1"] * 3 + ["p3"] * 3 + ["p4"] * 3
     assert np.allclose(references.vectors, np.delete(vectors, [6, 7, 8], axis=0), atol=1e-6)
     assert running == command_json(tmp_path, "calibrate")

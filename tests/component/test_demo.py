@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from PIL import Image
 from rich.console import Console
 
 from shared.errors import ConfigurationError, TemporaryError
+from shared.events import Sighting
 from shared.settings.file import parse_settings
 from workers.demo import painting as demo_painting
 from workers.demo import scene as demo_scene
@@ -173,14 +175,15 @@ def test_pictures_are_found_without_importing_their_packages() -> None:
 # --- the report ----------------------------------------------------------------------------------------------------
 
 
-def _event(kind: str, camera: str, who: str, time_s: float, **fields: Any) -> dict[str, Any]:
+def _event(kind: str, camera: str, who: str, time_s: float, **fields: Any) -> Sighting:
     """An event about `who` as the writer publishes it; what differs from the usual comes in `fields`."""
     common = {"id": 1, "site": "demo", "time": START.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
     if kind.startswith("camera"):
-        return {**common, "event": kind, "camera": camera}
+        return Sighting.from_json({**common, "event": kind, "camera": camera})
     track = {"track": 1, "person": who if kind == "named" else None, "score": 0.98, "margin": 0.07, "frames": 3}
     box = [round(side) for side in truth(camera, time_s)[who]]
-    return {**common, "event": kind, "camera": camera, **track, "media_time_s": time_s, "box": box, **fields}
+    seen = {**track, "media_time_s": time_s, "box": box}
+    return Sighting.from_json({**common, "event": kind, "camera": camera, **seen, **fields})
 
 
 @pytest.fixture
@@ -245,8 +248,9 @@ def test_in_view_follows_tracks(report: DemoReport) -> None:
 
 def test_events_it_does_not_know_are_ignored(report: DemoReport) -> None:
     """Fields, events and cameras are only ever added: what the report does not know changes nothing."""
-    report.take_event({**_event("named", "lounge", "Ruby Heart", 1.0), "camera": "another"})
-    report.take_event({"event": "withdrawn", "camera": "lounge"})
+    report.take_event(replace(_event("named", "lounge", "Ruby Heart", 1.0), camera="another"))
+    report.take_event(Sighting(id=1, event="withdrawn", time=START.isoformat(), camera="lounge"))
+    report.take_event(replace(_event("camera_up", "lounge", "", 0), event="applauded", more={"loudness": 3}))
     report.take_status({"cameras": {"another": {"state": "running"}}})
     assert report.sightings() == []
 

@@ -17,9 +17,12 @@ from shared.service.access import SiteAccess
 from shared.settings.file import load_settings
 from shared.store import connection as store_connection
 from shared.store import migration
+from shared.store.check import store_faults
+from shared.store.copying import copy_to
 from shared.store.loading import sound_batches
 from shared.store.opening import open_read_only, open_store
 from shared.store.proof import IntegrityProof
+from shared.store.references import count_references, forget_person, list_people, list_references
 from tests.component.test_migration import raw, write_original
 from tests.support.old_stores import write_version_2
 from tests.support.paths import needs_data
@@ -63,12 +66,12 @@ def test_triggers_views_and_further_tables_stay_behind(tmp_path: Path) -> None:
         (line,) = [one for one in said if "stay behind" in one]
         assert all(repr(name) in line for name in ("archive", "keep", "rename", "everybody", "words"))
         keep(store, noise(_RNG, 1, 512), NewReference("Mallory"))
-        assert [one.person for one in store.people()] == ["Ada", "Bo", "Mallory"]
+        assert [one.person for one in list_people(store)] == ["Ada", "Bo", "Mallory"]
         with store.transaction():
-            store.forget("Ada")
+            forget_person(store, "Ada")
             store.want_remains_erased()
         store.erase_remains()
-        assert store.check() == []
+        assert store_faults(store) == []
     assert b"Ada" not in path.read_bytes()
     assert vector[:64] not in path.read_bytes()
 
@@ -87,9 +90,9 @@ def test_triggers_views_and_further_tables_stay_behind(tmp_path: Path) -> None:
 def test_check_compares_the_schema(tmp_path: Path, change: str, told: str) -> None:
     """Whatever somebody added, changed or took away is a fault."""
     with store_in(tmp_path) as store:
-        assert store.check() == []
+        assert store_faults(store) == []
         store.connection.execute(change)
-        assert [told in line for line in store.check()] == [True]
+        assert [told in line for line in store_faults(store)] == [True]
 
 
 # --- odd values -----------------------------------------------------------------------------------------------------
@@ -150,7 +153,7 @@ def test_a_huge_value_is_not_even_read(tmp_path: Path) -> None:
     later = (20, "Cy", raw(noise(_RNG, 1, 512)[0]), None, None, _DAY, _DAY)
     _original_with(path, (10, "x", b"x" * (17 << 20), None, None, _DAY, _DAY), later)
     with store_in(tmp_path, said) as store:
-        assert [one.person for one in store.people()] == ["Ada", "Bo", "Cy"]
+        assert [one.person for one in list_people(store)] == ["Ada", "Bo", "Cy"]
     assert "1 rows of embeddings can't be read and stay behind" in said
 
 
@@ -181,19 +184,19 @@ def test_text_of_another_encoding_comes_as_ours(tmp_path: Path) -> None:
     with store_in(tmp_path) as store:
         (batch,) = sound_batches(store, silent)
         assert (batch.names, batch.user_ids) == (["Żółć 🧑‍🚀"], ["ü"])
-        assert store.check() == []
+        assert store_faults(store) == []
 
 
 def _serves(folder: Path, people: set[str], count: int) -> None:
     """`people` are there, every row is in one table or the other, and the store does all that a site does."""
     said: list[str] = []
     with store_in(folder, said) as store:
-        assert people <= {one.person for one in store.people()}
+        assert people <= {one.person for one in list_people(store)}
         assert rows(store, "SELECT (SELECT COUNT(*) FROM embeddings) + (SELECT COUNT(*) FROM left_out)") == [(count,)]
-        assert sum(len(batch.names) for batch in sound_batches(store, said.append)) == store.count()
-        assert store.references()
+        assert sum(len(batch.names) for batch in sound_batches(store, said.append)) == count_references(store)
+        assert list_references(store)
         keep(store, noise(_RNG, 1, 512), NewReference("New", "new.jpg", "e-1"))
-        assert store.check() == []
+        assert store_faults(store) == []
     assert not any("DAMAGED" in line or "xxx" in line for line in said)
 
 
@@ -205,7 +208,7 @@ def _backup(folder: Path, script: str) -> Path:
     (folder / "there").mkdir()
     with store_in(folder / "there") as store:
         keep(store, noise(_RNG, 2, 512), NewReference("Ada", "a.jpg"), NewReference("Bo"))
-        store.backup_to(folder / "old.db")
+        copy_to(store, folder / "old.db")
     connection = sqlite3.connect(folder / "old.db")
     connection.executescript(script)
     connection.close()
@@ -233,11 +236,11 @@ def test_values_of_a_backup_are_not_trusted(tmp_path: Path, script: str) -> None
     settings = load_settings(tmp_path / "site.toml")
     with SiteAccess(settings, silent) as site:
         told = {"key": "new", "event": "unknown", "time": "2026-01-31T08:00:00.000Z", "camera": "door", "track": 1}
-        assert site.call("record", events=[told])["recorded"] == 1
-        saved = site.call("save", noise(_RNG, 1, 512).astype("<f4").tobytes(), rows=[{"person_name": "Cy"}])
-        assert 0 < saved["ids"][0] < 100
-        assert site.call("forget", person="Ada")["references"] == 1
-        assert [one["person"] for one in site.call("people")["people"]] == ["Bo", "Cy"]
+        assert site.record([told]).recorded == 1
+        saved = site.save([NewReference("Cy")], noise(_RNG, 1, 512))
+        assert 0 < saved.ids[0] < 100
+        assert site.forget("Ada").references == 1
+        assert [one.person for one in site.people()] == ["Bo", "Cy"]
         assert site.check() == []
 
 
@@ -336,11 +339,11 @@ def test_one_damaged_row_costs_itself(tmp_path: Path, damage: str) -> None:
     path = _damaged_site(tmp_path, _DAMAGE[damage])
     said: list[str] = []
     with store_in(path.parent, said) as store:
-        assert any("row 2" in line for line in store.check())
+        assert any("row 2" in line for line in store_faults(store))
         assert [batch.names for batch in sound_batches(store, said.append)] == [["Ada Adams", "Cy Cyan"]]
         assert rows(store, "SELECT id FROM left_out WHERE reason LIKE 'damaged: %'") == [(2,)]
-        assert store.count() == 2
-        (fault,) = store.check()
+        assert count_references(store) == 2
+        (fault,) = store_faults(store)
         assert "1 damaged rows" in fault
         assert [batch.names for batch in sound_batches(store, said.append)] == [["Ada Adams", "Cy Cyan"]]
     assert len([line for line in said if "DAMAGED ROW" in line]) == 1
@@ -354,7 +357,7 @@ def test_a_damaged_row_goes_with_whom_it_may_be_of(tmp_path: Path) -> None:
     with store_in(path.parent) as store:
         list(sound_batches(store, lambda _: None))
         keep(store, noise(np.random.default_rng(3), 1, store.dim or 0), NewReference("Bo Bobsen"))
-        assert store.check() == []
+        assert store_faults(store) == []
     elsewhere = tmp_path / "other"
     elsewhere.mkdir()
     site_settings(elsewhere)
@@ -363,7 +366,7 @@ def test_a_damaged_row_goes_with_whom_it_may_be_of(tmp_path: Path) -> None:
         list(sound_batches(store, lambda _: None))
         assert rows(store, "SELECT COUNT(*) FROM left_out") == [(1,)]
         with store.transaction():
-            store.forget("Bo Bobsen")
+            forget_person(store, "Bo Bobsen")
         assert rows(store, "SELECT COUNT(*) FROM left_out") == [(0,)]
 
 
@@ -413,14 +416,14 @@ def test_indexes_that_do_not_fit_are_found_in_the_background(tmp_path: Path) -> 
     connection.execute("UPDATE sqlite_master SET sql=? WHERE name='reference_facts_by_change'", (sql,))
     connection.close()
     with store_in(tmp_path) as store:
-        assert any("missing from index" in line for line in store.check())
+        assert any("missing from index" in line for line in store_faults(store))
         proof = IntegrityProof(path, said.append, wanted=True)
         for _ in range(3):  # it is begun, it is ended by somebody who is forgotten and begun again, it tells
             proof.turn(0.0, store, 0)
             if proof._thread is not None:
                 proof._thread.join(30)
         assert "they were made anew" in said[-1]
-        assert store.check() == []
+        assert store_faults(store) == []
         proof.finish()
 
 

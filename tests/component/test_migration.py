@@ -15,12 +15,15 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, TemporaryError
-from shared.service.access import all_references
+from shared.ipc.requests import Forget
+from shared.records import Reference
 from shared.settings.file import load_settings
 from shared.settings.schema import Settings
 from shared.store import migration, schema
+from shared.store.check import store_faults
+from shared.store.marks import is_marked
 from shared.store.opening import backup_path, open_read_only, open_store
-from tests.component.test_store import request
+from shared.store.references import count_references, list_people
 from tests.conftest import SmallDisk
 from tests.support.full_disks import fill
 from tests.support.old_stores import MARK_KEY, write_version_2
@@ -130,7 +133,7 @@ def test_it_is_adopted_as_it_stands(tmp_path: Path) -> None:
         assert (store.dim, store.fingerprint, store.model, store.change_number) == (512, None, None, 5)
         assert rows(store, "SELECT COUNT(DISTINCT uuid), MIN(change_number) FROM reference_facts") == [(5, 1)]
         assert rows(store, "PRAGMA page_size") == [(16384,)]
-        assert store.check() == []
+        assert store_faults(store) == []
     told = "\n".join(said)
     assert "adopted 5 references; 8 rows left out" in told
     for row_id, name, reason in (
@@ -156,7 +159,7 @@ def test_names_are_stored_as_new_ones_are(tmp_path: Path) -> None:
     )
     with store_in(path.parent) as store:
         assert rows(store, "SELECT person_name FROM embeddings") == [("Zo\u00eb",), ("Zo\u00eb",)]
-        assert store.check() == []
+        assert store_faults(store) == []
 
 
 def test_a_backup_lies_beside_before_anything_changes(tmp_path: Path) -> None:
@@ -184,7 +187,7 @@ def test_a_file_of_nothing_usable_and_an_empty_one(tmp_path: Path) -> None:
     for name, given in (("empty", []), ("useless", [("Ada", b"odd", None, None), ("Bo", bytes(2048), None, None)])):
         write_original(tmp_path / name / "face_embeddings.db", list(given))
         with store_in(tmp_path / name) as store:
-            assert (store.count(), store.check()) == (0, [])
+            assert (count_references(store), store_faults(store)) == (0, [])
             assert rows(store, "SELECT COUNT(*) FROM left_out") == [(len(given),)]
 
 
@@ -197,7 +200,7 @@ def test_most_rows_of_a_wrong_length_do_not_outvote_the_originals(tmp_path: Path
     ):
         write_original(tmp_path / name / "face_embeddings.db", given)
         with store_in(tmp_path / name) as store:
-            assert (store.dim, store.count()) == (dim, count)
+            assert (store.dim, count_references(store)) == (dim, count)
 
 
 @pytest.mark.parametrize("kind", [FailingConnection, InterruptedConnection], ids=["statement", "instruction"])
@@ -224,8 +227,8 @@ def test_a_migration_that_fails_anywhere_changes_nothing(tmp_path: Path, kind: F
         break
     assert fails_at > 20
     with store_in(tmp_path) as store:
-        assert store.count() == (1 if version else 5)
-        assert store.check() == []
+        assert count_references(store) == (1 if version else 5)
+        assert store_faults(store) == []
     assert len(list(tmp_path.glob("*.bak"))) == 1
 
 
@@ -263,10 +266,10 @@ def test_a_power_cut_leaves_the_old_file_or_the_new_one(tmp_path: Path, version:
         assert code in (0, 9)
         said: list[str] = []
         with store_in(folder, said) as store:
-            assert store.check() == []
-            assert store.count() == (1 if version else 5)
+            assert store_faults(store) == []
+            assert count_references(store) == (1 if version else 5)
             assert rows(store, "SELECT COUNT(*) FROM left_out") == [(1 if version else 8,)]
-            assert store.is_marked("Gone") == bool(version)
+            assert is_marked(store, "Gone") == bool(version)
             assert not any("DELETIONS" in line or "DAMAGED" in line for line in said)
         copies = list(folder.glob("*.bak"))
         assert len(copies) == 1, "one of an attempt that was ended is made anew"
@@ -301,7 +304,7 @@ def test_a_file_system_without_hard_links_will_do(tmp_path: Path) -> None:
     assert copy.stat().st_mode & 0o777 == 0o600
     assert {one.name for one in tmp_path.iterdir()} == {path.name, copy.name, "marks.key"}
     with store_in(tmp_path) as store:
-        assert store.count() == 5
+        assert count_references(store) == 5
 
 
 _REMOVED = """
@@ -326,8 +329,8 @@ def test_a_removed_database_is_written_anew_without_hard_links(tmp_path: Path) -
     )
     assert done.returncode == 0
     with store_in(tmp_path) as store:
-        assert store.count() == 5
-        assert store.check() == []
+        assert count_references(store) == 5
+        assert store_faults(store) == []
 
 
 @needs_dlib
@@ -369,7 +372,7 @@ def test_a_program_that_still_uses_it_is_waited_for_and_named(tmp_path: Path, mo
     other.execute("ROLLBACK")
     other.close()
     with store_in(tmp_path) as store:
-        assert store.count() == 5
+        assert count_references(store) == 5
 
 
 def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
@@ -380,13 +383,13 @@ def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
     before = everything(path)
     with store_in(tmp_path, said) as store:
         assert "schema 2 -> 3" in said[0]
-        assert store.check() == []
+        assert store_faults(store) == []
         assert (store.fact("schema_version"), store.dim, store.change_number, store.model) == ("3", 64, 7, "test/none")
         assert store.fact("mark_key") is None
         for table in ("embeddings", "left_out", "staged_embeddings", "deletion_marks", "strangers", "stranger_traces"):
             assert sorted(rows(store, f"SELECT * FROM {table}"), key=repr) == before[table]  # noqa: S608  # our own tables
-        assert store.is_marked("Gone")
-        assert not store.is_marked("Ada")
+        assert is_marked(store, "Gone")
+        assert not is_marked(store, "Ada")
         past, future = rows(store, "SELECT time, recorded_at FROM sightings ORDER BY id")
         assert past[0] == past[1]
         assert future[1] <= f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}" < future[0]
@@ -421,13 +424,12 @@ def test_whoever_is_forgotten_is_in_no_copy_of_before(tmp_path: Path, version: i
         (copy,) = path.parent.glob("*.bak")
         service = service_of(store, path.parent)
         vector = rows(store, "SELECT embedding FROM embeddings WHERE person_name=?", person)[0][0]
-        (answer,) = service.write([request("forget", person=person)])
-        assert isinstance(answer, dict)
-        assert answer["references"] == 1
-        assert answer["other_copies"] == []
-        assert "warning" not in answer
+        answer = service.ask(Forget(person))
+        assert answer.references == 1
+        assert answer.other_copies == []
+        assert answer.warning is None
         if not version:
-            service.write([request("forget", person="Bo", photo="faces/Bo/2.jpg")])
+            service.ask(Forget("Bo", "faces/Bo/2.jpg"))
             others -= 1
     assert [one for one in everything(copy)["embeddings"] if one[1] == person] == []
     assert len(everything(copy)["embeddings"]) == others
@@ -457,8 +459,7 @@ def test_a_copy_of_before_that_can_not_be_changed_is_removed(
             other = sqlite3.connect(copy)
             other.execute("CREATE TRIGGER keep BEFORE DELETE ON embeddings BEGIN SELECT RAISE(IGNORE); END")
             other.close()
-        (answer,) = service_of(store, tmp_path, said).write([request("forget", person="Ada")])
-        assert isinstance(answer, dict)
+        service_of(store, tmp_path, said).ask(Forget("Ada"))
     assert not copy.exists()
     assert any(copy.name in line and "removed" in line for line in said)
     assert not any("Ada" in line for line in said)
@@ -470,9 +471,9 @@ def test_marks_of_an_older_backup_hold_after_damage(tmp_path: Path) -> None:
     write_version_2(backup_path(path))
     path.write_bytes(b"x" * 4096)
     with store_in(tmp_path, said) as store:
-        assert [one.person for one in store.people()] == ["Ada"]
-        assert store.is_marked("Gone")
-        assert store.check() == []
+        assert [one.person for one in list_people(store)] == ["Ada"]
+        assert is_marked(store, "Gone")
+        assert store_faults(store) == []
     assert not any("DELETIONS" in line for line in said)
 
 
@@ -508,7 +509,7 @@ def test_it_is_stamped_when_its_photos_agree(tmp_path: Path, paths: str) -> None
     settings, engine, found = _site_with_photos(tmp_path, paths)
     write_original(settings.db_path, [(name, raw(vector, 21), path, None) for name, path, vector in found])
     with files_of(settings) as files:
-        assert all(stored_photo(one, settings) for one in all_references(files))
+        assert all(stored_photo(one, settings) for one in files.references())
         require_same_model(files, engine, settings)
         assert (files.store.fingerprint, files.store.model) == (engine.fingerprint, f"insightface/{SMALL_PACK.name}")
     found_again = command_json(tmp_path, "people")["people"]
@@ -582,11 +583,11 @@ def test_no_photo_outside_the_site_is_opened(tmp_path: Path) -> None:
         "",
         None,
     ):
-        assert stored_photo({"person": "..", "image_path": path}, settings) is None
+        assert stored_photo(Reference(1, "..", path, None, 1), settings) is None
     (settings.faces_dir / "Ada").mkdir()
     (settings.faces_dir / "Ada" / "1.jpg").write_bytes(b"x")
     for path in ("faces/Ada/1.jpg", "data/faces/Ada/1.jpg", "elsewhere/1.jpg", "/old/machine/1.jpg"):
-        assert stored_photo({"person": "Ada", "image_path": path}, settings) == settings.faces_dir / "Ada" / "1.jpg"
+        assert stored_photo(Reference(1, "Ada", path, None, 1), settings) == settings.faces_dir / "Ada" / "1.jpg"
 
 
 def test_the_original_file_is_restored_like_a_backup(tmp_path: Path) -> None:

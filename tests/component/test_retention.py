@@ -10,9 +10,10 @@ import pytest
 
 from shared.records import NewReference
 from shared.store.backup import BackupKeeper
+from shared.store.marks import MARKS_KEPT, drop_old_marks, is_marked, mark_of
 from shared.store.opening import backup_path, open_read_only
+from shared.store.references import delete_references
 from shared.store.retention import PLAUSIBLE, STEADY_S, ClockWatch
-from shared.store.store import MARKS_KEPT
 from tests.component.test_store import event, vectors
 from tests.component.test_strangers import service_of as service_with_strangers
 from tests.component.test_strangers import tell
@@ -74,14 +75,14 @@ def test_a_clock_that_is_a_year_ahead_for_seconds_deletes_nothing(tmp_path: Path
     with store_in(tmp_path) as store:
         keep(store, vectors(2), NewReference("Ada"), NewReference("Bo"))
         with store.transaction():
-            store.delete("Ada")
+            delete_references(store, "Ada")
             record(store, [event(f"{days}", "Bo", time=_at(now, -days)) for days in (1, 5, 29, 31)], "s")
         service = service_of(store, tmp_path)
         service.purge(now + timedelta(days=400), 10.0)
         assert rows(store, "SELECT COUNT(*) FROM sightings") == [(4,)]
         service.purge(now, 20.0)
         assert rows(store, "SELECT COUNT(*) FROM sightings") == [(3,)]
-        assert store.is_marked("Ada")
+        assert is_marked(store, "Ada")
     with store_in(tmp_path) as store:
         service_of(store, tmp_path).purge(now + timedelta(days=400), 10.0)
         assert rows(store, "SELECT COUNT(*) FROM sightings") == [(3,)]
@@ -117,17 +118,18 @@ def test_marks_expire(tmp_path: Path) -> None:
     with store_in(tmp_path) as store:
         keep(store, vectors(2), NewReference("Ada"), NewReference("Bo"))
         with store.transaction():
-            store.delete("Ada")
-            store.delete("Bo")
+            delete_references(store, "Ada")
+            delete_references(store, "Bo")
             store.connection.execute(
-                "UPDATE deletion_marks SET deleted_at='2099-01-01 00:00:00' WHERE person_mark=?", (store.mark("Bo"),)
+                "UPDATE deletion_marks SET deleted_at='2099-01-01 00:00:00' WHERE person_mark=?",
+                (mark_of(store, "Bo"),),
             )
-            assert store.drop_old_marks(now) == 0
-            assert store.drop_old_marks(now + MARKS_KEPT - timedelta(days=1)) == 0
-            assert store.is_marked("Ada")
-            assert store.drop_old_marks(now + MARKS_KEPT + timedelta(days=1)) > 0
-        assert not store.is_marked("Ada")
-        assert not store.is_marked("Bo")
+            assert drop_old_marks(store, now) == 0
+            assert drop_old_marks(store, now + MARKS_KEPT - timedelta(days=1)) == 0
+            assert is_marked(store, "Ada")
+            assert drop_old_marks(store, now + MARKS_KEPT + timedelta(days=1)) > 0
+        assert not is_marked(store, "Ada")
+        assert not is_marked(store, "Bo")
 
 
 def test_what_was_purged_is_in_no_file(tmp_path: Path) -> None:

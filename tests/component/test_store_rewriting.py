@@ -15,12 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from shared.ipc.requests import Forget
 from shared.records import NewReference
+from shared.store.check import store_faults
 from shared.store.connection import connect
+from shared.store.copying import copy_to
 from shared.store.opening import backup_path, open_read_only
+from shared.store.references import count_references, list_people
 from shared.store.rewriting import TEMPORARY
 from shared.store.store import Store
-from tests.component.test_store import request, vectors
+from tests.component.test_store import vectors
 from tests.conftest import SmallDisk
 from tests.support.paths import ROOT
 from tests.support.stores import bytes_under, keep, service_of, store_in
@@ -170,14 +174,14 @@ def test_without_room_it_waits_and_is_said(small_disk: SmallDisk) -> None:
         (line,) = [one for one in said if "remains of a deletion" in one]
         assert "bytes free" in line
         assert "remedy: free " in line
-        assert any("remains of a deletion" in fault for fault in store.check())
+        assert any("remains of a deletion" in fault for fault in store_faults(store))
         keep(store, vectors(1), NewReference("Ada"))
     assert free - os.statvfs(data).f_bavail < 64
     filler.unlink()
     del said[:]
     with store_in(data, said) as store:
         assert not store.remains_are_due()
-        assert not any("remains of a deletion" in fault for fault in store.check())
+        assert not any("remains of a deletion" in fault for fault in store_faults(store))
     assert said == []
     assert _GONE not in path.read_bytes()
 
@@ -188,11 +192,11 @@ def test_a_copy_that_is_made_meanwhile_has_no_remains(tmp_path: Path) -> None:
     connection = connect(path)
     store = Store(connection, path, read_only=False)
     for target in (backup_path(path), tmp_path / "mine.db"):
-        store.backup_to(target)
+        copy_to(store, target)
         assert _GONE not in target.read_bytes()
         copy = open_read_only(target)
         assert not copy.remains_are_due()
-        assert copy.count() == store.count()
+        assert count_references(copy) == count_references(store)
         assert copy.connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         copy.close()
         assert target.stat().st_mode & 0o777 == 0o600
@@ -205,10 +209,9 @@ def test_the_remains_in_a_large_backup_go_at_the_next_start(tmp_path: Path, monk
     with store_in(tmp_path / "data") as store:
         keep(store, vectors(2), NewReference("Ada"), NewReference("Bo"))
         backup = backup_path(store.path)
-        store.backup_to(backup)
-        (answer,) = service_of(store, tmp_path / "data").write([request("forget", person="Ada")])
-        assert isinstance(answer, dict)
-        assert "next start" in answer["warning"]
+        copy_to(store, backup)
+        answer = service_of(store, tmp_path / "data").ask(Forget("Ada"))
+        assert "next start" in (answer.warning or "")
     kept = open_read_only(backup)
     assert kept.remains_are_due()
     kept.close()
@@ -216,6 +219,6 @@ def test_the_remains_in_a_large_backup_go_at_the_next_start(tmp_path: Path, monk
         assert not store.remains_are_due()
     kept = open_read_only(backup)
     assert not kept.remains_are_due()
-    assert [one.person for one in kept.people()] == ["Bo"]
+    assert [one.person for one in list_people(kept)] == ["Bo"]
     kept.close()
     assert not any(b"Ada" in content for content in bytes_under(tmp_path / "data", tmp_path / "copy").values())

@@ -17,16 +17,31 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import RefusedError, Say
+from shared.ipc.requests import (
+    Forget,
+    ForgetStranger,
+    NameStranger,
+    Record,
+    Recorded,
+    Sightings,
+    Stage,
+    Strangers,
+    Switched,
+    SwitchModel,
+)
 from shared.photos.reading import read_photo
-from shared.records import NewReference
-from shared.service.service import Request, StoreService
+from shared.records import NewReference, Stranger
+from shared.service.service import StoreService
+from shared.settings.schema import SiteSettings
 from shared.store import schema
+from shared.store.check import store_faults
+from shared.store.copying import copy_to
 from shared.store.opening import backup_path, open_store
+from shared.store.references import list_references
 from shared.store.schema import copy_database
 from shared.store.store import Store
 from shared.strangers import strangers as store_strangers
 from shared.strangers.traces import TraceIndex
-from tests.component.test_store import request
 from tests.support.paths import FACES, ROOT, SMALL_PACK, needs_data
 from tests.support.stores import bytes_under, everything, keep, rows, sightings, silent, store_in
 from tests.support.stranger_events import MODEL, near, seen, trace
@@ -44,24 +59,21 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def service_of(store: Store, days: int = 7, say: Say = silent) -> StoreService:
-    return StoreService(
-        store, None, site="test", data_dir=store.path.parent, keep_days=30, keep_unknowns_days=days, say=say
-    )
+    site = SiteSettings(name="test", keep_unknowns_days=days)
+    return StoreService(store, None, site=site, data_dir=store.path.parent, say=say)
 
 
 def tell(service: StoreService, *events: dict[str, Any]) -> list[str | None]:
     """Record events, in a request each; the id each new sighting got."""
     ids: list[str | None] = []
     for event in events:
-        (answer,) = service.write([request("record", events=[event])])
-        assert isinstance(answer, dict), answer
-        ids += [one.unknown for one in service.new_events]
+        service.ask(Record([event]))
+        ids += [one.unknown for one in service.new_sightings]
     return ids
 
 
-def listed(service: StoreService) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = service.read(request("strangers"))["strangers"]
-    return found
+def listed(service: StoreService) -> list[Stranger]:
+    return service.ask(Strangers()).strangers
 
 
 def pictures(store: Store) -> list[Path]:
@@ -88,9 +100,9 @@ def test_a_stranger_who_returns_is_the_same(store: Store) -> None:
     )
     assert ids == ["stranger-1", "stranger-2", "stranger-1"]
     one, two = listed(service)
-    assert (one["id"], one["visits"], one["cameras"]) == ("stranger-1", 2, ["door", "yard"])
-    assert (one["first_seen"], one["last_seen"]) == ("2026-01-31T08:00:00.000Z", "2026-02-03T08:00:00.000Z")
-    assert (two["visits"], len(two["photos"])) == (1, 1)
+    assert (one.id, one.visits, one.cameras) == ("stranger-1", 2, ["door", "yard"])
+    assert (one.first_seen, one.last_seen) == ("2026-01-31T08:00:00.000Z", "2026-02-03T08:00:00.000Z")
+    assert (two.visits, len(two.photos)) == (1, 1)
     for document in sightings(store):
         assert not {"traces", "fingerprint", "alike", "key"} & set(document)
         assert "embedding" not in json.dumps(document)
@@ -110,8 +122,8 @@ def test_unknown_and_left_of_a_track_are_one_visit(store: Store) -> None:
         seen("c", trace(ben), kind="left", track=2),
     )
     assert ids == ["stranger-1", "stranger-1", "stranger-2"]
-    assert [one["visits"] for one in listed(service)] == [1, 1]
-    assert listed(service)[0]["last_seen"] == later
+    assert [one.visits for one in listed(service)] == [1, 1]
+    assert listed(service)[0].last_seen == later
     assert rows(store, "SELECT * FROM stranger_visits") == []
 
 
@@ -128,10 +140,9 @@ def test_an_event_sent_again_counts_once(store: Store) -> None:
     service = service_of(store)
     (ann,) = faces(1)
     again = seen("a", trace(ann), kind="left")
-    (answer,) = service.write([request("record", events=[again, again])])
-    assert answer == {"recorded": 1, "refused": []}
+    assert service.ask(Record([again, again])) == Recorded(recorded=1, refused=[])
     assert tell(service, again) == []
-    assert [(one["visits"], len(one["photos"])) for one in listed(service)] == [(1, 1)]
+    assert [(one.visits, len(one.photos)) for one in listed(service)] == [(1, 1)]
     assert len(pictures(store)) == 1
 
 
@@ -149,10 +160,8 @@ def test_a_track_that_gets_a_name_was_no_stranger(store: Store) -> None:
         seen("d", trace(ben), track=3),
         seen("e", kind="named", track=3, person="Ada"),
     )
-    assert [one["id"] for one in listed(service)] == ["stranger-2"]
-    (answer,) = service.write([request("forget", person="Ada")])
-    assert isinstance(answer, dict)
-    assert answer["sightings"] == 3
+    assert [one.id for one in listed(service)] == ["stranger-2"]
+    assert service.ask(Forget("Ada")).sightings == 3
 
 
 @needs_data
@@ -170,7 +179,7 @@ def test_lfw_mini_one_id_each_and_none_mixed(store: Store) -> None:
     assert len(given_out) == len(set(given_out)), "one id for two people"
     assert len(ids) == 30
     assert sum(len(each) == 1 for each in ids.values()) >= 29
-    assert all(len(one["photos"]) <= store_strangers.MOST_TRACES for one in listed(service))
+    assert all(len(one.photos) <= store_strangers.MOST_TRACES for one in listed(service))
 
 
 def _embedded(engine: ArcFaceEngine) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -199,7 +208,7 @@ def test_the_best_looks_are_kept(store: Store) -> None:
     )
     kept = [round(row[0], 2) for row in rows(store, "SELECT quality FROM stranger_traces ORDER BY quality")]
     assert kept == [0.6, 0.7, 0.8, 0.9, 1.0]
-    best = store.path.parent / listed(service)[0]["photos"][0]
+    best = store.path.parent / listed(service)[0].photos[0]
     assert [best.name] == [row[0] for row in rows(store, "SELECT photo FROM stranger_traces WHERE quality=1")]
     assert (len(pictures(store)), service.check()) == (5, [])
 
@@ -213,8 +222,8 @@ def test_the_stranger_seen_longest_ago_makes_room(store: Store, monkeypatch: pyt
     tell(service, *(seen(f"{i}", trace(one), track=i, time=minute[i]) for i, one in enumerate(people[:3])))
     tell(service, seen("x", trace(people[0]), track=9, time=minute[4]))
     tell(service, seen("y", trace(people[3]), track=10, time=minute[5]))
-    assert [one["id"] for one in listed(service)] == ["stranger-1", "stranger-3", "stranger-4"]
-    service.write([request("forget_stranger", id="stranger-4")])
+    assert [one.id for one in listed(service)] == ["stranger-1", "stranger-3", "stranger-4"]
+    service.ask(ForgetStranger("stranger-4"))
     assert tell(service, seen("z", trace(people[4]), track=11)) == ["stranger-5"]
     assert (len(pictures(store)), service.check()) == (3, [])
 
@@ -227,7 +236,7 @@ def test_strangers_are_kept_as_long_as_the_settings_say(store: Store) -> None:
     old, new = (f"{now - timedelta(days=days):%Y-%m-%dT%H:%M:%S}.000Z" for days in (3, 1))
     tell(service, seen("a", trace(ann), time=old), seen("b", trace(ben), track=2, time=new))
     service.purge()
-    assert [one["id"] for one in listed(service)] == ["stranger-2"]
+    assert [one.id for one in listed(service)] == ["stranger-2"]
     assert len(pictures(store)) == 1
     ahead = f"{now + timedelta(days=9):%Y-%m-%dT%H:%M:%S}.000Z"  # a clock that was wrong
     tell(service, seen("d", trace(noise(np.random.default_rng(8), 1, _DIM)[0]), track=4, time=ahead))
@@ -248,7 +257,7 @@ def test_visits_do_not_renew_a_stranger(store: Store) -> None:
         with store.transaction():
             service._strangers.purge(now)
         for one in listed(service):
-            assert datetime.fromisoformat(one["first_seen"]) >= now - timedelta(days=7, seconds=1)
+            assert datetime.fromisoformat(one.first_seen) >= now - timedelta(days=7, seconds=1)
 
 
 def test_another_models_strangers_go_with_the_switch(store: Store) -> None:
@@ -257,13 +266,11 @@ def test_another_models_strangers_go_with_the_switch(store: Store) -> None:
     store.stamp("x/old", MODEL, _DIM)
     keep(store, faces(1), NewReference("Ada", "faces/Ada/1.jpg"))
     tell(service, seen("a", trace(faces(2)[1])))
-    (reference,) = store.references()
-    blob = faces(1).tobytes()
-    staged = request("stage", blob, ids=[reference["id"]], changes=[reference["change_number"]], fingerprint="b" * 64)
-    switch = request("switch_model", model="x/new", fingerprint="b" * 64, dim=_DIM, leave_out=[])
-    _, answer = service.write([staged, switch])
-    assert isinstance(answer, dict)
-    assert "1 strangers were dropped" in answer["warning"]
+    (reference,) = list_references(store)
+    staged = Stage([reference.id], [reference.change_number or 0], "b" * 64, vectors=faces(1))
+    _, answer = service.write([staged, SwitchModel("x/new", "b" * 64, _DIM, [])])
+    assert isinstance(answer, Switched)
+    assert "1 strangers were dropped" in (answer.warning or "")
     assert (listed(service), pictures(store)) == ([], [])
     assert tell(service, seen("b", trace(faces(2)[1]), track=2)) == [None]
 
@@ -285,17 +292,12 @@ def test_a_malformed_trace_costs_the_sighting_nothing_but_its_stranger(store: St
     service = service_of(store, say=said.append)
     ann, ben = faces(2)
     bad = [seen("a", trace(ann)), *(seen(f"b{n}", {**trace(ben), **fault}, track=2 + n) for n in range(2))]
-    (answer,) = service.write([request("record", events=bad)])
-    assert answer == {"recorded": 3, "refused": []}
+    assert service.ask(Record(bad)) == Recorded(recorded=3, refused=[])
     assert (len(pictures(store)), len(listed(service)), service.check()) == (1, 1, [])
     assert len(said) == 1
     assert "could not be kept" in said[0]
-    assert [event.get("unknown") for event in service.read(Request("events", {}))["events"]] == [
-        listed(service)[0]["id"],
-        None,
-        None,
-    ]
-    assert tell(service, seen("d", trace(ann), track=9)) == [listed(service)[0]["id"]]
+    assert [one.unknown for one in service.ask(Sightings()).events] == [listed(service)[0].id, None, None]
+    assert tell(service, seen("d", trace(ann), track=9)) == [listed(service)[0].id]
 
 
 def test_the_index_against_a_plain_dict() -> None:
@@ -343,23 +345,21 @@ def test_forgotten_to_the_last_byte(store: Store, tmp_path: Path) -> None:
         ]
         tell(service, *others, seen(f"a{i}", trace(looks[i], rng.random(), b"\xff\xd8\xff pixels of her"), track=i))
     ((him,),) = rows(store, "SELECT DISTINCT stranger FROM sightings WHERE camera='door'")
-    store.backup_to(backup_path(store.path))
+    copy_to(store, backup_path(store.path))
     count = len(listed(service))
-    (answer,) = service.write([request("forget_stranger", id=f"stranger-{him}")])
-    assert isinstance(answer, dict)
-    assert answer["sightings"] >= 30
-    assert "warning" not in answer
+    answer = service.ask(ForgetStranger(f"stranger-{him}"))
+    assert answer.sightings >= 30
+    assert answer.warning is None
     assert len(listed(service)) == count - 1
     for name, content in bytes_under(store.path.parent, tmp_path / "copy").items():
         assert b"pixels of her" not in content, name
         assert not [one for one in looks if one.tobytes()[:48] in content or one.tobytes()[-48:] in content], name
         assert f'"stranger-{him}"'.encode() not in content, name
     assert service.check() == []
-    (again,) = service.write([request("forget_stranger", id=str(him))])
-    assert isinstance(again, dict)
-    assert (again["already"], again["photos"], again["sightings"]) == (True, 0, 0)
-    (never,) = service.write([request("forget_stranger", id="stranger-999")])
-    assert isinstance(never, RefusedError)
+    again = service.ask(ForgetStranger(str(him)))
+    assert (again.already, again.photos, again.sightings) == (True, 0, 0)
+    with pytest.raises(RefusedError):
+        service.ask(ForgetStranger("stranger-999"))
 
 
 def test_a_copy_holds_no_stranger(store: Store, tmp_path: Path) -> None:
@@ -385,19 +385,17 @@ def test_named_into_a_person_sightings_too(store: Store) -> None:
     service = service_of(store)
     (ann,) = faces(1)
     tell(service, seen("a", trace(ann)), seen("b", trace(ann), kind="left"))
-    (refused,) = service.write([request("name_stranger", id="stranger-1", person="Ada")])
-    assert isinstance(refused, RefusedError)
+    with pytest.raises(RefusedError):
+        service.ask(NameStranger("stranger-1", "Ada"))
     assert len(listed(service)) == 1
     keep(store, faces(1), NewReference("Ada"))
-    store.backup_to(backup_path(store.path))
-    (answer,) = service.write([request("name_stranger", id="1", person="Ada")])
-    assert isinstance(answer, dict)
-    assert answer["sightings"] == 2
+    copy_to(store, backup_path(store.path))
+    assert service.ask(NameStranger("1", "Ada")).sightings == 2
     assert (listed(service), pictures(store)) == ([], [])
     assert [one["unknown"] for one in sightings(store)] == ["stranger-1"] * 2
     backup = everything(backup_path(store.path))
     assert [row[5] for row in backup["sightings"]] == ["Ada", "Ada"]
-    service.write([request("forget", person="Ada")])
+    service.ask(Forget("Ada"))
     assert sightings(store) == []
 
 
@@ -466,7 +464,7 @@ def test_a_database_of_schema_1_is_brought_up(tmp_path: Path) -> None:
     said: list[str] = []
     with store_in(tmp_path, said) as store:
         assert "schema 1 -> 3" in said[0]
-        assert (store.fact("schema_version"), store.check()) == ("3", [])
+        assert (store.fact("schema_version"), store_faults(store)) == ("3", [])
         service = service_of(store)
         assert tell(service, seen("a", trace(faces(1)[0]))) == ["stranger-1"]
         assert [one["id"] for one in sightings(store)] == [41, 42]
@@ -487,9 +485,9 @@ def test_a_backup_of_schema_1_forgets_too(tmp_path: Path) -> None:
         keep(store, faces(1), NewReference("Ada"))
         tell(service, seen("a", trace(faces(2)[1])))
         _version_1(backup_path(store.path))
-        service.write([request("forget_stranger", id="stranger-1")])
+        service.ask(ForgetStranger("stranger-1"))
         assert len(everything(backup_path(store.path))["embeddings"]) == 1
-        service.write([request("forget", person="Ada")])
+        service.ask(Forget("Ada"))
         assert everything(backup_path(store.path))["embeddings"] == []
 
 
@@ -498,7 +496,9 @@ import os, sys, sqlite3
 from pathlib import Path
 from shared.store.store import Store
 from shared.store.connection import connect
-from shared.service.service import Request, StoreService
+from shared.ipc.requests import Record
+from shared.service.service import StoreService
+from shared.settings.schema import SiteSettings
 from tests.support.stranger_events import seen, trace
 from tests.support.vectors import noise
 import numpy as np
@@ -511,8 +511,8 @@ class Dies(sqlite3.Connection):
 
 data = Path(sys.argv[1])
 store = Store(connect(data / "face_embeddings.db", Dies), data / "face_embeddings.db", read_only=False)
-service = StoreService(store, None, site="s", data_dir=data, keep_days=30, keep_unknowns_days=7, say=print)
-service.write([Request("record", {"events": [seen("k", trace(noise(np.random.default_rng(0), 1, 64)[0]))]})])
+service = StoreService(store, None, site=SiteSettings(name="s", keep_unknowns_days=7), data_dir=data, say=print)
+service.write([Record([seen("k", trace(noise(np.random.default_rng(0), 1, 64)[0]))])])
 """
 
 
@@ -545,7 +545,7 @@ def test_a_picture_that_is_gone_takes_its_trace_along(tmp_path: Path) -> None:
     with store_in(tmp_path) as store:
         service = service_of(store, days=3650)
         service.purge()
-        assert [one["id"] for one in listed(service)] == ["stranger-2"]
+        assert [one.id for one in listed(service)] == ["stranger-2"]
         assert service.check() == []
 
 

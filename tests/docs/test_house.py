@@ -11,7 +11,7 @@ import pytest
 from tests.support.paths import ROOT
 
 # A folder, or a file right in `shared`, and what it may import of ours; a floor a line, the ground first.
-_GROUND = {"errors", "printing", "progress", "row_checksum", "uuid7"}
+_GROUND = {"errors", "printing", "progress", "records", "row_checksum", "uuid7"}
 SHARED: dict[str, set[str]] = {
     **{name: set() for name in _GROUND},
     "embeddings": {"errors", "row_checksum"},
@@ -20,20 +20,20 @@ SHARED: dict[str, set[str]] = {
     "person_names": {"errors"},
     "photos": {"errors"},
     "process": {"errors"},
-    "ipc": {"errors", "events", "uuid7"},
+    "ipc": {"errors", "events", "records"},
     "files": {"errors", "ipc"},
     "gallery": {"embeddings", "errors", "files", "process"},
     "settings": {"errors", "files", "process"},
     "store": {
-        "embeddings", "errors", "events", "files", "person_names", "photos", "process", "row_checksum", "uuid7",
+        "embeddings", "errors", "events", "files", "person_names", "photos", "process", "records", "row_checksum", "uuid7",
     },
-    "strangers": {"embeddings", "errors", "events", "files", "store"},
+    "strangers": {"embeddings", "errors", "events", "files", "records", "store"},
     "supervision": {"errors", "ipc", "printing", "process", "settings"},
     "service": {
-        "embeddings", "errors", "events", "files", "gallery", "ipc", "person_names", "presence", "process", "settings", "store",
-        "strangers",
+        "embeddings", "errors", "events", "files", "gallery", "ipc", "person_names", "presence", "process", "progress", "records",
+        "settings", "store", "strangers", "uuid7",
     },
-    "embedding_db": {"embeddings", "errors", "gallery", "ipc", "service", "settings", "store"},
+    "embedding_db": {"embeddings", "errors", "gallery", "ipc", "records", "service", "settings"},
 }  # fmt: skip  # a folder a line
 # `workers` may import all of `shared`; of each other: these.
 WORKERS: dict[str, set[str]] = {

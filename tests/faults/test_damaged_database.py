@@ -14,12 +14,15 @@ import pytest
 from shared.errors import DamagedError, TemporaryError
 from shared.events import new_event
 from shared.gallery.reader import GalleryReader
-from shared.ipc.client import SiteClient, save_rows
+from shared.ipc.client import SiteClient
 from shared.ipc.event_sender import EventSender
+from shared.ipc.requests import References, Save
 from shared.records import NewReference
+from shared.store.copying import copy_to
 from shared.store.opening import backup_path, damage_of
 from shared.store.proof import IntegrityProof, _failure_of_disk
 from shared.store.store import Store
+from shared.uuid7 import new_uuids
 from tests.support.paths import needs_dlib
 from tests.support.site_process import SiteProcess, command, command_json
 from tests.support.stores import keep, site_settings, store_in
@@ -27,6 +30,13 @@ from tests.support.vectors import noise
 
 _PAGE = 4096
 _ROWS = 300
+
+
+def _save(site: SiteProcess, name: str, count: int = 1) -> None:
+    client = SiteClient(site.settings.run_dir, patience_s=30)
+    vectors = noise(np.random.default_rng(len(name)), count, 128)
+    client.ask(Save([NewReference(name, uuid=uuid) for uuid in new_uuids(count)], vectors=vectors))
+    client.close()
 
 
 def _overwrite(path: Path, *tables: str) -> None:
@@ -48,7 +58,7 @@ def _meet(site: SiteProcess) -> None:
     """Ask for what lies in the damaged pages: not refused for good, since the site sees to it."""
     client = SiteClient(site.settings.run_dir)
     with pytest.raises(TemporaryError, match="damaged"):
-        client.call("references", limit=_ROWS)
+        client.ask(References(limit=_ROWS))
     client.close()
 
 
@@ -113,11 +123,11 @@ def test_a_damaged_database_takes_no_sound_backups_place(tmp_path: Path) -> None
     path = tmp_path / "face_embeddings.db"
     with store_in(tmp_path) as store:
         keep(store, noise(np.random.default_rng(1), _ROWS, 128), *[NewReference("Ada")] * _ROWS)
-        store.backup_to(backup_path(path))
+        copy_to(store, backup_path(path))
         before = backup_path(path).read_bytes()
         _overwrite(path, "sightings_by_time")
         with pytest.raises(DamagedError):
-            store.backup_to(backup_path(path))
+            copy_to(store, backup_path(path))
         assert store.damage is not None
         assert backup_path(path).read_bytes() == before
         assert sorted(one.name for one in tmp_path.glob("*backup*")) == [backup_path(path).name]

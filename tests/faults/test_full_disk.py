@@ -11,6 +11,7 @@ import pytest
 from shared.events import Event
 from shared.ipc.client import SiteClient
 from shared.ipc.event_sender import EventSender
+from shared.ipc.requests import Info
 from tests.conftest import SmallDisk
 from tests.faults.test_bad_input import one_face
 from tests.support.clips import write_clip
@@ -49,7 +50,7 @@ def test_a_site_starts_and_serves_on_a_full_disk(tmp_path: Path, disk: Path) -> 
         refused = command(tmp_path, "enrol", str(tmp_path / "Ada.jpg"), "--name", "Bo")
         assert refused.returncode == 75, refused.stderr
         client = SiteClient(site.settings.run_dir)
-        assert client.call("info")["nothing_stored"]
+        assert client.ask(Info()).nothing_stored
         client.close()
         assert any("full" in fault or "disk" in fault for fault in site.check())
         camera = EventSender(site.settings.run_dir)

@@ -18,9 +18,12 @@ import pytest
 
 from shared import embedding_db
 from shared.gallery.files import remove_left_behind
-from shared.ipc.client import SiteClient, save_rows
+from shared.ipc.client import SiteClient
+from shared.ipc.requests import Save
+from shared.records import NewReference
 from shared.service.access import FilesOfSite, RunningSite
 from shared.settings.file import load_settings
+from shared.uuid7 import new_uuids
 from tests.support.eight_threads import eight_threads
 from tests.support.paths import FACES, ROOT, VIDEOS, needs_data
 from tests.support.site_process import SiteProcess, command
@@ -83,12 +86,12 @@ def test_sigkill_of_the_writer_loses_and_doubles_nothing(tmp_path: Path, writer:
             # At a random moment of the writes that follow, not between two of them.
             threading.Timer(chance.uniform(0, 0.02), writer.kill).start()
             kills += 1
-        client.call("save", vectors[i].tobytes(), rows=save_rows([{"person_name": f"p{i}"}]))
+        client.ask(Save([NewReference(f"p{i}", uuid=new_uuids(1)[0])], vectors=vectors[i : i + 1]))
     client.close()
     assert kills >= 8
     assert writer.starts > kills // 2
     fresh = RunningSite(load_settings(tmp_path / "site.toml"))
-    assert fresh.call("count")["count"] == 200
+    assert fresh.count() == 200
     assert fresh.check() == []
     fresh.close()
     assert writer.close() == 0

@@ -18,15 +18,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from shared.gallery.files import head_path, remove_left_behind, segment_path
 from shared.gallery.publisher import NoRoomError
 from shared.gallery.reader import GalleryReader
+from shared.ipc.requests import Forget, Save, Saved
+from shared.records import NewReference
+from shared.service.service import StoreService
+from shared.store.references import count_references
 from tests.conftest import SmallDisk
 from tests.support.blocks import held_bytes
 from tests.support.full_disks import fill
 from tests.support.paths import ROOT
-from tests.support.storm_processes import DIM, ask, service
+from tests.support.storm_processes import DIM, service
 from tests.support.vectors import noise
 
 _STORM_S = float(os.environ.get("ROLLCALL_STORM_S", "4"))
@@ -134,8 +139,8 @@ def small_memory(small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> Path
     return folder
 
 
-def save_people(opened: Any, names: list[str], vectors: np.ndarray[Any, Any]) -> dict[str, Any]:
-    return ask(opened, "save", vectors.tobytes(), rows=[{"person_name": name} for name in names])
+def save_people(opened: StoreService, names: list[str], vectors: NDArray[np.float32]) -> Saved:
+    return opened.ask(Save([NewReference(name) for name in names], vectors=vectors))
 
 
 @pytest.mark.parametrize("most_waiting", [10_000, 10])
@@ -153,15 +158,15 @@ def test_full_memory_keeps_enrolments_and_serves_them_later(
         reader.refresh()
         assert reader.match(vectors[5:6])[0][0].person == "p5"
         filler = fill(small_memory)
-        assert "no room in shared memory" in save_people(opened, names[1000:], vectors[1000:])["warning"]
-        ask(opened, "forget", person="p7")
-        assert opened.info()["behind"]
+        assert "no room in shared memory" in (save_people(opened, names[1000:], vectors[1000:]).warning or "")
+        opened.ask(Forget("p7"))
+        assert opened.info().behind
         reader.refresh()
         assert reader.match(vectors[5:6])[0][0].person == "p5"
         assert reader.match(vectors[7:8])[0][0].person != "p7"
         block = segment_path(folder, reader.generation)
         assert vectors[7].tobytes() not in held_bytes(block)
-        assert opened.store.count() == 3999
+        assert count_references(opened.store) == 3999
         filler.unlink()
         opened.tick(time.monotonic() + 60)
         reader.refresh()
@@ -180,14 +185,14 @@ def test_what_waits_for_room_takes_no_more_than_its_own(folder: Path, small_memo
         generation = reader.generation
         filler = fill(small_memory)
         block = held_bytes(segment_path(folder, generation))
-        assert "no room" in save_people(opened, [f"p{i}" for i in range(5000, 6999)], vectors[5000:6999])["warning"]
-        assert "no room" in save_people(opened, ["p6999"], vectors[6999:])["warning"]
+        for names, more in (([f"p{i}" for i in range(5000, 6999)], vectors[5000:6999]), (["p6999"], vectors[6999:])):
+            assert "no room" in (save_people(opened, names, more).warning or "")
         for i, person, user_id in ((5500, "p5500", "u5500"), (6001, "p1", "first"), (1, "p1", "last")):
-            ask(opened, "save", vectors[i].tobytes(), rows=[{"person_name": person, "user_id": user_id}])
-        ask(opened, "forget", person="p6500")
+            opened.ask(Save([NewReference(person, user_id=user_id)], vectors=vectors[i : i + 1]))
+        opened.ask(Forget("p6500"))
         os.truncate(filler, filler.stat().st_size - len(block) // 2)
-        assert "warning" not in ask(opened, "forget", person="p7"), "this brings the rest with it"
-        assert not opened.info()["behind"]
+        assert opened.ask(Forget("p7")).warning is None, "this brings the rest with it"
+        assert not opened.info().behind
         assert opened.check() == []
         reader.refresh()
         assert reader.generation == generation
@@ -207,8 +212,8 @@ def test_forgetting_and_compacting_need_no_room(
         save_people(opened, [f"p{i}" for i in range(1500)], vectors)
         fill(small_memory)
         for person in range(110):
-            assert "warning" not in ask(opened, "forget", person=f"p{person}")
-        assert opened.info()["published_rows"] == 1390
+            assert opened.ask(Forget(f"p{person}")).warning is None
+        assert opened.info().published_rows == 1390
         with GalleryReader(folder) as reader:
             assert reader.rows < 1500, "compacted on the way"
         assert opened.check() == []

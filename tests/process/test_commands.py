@@ -11,6 +11,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ import psutil
 import pytest
 from PIL import Image
 
-from shared.ipc.client import SiteClient, save_rows
-from shared.service.access import SiteAccess
+from shared.records import NewReference
+from shared.service.access import RunningSite, SiteAccess
 from shared.settings.file import load_settings
+from shared.store.check import store_faults
 from shared.store.opening import open_read_only
+from shared.store.references import count_references, list_people
 from tests.support.paths import FACES, SMALL_PACK, VIDEOS, astronaut, needs_data, needs_dlib, no_faces
 from tests.support.site_process import SUPERVISOR, SiteProcess, command, command_json
 from tests.support.sites import enrol, write_site
@@ -68,13 +71,12 @@ def photo_of_one(path: Path, *, mirrored: bool = False) -> Path:
 def save(folder: Path, *names: str, dim: int = 128) -> None:
     """Invented references, through the site when it runs."""
     with SiteAccess(load_settings(folder / "site.toml"), silent, create=True) as site:
-        rows = save_rows([{"person_name": name} for name in names])
-        site.call("save", noise(_RNG, len(names), dim).astype("<f4").tobytes(), rows=rows)
+        site.save([NewReference(name) for name in names], noise(_RNG, len(names), dim))
 
 
 def record(folder: Path, *events: dict[str, Any]) -> None:
     with SiteAccess(load_settings(folder / "site.toml"), silent, create=True) as site:
-        site.call("record", events=list(events))
+        site.record(events)
 
 
 def ago(minutes: float) -> str:
@@ -493,16 +495,12 @@ def test_a_backup_while_everybody_writes(tmp_path: Path) -> None:
         stop = threading.Event()
 
         def write() -> None:
-            client = SiteClient(site.settings.run_dir)
+            running = RunningSite(site.settings)
             i = 0
             while not stop.is_set():
-                client.call(
-                    "save",
-                    noise(np.random.default_rng(i), 1, 128).tobytes(),
-                    rows=save_rows([{"person_name": f"p{i}"}]),
-                )
+                running.save([NewReference(f"p{i}")], noise(np.random.default_rng(i), 1, 128))
                 i += 1
-            client.close()
+            running.close()
 
         thread = threading.Thread(target=write)
         thread.start()
@@ -513,8 +511,8 @@ def test_a_backup_while_everybody_writes(tmp_path: Path) -> None:
         assert site.stop() == 0
     for i, one in enumerate(made):
         backup = open_read_only(tmp_path / f"{i}.db")
-        assert backup.check() == []
-        assert backup.count() == one["references"] > 1
+        assert store_faults(backup) == []
+        assert count_references(backup) == one["references"] > 1
         backup.close()
     assert made[0]["references"] < made[1]["references"]
 
@@ -541,7 +539,7 @@ def test_restore_into_a_running_site(tmp_path: Path) -> None:
     other.mkdir()
     site_of(other)
     with SiteAccess(load_settings(other / "site.toml"), silent, create=True) as fresh:
-        fresh.call("stamp", model="insightface/buffalo_l", fingerprint="f" * 64, dim=512)
+        fresh.stamp("insightface/buffalo_l", "f" * 64, 512)
     command_json(other, "backup", str(tmp_path / "another.db"))
     for words in ([], ["--assume-model"]):
         done = command(tmp_path, "restore", str(tmp_path / "another.db"), *words)
@@ -619,10 +617,9 @@ def test_models_use_needs_a_photo_of_everybody(tmp_path: Path) -> None:
     command_json(tmp_path, "models", "install", str(write_pack(tmp_path / "tiny")))
     photo_of_one(tmp_path / "data" / "faces" / "Ada" / "1.png")
     with SiteAccess(load_settings(tmp_path / "site.toml"), silent, create=True) as site:
-        rows = [{"person_name": "Ada", "image_path": "faces/Ada/1.png", "user_id": "e-1"}, {"person_name": "Bo"}]
-        site.call("save", noise(_RNG, 2, 16).tobytes(), rows=rows)
-        site.call("stamp", model="insightface/tiny", fingerprint="f" * 64, dim=16)
-        before = site.call("info")
+        site.save([NewReference("Ada", "faces/Ada/1.png", "e-1"), NewReference("Bo")], noise(_RNG, 2, 16))
+        site.stamp("insightface/tiny", "f" * 64, 16)
+        before = site.info()
     text = (tmp_path / "site.toml").read_text(encoding="utf-8")
     done = command(tmp_path, "models", "use", "dlib")
     assert done.returncode == 1
@@ -631,7 +628,7 @@ def test_models_use_needs_a_photo_of_everybody(tmp_path: Path) -> None:
     assert (tmp_path / "site.toml").read_text(encoding="utf-8") == text
     database = tmp_path / "data" / "face_embeddings.db"
     with SiteAccess(load_settings(tmp_path / "site.toml"), silent) as site:
-        assert {**site.call("info"), "change_number": 0} == {**before, "change_number": 0}
+        assert replace(site.info(), change_number=0) == replace(before, change_number=0)
     store = open_read_only(database)
     assert store.connection.execute("SELECT COUNT(*) FROM staged_embeddings").fetchone() == (0,)
     store.close()
@@ -641,7 +638,7 @@ def test_models_use_needs_a_photo_of_everybody(tmp_path: Path) -> None:
     assert store.connection.execute("SELECT person_name, LENGTH(embedding), reason FROM left_out").fetchall() == [
         ("Bo", 64, "no photo to embed with dlib/dlib")
     ]
-    assert (store.dim, store.model, [one.user_id for one in store.people()]) == (128, "dlib/dlib", ["e-1"])
+    assert (store.dim, store.model, [one.user_id for one in list_people(store)]) == (128, "dlib/dlib", ["e-1"])
     store.close()
     assert load_settings(tmp_path / "site.toml").model == "dlib"
     (face,) = command_json(tmp_path, "identify", str(tmp_path / "data/faces/Ada/1.png"))["photos"][0]["faces"]

@@ -20,7 +20,7 @@ from shared import embedding_db
 from shared.errors import ConfigurationError, RefusedError, TemporaryError
 from shared.gallery.reader import GalleryReader
 from shared.ipc.client import site_is_running
-from shared.service.access import SiteAccess, all_references
+from shared.service.access import SiteAccess
 from shared.settings.schema import Settings
 from shared.store.lock import SiteLock
 from tests.support.eight_threads import eight_threads
@@ -175,7 +175,7 @@ def test_ten_thousand_in_one_transaction(either: Settings, capsys: pytest.Captur
     assert capsys.readouterr() == ("", "")
     with SiteAccess(either, silent) as site:
         assert site.check() == []
-        assert len({one.change_number for one in all_references(site)}) == 10_000
+        assert len({one.change_number for one in site.references()}) == 10_000
 
 
 def test_the_cache(settings: Settings) -> None:
@@ -195,7 +195,7 @@ def test_the_cache(settings: Settings) -> None:
     assert embedding_db.get_cache_info()["cached"] is False
     assert set(loaded()) == {"Ada", "Bo"}
     with files_of(settings) as files:
-        files.call("delete", person_name="Ada")
+        assert files.delete("Ada") == 1
     assert set(loaded()) == {"Bo"}
 
 

@@ -13,19 +13,22 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from shared.errors import RefusedError, RollcallError
+from shared.ipc.requests import Answer, Delete, Deleted, Forget, Forgotten, Save, Saved
 from shared.person_names import name_key, stored_name, unfitness
 from shared.records import NewReference
+from shared.store.copying import copy_to
 from shared.store.erasure import Kept
+from shared.store.marks import is_marked
 from shared.store.opening import backup_path, open_read_only
+from shared.store.references import list_people
 from shared.store.removals import note_removals
-from tests.component.test_store import event, request, vectors
+from tests.component.test_store import event, vectors
 from tests.support.paths import ROOT
 from tests.support.site_process import SUPERVISOR, SiteProcess, command, command_json
 from tests.support.stores import (
@@ -61,17 +64,16 @@ def test_twins_of_a_name_are_forgotten_with_it(tmp_path: Path) -> None:
         for folder in (_NFC, _NFD):
             (tmp_path / "faces" / folder).mkdir(parents=True, exist_ok=True)
             (tmp_path / "faces" / folder / "1.jpg").write_bytes(b"x")
-        store.backup_to(backup_path(store.path))
-        (answer,) = service_of(store, tmp_path).write([request("forget", person=_NFC)])
-        assert isinstance(answer, dict)
-        assert (answer["references"], answer["sightings"]) == (5, 5)
-        assert sorted(answer["spelt_otherwise"]) == sorted(_TWINS[1:])
-        assert [one.person for one in store.people()] == ["Zoe"]
+        copy_to(store, backup_path(store.path))
+        answer = service_of(store, tmp_path).ask(Forget(_NFC))
+        assert (answer.references, answer.sightings) == (5, 5)
+        assert sorted(answer.spelt_otherwise) == sorted(_TWINS[1:])
+        assert [one.person for one in list_people(store)] == ["Zoe"]
         assert list((tmp_path / "faces").iterdir()) == []
         backup = open_read_only(backup_path(store.path))
-        assert [one.person for one in backup.people()] == ["Zoe"]
+        assert [one.person for one in list_people(backup)] == ["Zoe"]
         backup.close()
-        assert all(store.is_marked(name) for name in _TWINS)
+        assert all(is_marked(store, name) for name in _TWINS)
 
 
 def test_every_save_stores_one_form_and_nothing_invisible(tmp_path: Path) -> None:
@@ -79,19 +81,19 @@ def test_every_save_stores_one_form_and_nothing_invisible(tmp_path: Path) -> Non
     with store_in(tmp_path) as store:
         service = service_of(store, tmp_path)
 
-        def save(name: str) -> Any:
-            return service.write(
-                [request("save", vectors(1).tobytes(), rows=[{"person_name": name, "image_path": "a"}])]
-            )[0]
+        def save(name: str) -> Answer | RollcallError:
+            return service.write([Save([NewReference(name, "a")], vectors=vectors(1))])[0]
 
-        assert [save(name)["ids"] for name in (_NFC, _NFD, f" {_NFC} ")] == [[1], [1], [1]]
-        assert [one.person for one in store.people()] == [_NFC]
+        assert [save(name) for name in (_NFC, _NFD, f" {_NFC} ")] == [
+            Saved(ids=[1], updated=updated) for updated in (0, 1, 1)
+        ]
+        assert [one.person for one in list_people(store)] == [_NFC]
         refused = save("Zo\u200b\u00eb")
         assert isinstance(refused, RefusedError)
         assert "ZERO WIDTH SPACE" in refused.line()
         assert "\u200b" not in refused.line()
-        (answer,) = service.write([request("delete", person_name=_NFD)])
-        assert answer == {"deleted": 1}
+        (answer,) = service.write([Delete(_NFD)])
+        assert answer == Deleted(deleted=1)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +133,8 @@ def test_a_row_of_one_person_removes_no_photo_of_another(tmp_path: Path, path: s
         (tmp_path / "faces" / photo).write_bytes(b"x")
     with store_in(tmp_path) as store:
         keep(store, vectors(2), NewReference("Alice", "faces/Alice/1.jpg"), NewReference("Mallory", path))
-        (answer,) = service_of(store, tmp_path).write([request("forget", person="Mallory")])
-        assert isinstance(answer, dict)
-        assert (answer["references"], answer["photos"]) == (1, 1)
+        answer = service_of(store, tmp_path).ask(Forget("Mallory"))
+        assert (answer.references, answer.photos) == (1, 1)
     assert sorted(str(one.relative_to(tmp_path)) for one in (tmp_path / "faces").rglob("*.jpg")) == [
         "faces/Alice.jpg",
         "faces/Alice/1.jpg",
@@ -148,11 +149,9 @@ def test_a_photo_that_another_row_names_in_another_way_stays(tmp_path: Path) -> 
     with store_in(tmp_path) as store:
         keep(store, vectors(2), NewReference("Ada", "old/both.jpg"), NewReference("Bo", "old/../old/both.jpg"))
         service = service_of(store, tmp_path)
-        (answer,) = service.write([request("forget", person="Ada")])
-        assert isinstance(answer, dict)
-        assert answer["photos"] == 0
+        assert service.ask(Forget("Ada")).photos == 0
         assert (tmp_path / "old" / "both.jpg").exists()
-        service.write([request("forget", person="Bo")])
+        service.ask(Forget("Bo"))
         assert not (tmp_path / "old" / "both.jpg").exists()
 
 
@@ -207,8 +206,8 @@ from pathlib import Path
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 with SiteAccess(load_settings(Path(sys.argv[1])), print) as site:
-    setattr(store_erasing, sys.argv[2], kill)
-    site.call("forget", person="Ada Lovelace", photo=None)
+    setattr(erasure, sys.argv[2], kill)
+    site.forget("Ada Lovelace")
 """
 
 
@@ -226,7 +225,7 @@ def test_killed_after_the_commit_the_next_process_finishes(tmp_path: Path, at: s
     vector = noise(np.random.default_rng(1), 2, 128)
     with files_of(settings) as files:
         keep(files.store, vector, NewReference("Ada Lovelace", "faces/Ada Lovelace/1.jpg"), NewReference("Bo"))
-        files.store.backup_to(backup_path(files.store.path))
+        copy_to(files.store, backup_path(files.store.path))
     killed = subprocess.run(
         [sys.executable, "-c", _KILLED, str(tmp_path / "site.toml"), at], cwd=ROOT, check=False, capture_output=True
     )
@@ -245,23 +244,23 @@ def test_a_commit_that_fails_leaves_the_backup_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "face_embeddings.db"
     with store_in(tmp_path) as store:
         keep(store, vectors(2), NewReference("Ada"), NewReference("Bo"))
-        store.backup_to(backup_path(path))
+        copy_to(store, backup_path(path))
     refused = 0
     for fails_at in range(1, 200):
         store, connection = failing_store(path, FailingConnection, fails_at)
-        (answer,) = service_of(store, tmp_path).write([request("forget", person="Ada")])
+        (answer,) = service_of(store, tmp_path).write([Forget("Ada")])
         connection.disarm()
         if isinstance(answer, RollcallError):
             refused += 1
             backup = open_read_only(backup_path(path))
-            assert [one.person for one in backup.people()] == ["Ada", "Bo"]
+            assert [one.person for one in list_people(backup)] == ["Ada", "Bo"]
             backup.close()
         store.close()
         if not isinstance(answer, RollcallError):
             break
     assert refused > 10
     backup = open_read_only(backup_path(path))
-    assert [one.person for one in backup.people()] == ["Bo"]
+    assert [one.person for one in list_people(backup)] == ["Bo"]
     backup.close()
 
 
@@ -350,9 +349,9 @@ def test_a_running_site_tries_again_once_a_minute(tmp_path: Path) -> None:
             _immutable(tmp_path / "faces" / "Ada" / "1.jpg") as let_ada,
             _immutable(tmp_path / "faces" / "Bo" / "1.jpg") as let_bo,
         ):
-            for answer in service.write([request("forget", person=name) for name in ("Ada", "Bo")]):
-                assert isinstance(answer, dict)
-                assert len(answer["not_removed"]) == 2  # the photo, and its folder
+            for answer in service.write([Forget(name) for name in ("Ada", "Bo")]):
+                assert isinstance(answer, Forgotten)
+                assert len(answer.not_removed) == 2  # the photo, and its folder
             keep(store, vectors(1), NewReference("Bo", "faces/Bo/1.jpg"))
             let_ada()
             let_bo()
@@ -370,7 +369,7 @@ def test_a_copy_tells_of_no_file_that_is_still_to_go(tmp_path: Path) -> None:
     with store_in(tmp_path) as store:
         with store.transaction():
             note_removals(store, tmp_path, Kept([tmp_path / "faces" / "Canary" / "1.jpg"]))
-        store.backup_to(copy)
+        copy_to(store, copy)
         assert rows(store, "SELECT path FROM pending_removals") == [("faces/Canary/1.jpg",)]
     assert b"Canary" not in copy.read_bytes()
 
@@ -382,7 +381,7 @@ def test_root_is_refused_in_another_users_folder(tmp_path: Path, words: tuple[st
     settings = site_settings(tmp_path)
     with files_of(settings) as files:
         keep(files.store, noise(np.random.default_rng(1), 1, 128), NewReference("Bo"))
-        files.store.backup_to(tmp_path / "b.db")
+        copy_to(files.store, tmp_path / "b.db")
     (tmp_path / "photos" / "Ada").mkdir(parents=True)
     (tmp_path / "photos" / "Ada" / "1.jpg").write_bytes(b"x")
     for path in (settings.data_dir, *settings.data_dir.rglob("*")):
@@ -430,7 +429,7 @@ def test_a_copy_that_was_killed_is_swept(
     elsewhere.mkdir()
     if what == "restore":
         with files_of(settings) as files:
-            files.store.backup_to(elsewhere / "b.db")
+            copy_to(files.store, elsewhere / "b.db")
     words = {
         "backup inside": ("backup", str(data / "mine.db")),
         "backup outside": ("backup", str(elsewhere / "mine.db")),
@@ -474,7 +473,7 @@ def test_what_else_may_hold_a_person_is_named(tmp_path: Path) -> None:
     """Copies set aside, databases of any name, photos outside faces; not the site's own files, and nothing that is not there."""
     with store_in(tmp_path) as store:
         keep(store, vectors(1), NewReference("Ada", "faces/Ada/1.jpg"))
-        store.backup_to(backup_path(store.path))
+        copy_to(store, backup_path(store.path))
         (tmp_path / "faces" / "Ada").mkdir(parents=True)
         (tmp_path / "faces" / "Ada" / "1.jpg").write_bytes(b"x")
         for name in (
@@ -485,9 +484,7 @@ def test_what_else_may_hold_a_person_is_named(tmp_path: Path) -> None:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(b"x")
         sqlite3.connect(tmp_path / "old" / "mine").execute("CREATE TABLE t(x)").connection.close()
-        (answer,) = service_of(store, tmp_path).write([request("forget", person="Ada")])
-        assert isinstance(answer, dict)
-        assert answer["other_copies"] == [
+        assert service_of(store, tmp_path).ask(Forget("Ada")).other_copies == [
             "face_embeddings.db.damaged-X",
             "old/album/ada.png",
             "old/mine",

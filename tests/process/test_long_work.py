@@ -6,7 +6,6 @@ import contextlib
 import json
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,22 +13,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import pytest
 
-from shared.errors import TemporaryError
 from shared.files.private_folder import make_private_folder
 from shared.gallery.files import remove_left_behind
-from shared.ipc import wire
 from shared.ipc.client import SiteClient
+from shared.ipc.requests import Forget, Restore, SwitchModel
 from shared.process.work_progress import Worker, beat
 from shared.records import NewReference
 from shared.service.access import RunningSite
 from shared.settings.schema import Settings
+from shared.store.copying import copy_to
 from shared.store.opening import open_read_only
 from shared.supervision import child_process
 from shared.supervision.child_kinds import PREPARE, WRITER, ChildKind
@@ -38,6 +36,7 @@ from tests.support.paths import ROOT, needs_dlib
 from tests.support.stores import keep, site_settings, store_in
 from tests.support.vectors import noise
 
+_Result = TypeVar("_Result")
 _DIM = 128
 _PATIENCE_S = 1.0
 _MANY = 100_000  # a restore of so many takes several times that patience
@@ -65,7 +64,7 @@ class Watched:
                 self.child.read_heartbeats()
             self.longest_s = max(self.longest_s, self.child.heartbeat_age_s(time.monotonic()))
 
-    def wait_for(self, answer: Future[Any]) -> Any:
+    def wait_for(self, answer: Future[_Result]) -> _Result:
         self.until(answer.done)
         return answer.result()
 
@@ -120,18 +119,22 @@ def test_a_large_restore_and_a_switch_of_model_prove_progress(
     settings = site_settings(tmp_path)
     _gallery(settings.data_dir, _MANY)
     with store_in(settings.data_dir) as store:
-        store.backup_to(tmp_path / "old.db")
+        copy_to(store, tmp_path / "old.db")
         store.connection.execute("INSERT INTO staged_embeddings SELECT id, ?, embedding FROM embeddings", ("e" * 64,))
     writer = watched(settings)
     shutil.copy(tmp_path / "old.db", settings.run_dir / "restore-1.db")
     with ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
-        model = {"model": "dlib/other", "fingerprint": "e" * 64, "dim": _DIM, "leave_out": []}
-        for op, arguments in (("switch_model", model), ("restore", {"name": "restore-1.db"})):
-            answer = writer.wait_for(pool.submit(partial(writer.client.call, op, **arguments)))
-            assert answer.get("references", answer.get("restored")) == _MANY
-            assert writer.longest_s < 2 * _PATIENCE_S, op
-            assert not writer.child.is_stuck(time.monotonic())
+        switched = writer.wait_for(
+            pool.submit(lambda: writer.client.ask(SwitchModel("dlib/other", "e" * 64, _DIM, [])))
+        )
+        assert switched.references == _MANY
+        assert writer.longest_s < 2 * _PATIENCE_S, "switch_model"
+        assert not writer.child.is_stuck(time.monotonic())
+        restored = writer.wait_for(pool.submit(lambda: writer.client.ask(Restore("restore-1.db"))))
+        assert restored.restored == _MANY
+        assert writer.longest_s < 2 * _PATIENCE_S, "restore"
+        assert not writer.child.is_stuck(time.monotonic())
         assert time.monotonic() - began > 2 * _PATIENCE_S, "it was too fast to show anything"
         site = RunningSite(settings)
         assert writer.wait_for(pool.submit(site.check)) == []
@@ -160,8 +163,8 @@ def test_forgetting_on_a_slow_disk_is_work(tmp_path: Path, watched: Callable[[Se
         _wait_until_traced(writer.child.process.pid)
         with ThreadPoolExecutor(1) as pool:
             began = time.monotonic()
-            answer = writer.wait_for(pool.submit(lambda: writer.client.call("forget", person="p7")))
-        assert answer["references"] == 1
+            answer = writer.wait_for(pool.submit(lambda: writer.client.ask(Forget("p7"))))
+        assert answer.references == 1
         assert time.monotonic() - began > 2 * _PATIENCE_S, "it was too fast to show anything"
         assert writer.longest_s < 2 * _PATIENCE_S
     finally:
@@ -278,51 +281,13 @@ def test_computing_without_an_end_is_a_hang_at_last(monkeypatch: pytest.MonkeyPa
     worker.close()
 
 
-@pytest.mark.parametrize("op", ["restore", "switch_model", "save"])
-def test_what_changes_everything_is_asked_once(tmp_path: Path, op: str) -> None:
-    """A connection that breaks before the answer: a save is sent again, a restore or a switch is not, and it says that it may have
-    been done."""
-    make_private_folder(tmp_path)
-    asked: list[str] = []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        with wire.address(wire.socket_path(tmp_path)) as where:
-            listener.bind(where)
-        listener.listen()
-
-        def serve() -> None:
-            for last in (False, True) if op == "save" else (False,):
-                connection, _ = listener.accept()
-                frame, _ = wire.receive(connection, wire.FrameBuffer())
-                asked.append(frame["op"])
-                if last:
-                    connection.sendall(wire.encode({"ids": [1]}))
-                connection.close()
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        client = SiteClient(tmp_path)
-        if op == "save":
-            assert client.call(op, rows=[])["ids"] == [1]
-            assert asked == ["save", "save"]
-        else:
-            with pytest.raises(TemporaryError, match="may have been done"):
-                client.call(op)
-            assert asked == [op]
-        client.close()
-        thread.join(10)
-        # A second question would lie here.
-        listener.settimeout(0)
-        with pytest.raises(BlockingIOError):
-            listener.accept()
-
-
 def test_check_of_a_running_site_asks_nothing_of_the_writers_loop(
     tmp_path: Path, watched: Callable[[Settings], Watched]
 ) -> None:
     """`check` sees what is unsound in the block and the database of a running site; the writer has no such request."""
     settings = site_settings(tmp_path)
     _gallery(settings.data_dir, 300)
-    writer = watched(settings)
+    watched(settings)
     done = subprocess.run(
         [sys.executable, str(ROOT / "supervisor.py"), "check", "--json"],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
@@ -330,7 +295,7 @@ def test_check_of_a_running_site_asks_nothing_of_the_writers_loop(
     assert [line for line in json.loads(done.stdout)["faults"] if "block" in line or ".db" in line] == []
     site = RunningSite(settings)
     assert site.check() == []
-    writer.client.call("save", noise(np.random.default_rng(9), 1, _DIM).tobytes(), rows=[{"person_name": "new"}])
+    site.save([NewReference("new")], noise(np.random.default_rng(9), 1, _DIM))
     assert site.check() == []
     connection = sqlite3.connect(settings.db_path)
     connection.execute("UPDATE embeddings SET user_id='badge' WHERE id=5")

@@ -24,6 +24,8 @@ from shared.ipc import wire
 from shared.ipc.client import SiteClient
 from shared.ipc.event_sender import EventSender
 from shared.ipc.following import follow
+from shared.ipc.requests import Count, Counted, Follow, Forget, PutStatus, Record, Save, Sightings, Status
+from shared.records import NewReference
 from shared.settings.schema import Settings
 from tests.faults.test_bad_input import one_face
 from tests.support.paths import ROOT, needs_dlib
@@ -47,7 +49,7 @@ class Writer:
         words = [sys.executable, "-m", "workers.writer", "--config", str(settings.path)]
         self.process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         self.client = SiteClient(settings.run_dir, patience_s=30)
-        self.client.call("count")
+        self.client.ask(Count())
 
     def send(self, *raw: bytes) -> list[dict[str, Any]]:
         """The answers to `raw` frames on a connection of their own, until the writer closes it or has answered all."""
@@ -61,7 +63,7 @@ class Writer:
         return answers
 
     def is_well(self) -> bool:
-        return self.process.poll() is None and "count" in self.client.call("count")
+        return self.process.poll() is None and self.client.ask(Count()).count >= 0
 
     def stop(self) -> tuple[int, str]:
         self.client.close()
@@ -111,8 +113,8 @@ def test_no_frame_ends_the_writer(writer: Writer) -> None:
         ("people", "after"), ("references", "after_id"), ("references", "person"), ("strangers", "after"),
         ("strangers", "limit"), ("cosine", "id"), ("is_marked", "person"), ("restore", "name"), ("save", "rows"),
         ("record", "events"), ("forget", "person"), ("stamp", "dim"), ("stage", "ids"), ("switch_model", "dim"),
-        ("delete", "person_name"), ("forget_stranger", "id"), ("name_stranger", "id"), ("put_status", "x"),
-        ("status", "x"), ("nothing", "x"),
+        ("delete", "person_name"), ("forget_stranger", "id"), ("name_stranger", "id"), ("put_status", "status"),
+        ("put_status", "x"), ("status", "x"), ("nothing", "x"),
     ]  # fmt: skip
     for op, name in places:
         for value in values:
@@ -137,16 +139,17 @@ def test_no_frame_ends_the_writer(writer: Writer) -> None:
 
 def test_only_the_supervisor_says_what_the_status_is(writer: Writer) -> None:
     """`put_status` from the process that started the writer is taken; from any other it is refused."""
-    writer.client.call("put_status", site="ours")
+    writer.client.ask(PutStatus({"site": "ours"}))
     code = (
         "import sys; from pathlib import Path; from shared.ipc.client import SiteClient\n"
-        "SiteClient(Path(sys.argv[1])).call('put_status', site='theirs')"
+        "from shared.ipc.requests import PutStatus\n"
+        "SiteClient(Path(sys.argv[1])).ask(PutStatus({'site': 'theirs'}))"
     )
     words = [sys.executable, "-c", code, str(writer.settings.run_dir)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     assert "not the supervisor" in done.stderr
-    assert writer.client.call("status")["status"]["site"] == "ours"
+    assert writer.client.ask(Status()).status["site"] == "ours"
 
 
 def test_a_bad_event_is_refused_and_the_others_are_kept(writer: Writer) -> None:
@@ -159,14 +162,14 @@ def test_a_bad_event_is_refused_and_the_others_are_kept(writer: Writer) -> None:
         event("b13", time="2026-01-31T08:00:00"), event("b14", camera="d\0r"),
     ]  # fmt: skip
     sound = [event("g1"), event("g2", event="new_kind", more={"any": [1, 2]}), event("g3", person="Ada")]
-    answer = writer.client.call("record", events=[sound[0], *bad, *sound[1:]])
-    assert answer["recorded"] == 3
-    assert len(answer["refused"]) == len(bad)
-    assert not any("yesterday" in fault for fault in answer["refused"])
-    kept = writer.client.call("events")["events"]
-    assert [one["event"] for one in kept] == ["unknown", "new_kind", "unknown"]
+    answer = writer.client.ask(Record([sound[0], *bad, *sound[1:]]))
+    assert answer.recorded == 3
+    assert len(answer.refused) == len(bad)
+    assert not any("yesterday" in fault for fault in answer.refused)
+    kept = writer.client.ask(Sightings()).events
+    assert [one.event for one in kept] == ["unknown", "new_kind", "unknown"]
     with pytest.raises(RefusedError, match="no sighting can be kept"):
-        writer.client.call("record", events=[{**event("deep"), "x": [[[[[[[[[[]]]]]]]]]]}])
+        writer.client.ask(Record([{**event("deep"), "x": [[[[[[[[[[]]]]]]]]]]}]))
     assert writer.is_well()
 
 
@@ -174,7 +177,7 @@ def test_a_stored_row_that_cannot_be_read_hides_no_other(writer: Writer) -> None
     """Rows that no JSON reader takes (a flipped bit, an older version's depth): passed over by `events` and by who follows, counted in
     `status`, said once."""
     client = writer.client
-    client.call("record", events=[event(f"k{i}") for i in range(9)])
+    client.ask(Record([event(f"k{i}") for i in range(9)]))
     connection = sqlite3.connect(writer.settings.db_path, timeout=20)
     deep = "[" * 982 + "]" * 982
     documents: list[Any] = [
@@ -189,12 +192,12 @@ def test_a_stored_row_that_cannot_be_read_hides_no_other(writer: Writer) -> None
         connection.execute("UPDATE sightings SET document=? WHERE id=?", (document, row_id))
     connection.commit()
     connection.close()
-    assert [one["id"] for one in client.call("events")["events"]] == [1, 8, 9]
-    assert [one["id"] for one in client.call("events", limit=2)["events"]] == [1, 8]
+    assert [one.id for one in client.ask(Sightings()).events] == [1, 8, 9]
+    assert [one.id for one in client.ask(Sightings(limit=2)).events] == [1, 8]
     told = follow(writer.settings.run_dir, 0, 10)
-    assert [next(told)["id"] for _ in range(3)] == [1, 8, 9]
+    assert [next(told).id for _ in range(3)] == [1, 8, 9]
     del told
-    assert client.call("status")["status"]["gallery"]["unreadable_sightings"] == len(documents)
+    assert client.ask(Status()).status["gallery"]["unreadable_sightings"] == len(documents)
     assert writer.is_well()
     _, log = writer.stop()
     assert log.count("can't be read") <= 2
@@ -266,12 +269,12 @@ def test_half_sent_frames_cost_bounded_memory(writer: Writer) -> None:
         with contextlib.suppress(OSError):  # it was let go
             one.sendall(struct.pack("<II", 2, 250 << 20) + bytes(size))
         held.append(one)
-        writer.client.call("count")
+        writer.client.ask(Count())
         most = max(most, process.memory_info().rss)
     assert most - before < 480 << 20
     vectors = noise(np.random.default_rng(0), 2000, 128)
-    saved = writer.client.call("save", vectors.tobytes(), rows=[{"person_name": f"p{i}"} for i in range(2000)])
-    assert len(saved["ids"]) == 2000
+    saved = writer.client.ask(Save([NewReference(f"p{i}") for i in range(2000)], vectors=vectors))
+    assert len(saved.ids) == 2000
     for one in held:
         one.close()
 
@@ -284,19 +287,24 @@ def test_a_flood_of_small_requests_is_not_piled_up(writer: Writer) -> None:
             for _ in range(50):
                 greedy.sendall(flood)
         began = time.monotonic()
-        assert writer.client.call("count") == {"v": 1, "count": 0}
+        assert writer.client.ask(Count()) == Counted(count=0)
+        assert writer.send(ask("count", "{}")) == [{"v": 1, "count": 0}]
         assert time.monotonic() - began < 20
     assert psutil.Process(writer.process.pid).memory_info().rss < 600 << 20
 
 
 def test_errors_arrive_as_what_they_were(writer: Writer) -> None:
     """A request of the wrong shape is a usage error, one that may not be is refused; neither breaks the connection."""
+    malformed, unknown, sound = writer.send(
+        ask("events", '{"after_id":"many"}'), ask("nonsense", "{}"), ask("count", "{}")
+    )
     with pytest.raises(UsageError, match="not a request of this operation"):
-        writer.client.call("events", after_id="many")
+        wire.raise_error(malformed)
     with pytest.raises(UsageError, match="no such operation"):
-        writer.client.call("nonsense")
+        wire.raise_error(unknown)
+    assert sound == {"v": 1, "count": 0}
     with pytest.raises(RefusedError, match="nobody of that name"):
-        writer.client.call("forget", person="Nobody")
+        writer.client.ask(Forget("Nobody"))
     with pytest.raises(RollcallError):
-        writer.client.call("follow", after_id=2**70)
+        writer.client.ask(Follow(2**70))
     assert writer.is_well()

@@ -37,9 +37,9 @@ def _visit(folder: Path, *photos: Path, key: str = "k", track: int = 1, blank: b
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.000Z}"  # who was seen long ago is let go when the gallery is opened
     event = seen(key, *traces, track=track, time=now, fingerprint=engine.fingerprint, alike=engine.threshold)
     with SiteAccess(settings, silent, create=True) as site:
-        site.call("record", events=[event])
-        events = site.call("events", limit=1000)["events"]
-    return events[-1].get("unknown")
+        site.record([event])
+        events = [*site.sightings()]
+    return events[-1].unknown
 
 
 def _photos(person: str) -> list[Path]:

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from shared.ipc.client import SiteClient
+from shared.ipc.requests import Save
 from shared.process.freed_arrays import overwrite_small_arrays
 from shared.process.freed_memory import overwriting
+from shared.records import NewReference
 from shared.store.opening import open_read_only
+from shared.store.references import list_references, vector_of
 from tests.support.paths import FACES, needs_data
 from tests.support.process_memory import needs_others_memory, pieces, remains, texts
 from tests.support.site_process import SiteProcess, command
@@ -43,16 +46,16 @@ def _clip(path: Path, photo: Path) -> Path:
 def _give_user_id(site: SiteProcess) -> bytes:
     """Have the one reference carry a user id; its embedding."""
     store = open_read_only(site.settings.db_path)
-    (row,) = store.references(_NAME)
-    vector = store.vector(row["id"]).tobytes()
+    (row,) = list_references(store, _NAME)
+    vector = vector_of(store, row.id)
     store.close()
     client = SiteClient(site.settings.run_dir)
     try:
-        row = {"person_name": _NAME, "image_path": row["image_path"], "user_id": _USER_ID}
-        assert client.call("save", vector, rows=[row])["updated"] == 1
+        reference = NewReference(_NAME, row.image_path, _USER_ID)
+        assert client.ask(Save([reference], vectors=vector.reshape(1, -1))).updated == 1
     finally:
         client.close()
-    return vector
+    return vector.tobytes()
 
 
 @needs_data

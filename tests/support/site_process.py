@@ -20,6 +20,7 @@ import psutil
 from shared.files.run_folder import site_prefix
 from shared.gallery.files import shm_folder
 from shared.ipc.client import SiteClient
+from shared.ipc.requests import Status
 from shared.service.access import RunningSite
 from shared.settings.file import load_settings
 from shared.settings.schema import Settings
@@ -144,8 +145,7 @@ class SiteProcess:
     def status(self) -> dict[str, Any]:
         client = SiteClient(self.settings.run_dir)
         try:
-            status: dict[str, Any] = client.call("status")["status"]
-            return status
+            return client.ask(Status()).status
         finally:
             client.close()
 

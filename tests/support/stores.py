@@ -18,7 +18,8 @@ from shared.records import NewReference
 from shared.service.access import FilesOfSite
 from shared.service.service import StoreService
 from shared.settings.file import load_settings
-from shared.settings.schema import Settings
+from shared.settings.schema import Settings, SiteSettings
+from shared.store.check import store_faults
 from shared.store.connection import connect
 from shared.store.opening import open_store
 from shared.store.saving import Saved, save
@@ -64,7 +65,7 @@ def keep(store: Store, vectors: NDArray[np.float32], *references: NewReference) 
 
 def service_of(store: Store, data_dir: Path, said: list[str] | None = None) -> StoreService:
     say = silent if said is None else said.append
-    return StoreService(store, None, site="test", data_dir=data_dir, keep_days=30, say=say)
+    return StoreService(store, None, site=SiteSettings(name="test"), data_dir=data_dir, say=say)
 
 
 def rows(store: Store, query: str, *values: object) -> list[Any]:
@@ -204,7 +205,7 @@ def fail_everywhere(path: Path, kind: Failing, attempt: Callable[[Store], None])
             connection.disarm()  # what comes after the commit may have failed: it is done all the same
             store.close()
             return failures, everything(path)
-        assert store.check() == []
+        assert store_faults(store) == []
         store.close()
         assert everything(path) == before
     raise AssertionError("it never passed")

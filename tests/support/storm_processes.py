@@ -20,13 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import RollcallError
 from shared.gallery import publisher as gallery_publisher
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
-from shared.service.service import Request, StoreService
+from shared.ipc.requests import Delete, Forget, Save
+from shared.records import NewReference
+from shared.service.service import StoreService
+from shared.settings.schema import SiteSettings
 from shared.store.lock import SiteLock
 from shared.store.opening import open_store
+from shared.store.references import list_people
 from tests.support.vectors import noise, unit
 
 DIM = 32
@@ -56,18 +59,11 @@ def service(folder: Path) -> Iterator[StoreService]:
             with store.transaction():
                 store.stamp("test/none", "f" * 64, DIM)
         publisher = GalleryPublisher(folder, DIM, "test/none", "f" * 64)
-        opened = StoreService(store, publisher, site="storm", data_dir=folder, keep_days=30, say=lambda _: None)
+        opened = StoreService(store, publisher, site=SiteSettings(name="storm"), data_dir=folder, say=lambda _: None)
         opened.publish_everything()
         yield opened
     finally:
         lock.release()
-
-
-def ask(opened: StoreService, op: str, blob: bytes = b"", **arguments: Any) -> dict[str, Any]:
-    answer = opened.write([Request(op, arguments, blob)])[0]
-    if isinstance(answer, RollcallError):
-        raise answer
-    return answer
 
 
 class Storm:
@@ -76,7 +72,7 @@ class Storm:
     def __init__(self, opened: StoreService, seed: int) -> None:
         self._service, self._seed = opened, seed
         self._rng, self._chance = np.random.default_rng(seed), random.Random(seed)
-        self._people = [row.person for row in opened.store.people() if row.person != ANCHOR]
+        self._people = [row.person for row in list_people(opened.store) if row.person != ANCHOR]
         self.write_anchor()
 
     def turn(self) -> None:
@@ -104,16 +100,16 @@ class Storm:
         self._people += names
 
     def _save(self, names: list[str], vectors: NDArray[np.float32], path: str | None) -> None:
-        ask(self._service, "save", vectors.tobytes(), rows=[{"person_name": n, "image_path": path} for n in names])
+        self._service.ask(Save([NewReference(name, path) for name in names], vectors=vectors))
 
     def remove(self) -> None:
         if self._people:
             for person in [self._people.pop() for _ in range(min(20, len(self._people)))]:
-                ask(self._service, "delete", person_name=person)
+                self._service.ask(Delete(person))
 
     def forget(self) -> None:
         if self._people:
-            ask(self._service, "forget", person=self._people.pop(self._chance.randrange(len(self._people))))
+            self._service.ask(Forget(self._people.pop(self._chance.randrange(len(self._people)))))
 
 
 def write(folder: Path, seed: int) -> dict[str, Any]:
@@ -126,7 +122,7 @@ def write(folder: Path, seed: int) -> dict[str, Any]:
         while not stop.is_set():
             storm.turn()
             turns += 1
-        return {"turns": turns, "generation": opened.info()["generation"], "faults": opened.check()}
+        return {"turns": turns, "generation": opened.info().generation, "faults": opened.check()}
 
 
 class Checks:

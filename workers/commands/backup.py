@@ -8,6 +8,7 @@ from pathlib import Path
 from shared.errors import EXIT_DONE, RefusedError, disk_fault
 from shared.service.access import SiteAccess
 from shared.store.opening import open_read_only
+from shared.store.references import count_people, count_references
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
 
@@ -34,7 +35,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             raise disk_fault(error, target) from error
     made = open_read_only(target)
     try:
-        references, people = made.count(), made.people_count()
+        references, people = count_references(made), count_people(made)
     finally:
         made.close()
     if context.as_json:

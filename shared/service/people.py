@@ -1,0 +1,78 @@
+"""What can be asked of people: rename one, make two one, take it back."""
+
+from __future__ import annotations
+
+from shared.errors import RefusedError
+from shared.ipc import requests
+from shared.person_names import name_of, new_name_of
+from shared.service.changes import Changes
+from shared.service.sightings import SightingRequests
+from shared.store import people
+from shared.store.moves import note_moves
+from shared.store.people import Moved
+from shared.store.saving import references_by_id
+from shared.store.store import Store
+
+
+class PeopleRequests:
+    """The operations on one store's people, called inside its transaction. The block, the files and the backup follow."""
+
+    def __init__(self, store: Store, sightings: SightingRequests) -> None:
+        self._store, self._sightings = store, sightings
+
+    def rename(self, request: requests.Rename, changes: Changes) -> requests.Renamed:
+        person, new = name_of(request.person), new_name_of(request.new)
+        moved = people.rename(self._store, person, new)
+        self._follow(moved, changes)
+        changes.backup.append(lambda backup: people.has_person(backup, person) and people.rename(backup, person, new))
+        return _answer(moved)
+
+    def merge(self, request: requests.Merge, changes: Changes) -> requests.Renamed:
+        person, into = name_of(request.person), name_of(request.into)
+        moved = people.merge(self._store, person, into)
+        self._follow(moved, changes)
+        changes.backup.append(lambda backup: _merge_in_backup(backup, person, into))
+        return _answer(moved)
+
+    def undo(self, _: requests.UndoPeople, changes: Changes) -> requests.Renamed:
+        moved = people.undo(self._store)
+        self._follow(moved, changes)
+        changes.backup.append(lambda backup: _undo_in_backup(backup, moved))
+        return _answer(moved)
+
+    def _follow(self, moved: Moved, changes: Changes) -> None:
+        if moved.removed:
+            changes.steps.append(moved.removed)
+        saved, references = references_by_id(self._store, [*moved.row_ids, *moved.restored])
+        if references:
+            changes.steps.append((saved, references))
+        note_moves(self._store, moved.files)
+        changes.moves = True
+        self._sightings.forget_presence()
+
+
+def _merge_in_backup(backup: Store, person: str, into: str) -> None:
+    if not people.has_person(backup, person):
+        return
+    if people.has_person(backup, into):
+        people.merge(backup, person, into)
+    else:
+        people.rename(backup, person, into)
+
+
+def _undo_in_backup(backup: Store, moved: Moved) -> None:
+    """Raises RefusedError for a merge: copies don't hold what undoing it takes. The backup is then removed, and another one made."""
+    if moved.undoes_merge:
+        raise RefusedError("a merge can't be undone in a backup")
+    if people.has_person(backup, moved.person):
+        people.rename(backup, moved.person, moved.other)
+
+
+def _answer(moved: Moved) -> requests.Renamed:
+    return requests.Renamed(
+        person=moved.other,
+        before=moved.person,
+        references=len(moved.row_ids) + len(moved.restored),
+        kept_once=len(moved.removed),
+        sightings=moved.sightings,
+    )

@@ -1,0 +1,408 @@
+"""The table of people: a row a person, beside the original's table, in which every reference has its person's name and user id.
+
+The two agree at every commit: each name with a reference has a row here, each row here has a reference, and all of a person's references
+have the person's user id. A rename or a merge can be undone for UNDO_DAYS: what that takes is kept until then, or until the person is
+forgotten, renamed or merged again.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from shared.errors import RefusedError
+from shared.person_names import name_key
+from shared.store import schema
+from shared.store.checksums import write_checksums
+from shared.store.marks import mark_of
+from shared.store.store import Store
+from shared.uuid7 import new_uuids
+
+UNDO_DAYS = 30
+_RENAMED, _MERGED = "rename", "merge"
+_ROW = ", ".join(schema.COLUMNS)
+_PERSON = "uuid, name, user_id, created_at, former_names, consented_at, expires_at, groups"
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a rename, a merge or its undoing did: `person` is `other` now.
+
+    `row_ids`: references that changed; `removed`: those that both people had, kept once; `restored`: those that came back.
+    `files`: kept photos, each with the place where it has to lie now, relative to data_dir.
+    """
+
+    person: str
+    other: str
+    row_ids: list[int] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
+    restored: list[int] = field(default_factory=list)
+    sightings: int = 0
+    files: list[tuple[str, str]] = field(default_factory=list)
+    undoes_merge: bool = False
+
+
+@dataclass(frozen=True)
+class _Undo:
+    """What undoing takes. `person`: the row of the one who is no more, after a merge; `former_names`, `user_id`: the other's before."""
+
+    row_ids: list[int]
+    sightings: list[int]
+    left_out: list[int]
+    files: list[tuple[str, str]]
+    former_names: str
+    user_id: str | None
+    person: list[Any] | None = None
+
+
+# --- in step with the references ------------------------------------------------------------------------------------
+
+
+def complete(connection: sqlite3.Connection, names: Iterable[str] | None = None) -> None:
+    """Give everybody who has a reference a row, and take the rows of all others; of all people, or of these. Inside a transaction."""
+    chosen = None if names is None else json.dumps(sorted(set(names)))
+    within = "" if chosen is None else "AND {} IN (SELECT value FROM json_each(:names))"
+    missing = connection.execute(
+        "SELECT DISTINCT person_name FROM embeddings WHERE NOT EXISTS (SELECT 1 FROM people WHERE name=person_name) "  # noqa: S608  # constants
+        + within.format("person_name"),
+        {"names": chosen},
+    ).fetchall()
+    connection.executemany(
+        "INSERT INTO people(uuid, name, created_at) VALUES (?, ?, ?)",
+        [(uuid, name, _now()) for uuid, (name,) in zip(new_uuids(len(missing)), missing, strict=True)],
+    )
+    connection.execute(
+        "DELETE FROM people WHERE NOT EXISTS (SELECT 1 FROM embeddings WHERE person_name=name) "  # noqa: S608  # constants
+        + within.format("name"),
+        {"names": chosen},
+    )
+
+
+def give_user_ids(connection: sqlite3.Connection, user_ids: Mapping[str, str]) -> None:
+    """Give people these user ids, by name. `settle_user_ids` gives them to their references."""
+    connection.executemany(
+        "UPDATE people SET user_id=? WHERE name=?", [(user_id, name) for name, user_id in user_ids.items()]
+    )
+
+
+def settle_user_ids(connection: sqlite3.Connection, names: Iterable[str] | None = None) -> None:
+    """Have every reference have its person's user id; of all people, or of these."""
+    chosen = None if names is None else json.dumps(sorted(set(names)))
+    within = "" if chosen is None else "AND p.name IN (SELECT value FROM json_each(?1))"
+    rows = connection.execute(
+        "SELECT e.id, p.user_id FROM people p JOIN embeddings e ON e.person_name=p.name "  # noqa: S608  # constants
+        f"WHERE e.user_id IS NOT p.user_id {within}",
+        () if chosen is None else (chosen,),
+    ).fetchall()
+    if rows:
+        connection.executemany("UPDATE embeddings SET user_id=? WHERE id=?", [(user, row) for row, user in rows])
+        write_checksums(connection, [row for row, _ in rows])
+
+
+def adopt_user_ids(connection: sqlite3.Connection) -> None:
+    """Give people the user ids that were given last with one of their references, where the table is new."""
+    connection.execute(
+        "UPDATE people SET user_id=(SELECT e.user_id FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id "
+        "WHERE e.person_name=people.name AND e.user_id IS NOT NULL ORDER BY f.change_number DESC, e.id DESC LIMIT 1) "
+        "WHERE user_id IS NULL"
+    )
+    settle_user_ids(connection)
+
+
+def faults(connection: sqlite3.Connection) -> list[str]:
+    """Where the two tables do not agree, one line each, at most some twenty."""
+    found = connection.execute(
+        "SELECT 'a reference of nobody in people: row ' || id FROM embeddings "
+        "WHERE NOT EXISTS (SELECT 1 FROM people WHERE name=person_name) "
+        "UNION ALL SELECT 'a person without a reference: ' || uuid FROM people "
+        "WHERE NOT EXISTS (SELECT 1 FROM embeddings WHERE person_name=name) "
+        "UNION ALL SELECT 'another user id than the person has: row ' || e.id FROM embeddings e "
+        "JOIN people p ON p.name=e.person_name WHERE e.user_id IS NOT p.user_id LIMIT 20"
+    )
+    return [line for (line,) in found]
+
+
+# --- rename, merge --------------------------------------------------------------------------------------------------
+
+
+def rename(store: Store, name: str, new: str) -> Moved:
+    """Have the person `name` be called `new`: rows, sightings and the places of photos. Raises RefusedError."""
+    person = _require_person(store, name)
+    other = _by_spelling(store, new)
+    if other is not None and other != name:
+        raise RefusedError(
+            "somebody else is called so",
+            where=other,
+            remedy=f"if the two are one person: supervisor.py people '{name}' --merge-into '{other}'",
+        )
+    if new == name:
+        raise RefusedError("that is the name already", where=name)
+    moved = _move(store, name, new)
+    former = json.loads(person.former_names)
+    store.connection.execute(
+        "UPDATE people SET name=?, former_names=? WHERE name=?", (new, json.dumps([*former, name]), name)
+    )
+    _lift_mark(store, new)
+    undo = _Undo(moved.row_ids, [], [], moved.files, person.former_names, person.user_id)
+    _note(store, _RENAMED, name, new, undo)
+    return moved
+
+
+def merge(store: Store, name: str, into: str) -> Moved:
+    """Have two people be one, called `into`. A reference that both have of one photo is kept once. Raises RefusedError."""
+    if name == into:
+        raise RefusedError("that is one person", where=name)
+    gone, kept = _require_person(store, name), _require_person(store, into)
+    sightings, left_out = (
+        [row for (row,) in store.connection.execute(query, (name,))]
+        for query in ("SELECT id FROM sightings WHERE person=?", "SELECT id FROM left_out WHERE person_name=?")
+    )
+    twice = [
+        row
+        for (row,) in store.connection.execute(
+            "SELECT f.embedding_id FROM embeddings e JOIN reference_facts f ON f.embedding_id=e.id WHERE e.person_name=?1 "
+            "AND f.photo_digest IN (SELECT g.photo_digest FROM embeddings o JOIN reference_facts g ON g.embedding_id=o.id "
+            "WHERE o.person_name=?2)",
+            (name, into),
+        )
+    ]
+    user_id = kept.user_id or gone.user_id
+    former = [*json.loads(kept.former_names), *json.loads(gone.former_names), name]
+    store.connection.execute("DELETE FROM people WHERE name=?", (name,))
+    store.connection.execute(
+        "UPDATE people SET user_id=?, former_names=? WHERE name=?", (user_id, json.dumps(former), into)
+    )
+    undo = _Undo([], sightings, left_out, [], kept.former_names, kept.user_id, list(gone))
+    change = _note(store, _MERGED, name, into, undo)
+    set_aside = _set_aside(store, change, twice)
+    moved = _move(store, name, into, set_aside)
+    moved = replace(moved, removed=twice)
+    _amend(store, change, replace(undo, row_ids=moved.row_ids, files=moved.files))
+    settle_user_ids(store.connection, [into])
+    return moved
+
+
+def undo(store: Store) -> Moved:
+    """Take back the last rename or merge. Raises RefusedError when there is none that can be."""
+    row = store.connection.execute(
+        "SELECT id, kind, name, other, document FROM people_changes WHERE at>=? ORDER BY id DESC LIMIT 1",
+        (_now(-UNDO_DAYS),),
+    ).fetchone()
+    if row is None:
+        raise RefusedError(
+            "there is nothing to undo",
+            expected=f"a rename or a merge of the last {UNDO_DAYS} days, of people who were not forgotten or renamed since",
+        )
+    change, kind, name, other, document = row
+    kept = _Undo(**json.loads(document))
+    taken = _by_spelling(store, name)
+    if taken is not None and taken != other:
+        raise RefusedError("somebody else has that name by now", where=taken, remedy="rename that person first")
+    moved = _move_back(store, name, other, kept)
+    if kind == _RENAMED:
+        store.connection.execute(
+            "UPDATE people SET name=?, former_names=? WHERE name=?", (name, kept.former_names, other)
+        )
+    else:
+        restored, photos = _bring_back(store, change)
+        places = dict(kept.files)
+        files = [*moved.files, *((places[path], path) for path in photos if path in places)]
+        moved = replace(moved, restored=restored, files=files, undoes_merge=True)
+        store.connection.execute(
+            "UPDATE people SET user_id=?, former_names=? WHERE name=?",
+            (kept.user_id, kept.former_names, other),
+        )
+        values = ", ".join("?" * len(_PERSON.split(", ")))
+        store.connection.execute(f"INSERT INTO people({_PERSON}) VALUES ({values})", kept.person or ())  # noqa: S608  # constants
+        complete(store.connection, [name, other])
+        settle_user_ids(store.connection, [name, other])
+    store.connection.execute("DELETE FROM people_changes WHERE id=?", (change,))
+    return moved
+
+
+def drop_undo(store: Store, names: Iterable[str]) -> None:
+    """Forget what undoing would need of these people."""
+    chosen = json.dumps(list(names))
+    store.connection.execute(
+        "DELETE FROM people_changes WHERE name IN (SELECT value FROM json_each(?1)) OR other IN (SELECT value FROM json_each(?1))",
+        (chosen,),
+    )
+
+
+def drop_old_undo(store: Store, now: datetime) -> int:
+    """Delete what can't be undone any more; how many changes."""
+    limit = f"{now - timedelta(days=UNDO_DAYS):%Y-%m-%dT%H:%M:%S.%fZ}"
+    return store.connection.execute("DELETE FROM people_changes WHERE at<?", (limit,)).rowcount
+
+
+def has_person(store: Store, name: str) -> bool:
+    return store.connection.execute("SELECT 1 FROM people WHERE name=?", (name,)).fetchone() is not None
+
+
+# --- what they are made of ------------------------------------------------------------------------------------------
+
+
+class _PersonRow(NamedTuple):
+    """A row of the table, in the order of _PERSON."""
+
+    uuid: str
+    name: str
+    user_id: str | None
+    created_at: str
+    former_names: str
+    consented_at: str | None
+    expires_at: str | None
+    groups: str
+
+
+def _require_person(store: Store, name: str) -> _PersonRow:
+    found = store.connection.execute(f"SELECT {_PERSON} FROM people WHERE name=?", (name,)).fetchone()  # noqa: S608  # a constant
+    if found is None:
+        raise RefusedError("nobody of that name", where=name, remedy="see: supervisor.py people")
+    return _PersonRow(*found)
+
+
+def _by_spelling(store: Store, name: str) -> str | None:
+    """Whoever is enrolled under a name that looks like this one."""
+    wanted = name_key(name)
+    names = (one for (one,) in store.connection.execute("SELECT name FROM people"))
+    return next((one for one in names if name_key(one) == wanted), None)
+
+
+def _move(store: Store, name: str, other: str, photos: Sequence[str] = ()) -> Moved:
+    """Give all references and sightings of `name` to `other`. `photos`: further kept photos that go with them."""
+    rows = store.connection.execute("SELECT id, image_path FROM embeddings WHERE person_name=?", (name,)).fetchall()
+    taken = {
+        path for (path,) in store.connection.execute("SELECT image_path FROM embeddings WHERE person_name=?", (other,))
+    }
+    places: list[tuple[int, str | None, str | None]] = []
+    for row_id, path in rows:
+        place = path if path is None else _place_under(other, name, path, taken)
+        taken.add(place)
+        places.append((row_id, path, place))
+    _give(store, other, [(row_id, place) for row_id, _, place in places])
+    further = []
+    for path in photos:
+        further.append((path, _place_under(other, name, path, taken)))
+        taken.add(further[-1][1])
+    sightings = _give_sightings(store, other, name, None)
+    _give_left_out(store, other, name, None)
+    kept = [(path, place) for _, path, place in places if path and place]
+    files = [(path, place) for path, place in (*kept, *further) if path != place]
+    return Moved(name, other, [row_id for row_id, _, _ in places], sightings=sightings, files=files)
+
+
+def _move_back(store: Store, name: str, other: str, kept: _Undo) -> Moved:
+    """Give `name` what is left of what was `name`'s before."""
+    back = {place: path for path, place in kept.files}
+    rows = store.connection.execute(
+        "SELECT id, image_path FROM embeddings WHERE person_name=? AND id IN (SELECT value FROM json_each(?))",
+        (other, json.dumps(kept.row_ids)),
+    ).fetchall()
+    _give(store, name, [(row_id, back.get(path, path)) for row_id, path in rows])
+    renamed = kept.person is None
+    sightings = _give_sightings(store, name, other, None if renamed else kept.sightings)
+    _give_left_out(store, name, other, None if renamed else kept.left_out)
+    files = [(path, back[path]) for _, path in rows if path in back]
+    return Moved(other, name, [row_id for row_id, _ in rows], sightings=sightings, files=files)
+
+
+def _place_under(other: str, name: str, path: str, taken: set[str | None]) -> str:
+    """Where a kept photo of `name` lies once it is `other`'s; a path that is not in the person's folder stays as it is."""
+    parts = PurePosixPath(path).parts
+    if parts[:2] != ("faces", name) or len(parts) < 3:
+        return path
+    place = PurePosixPath("faces", other, *parts[2:])
+    stem, number = place.stem, 2
+    while str(place) in taken:
+        place, number = place.with_stem(f"{stem}-{number}"), number + 1
+    return str(place)
+
+
+def _give(store: Store, name: str, rows: list[tuple[int, str | None]]) -> None:
+    change = store.next_change(max(1, len(rows)))
+    store.connection.executemany(
+        "UPDATE embeddings SET person_name=?, image_path=?, updated_at=CURRENT_TIMESTAMP WHERE id=?",
+        [(name, path, row_id) for row_id, path in rows],
+    )
+    store.connection.executemany(
+        "UPDATE reference_facts SET change_number=? WHERE embedding_id=?",
+        [(change + number, row_id) for number, (row_id, _) in enumerate(rows)],
+    )
+    write_checksums(store.connection, [row_id for row_id, _ in rows])
+
+
+def _give_sightings(store: Store, name: str, of: str, ids: list[int] | None) -> int:
+    within = "" if ids is None else "AND id IN (SELECT value FROM json_each(?3))"
+    return store.connection.execute(
+        f"UPDATE sightings SET person=?1, document=json_set(document, '$.person', ?1) WHERE person=?2 {within}",  # noqa: S608  # a constant
+        (name, of) if ids is None else (name, of, json.dumps(ids)),
+    ).rowcount
+
+
+def _give_left_out(store: Store, name: str, of: str, ids: list[int] | None) -> None:
+    within = "" if ids is None else "AND id IN (SELECT value FROM json_each(?3))"
+    store.connection.execute(
+        f"UPDATE left_out SET person_name=?1 WHERE person_name=?2 {within}",  # noqa: S608  # a constant
+        (name, of) if ids is None else (name, of, json.dumps(ids)),
+    )
+
+
+def _set_aside(store: Store, change: int, row_ids: list[int]) -> list[str]:
+    """Take references out, to be brought back by an undoing; their photos' paths."""
+    store.connection.executemany(
+        f"INSERT INTO merged_references SELECT ?, {', '.join(f'e.{one}' for one in schema.COLUMNS)}, f.uuid, f.photo_digest "  # noqa: S608  # constants
+        "FROM embeddings e JOIN reference_facts f ON f.embedding_id=e.id WHERE e.id=?",
+        [(change, row_id) for row_id in row_ids],
+    )
+    store.connection.executemany("DELETE FROM embeddings WHERE id=?", [(row_id,) for row_id in row_ids])
+    paths = store.connection.execute("SELECT image_path FROM merged_references WHERE change=?", (change,))
+    return [path for (path,) in paths if path is not None]
+
+
+def _bring_back(store: Store, change: int) -> tuple[list[int], list[str]]:
+    """Have the references again that were set aside: their ids, and their photos' paths."""
+    found = store.connection.execute(
+        "SELECT id, image_path FROM merged_references WHERE change=?", (change,)
+    ).fetchall()
+    rows = [row_id for row_id, _ in found]
+    store.connection.execute(
+        f"INSERT INTO embeddings({_ROW}) SELECT {_ROW} FROM merged_references WHERE change=?",  # noqa: S608  # constants
+        (change,),
+    )
+    first = store.next_change(max(1, len(rows)))
+    store.connection.execute(
+        "INSERT INTO reference_facts(embedding_id, uuid, change_number, photo_digest) "
+        "SELECT id, uuid, ?, photo_digest FROM merged_references WHERE change=?",
+        (first, change),
+    )
+    write_checksums(store.connection, rows)
+    return rows, [path for _, path in found if path is not None]
+
+
+def _note(store: Store, kind: str, name: str, other: str, kept: _Undo) -> int:
+    """Note a change; an earlier one of either person can't be undone any more."""
+    drop_undo(store, [name, other])
+    cursor = store.connection.execute(
+        "INSERT INTO people_changes(kind, name, other, at, document) VALUES (?, ?, ?, ?, ?)",
+        (kind, name, other, _now(), json.dumps(asdict(kept))),
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def _amend(store: Store, change: int, kept: _Undo) -> None:
+    store.connection.execute("UPDATE people_changes SET document=? WHERE id=?", (json.dumps(asdict(kept)), change))
+
+
+def _lift_mark(store: Store, name: str) -> None:
+    """Somebody who is called so on purpose is no longer kept out."""
+    store.connection.execute("DELETE FROM deletion_marks WHERE person_mark=? AND whole_person", (mark_of(store, name),))
+
+
+def _now(days: int = 0) -> str:
+    return f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -1,0 +1,178 @@
+"""People and references: listed, counted, deleted, forgotten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import (
+    RefusedError,
+)
+from shared.person_names import name_key
+from shared.records import Person, Reference
+from shared.store import people
+from shared.store.marks import leave_mark, mark_of
+from shared.store.store import Store
+from shared.store.unsound_rows import forget_damaged_rows
+
+
+def count_references(store: Store) -> int:
+    return int(store.connection.execute("SELECT COUNT(*) FROM embeddings").fetchone()[0])
+
+
+def count_people(store: Store) -> int:
+    return int(store.connection.execute("SELECT COUNT(*) FROM people").fetchone()[0])
+
+
+def vector_of(store: Store, row_id: int) -> NDArray[np.float32]:
+    """One reference's (dim,) float32. Raises RefusedError for an unknown id."""
+    row = store.connection.execute("SELECT embedding FROM embeddings WHERE id=?", (row_id,)).fetchone()
+    if row is None:
+        raise RefusedError("no such reference", got=row_id)
+    return np.frombuffer(row[0], "<f4")
+
+
+def user_id_of(store: Store, name: str) -> str | None:
+    """The person's user id: the one given last."""
+    row = store.connection.execute("SELECT user_id FROM people WHERE name=?", (name,)).fetchone()
+    return None if row is None or row[0] is None else str(row[0])
+
+
+def list_people(store: Store, after: str | None = None, limit: int | None = None) -> list[Person]:
+    """Everybody enrolled, or at most `limit` people behind the name `after`, in the names' order.
+
+    Name, user id, number of references, first and last change.
+    """
+    rows = store.connection.execute(
+        "SELECT person_name, COUNT(*), MIN(created_at), MAX(updated_at) FROM embeddings "
+        "WHERE ?1 IS NULL OR person_name>?1 GROUP BY person_name ORDER BY person_name LIMIT ?2",
+        (after, -1 if limit is None else limit),
+    )
+    return [
+        Person(name, user_id_of(store, name), count, _iso(created), _iso(updated))
+        for name, count, created, updated in rows.fetchall()
+    ]
+
+
+def list_references(
+    store: Store, name: str | None = None, after_id: int | None = None, limit: int | None = None
+) -> list[Reference]:
+    """Each reference's row without its vector, in id order: of one person or of all; at most `limit` with id > `after_id`."""
+    wanted = "" if name is None else "e.person_name=:name AND "  # its own text, so that the index serves it
+    rows = store.connection.execute(
+        "SELECT e.id, e.person_name, e.image_path, f.photo_digest, f.change_number FROM embeddings e "  # noqa: S608  # two constants
+        f"LEFT JOIN reference_facts f ON f.embedding_id=e.id WHERE {wanted}e.id>:after ORDER BY e.id LIMIT :limit",
+        {
+            "name": name,
+            "after": -(1 << 63) if after_id is None else after_id,
+            "limit": -1 if limit is None else limit,
+        },
+    )
+    return [Reference(*row) for row in rows]
+
+
+def delete_references(
+    store: Store, name: str, image_path: str | None = None, photo_digest: str | None = None
+) -> Deleted:
+    """Remove a person, or one photo of theirs, and leave marks. `photo_digest`: for a row that does not know its own."""
+    spellings = spellings_of(store, name)
+    rows = [row for one in spellings for row in _rows_to_delete(store, one, image_path)]
+    person_mark = mark_of(store, name)
+    for row_id, _, reference_uuid, own_digest in rows:
+        digest = own_digest or photo_digest
+        leave_mark(store, reference_uuid, person_mark, mark_of(store, digest) if digest else None, whole=False)
+        store.connection.execute("DELETE FROM embeddings WHERE id=?", (row_id,))
+    if image_path is None:
+        store.connection.execute("DELETE FROM deletion_marks WHERE person_mark=? AND whole_person", (person_mark,))
+        leave_mark(store, None, person_mark, None, whole=True)
+    people.complete(store.connection, spellings)
+    return Deleted([row[0] for row in rows], [row[1] for row in rows if row[1]])
+
+
+def _rows_to_delete(
+    store: Store, spelling: str, image_path: str | None
+) -> list[tuple[int, str | None, str, str | None]]:
+    return store.connection.execute(
+        "SELECT e.id, e.image_path, f.uuid, f.photo_digest FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id "
+        "WHERE e.person_name=? AND (? IS NULL OR e.image_path=?)",
+        (spelling, image_path, image_path),
+    ).fetchall()
+
+
+def spellings_of(store: Store, name: str) -> list[str]:
+    """`name`, and every stored one that looks the same: NFC or NFD, spaces around, invisible characters in it."""
+    wanted = name_key(name)
+    stored = store.connection.execute(
+        "SELECT DISTINCT person_name FROM embeddings UNION SELECT DISTINCT person FROM sightings WHERE person IS NOT NULL "
+        "UNION SELECT DISTINCT person_name FROM left_out"
+    )
+    return [
+        name,
+        *sorted(one for (one,) in stored if isinstance(one, str) and one != name and name_key(one) == wanted),
+    ]
+
+
+def names_of(store: Store, name: str) -> list[str]:
+    """`name`, in whatever spelling, and every name that this person had before."""
+    known = spellings_of(store, name)
+    rows = store.connection.execute(
+        "SELECT former_names FROM people WHERE name IN (SELECT value FROM json_each(?))", (json.dumps(known),)
+    ).fetchall()
+    return list(dict.fromkeys([*known, *(one for (former,) in rows for one in json.loads(former))]))
+
+
+def forget_person(store: Store, name: str) -> Deleted:
+    """Remove every row that tells of a person, however the name is spelt: references, sightings, what was left out; and leave
+    marks.
+
+    Like any deletion that has to be one for good, it is finished by `erase_remains`.
+    """
+    spellings = spellings_of(store, name)
+    people.drop_undo(store, spellings)
+    deleted = delete_references(store, name)
+    sightings = sum(store.sightings.forget(one) for one in spellings)
+    left_out = [
+        path
+        for one in spellings
+        for (path,) in store.connection.execute(
+            "SELECT image_path FROM left_out WHERE person_name=?", (one,)
+        ).fetchall()
+    ]
+    store.connection.executemany("DELETE FROM left_out WHERE person_name=?", [(one,) for one in spellings])
+    forget_damaged_rows(store.connection)
+    paths = deleted.image_paths + [path for path in left_out if path]
+    return Deleted(deleted.row_ids, paths, sightings, len(left_out))
+
+
+def is_referred_to(store: Store, image_path: str) -> bool:
+    """Whether any reference is of this photo."""
+    row = store.connection.execute("SELECT 1 FROM embeddings WHERE image_path=? LIMIT 1", (image_path,)).fetchone()
+    return row is not None
+
+
+def odd_image_paths(store: Store) -> Iterator[str]:
+    """Paths that are not written as we write them, `faces/PERSON/PHOTO`: of adopted rows, or made up."""
+    for (path,) in store.connection.execute(
+        "SELECT image_path FROM embeddings WHERE image_path NOT LIKE 'faces/%' OR image_path LIKE '%/.%' OR image_path LIKE '%//%'"
+    ):
+        if isinstance(path, str):
+            yield path
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What a deletion removed."""
+
+    row_ids: list[int]
+    image_paths: list[str]
+    sightings: int = 0
+    left_out: int = 0
+
+
+def _iso(timestamp: str | None) -> str | None:
+    """SQLite's CURRENT_TIMESTAMP as ISO 8601 in UTC."""
+    return None if timestamp is None else timestamp.replace(" ", "T") + ("" if timestamp.endswith("Z") else "Z")
