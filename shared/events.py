@@ -93,7 +93,7 @@ class Sighting(Event):
 
     def to_stored(self) -> dict[str, Any]:
         """The document that is kept under `id`."""
-        return {**self._shown(), **_said(self, ("site", "unknown", "also_at"))}
+        return {**self._shown(), **_said(self, _WRITERS[1:])}
 
     @classmethod
     def from_json(cls, document: object) -> Sighting:
@@ -119,6 +119,7 @@ _ALWAYS = (
 )  # fmt: skip  # in the order that they are shown
 _SOMETIMES = ("liveness", "verdict", "started", "ended", "duration_s", "reason", "losses")
 _PRIVATE = ("traces", "fingerprint", "alike")
+_WRITERS = ("id", "site", "unknown", "also_at")  # for the writer to say, whatever a camera says
 
 
 def _said(event: Event, names: Sequence[str]) -> dict[str, Any]:
@@ -126,9 +127,9 @@ def _said(event: Event, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _parted(kind: type[Event], document: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that `kind` has by name, and all others in `more`."""
+    """The fields that `kind` has by name, and all others but the writer's in `more`."""
     known = {one.name for one in fields(kind)} - {"more"}
-    more = {name: value for name, value in document.items() if name not in known}
+    more = {name: value for name, value in document.items() if name not in known and name not in _WRITERS}
     return {**{name: value for name, value in document.items() if name in known}, "more": more}
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import FailFast, TypeAdapter, ValidationError
 
 from shared.errors import UsageError
 from shared.events import Sighting
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
 else:  # numpy is for those who have vectors to send; the supervisor has none
     Vectors = Any
+_MOST_LISTED = 100  # faults of one request
 Answer_co = TypeVar("Answer_co", bound="Answer", covariant=True)
+_Item = TypeVar("_Item")
+_Many = Annotated[list[_Item], FailFast()]  # millions of faults take minutes and gigabytes to list
 
 
 def _no_vectors() -> Vectors:
@@ -81,11 +84,15 @@ class Request(Generic[Answer_co]):
         try:
             return cast(Self, _adapter(cls).validate_python(arguments))
         except ValidationError as error:
-            fault = error.errors(include_input=False, include_url=False)[0]
-            place = ".".join(map(str, fault["loc"][:3]))
-            raise UsageError(
-                "not a request of this operation", where=cls.op, got=f"{place}: {fault['type']}"
-            ) from error
+            raise UsageError("not a request of this operation", where=cls.op, got=_first_fault(error)) from error
+
+
+def _first_fault(error: ValidationError) -> str:
+    """Where it is, and of what kind; nothing of what is there."""
+    if (count := error.error_count()) > _MOST_LISTED:
+        return f"{count} faults"
+    fault = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, fault['loc'][:3]))[:80]}: {fault['type']}"
 
 
 def _plain(value: Any) -> Any:
@@ -153,7 +160,7 @@ class Save(_WithVectors[Saved]):
 
     op: ClassVar[str] = "save"
     answer: ClassVar[type[Any]] = Saved
-    rows: list[NewReference]
+    rows: _Many[NewReference]
     fingerprint: str | None = None
 
     def vector_count(self) -> int:
@@ -450,8 +457,8 @@ class Stage(_WithVectors[Staged]):
 
     op: ClassVar[str] = "stage"
     answer: ClassVar[type[Any]] = Staged
-    ids: list[int]
-    changes: list[int]
+    ids: _Many[int]
+    changes: _Many[int]
     fingerprint: str
 
     def vector_count(self) -> int:
@@ -483,7 +490,7 @@ class SwitchModel(Request[Switched]):
     model: str
     fingerprint: str
     dim: int
-    leave_out: list[int]
+    leave_out: _Many[int]
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,18 @@ from shared.store.store import Store
 class Changes:
     """`steps`: what happened to the references, in order, for the block: what was saved, or the ids of what was removed.
 
-    `republish`: the block has to be made anew from the store. `erase`: somebody was forgotten: nothing of theirs may stay in the WAL or
-    in memory. `doomed`: files to be removed. `backup`: what the site's own backup has to follow, or it would bring somebody back.
+    `republish`: the block has to be made anew from the store. `people`: whose user ids may be others now.
+    `erase`: somebody was forgotten: nothing of theirs may stay in the WAL or in memory. `doomed`: files to be removed.
+    `moves`: kept photos have to lie elsewhere. `backup`: what the site's own backup has to follow, or it would bring somebody back.
     `forgotten`: people, each with the one photo that is forgotten: no copy that a migration left may hold them.
-    `moves`: kept photos have to lie elsewhere. `promised`: answers that tell which of these files are still there.
+    `promised`: answers that tell which of these files are still there.
     """
 
     steps: list[tuple[Saved, Sequence[NewReference]] | list[int]] = field(default_factory=list)
     republish: bool = False
     erase: bool = False
     moves: bool = False
+    people: set[str] = field(default_factory=set)
     doomed: list[Kept] = field(default_factory=list)
     backup: list[Callable[[Store], object]] = field(default_factory=list)
     forgotten: list[tuple[str, str | None]] = field(default_factory=list)
@@ -38,6 +40,7 @@ class Changes:
         self.republish |= other.republish
         self.erase |= other.erase
         self.moves |= other.moves
+        self.people |= other.people
         self.doomed += other.doomed
         self.backup += other.backup
         self.forgotten += other.forgotten

@@ -48,6 +48,7 @@ class PeopleRequests:
             changes.steps.append((saved, references))
         note_moves(self._store, moved.files)
         changes.moves = True
+        changes.people |= {moved.person, moved.other}
         self._sightings.forget_presence()
 
 

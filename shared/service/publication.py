@@ -13,7 +13,7 @@ from shared.records import NewReference
 from shared.service.block_differences import differences
 from shared.service.changes import Changes
 from shared.store.loading import set_unsound_aside, stored_batches
-from shared.store.references import count_references, user_id_of
+from shared.store.references import count_references, user_ids_of
 from shared.store.saving import Saved
 from shared.store.store import Store
 
@@ -60,25 +60,16 @@ class BlockKeeper:
         count, done = count_references(store), 0
         if store.dim is not None:
             publisher.describe(store.dim, store.model or "", store.fingerprint or "")
-        users: dict[str, str] = {}
-        several: set[str] = set()
 
         def batches() -> Iterator[Batch]:
             nonlocal done
             for batch in stored_batches(store, without=unsound):
-                if set(batch.user_ids) != {None}:
-                    several.update(
-                        name
-                        for name, user_id in zip(batch.names, batch.user_ids, strict=True)
-                        if user_id is not None and users.setdefault(name, user_id) != user_id
-                    )
                 yield batch
                 done += len(batch.row_ids)
                 progress(done, count)
 
         publisher.publish_all(count, batches())
-        self._waiting, self._renamed = set(), several  # the rows' order is not the order in which the ids were given
-        self._settle_user_ids()
+        self._waiting, self._renamed = set(), set()
 
     def doubt(self) -> None:
         """Have `tick` make the block anew from the store."""
@@ -121,6 +112,7 @@ class BlockKeeper:
                 self._publish_waiting()
             else:
                 self._publish_steps(changes)
+            self._renamed |= changes.people
             self._settle_user_ids()
             if changes.erase:
                 publisher.erase()
@@ -170,9 +162,10 @@ class BlockKeeper:
 
     def _settle_user_ids(self) -> None:
         """Have the block give people the user ids that the store gives them. Raises NoRoomError."""
-        for name in list(self._renamed):
-            self._publisher.set_user_id(name, user_id_of(self._store, name))
+        for name, user_id in user_ids_of(self._store, self._renamed).items():
+            self._publisher.set_user_id(name, user_id)
             self._renamed.discard(name)
+        self._renamed.clear()  # the others are no more
 
     def _publish_steps(self, changes: Changes) -> None:
         for step in changes.steps:
@@ -183,28 +176,18 @@ class BlockKeeper:
 
     def _remove(self, row_ids: list[int]) -> None:
         if row_ids:
-            names = self._publisher.remove(row_ids)
-            self._renamed.update(name for name in names if self._publisher.user_id(name) is not None)
+            self._publisher.remove(row_ids)
 
     def _publish_saved(self, saved: Saved, references: Sequence[NewReference]) -> None:
         last = {
             row_id: i for i, row_id in enumerate(saved.row_ids)
         }  # of a photo saved twice in a batch the last counts
         chosen = sorted(last.values())
+        names = [references[i].person_name for i in chosen]
+        users = user_ids_of(self._store, set(names))
+        self._renamed.update(name for name in users if self._publisher.user_id(name) is not None)
         batch = Batch(
-            [saved.row_ids[i] for i in chosen],
-            [references[i].person_name for i in chosen],
-            [references[i].user_id for i in chosen],
-            saved.vectors[chosen],
-        )
-        # The rows' order is not the order in which their ids were given, and a row keeps the one that it had: the store knows. Of
-        # new people there is nothing to know, but where a photo came twice.
-        given = {one.person_name for one in references if one.user_id is not None}
-        twice = len(last) < len(saved.row_ids)
-        self._renamed.update(
-            name
-            for name in set(batch.names)
-            if (twice or self._publisher.has(name)) and (name in given or self._publisher.user_id(name) is not None)
+            [saved.row_ids[i] for i in chosen], names, [users.get(name) for name in names], saved.vectors[chosen]
         )
         if any(saved.replaced):
             self._publisher.replace(batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,14 @@ def user_id_of(store: Store, name: str) -> str | None:
     """The person's user id: the one given last."""
     row = store.connection.execute("SELECT user_id FROM people WHERE name=?", (name,)).fetchone()
     return None if row is None or row[0] is None else str(row[0])
+
+
+def user_ids_of(store: Store, names: Collection[str]) -> dict[str, str | None]:
+    """The user id of each of these people who is enrolled."""
+    rows = store.connection.execute(
+        "SELECT name, user_id FROM people WHERE name IN (SELECT value FROM json_each(?))", (json.dumps(list(names)),)
+    )
+    return dict(rows.fetchall())
 
 
 def list_people(store: Store, after: str | None = None, limit: int | None = None) -> list[Person]:

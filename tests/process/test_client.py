@@ -56,7 +56,7 @@ class Fate(Enum):
 
 
 class SmallWriter:
-    """A site's socket, served on a thread with a real store behind it. Requests meet `fates` in turn; later ones are answered."""
+    """A site's socket, with a real store behind it; one connection at a time. Requests meet `fates` in turn; later ones are answered."""
 
     def __init__(self, folder: Path, *fates: Fate) -> None:
         self.asked: list[str] = []
@@ -363,6 +363,7 @@ def test_record_never_waits(start: Start, connect: Connect, camera: EventSender)
         writer.let_go.set()
         assert flushed.result(60)
     assert (camera.backlog, camera.dropped) == (0, 0)
+    camera.close()
     assert _tracks(connect()) == [*range(200)]
 
 
@@ -418,6 +419,7 @@ def test_what_is_refused_is_counted(
     assert camera.flush(60)
     assert (camera.backlog, camera.dropped) == (0, 3)
     assert writer.asked == ["record"] * 3
+    camera.close()
     assert _tracks(connect()) == [1, 3, 6]
     assert "refused 2 of 4 sightings: time must be" in caplog.text
     assert "refused 1 sightings" in caplog.text
@@ -438,6 +440,7 @@ def test_a_writer_that_comes_back_gets_what_was_queued(start: Start, connect: Co
     assert camera.flush(60)
     assert (camera.backlog, camera.dropped) == (0, 0)
     assert writer.asked == ["record"] * 5, "three batches, two of them twice"
+    camera.close()
     assert _tracks(connect()) == [*range(131)]
 
 
