@@ -9,8 +9,8 @@ import unicodedata
 
 from shared.errors import RefusedError
 
-MOST_NAME_CHARACTERS = 200
-MOST_NAME_BYTES = 255  # a person is a folder in data/faces, and file systems count bytes
+MAX_NAME_CHARACTERS = 200
+MAX_NAME_BYTES = 255  # a person is a folder in data/faces, and file systems count bytes
 
 _ZERO_WIDTH_NON_JOINER, _ZERO_WIDTH_JOINER = "\u200c", "\u200d"
 _VIRAMA = 9  # canonical combining class
@@ -57,7 +57,7 @@ def unfitness(name: str) -> str:
     """
     if not name:
         return "is empty"
-    if len(name) > MOST_NAME_CHARACTERS:
+    if len(name) > MAX_NAME_CHARACTERS:
         return f"has {len(name)} characters"
     if name.startswith(".") or "/" in name:
         return "starts with a dot" if name.startswith(".") else "contains a slash"
@@ -66,7 +66,7 @@ def unfitness(name: str) -> str:
         return "contains control characters or bytes that are not UTF-8"
     if unseen := invisible_in(name):
         return f"contains characters that nobody sees, {unseen}"
-    return "is too long for a folder" if len(name.encode()) > MOST_NAME_BYTES else ""
+    return "is too long for a folder" if len(name.encode()) > MAX_NAME_BYTES else ""
 
 
 def invisible_in(name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from shared.events import Event
 
 WITHIN_S = 600.0
-MOST_TRACKS = 1000
+MAX_TRACKS = 1000
 
 _ENDS_TRACK = frozenset({"left", "withdrawn"})
 _ENDS_CAMERA = frozenset({"camera_up", "camera_down"})
@@ -25,7 +25,7 @@ Place = tuple[str, int]
 class Presence:
     """Fed with events in order. `within_s`: how long a `named` is believed without news; `most`: tracks remembered."""
 
-    def __init__(self, within_s: float = WITHIN_S, most: int = MOST_TRACKS) -> None:
+    def __init__(self, within_s: float = WITHIN_S, most: int = MAX_TRACKS) -> None:
         self._within_s, self._most = within_s, most
         self._here: OrderedDict[Place, tuple[str, float]] = OrderedDict()
 

@@ -40,7 +40,7 @@ _GALLERY_WAIT_S = 60.0
 _FLUSH_S = 3.0
 _CAPTURE_STOP_S = 2.0
 _STATS_EVERY_S = 1.0
-_MOST_WAITING_WITH_TRACES = 200
+_MAX_WAITING_WITH_TRACES = 200
 # What its process may take beyond the engine, for decoders and pictures: a hostile stream must not cost the others their memory.
 # Measured: an 8K camera takes 0.42 GB.
 _EXTRA_BYTES = 1 << 30
@@ -247,7 +247,7 @@ def _return_unused_memory() -> None:
 
 def _affordable(events: list[Event], backlog: int) -> list[Event]:
     """While the writer is away sightings pile up: from here on without pictures of strangers, 60 KB each."""
-    if backlog < _MOST_WAITING_WITH_TRACES:
+    if backlog < _MAX_WAITING_WITH_TRACES:
         return events
     return [replace(event, traces=None) for event in events]
 

@@ -30,7 +30,7 @@ from workers.photos.naming import people_in
 from workers.photos.same_model import require_same_model
 from workers.recognition.engine import Engine
 
-_MOST_REMARKS = 20
+_MAX_REMARKS = 20
 _T = TypeVar("_T")
 
 _log = logging.getLogger("prepare")
@@ -106,7 +106,7 @@ def fill(files: FilesOfSite, engine: Engine, settings: Settings, child: Child) -
             child.progress()
 
         report = enrol_photos(found, files, engine, settings, respect_marks=True, progress=progress)
-    remarks = remark_lines(report.look_alikes, report.disagrees, _MOST_REMARKS)
+    remarks = remark_lines(report.look_alikes, report.disagrees, _MAX_REMARKS)
     if names_are_withheld() and (report.refused or remarks):
         _log.warning(
             "%d photos were skipped and there are %d remarks; they name people, see: supervisor.py enrol %s",

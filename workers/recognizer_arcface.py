@@ -26,7 +26,7 @@ _DETECTION_THRESHOLD = 0.5
 _LARGE_FACE = 0.57
 _LARGE_FACE_INPUT_PX = 128
 # Crops a run. Many at once take as long as one after another (5.6 ms each), and more memory.
-_MOST_CROPS = 2
+_MAX_CROPS = 2
 # A face this wide in the detector's input is found as surely as a larger one; below it, ever fewer are.
 _SURELY_FOUND_PX = 16
 
@@ -67,7 +67,7 @@ class ArcFaceEngine:
         self._input = self._recogniser.get_inputs()[0].name
         self._mean, self._std = pack.recognition.mean, pack.recognition.std
         self._side_px = pack.recognition.side_px
-        self._batch = min(pack.recognition.batch or _MOST_CROPS, _MOST_CROPS)
+        self._batch = min(pack.recognition.batch or _MAX_CROPS, _MAX_CROPS)
         self._fixed_batch = pack.recognition.batch
         self.dim = pack.recognition.dim or self._measured_dim(pack.recognition)
 

@@ -43,9 +43,9 @@ MARGIN = 0.01
 CROP_SIDE_PX = 150  # the ResNet's input
 _CROP_PADDING = 0.25  # what the ResNet was trained with
 _SMALLEST_FACE_PX = 80  # the HOG detector's window
-_MOST_ENLARGEMENT = 2.0  # beyond, enlarging finds noise
+_MAX_ENLARGEMENT = 2.0  # beyond, enlarging finds noise
 # Below lie faces seen in folds and shadows (up to 0.13 on the pictures of installed wheels); almost all real ones lie above.
-_LEAST_CONFIDENCE = 0.15
+_MIN_CONFIDENCE = 0.15
 
 
 class DlibEngine:
@@ -88,11 +88,11 @@ class DlibEngine:
         import cv2
 
         height, width = frame.shape[:2]
-        scale = min(_MOST_ENLARGEMENT, self._search_px / max(height, width))
+        scale = min(_MAX_ENLARGEMENT, self._search_px / max(height, width))
         if min(height, width) * scale < _SMALLEST_FACE_PX / 2:
             return []  # no window fits, also where HOG pads
         # Grey costs a third less than colour and finds the same faces.
-        found, confidences, _ = self._detector.run(_scaled_grey(frame, scale), 0, _LEAST_CONFIDENCE)
+        found, confidences, _ = self._detector.run(_scaled_grey(frame, scale), 0, _MIN_CONFIDENCE)
         if not found:
             return []
         rgb = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)

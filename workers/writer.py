@@ -98,7 +98,7 @@ class Peer:
         self.connection = connection
         self.pid = wire.peer_pid(connection)
         self.active_at = time.monotonic()
-        self.inbox = wire.FrameBuffer()
+        self.inbox = wire.MessageBuffer()
         self.outbox = bytearray()
         self.waiting = 0  # requests of it that are not answered yet
         self.follows_after: int | None = None

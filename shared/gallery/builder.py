@@ -25,7 +25,7 @@ from shared.gallery.match import quantise
 from shared.gallery.segment import Segment, reserve, take_huge
 
 _CODE_ROWS = 1024  # rows checked and coded between two writes
-_MOST_AHEAD = 4  # batches written and not coded yet
+_MAX_AHEAD = 4  # batches written and not coded yet
 _WRITE_BYTES = 16 << 20
 _MAX_TEXT = 0xFFFF
 
@@ -84,7 +84,7 @@ class Building:
                 self._progress()
                 waiting.append(pool.submit(self._write_references, self.rows, batch))
                 self._write_rows(batch)
-                while len(waiting) > _MOST_AHEAD or (waiting and waiting[0].done()):
+                while len(waiting) > _MAX_AHEAD or (waiting and waiting[0].done()):
                     waiting.popleft().result()
             self._reserve_rows()  # while the last references are written
             for one in waiting:

@@ -29,10 +29,10 @@ _RESCORE_ROWS = 4096  # references gathered at once: 8 MiB of 512-d ones, howeve
 _CODE_ROWS = (
     1024  # coded at once: beside a thread that needs the interpreter, few long steps pass quicker than many short ones
 )
-_LEAST_SCALE = np.float32(1e-12)
+_MIN_SCALE = np.float32(1e-12)
 _ROUNDING = np.float32(1e-6)  # float32 rounding of codes, scales and scores, on a score of at most 1
 _INT32 = np.iinfo(np.int32)
-_MOST_NORM = 1.001  # of a reference: the store takes no row whose norm is further from 1
+_MAX_NORM = 1.001  # of a reference: the store takes no row whose norm is further from 1
 
 
 People = list[list[tuple[int, float]]]  # of each probe: (person index, exact cosine), best first
@@ -85,7 +85,7 @@ def quantise(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np
         rows = slice(start, min(start + _CODE_ROWS, count))
         part = vectors[rows]
         units = scaled[: len(part)]
-        scales[rows] = np.maximum(np.maximum(part.max(axis=1), -part.min(axis=1)) / np.float32(127), _LEAST_SCALE)
+        scales[rows] = np.maximum(np.maximum(part.max(axis=1), -part.min(axis=1)) / np.float32(127), _MIN_SCALE)
         np.multiply(part, (1 / scales[rows])[:, None], out=units)
         np.rint(units, out=codes[rows], casting="unsafe")
         np.subtract(units, codes[rows], out=units)
@@ -188,8 +188,8 @@ class _Play:
         """
         piece = slice(start, start + rows)
         widest = float(self._gallery.errors[piece].max())
-        largest = max(float(self._gallery.scales[piece].max()), float(_LEAST_SCALE))  # wiped rows have none
-        scores = self._floors.astype(np.float64) - self._norms * widest - (_MOST_NORM + widest) * self._errors
+        largest = max(float(self._gallery.scales[piece].max()), float(_MIN_SCALE))  # wiped rows have none
+        scores = self._floors.astype(np.float64) - self._norms * widest - (_MAX_NORM + widest) * self._errors
         products = np.minimum(scores / self._scales / largest * (1 - 1e-6), _INT32.max)
         return np.where(scores > 0, products, _INT32.min)
 
@@ -209,7 +209,7 @@ class _Play:
         gallery = self._gallery
         errors, off = gallery.errors[rows], self._errors[probes]
         ceilings = dots.astype(np.float32) * gallery.scales[rows] * self._scales[probes]
-        ceilings += errors * self._norms[probes] + (np.float32(_MOST_NORM) + errors) * off
+        ceilings += errors * self._norms[probes] + (np.float32(_MAX_NORM) + errors) * off
         kept = _InPlay(probes, rows, gallery.persons[rows], ceilings)  # persons: one load for the whole answer
         kept = _chosen(kept, ceilings >= self._floors[probes])
         if len(kept.rows) and kept.persons.min() < 0:

@@ -36,17 +36,17 @@ from shared.gallery.segment import Segment
 _ADDRESSES = (
     16  # a generation has addresses for this many times what is in it at first: more than that is copied to a new one
 )
-_LEAST_ADDRESSES = 1 << 16
+_MIN_ADDRESSES = 1 << 16
 # Rows that memory is reserved for ahead: to reserve 20 MiB takes milliseconds, and an enrolment waits for it.
-_LEAST_STEP, _MOST_STEP, _STEP_SHARE = 1024, 8192, 16
+_MIN_STEP, _MAX_STEP, _STEP_SHARE = 1024, 8192, 16
 _HEAP_PER_PERSON = 64  # bytes of text
 _DEAD_SHARE = (
     1 / 16
 )  # more dead rows than this share are not worth scanning; each deletion pays for one row's move at most
-_LEAST_DEAD = 1024
+_MIN_DEAD = 1024
 # For readings to come to their end: with a million rows a quarter of a second, five to ten matches. A few rows need no pause that
 # anybody would notice.
-_PAUSE_S_PER_ROW, _MOST_PAUSE_S = 0.25e-6, 1.0
+_PAUSE_S_PER_ROW, _MAX_PAUSE_S = 0.25e-6, 1.0
 _MAX_TEXT = 0xFFFF
 __all__ = ["Batch", "GalleryPublisher", "NoRoomError", "UnsoundRowError"]
 
@@ -238,13 +238,13 @@ class GalleryPublisher:
 
     def compact_if_wasteful(self) -> None:
         """Compact when dead rows cost more scanning than their places are worth."""
-        if self._dead > max(_LEAST_DEAD, _DEAD_SHARE * self._rows):
+        if self._dead > max(_MIN_DEAD, _DEAD_SHARE * self._rows):
             self.compact()
 
     def _outlive_readings(self, moves: int = 0) -> None:
         """From now on no reading counts that began before the head as it is: rule 5. First these have the time to end."""
         told = self._head.sequence
-        pause = min(_MOST_PAUSE_S, _PAUSE_S_PER_ROW * self._rows)
+        pause = min(_MAX_PAUSE_S, _PAUSE_S_PER_ROW * self._rows)
         # No event tells when a reading ends: there is no lock on the read path, and what takes longer reads again.
         time.sleep(max(0.0, self._published_at + pause - time.monotonic()))
         self._publish(counts_from=told, moves=moves)
@@ -285,7 +285,7 @@ class GalleryPublisher:
 
         It gets memory for `rows`, for `people` and their `text_bytes` besides those that `write` writes, and for some more.
         """
-        shape = Shape(self._dim, max(_LEAST_ADDRESSES, _ADDRESSES * rows), 0, 0)
+        shape = Shape(self._dim, max(_MIN_ADDRESSES, _ADDRESSES * rows), 0, 0)
         room = Shape(self._dim, _ahead(rows), 0, 0)
         try:
             constants = Constants(self._last_generation + 1, shape, self._model, self._fingerprint)
@@ -391,7 +391,7 @@ class GalleryPublisher:
 
 def _ahead(rows: int) -> int:
     """How many rows to have memory for when `rows` are needed."""
-    return rows + min(_MOST_STEP, max(_LEAST_STEP, rows // _STEP_SHARE))
+    return rows + min(_MAX_STEP, max(_MIN_STEP, rows // _STEP_SHARE))
 
 
 def _room(dim: int, rows: int, people: int, text_bytes: int) -> Shape:

@@ -30,11 +30,11 @@ from shared.process.freed_arrays import overwrite_small_arrays
 _T = TypeVar("_T")
 _TOUCH_BYTES = 4096
 _TOUCH_AT_ONCE_BYTES = 32 << 20  # of codes: takes a few milliseconds
-_MOST_LOOKS = 4  # for more rows, of a reading that goes over what came meanwhile; also for a head that is whole
-_MOST_READINGS = 8  # the writer leaves pauses for them; more than a second one is rare
+_MAX_LOOKS = 4  # for more rows, of a reading that goes over what came meanwhile; also for a head that is whole
+_MAX_READINGS = 8  # the writer leaves pauses for them; more than a second one is rare
 _PIECE_ROWS = 4096
 _LOOK_FOR_HEAD_S = 1.0
-_MOST_ROUNDS = 8  # over the pieces of a gallery: compactions are rarer than a round is long
+_MAX_ROUNDS = 8  # over the pieces of a gallery: compactions are rarer than a round is long
 _NICENESS = (
     5  # a third of the usual share of a short core: a switch takes .2 s instead of .1, and holds up half as long
 )
@@ -158,7 +158,7 @@ class GalleryReader:
     def _read_head(self) -> bytes:
         """The head as it lies there, read again while somebody is writing it."""
         raw = os.pread(self._descriptor, HEAD_SIZE, 0)
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MAX_LOOKS):
             if raw == self._raw or is_whole(raw):
                 break
             before, raw = raw, os.pread(self._descriptor, HEAD_SIZE, 0)
@@ -245,7 +245,7 @@ class GalleryReader:
 
     def _look(self) -> None:
         """As `_catch_up` with the head as it is now: tells by `counts_from` whether what was read before counts."""
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MAX_LOOKS):
             raw = self._read_head()
             if raw == self._raw:
                 return
@@ -259,7 +259,7 @@ class GalleryReader:
 
         Raises TemporaryError after several times.
         """
-        for _ in range(_MOST_READINGS):
+        for _ in range(_MAX_READINGS):
             began = self._sequence
             answer = read()
             self._look()
@@ -267,7 +267,7 @@ class GalleryReader:
                 self._texts.clear()  # what was read meanwhile can be somebody's who was forgotten
             elif answer is not None:
                 return answer
-        raise self._changed_too_often(_MOST_READINGS)
+        raise self._changed_too_often(_MAX_READINGS)
 
     def _changed_too_often(self, times: int) -> TemporaryError:
         return TemporaryError(
@@ -309,7 +309,7 @@ class GalleryReader:
         Raises TemporaryError when the gallery is compacted again and again meanwhile.
         """
         seen: set[int] = set()
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(_MAX_ROUNDS):
             moves, start = self._moves, 0
             while start < self.rows:  # which rises with what is published meanwhile
                 stop = min(start + _PIECE_ROWS, self.rows)
@@ -320,7 +320,7 @@ class GalleryReader:
                 start = stop
             if self._moves == moves:
                 return
-        raise self._changed_too_often(_MOST_ROUNDS)
+        raise self._changed_too_often(_MAX_ROUNDS)
 
     def copy_live(self) -> Live:
         """All of `live_pieces` as one."""
@@ -339,7 +339,7 @@ class GalleryReader:
             stop = min(start + PIECE_ROWS, self.rows)
             faults += self._settled(partial(self._faults_of, start, stop))
             start = stop
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MAX_LOOKS):
             of_people = self._settled(lambda: check_people(self.segment, self.rows))
             if not of_people:  # in the midst of an update a reference is met twice, and then no more
                 break
@@ -361,7 +361,7 @@ class GalleryReader:
         """How many different references are alive; None when rows came faster than it could follow."""
         segment, known = self.segment, 0
         row_ids = np.empty(0, np.int64)
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MAX_LOOKS):
             part, known = slice(known, self.rows), self.rows
             row_ids = np.append(row_ids, segment.row_ids[part][segment.persons[part] >= 0])
             self._look()
@@ -402,7 +402,7 @@ class GalleryReader:
         known = self.rows
         found = self._search(probes, k, 0)
         best = found.people
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MAX_LOOKS):
             if found.dead_in_play:
                 # A row that died may have been replaced by one beyond the rows known so far (rule 3): these, too.
                 self._look()

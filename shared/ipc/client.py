@@ -41,7 +41,7 @@ class SiteClient:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._connection: socket.socket | None = None
-        self._buffer = wire.FrameBuffer()
+        self._buffer = wire.MessageBuffer()
 
     def ask(self, request: Request[Answer_co]) -> Answer_co:
         """The answer to one request. Raises what the writer raised, or TemporaryError when there is no writer.
@@ -101,7 +101,7 @@ class SiteClient:
     def _connected(self, timeout_s: float) -> socket.socket:
         if self._connection is None:
             self._connection = wire.connect(self._run_dir, timeout_s)
-            self._buffer = wire.FrameBuffer()
+            self._buffer = wire.MessageBuffer()
         self._connection.settimeout(timeout_s)
         return self._connection
 

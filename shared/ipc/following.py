@@ -23,7 +23,7 @@ def follow(run_dir: Path, after_id: int, timeout_s: float | None) -> Iterator[Si
     try:
         connection.sendall(wire.encode({"op": Follow.op, "arguments": Follow(after_id).to_wire()[0]}))
         connection.settimeout(timeout_s)
-        buffer = wire.FrameBuffer()
+        buffer = wire.MessageBuffer()
         while True:
             document, _ = wire.receive(connection, buffer)
             wire.raise_error(document)

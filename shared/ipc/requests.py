@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
 else:  # numpy is for those who have vectors to send; the supervisor has none
     Vectors = Any
-_MOST_LISTED = 100  # faults of one request
+_MAX_LISTED = 100  # faults of one request
 Answer_co = TypeVar("Answer_co", bound="Answer", covariant=True)
 _Item = TypeVar("_Item")
 _Many = Annotated[list[_Item], FailFast()]  # millions of faults take minutes and gigabytes to list
@@ -89,7 +89,7 @@ class Request(Generic[Answer_co]):
 
 def _first_fault(error: ValidationError) -> str:
     """Where it is, and of what kind; nothing of what is there."""
-    if (count := error.error_count()) > _MOST_LISTED:
+    if (count := error.error_count()) > _MAX_LISTED:
         return f"{count} faults"
     fault = error.errors(include_input=False, include_url=False)[0]
     return f"{'.'.join(map(str, fault['loc'][:3]))[:80]}: {fault['type']}"

@@ -114,7 +114,7 @@ def raise_error(document: dict[str, Any]) -> None:
         )
 
 
-class FrameBuffer:
+class MessageBuffer:
     """Bytes as they arrive, cut into frames. Raises RefusedError for a frame over the limits."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ def connect(run_dir: Path, timeout_s: float) -> socket.socket:
     return connection
 
 
-def receive(connection: socket.socket, buffer: FrameBuffer) -> tuple[dict[str, Any], bytes]:
+def receive(connection: socket.socket, buffer: MessageBuffer) -> tuple[dict[str, Any], bytes]:
     """The next frame; waits as long as the socket's timeout. Raises ConnectionError when the other side is gone."""
     while (frame := buffer.next()) is None:
         data = connection.recv(1 << 20)

@@ -19,9 +19,9 @@ _T = TypeVar("_T")
 _INSTRUCTIONS = 50_000  # of SQLite, between two beats: some milliseconds
 _LOOK_EVERY_S = 0.25
 # Less processor time than this between two looks is not work: a lock that is tried again now and then takes about as much.
-_LEAST_CPU_NS = 20_000
+_MIN_CPU_NS = 20_000
 # Work that only takes processor time, without one beat, for so long is a loop without an end.
-_MOST_SILENT_S = 600.0
+_MAX_SILENT_S = 600.0
 
 _listeners: dict[int, Callable[[], None]] = {}  # by thread
 
@@ -68,7 +68,7 @@ class Worker:
             now, new_beats, new_cpu_ns = time.monotonic(), self._beats, self._cpu_ns()
             if new_beats != beats:
                 heard_at = now
-            if new_beats != beats or (new_cpu_ns - cpu_ns >= _LEAST_CPU_NS and now - heard_at < _MOST_SILENT_S):
+            if new_beats != beats or (new_cpu_ns - cpu_ns >= _MIN_CPU_NS and now - heard_at < _MAX_SILENT_S):
                 self._heartbeat()
             beats, cpu_ns = new_beats, new_cpu_ns
         return future.result()

@@ -15,7 +15,7 @@ from shared.store.opening import open_read_only
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
 
-_MOST_LOOKS = 8  # at whether block and file agree; each needs a moment in which nobody was enrolled or removed
+_MAX_LOOKS = 8  # at whether block and file agree; each needs a moment in which nobody was enrolled or removed
 
 
 def check_running(settings: Settings, info: Callable[[], GalleryInfo]) -> list[str]:
@@ -55,7 +55,7 @@ def _strangers_faults(settings: Settings, store: Store) -> list[str]:
 
 def _differences(store: Store, block: GalleryReader, info: Callable[[], GalleryInfo]) -> list[str]:
     """Where the block does not hold what the store holds, but for what waits for room in shared memory."""
-    for _ in range(_MOST_LOOKS):
+    for _ in range(_MAX_LOOKS):
         before = info()
         block.refresh()
         faults = differences(store, block.count_live(), block.user_ids().get)
@@ -66,6 +66,6 @@ def _differences(store: Store, block: GalleryReader, info: Callable[[], GalleryI
             return faults
     raise TemporaryError(
         "the gallery changed again and again while it was compared with the database",
-        got=f"{_MOST_LOOKS} times",
+        got=f"{_MAX_LOOKS} times",
         remedy="try again when fewer people are being enrolled",
     )

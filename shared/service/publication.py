@@ -19,7 +19,7 @@ from shared.store.store import Store
 
 _RETRY_S = 1.0
 _LOOK_EVERY_S = 1.0  # at whether the block's files are still there
-_MOST_WAITING = 100_000  # rows that are remembered one by one: for more, a new generation is not dearer
+_MAX_WAITING = 100_000  # rows that are remembered one by one: for more, a new generation is not dearer
 
 
 class BlockKeeper:
@@ -134,7 +134,7 @@ class BlockKeeper:
         """Have `changes` wait for room."""
         if self._waiting is not None:
             self._waiting.update(changes.saved)
-            if changes.republish or self._holds_another_model() or len(self._waiting) > _MOST_WAITING:
+            if changes.republish or self._holds_another_model() or len(self._waiting) > _MAX_WAITING:
                 self._waiting = None
 
     def _publish_waiting(self) -> None:

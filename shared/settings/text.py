@@ -13,7 +13,7 @@ from typing import Any
 
 from shared.errors import ConfigurationError
 
-_MOST_BYTES = 1 << 20  # forty cameras take 10 KB
+_MAX_BYTES = 1 << 20  # forty cameras take 10 KB
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -64,19 +64,19 @@ def _read_bytes(path: Path) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise ConfigurationError("is no regular file", where=str(path), remedy="put a text file there")
         with os.fdopen(os.dup(descriptor), "rb") as file:
-            raw = file.read(_MOST_BYTES + 1)
+            raw = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(
             "can't be read", where=str(path), got=error.strerror or str(error), remedy="check the disk"
         ) from error
     finally:
         os.close(descriptor)
-    if len(raw) > _MOST_BYTES:
+    if len(raw) > _MAX_BYTES:
         raise ConfigurationError(
             "is too large for settings",
             where=str(path),
             got=f"{found.st_size} bytes",
-            expected=f"at most {_MOST_BYTES}",
+            expected=f"at most {_MAX_BYTES}",
             remedy="check what was put there",
         )
     return raw

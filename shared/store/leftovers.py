@@ -21,11 +21,11 @@ from shared.uuid7 import new_uuids
 _UNFINISHED = re.compile(r"\.rollcall-[0-9a-f-]{36}\.part")
 _NOTE = re.compile(r"copy-[0-9a-f-]{36}\.path")
 _OWN_RESTORE = "restore-{}-"
-_MOST_NOTE_BYTES = 8192
+_MAX_NOTE_BYTES = 8192
 _SQLITE = b"SQLite format 3\0"
 BEFORE_MIGRATION = ".before-v"  # what was there when a database was migrated is called so, behind its name
-_MOST_ENTRIES = 20_000  # of the data folder that are looked at for other copies
-_MOST_NAMED = 100
+_MAX_ENTRIES = 20_000  # of the data folder that are looked at for other copies
+_MAX_NAMED = 100
 _NOT_OURS_TO_LIST = frozenset({"faces", "models", "run", "strangers"})
 
 
@@ -77,7 +77,7 @@ def _sweep_noted(note: Path) -> list[str]:
     """Remove the copy that a note tells of: only a file of the name that goes with the note's, whatever the note says."""
     try:
         with note.open("rb") as file:
-            path = Path(os.fsdecode(file.read(_MOST_NOTE_BYTES)))
+            path = Path(os.fsdecode(file.read(_MAX_NOTE_BYTES)))
         if path.name == f".rollcall-{note.stem.removeprefix('copy-')}.part" and path.is_absolute():
             if not path.parent.is_dir():
                 return []  # a stick that was pulled out: the note stays for when it is back
@@ -129,7 +129,7 @@ def other_copies(db_path: Path) -> list[str]:
             continue
         if path.name.startswith(aside) or is_photo_name(path) or _is_database(path):
             found.append(name)
-    return sorted(found)[:_MOST_NAMED]
+    return sorted(found)[:_MAX_NAMED]
 
 
 def _walk(data_dir: Path) -> Iterator[Path]:
@@ -139,7 +139,7 @@ def _walk(data_dir: Path) -> Iterator[Path]:
             folders[:] = [name for name in folders if name not in _NOT_OURS_TO_LIST]
         for name in files:
             seen += 1
-            if seen > _MOST_ENTRIES:
+            if seen > _MAX_ENTRIES:
                 return
             yield Path(folder) / name
 

@@ -38,10 +38,10 @@ from shared.uuid7 import new_uuids
 
 _ORIGINALS_DIM = 512  # what the original program wrote
 _ROWS_AT_ONCE = 1000
-_MOST_NUMBER = (
+_MAX_NUMBER = (
     1 << 53
 )  # ids and change numbers: JSON's readers keep whole numbers up to here, and SQLite can count on from it
-_MOST_BYTES = 16 << 20  # of a single value: a larger one is not read at all
+_MAX_BYTES = 16 << 20  # of a single value: a larger one is not read at all
 _NORM_TOLERANCE = 1e-3
 _NOTES_AT_MOST = 20  # of rows that were left out: all of them are in the table
 
@@ -240,7 +240,7 @@ class _Copying:
         self._now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
         self._facts = self._facts_of_old()
         self._size = self._vector_bytes()
-        old.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
+        old.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_BYTES)
         self._change = _whole(self._facts.get("change_number"), 0) or 0
         self._left_out: list[str] = []
         self._behind: Counter[str] = Counter()  # rows of our own tables that can't be taken over, by table
@@ -304,7 +304,7 @@ class _Copying:
                 text_of(values[column])
             except RefusedError:
                 return None, f"{column} is no text that can be kept"
-        if not 0 <= abs(values["id"]) < _MOST_NUMBER:
+        if not 0 <= abs(values["id"]) < _MAX_NUMBER:
             return None, "its id is too large to count on from"
         return self._unit_vector(values)
 
@@ -497,7 +497,7 @@ class _Copying:
                     last = row[place]
                     yield row
                 self._limit.require_time()
-        except sqlite3.DataError:  # a value of more than _MOST_BYTES; what fetchmany had of these rows is lost
+        except sqlite3.DataError:  # a value of more than _MAX_BYTES; what fetchmany had of these rows is lost
             yield from self._one_by_one(query, table, last)
 
     def _one_by_one(self, query: str, table: str, last: Any) -> Iterator[tuple[Any, ...]]:
@@ -533,10 +533,10 @@ def _time(value: object) -> object:
 
 
 def _whole(value: object, least: int) -> int | None:
-    """A whole number of `least` to _MOST_NUMBER, also as the text that facts are; else None."""
+    """A whole number of `least` to _MAX_NUMBER, also as the text that facts are; else None."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
         value = int(value)
-    return value if isinstance(value, int) and least <= value <= _MOST_NUMBER else None
+    return value if isinstance(value, int) and least <= value <= _MAX_NUMBER else None
 
 
 def _is_cosine(text: str) -> bool:

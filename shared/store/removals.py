@@ -16,7 +16,7 @@ from shared.store.erasure import Kept, Left
 from shared.store.references import is_referred_to
 from shared.store.store import Store
 
-_MOST_AT_ONCE = 1000
+_MAX_AT_ONCE = 1000
 
 
 def note_removals(store: Store, data_dir: Path, kept: Kept) -> None:
@@ -37,7 +37,7 @@ def cross_off(store: Store, data_dir: Path, kept: Iterable[Kept], left: Iterable
 
 def pending(store: Store) -> list[str]:
     """What could not be removed yet: paths in data_dir, what lies in a folder before the folder."""
-    rows = store.connection.execute("SELECT path FROM pending_removals ORDER BY path DESC LIMIT ?", (_MOST_AT_ONCE,))
+    rows = store.connection.execute("SELECT path FROM pending_removals ORDER BY path DESC LIMIT ?", (_MAX_AT_ONCE,))
     return [path for (path,) in rows if isinstance(path, str)]
 
 

@@ -108,7 +108,7 @@ _NOT_IN_COPIES = (
 )  # fmt: skip  # one list
 # a fact: somebody was forgotten, and what SQLite left of the rows in the file's free space is to be overwritten
 ERASURE_DUE = "erasure_due"
-_MOST_NAMED = 20  # of objects that are not ours: their names are somebody else's text
+_MAX_NAMED = 20  # of objects that are not ours: their names are somebody else's text
 PARTS = ("", "-wal", "-shm", "-journal")  # what a database's files are called behind its name
 
 
@@ -135,7 +135,7 @@ def foreign_objects(connection: sqlite3.Connection) -> list[str]:
     found = [
         _named(kind, name) for (kind, name) in _objects(connection) if (kind, name) not in _ours() and kind != "index"
     ]
-    return found[:_MOST_NAMED] + ([f"and {len(found) - _MOST_NAMED} more"] if len(found) > _MOST_NAMED else [])
+    return found[:_MAX_NAMED] + ([f"and {len(found) - _MAX_NAMED} more"] if len(found) > _MAX_NAMED else [])
 
 
 def differences(connection: sqlite3.Connection) -> list[str]:
@@ -144,7 +144,7 @@ def differences(connection: sqlite3.Connection) -> list[str]:
     lines = [f"{_named(*one)} is no part of a gallery" for one in found if one not in ours]
     lines += [f"{_named(*one)} is not as Rollcall makes it" for one in found if one in ours and found[one] != ours[one]]
     lines += [f"{_named(*one)} is missing" for one in ours if one not in found]
-    return lines[:_MOST_NAMED] + ([f"and {len(lines) - _MOST_NAMED} more"] if len(lines) > _MOST_NAMED else [])
+    return lines[:_MAX_NAMED] + ([f"and {len(lines) - _MAX_NAMED} more"] if len(lines) > _MAX_NAMED else [])
 
 
 def _named(kind: str, name: str) -> str:
@@ -200,7 +200,7 @@ def version(connection: sqlite3.Connection, path: Path) -> int:
         raise ConfigurationError(
             "is a SQLite database, but not a gallery",
             where=str(path),
-            got="tables " + (", ".join(sorted(repr(name[:80]) for name in found)[:_MOST_NAMED]) or "none"),
+            got="tables " + (", ".join(sorted(repr(name[:80]) for name in found)[:_MAX_NAMED]) or "none"),
             expected="a table embeddings with the columns " + ", ".join(COLUMNS) + ", id an INTEGER PRIMARY KEY",
             remedy="move it away, or set another data_dir",
         )

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from shared.events import Event, Sighting, stranger_id
 from shared.store.schema import ids_begin_after
 
-_MOST_UNREADABLE = 1000
+_MAX_UNREADABLE = 1000
 _AHEAD = timedelta(days=1)  # clocks of cameras and files may be ahead of ours by less
 _Answer_co = TypeVar("_Answer_co", covariant=True)
 
@@ -111,7 +111,7 @@ class Sightings:
                 sighting = Sighting.from_stored(row_id, document)
                 if sighting is not None:
                     found.append(sighting)
-                elif len(self.unreadable) < _MOST_UNREADABLE:
+                elif len(self.unreadable) < _MAX_UNREADABLE:
                     self.unreadable.add(row_id)
             if len(rows) < wanted:
                 break

@@ -29,13 +29,13 @@ from shared.store.store import Store
 from shared.strangers.pictures import Pictures
 from shared.strangers.traces import Offer, Trace, TraceIndex, offer_of
 
-MOST_STRANGERS = (
+MAX_STRANGERS = (
     5000  # with 5 traces of 512 numbers each: 50 MB of the writer's memory; the one seen longest ago goes first
 )
-MOST_TRACES = 5
+MAX_TRACES = 5
 FOLDER = "strangers"  # in data_dir
 
-_MOST_CAMERAS = 64  # remembered of one stranger
+_MAX_CAMERAS = 64  # remembered of one stranger
 _ENDS_VISITS = frozenset({"camera_up", "camera_down"})
 
 
@@ -156,7 +156,7 @@ class Strangers:
         (count,) = self._execute("SELECT COUNT(*) FROM strangers").fetchone()
         for (oldest,) in self._execute(
             "SELECT id FROM strangers WHERE id<>? ORDER BY last_seen, id LIMIT ?",
-            (number, max(0, count - MOST_STRANGERS)),
+            (number, max(0, count - MAX_STRANGERS)),
         ).fetchall():
             self.remove(oldest)
         return number
@@ -166,7 +166,7 @@ class Strangers:
         others = [one for one in json.loads(known) if one != camera]
         self._execute(
             "UPDATE strangers SET last_seen=MAX(last_seen, ?), cameras=? WHERE id=?",
-            (time, json.dumps([*others[1 - _MOST_CAMERAS :], camera]), number),
+            (time, json.dumps([*others[1 - _MAX_CAMERAS :], camera]), number),
         )
 
     # --- traces ------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ class Strangers:
         kept = list(self._traces(number, offer.fingerprint))
         for trace in offer.traces:
             rivals = [one for one in kept if float(one.vector @ trace.embedding) >= offer.nearly_same]
-            if not rivals and len(kept) >= MOST_TRACES:
+            if not rivals and len(kept) >= MAX_TRACES:
                 rivals = [min(kept, key=lambda one: one.quality)]
             if any(one.quality >= trace.quality for one in rivals):
                 continue

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from shared.embeddings import unit_vector
 from shared.events import Event
 
-_MOST_TRACES = 3  # of one event
-_MOST_PHOTO_BYTES = 512 << 10  # a face with room round it has some 10 to 50 KiB
+_MAX_TRACES = 3  # of one event
+_MAX_PHOTO_BYTES = 512 << 10  # a face with room round it has some 10 to 50 KiB
 _JPEG_START = b"\xff\xd8\xff"
 _FIRST_ROOM = 256
 
@@ -42,7 +42,7 @@ class Trace:
         quality, photo = float(given["quality"]), base64.b64decode(given["photo"], validate=True)
         if not 0 <= quality <= 1:
             raise ValueError(f"quality {quality}")
-        if not photo.startswith(_JPEG_START) or len(photo) > _MOST_PHOTO_BYTES:
+        if not photo.startswith(_JPEG_START) or len(photo) > _MAX_PHOTO_BYTES:
             raise ValueError(f"a photo of {len(photo)} bytes that is no JPEG or too large")
         return cls(unit_vector(vector, "trace"), quality, photo)
 
@@ -69,7 +69,7 @@ def offer_of(event: Event) -> Offer | None:
     """
     if not event.traces:
         return None
-    traces = [Trace.from_json(one) for one in event.traces[:_MOST_TRACES]]
+    traces = [Trace.from_json(one) for one in event.traces[:_MAX_TRACES]]
     if len({len(trace.embedding) for trace in traces}) != 1:
         raise ValueError("traces of different lengths")
     if event.alike is None or not 0 < event.alike < 1 or event.fingerprint is None:

@@ -29,7 +29,7 @@ from workers.recognizer_dlib import DlibEngine
 
 GROUPS = ("lfw_mini", "dlib_johns")
 ENROLLED = 3
-MOST_STRANGERS = 0.005
+MAX_STRANGERS = 0.005
 THRESHOLDS = [round(0.90 + 0.005 * step, 3) for step in range(13)]
 MARGINS = [round(0.005 * step, 3) for step in range(7)]
 PERCENTILES = (0, 1, 5, 50, 95, 99, 99.9, 100)
@@ -96,7 +96,7 @@ def pick(known: Best, strangers: Best) -> dict[str, float]:
     """The working point by the rule at the head of this module."""
     for threshold in THRESHOLDS:
         plain = working_point(known, strangers, threshold, 0.0)
-        if plain["strangers_named"] <= MOST_STRANGERS and plain["named_wrong"] == 0:
+        if plain["strangers_named"] <= MAX_STRANGERS and plain["named_wrong"] == 0:
             points = [working_point(known, strangers, threshold, margin) for margin in MARGINS]
             return [point for point in points if point["named_right"] == plain["named_right"]][-1]
     return working_point(known, strangers, THRESHOLDS[-1], 0.0)

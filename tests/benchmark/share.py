@@ -27,7 +27,7 @@ from tests.benchmark.report import print_report
 from tests.benchmark.timing import spread
 
 _ROUNDS = 8
-_MOST_MEMORY = 0.6  # of what is available
+_MAX_MEMORY = 0.6  # of what is available
 
 
 def measure(rows: int, processes: int, seconds: float) -> list[dict[str, Any]]:
@@ -43,7 +43,7 @@ def measure(rows: int, processes: int, seconds: float) -> list[dict[str, Any]]:
                 )
             with Readers(Path(name), processes) as shared:
                 groups = {"rollcall": Group(shared)}
-                if copy_bytes * processes > _MOST_MEMORY * psutil.virtual_memory().available:
+                if copy_bytes * processes > _MAX_MEMORY * psutil.virtual_memory().available:
                     done = take_turns(groups, seconds)
                     return [groups["rollcall"].measured("rollcall", rows, copy_bytes, done["rollcall"])]
                 with Readers(Path(name), processes) as copying:

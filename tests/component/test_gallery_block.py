@@ -70,7 +70,7 @@ class BlockAgainstModel(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(gallery_publisher, "_LEAST_ADDRESSES", 2500)  # so that they run out now and then
+        self.patch.setattr(gallery_publisher, "_MIN_ADDRESSES", 2500)  # so that they run out now and then
         self.patch.setattr(gallery_publisher, "_ADDRESSES", 2)
         self.publisher = publisher_of(self.folder)
         self.early = GalleryReader(self.folder)  # attached from the start: has to follow every generation
@@ -506,7 +506,7 @@ def test_whoever_builds_a_generation_proves_progress(run_dir: Path, monkeypatch:
     taken for stuck, and killed."""
     monkeypatch.setattr(gallery_building, "_WRITE_BYTES", 4096)
     monkeypatch.setattr(gallery_rewriting, "_ROWS_AT_ONCE", 8)
-    monkeypatch.setattr(gallery_publisher, "_LEAST_ADDRESSES", 1000)
+    monkeypatch.setattr(gallery_publisher, "_MIN_ADDRESSES", 1000)
     monkeypatch.setattr(gallery_publisher, "_ADDRESSES", 1)
     told: list[int] = []
     publisher = GalleryPublisher(run_dir, DIM, "test/none", "f" * 64, lambda: told.append(1))

@@ -307,7 +307,7 @@ def test_zip_that_leads_outside_is_refused(tiny: Path, models: Path, tmp_path: P
 
 def test_zip_bomb_stops_at_the_limit(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes out of a ZIP is counted, not believed: past the limit nothing more is written."""
-    monkeypatch.setattr(pack_source, "MOST_FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(pack_source, "MAX_FILE_BYTES", 1 << 20)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("rec.onnx", bytes(64 << 20))
     with pytest.raises(RefusedError, match="too large"):

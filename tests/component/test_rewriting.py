@@ -275,7 +275,7 @@ def test_compacting_needs_no_room_and_makes_place(run_dir: Path, publisher: Gall
 
 def test_a_wasteful_block_is_compacted_by_itself(publisher: GalleryPublisher, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a share of dead rows on, not before."""
-    monkeypatch.setattr(gallery_publisher, "_LEAST_DEAD", 4)
+    monkeypatch.setattr(gallery_publisher, "_MIN_DEAD", 4)
     publisher.append(people(100))
     for row_id in range(1, 7):
         publisher.remove([row_id])

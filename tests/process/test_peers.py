@@ -55,7 +55,7 @@ class Writer:
         """The answers to `raw` frames on a connection of their own, until the writer closes it or has answered all."""
         answers: list[dict[str, Any]] = []
         with wire.connect(self.settings.run_dir, 20) as connection:
-            buffer = wire.FrameBuffer()
+            buffer = wire.MessageBuffer()
             with contextlib.suppress(ConnectionError):
                 for one in raw:
                     connection.sendall(one)

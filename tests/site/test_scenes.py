@@ -48,9 +48,9 @@ ROUNDS = int(os.environ.get("ROLLCALL_SCENES", "1"))
 # A face counts in the truth while at least half of it can be seen.
 _VISIBLE = 0.5
 # A visit may fall into two sightings where its face was hidden, blurred or turned for too long; over all scenes together
-# no more than this many sightings a visit, and never more than _MOST_SIGHTINGS for one.
+# no more than this many sightings a visit, and never more than _MAX_SIGHTINGS for one.
 _SIGHTINGS_PER_VISIT = 1.1
-_MOST_SIGHTINGS = 2
+_MAX_SIGHTINGS = 2
 
 
 @dataclass
@@ -218,7 +218,7 @@ def test_nine_tenths_of_the_person_seconds_are_named(total: Tally) -> None:
 def test_a_visit_is_one_sighting(total: Tally) -> None:
     """None is missed; all together there are at most 1.1 sightings a visit, and two at most for any."""
     assert min(total.sightings) >= 1, total.line()
-    assert max(total.sightings) <= _MOST_SIGHTINGS, total.line()
+    assert max(total.sightings) <= _MAX_SIGHTINGS, total.line()
     assert sum(total.sightings) <= _SIGHTINGS_PER_VISIT * len(total.sightings), total.line()
 
 

@@ -14,7 +14,7 @@ needs_others_memory = pytest.mark.skipif(
     os.geteuid() != 0 or sys.platform != "linux", reason="reading another process's memory needs root and Linux"
 )
 _PIECE_BYTES, _EVERY_BYTES = 64, 256
-_MOST_BYTES = 64 << 20  # read at a time
+_MAX_BYTES = 64 << 20  # read at a time
 _REGION = re.compile(r"([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ \S+ *(.*)")
 
 
@@ -47,9 +47,9 @@ def _regions(pid: int) -> Iterator[tuple[str, bytes]]:
             if not (region := _REGION.match(line)):
                 continue
             start, end = (int(one, 16) for one in region.groups()[:2])
-            for at in range(start, end, _MOST_BYTES - 4096):
+            for at in range(start, end, _MAX_BYTES - 4096):
                 try:
-                    yield region[3] or "anonymous", os.pread(memory, min(_MOST_BYTES, end - at), at)
+                    yield region[3] or "anonymous", os.pread(memory, min(_MAX_BYTES, end - at), at)
                 except OSError:  # unmapped since, or kept from everybody
                     break
     finally:

@@ -113,8 +113,8 @@ class Storm:
 
 
 def write(folder: Path, seed: int) -> dict[str, Any]:
-    gallery_publisher._LEAST_ADDRESSES, gallery_publisher._ADDRESSES = 3000, 1  # so that they run out now and then
-    gallery_publisher._LEAST_DEAD = 200
+    gallery_publisher._MIN_ADDRESSES, gallery_publisher._ADDRESSES = 3000, 1  # so that they run out now and then
+    gallery_publisher._MIN_DEAD = 200
     with service(folder) as opened:
         storm, turns = Storm(opened, seed), 0
         print(json.dumps({"ready": True}), flush=True)

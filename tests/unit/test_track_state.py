@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from shared.gallery.match import Candidate
-from workers.pipeline.track_state import Visit
+from workers.pipeline.track_state import TrackState
 from workers.pipeline.tracking import Track
 from workers.pipeline.voting import Ballot, Crop, Rules
 
 RULES = Rules(threshold=0.45, margin=0.05, votes=3)
 
 
-def visit_of(*scores: float, liveness: str = "off") -> Visit:
+def visit_of(*scores: float, liveness: str = "off") -> TrackState:
     ballot = Ballot(RULES, 0.0)
     for score in scores:
         ballot.add(Crop(1.0, np.zeros(4, np.float32), [Candidate("ann", None, score)]))
-    return Visit(Track(1, (0.0, 0.0, 9.0, 9.0), 0.0, 0.0), ballot, 100.0, liveness)  # type: ignore[arg-type]  # one of three words
+    return TrackState(Track(1, (0.0, 0.0, 9.0, 9.0), 0.0, 0.0), ballot, 100.0, liveness)  # type: ignore[arg-type]  # one of three words
 
 
 def test_undecided_while_new_or_on_the_edge() -> None:
@@ -48,7 +48,7 @@ def test_crop_that_is_not_likely_alive_has_no_vote_under_require() -> None:
     assert not any(live.is_worthless(mode, None) for mode in ("off", "observe"))
 
 
-def followed(visit: Visit, seconds: float, sure_s: float) -> Visit:
+def followed(visit: TrackState, seconds: float, sure_s: float) -> TrackState:
     """In view since 0, surely until `sure_s`, then only followed until `seconds`."""
     track = visit.track
     track.last_s, track.sure, track.seen = sure_s, ((0.0, 0.0, 9.0, 9.0), sure_s, 5), 5

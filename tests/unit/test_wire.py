@@ -22,7 +22,7 @@ def _frame(text: bytes, blob: bytes = b"") -> bytes:
     return struct.pack("<II", len(text), len(blob)) + text + blob
 
 
-def _all(buffer: wire.FrameBuffer) -> list[tuple[dict[str, Any], bytes]]:
+def _all(buffer: wire.MessageBuffer) -> list[tuple[dict[str, Any], bytes]]:
     found = []
     while (frame := buffer.next()) is not None:
         found.append(frame)
@@ -34,7 +34,7 @@ def test_frames_come_back_however_they_are_cut(step: int) -> None:
     """Three frames, one with raw bytes, one empty, arrive in pieces of `step` bytes: in order, whole, and nothing is left."""
     sent = [({"op": "save", "name": "Zoë"}, b"\x00\xff" * 5), ({}, b""), ({"op": "count"}, b"")]
     data = b"".join(wire.encode(document, blob) for document, blob in sent)
-    buffer, found = wire.FrameBuffer(), []
+    buffer, found = wire.MessageBuffer(), []
     for begin in range(0, len(data), step):
         buffer.feed(data[begin : begin + step])
         found += _all(buffer)
@@ -45,9 +45,9 @@ def test_frames_come_back_however_they_are_cut(step: int) -> None:
 def test_a_part_of_a_frame_is_none_yet() -> None:
     """Until the last byte is there nothing comes out, and how much waits is known."""
     data = wire.encode({"op": "count"}, b"abc")
-    buffer = wire.FrameBuffer()
+    buffer = wire.MessageBuffer()
     for size in range(len(data)):
-        buffer = wire.FrameBuffer()
+        buffer = wire.MessageBuffer()
         buffer.feed(data[:size])
         assert buffer.next() is None
         assert len(buffer) == size
@@ -60,7 +60,7 @@ def test_a_part_of_a_frame_is_none_yet() -> None:
 )
 def test_a_frame_over_the_limits_is_refused_by_its_head(lengths: tuple[int, int]) -> None:
     """Eight bytes are enough to refuse: nothing is gathered for it."""
-    buffer = wire.FrameBuffer()
+    buffer = wire.MessageBuffer()
     buffer.feed(struct.pack("<II", *lengths))
     with pytest.raises(RefusedError, match="over the limits"):
         buffer.next()
@@ -81,7 +81,7 @@ def test_a_frame_over_the_limits_is_refused_by_its_head(lengths: tuple[int, int]
 )
 def test_what_is_no_frame_is_refused(text: bytes, what: str) -> None:
     """Bytes that are no document of ours raise a RefusedError, and no other."""
-    buffer = wire.FrameBuffer()
+    buffer = wire.MessageBuffer()
     buffer.feed(_frame(text))
     with pytest.raises(RefusedError, match=what):
         buffer.next()
@@ -93,7 +93,7 @@ def test_what_is_no_frame_is_refused(text: bytes, what: str) -> None:
 def test_an_error_arrives_as_what_it_was(kind: type[RollcallError]) -> None:
     """Class, words and exit code; `got` as text where JSON has no such value."""
     sent = kind("no such photo", where="Ada", got={1}, expected="one of a.jpg", remedy="name one of those")
-    buffer = wire.FrameBuffer()
+    buffer = wire.MessageBuffer()
     buffer.feed(wire.encode(wire.error_document(sent)))
     (document, _) = buffer.next() or ({}, b"")
     with pytest.raises(kind) as raised:

@@ -23,13 +23,13 @@ from workers.calibration.gallery_copy import References
 from workers.calibration.neighbours import Neighbours, PeoplePair, alike_pairs, copy_from, disagreeing, unlike_below
 from workers.recognition.working_point import WorkingPoint
 
-MOST_PROBES = 20_000  # at 100,000 references of 512 numbers: 2e12 multiplications, half a minute on two cores
+MAX_PROBES = 20_000  # at 100,000 references of 512 numbers: 2e12 multiplications, half a minute on two cores
 _PIECE_ROWS = 8192
-_MOST_PAIRS = 50
-_LEAST_GENUINE = 10  # scores, for their lower quartile to mean anything
-_LEAST_COMPARISONS = 6
+_MAX_PAIRS = 50
+_MIN_GENUINE = 10  # scores, for their lower quartile to mean anything
+_MIN_COMPARISONS = 6
 _USUAL = 0.9  # of the strangers' best scores
-_MOST_COMPARED = 100  # photos of a person
+_MAX_COMPARED = 100  # photos of a person
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def calibrate(
     now: WorkingPoint,
     wanted: float,
     *,
-    most_probes: int | None = MOST_PROBES,
+    most_probes: int | None = MAX_PROBES,
     apart: bool = False,
     progress: Progress | None = None,
 ) -> Calibration:
@@ -101,7 +101,7 @@ def calibrate(
     found = _ask(references, persons, probes, copies, progress)
     strange = disagreeing(found, limit, default.threshold)
     counts = np.bincount(persons) if len(persons) else np.zeros(0, np.int64)
-    pairs = alike_pairs(found, persons[probes], probes, _MOST_PAIRS)
+    pairs = alike_pairs(found, persons[probes], probes, _MAX_PAIRS)
     one_person = [] if apart else _one_person(references, pairs, found, default, copies)
     differing = [_disagreement(found, int(i), int(probes[i])) for i in strange]
 
@@ -166,14 +166,14 @@ def _one_person(
     With fewer than six comparisons to take it of, it has to reach the genuine scores' lower quartile.
     """
     genuine = found.own.scores[found.own_count > 0]
-    alike = max(default.threshold, float(np.quantile(genuine, 0.25))) if len(genuine) >= _LEAST_GENUINE else copies
+    alike = max(default.threshold, float(np.quantile(genuine, 0.25))) if len(genuine) >= _MIN_GENUINE else copies
     strangers = found.first.scores[found.first.persons >= 0]
     usual = float(np.quantile(strangers, _USUAL)) if len(strangers) else 0.0
     found_pairs = []
     for pair in pairs:
-        ours, theirs = (np.flatnonzero(references.persons == one)[:_MOST_COMPARED] for one in sorted(pair.people))
+        ours, theirs = (np.flatnonzero(references.persons == one)[:_MAX_COMPARED] for one in sorted(pair.people))
         scores = references.vectors[ours] @ references.vectors[theirs].T
-        limit = max(usual, default.threshold - default.margin if scores.size >= _LEAST_COMPARISONS else alike)
+        limit = max(usual, default.threshold - default.margin if scores.size >= _MIN_COMPARISONS else alike)
         if float(np.median(scores)) >= limit:
             found_pairs.append((min(pair.people), max(pair.people)))
     return sorted(found_pairs)

@@ -32,10 +32,10 @@ Basis = Literal["counted", "tail", "default"]
 
 _COUNTED_FROM = 10  # strangers that may be named
 _LOWEST_MARGINS = 2
-_LEAST_STRANGERS, _LEAST_PEOPLE = 50, 10
+_MIN_STRANGERS, _MIN_PEOPLE = 50, 10
 _TAIL_SHARE = 0.1
-_LEAST_TAIL = 10
-_LEAST_GENUINE = 30  # below it one photo more or less would choose the margin
+_MIN_TAIL = 10
+_MIN_GENUINE = 30  # below it one photo more or less would choose the margin
 _MARGIN_STEPS = (0.5, 1.0, 1.5, 2.0)  # of the model's default
 _NO_COST = 0.005  # of the genuine probes: what a larger margin may cost
 _DECIMALS = 3
@@ -128,7 +128,7 @@ def propose(scores: Scores, default: WorkingPoint, wanted: float) -> Proposal:
     strangers = int(scores.strangers.sum())
     lowest = 3 / strangers if strangers else None
     threshold, basis = threshold_for(scores, default, default.margin, wanted)
-    if basis == "default" or int(scores.genuine.sum()) < _LEAST_GENUINE:
+    if basis == "default" or int(scores.genuine.sum()) < _MIN_GENUINE:
         return Proposal(WorkingPoint(threshold, default.margin), wanted, basis, lowest)
     choices: list[tuple[WorkingPoint, Basis, Rates]] = []
     for step in _MARGIN_STEPS:
@@ -149,7 +149,7 @@ def threshold_for(scores: Scores, default: WorkingPoint, margin: float, wanted: 
     named = np.sort(named_scores(scores, margin)[strangers])[::-1]
     allowed = math.floor(wanted * len(named) + 1e-9)
     seen = _just_above(float(named[allowed])) if allowed < len(named) else 0.0
-    if len(named) < _LEAST_STRANGERS or scores.people_among(strangers) < _LEAST_PEOPLE:
+    if len(named) < _MIN_STRANGERS or scores.people_among(strangers) < _MIN_PEOPLE:
         return max(default.threshold, seen), "default"
     if wanted * len(named) >= _COUNTED_FROM:
         return max(seen, round(default.threshold - _LOWEST_MARGINS * default.margin, _DECIMALS)), "counted"
@@ -160,7 +160,7 @@ def _continued(scores: Scores, wanted: float) -> float:
     """Where an exponential tail, fitted to the strangers' highest scores, reaches the rate `wanted`."""
     first, people = scores.first[scores.strangers], scores.people[scores.strangers]
     falling = np.argsort(-first)
-    size = min(max(_LEAST_TAIL, round(_TAIL_SHARE * len(first))), len(first) - 1)
+    size = min(max(_MIN_TAIL, round(_TAIL_SHARE * len(first))), len(first) - 1)
     top, begin = falling[:size], float(first[falling[size]])
     spread = 1 + 1 / math.sqrt(len(np.unique(people[top])))
     excess = float((first[top] - begin).mean()) * spread

@@ -18,7 +18,7 @@ _BASES = {
     "tail": "the rate wanted is beyond them: their highest scores were continued, and the model's default is the least proposed",
     "default": "they are too few to tell: the model's default is kept, or just above what was seen",
 }
-_MOST_NAMED = 0.9  # of the genuine probes; what names fewer deserves a word
+_MAX_NAMED = 0.9  # of the genuine probes; what names fewer deserves a word
 _SHOWN = 10  # pairs and photos in the readable report
 
 
@@ -120,7 +120,7 @@ def notes(found: Calibration) -> list[str]:
             "if they are, forget one name, if not, --apart"
         )
     right = rates(found.scores, proposal.point).named_right
-    if right is not None and right < _MOST_NAMED:
+    if right is not None and right < _MAX_NAMED:
         lines.append(f"the proposed settings name {right:.0%} of the photos only: ask for less with a higher --fmr")
     lines.append(
         "measured on enrolled photos, each by itself: a camera's crops score lower, its votes name fewer strangers"

@@ -45,7 +45,7 @@ _HEALTHY_S = 60.0  # a source that gave pictures for so long has its next loss m
 # After a refused login: many cameras lock an address out for good after five to seven.
 _REFUSED_S = (120.0, 300.0, 600.0)
 _SHORT = 0.9  # of the length a file announces; ending before that is worth saying
-MOST_PIXELS = 7680 * 4320 + 1_000_000  # 8K and a little; a picture of it is 100 MB
+MAX_PIXELS = 7680 * 4320 + 1_000_000  # 8K and a little; a picture of it is 100 MB
 
 
 class _FfmpegOptions:
@@ -159,8 +159,8 @@ def upright(image: Image, turn: Turn) -> Image:
 
 def _require_size(width: int, height: int) -> None:
     """Raises _Unusable for a picture that would take more memory than a camera has."""
-    if width * height > MOST_PIXELS:
-        raise _Unusable(f"a picture of {width} × {height} is too large; {MOST_PIXELS // 10**6} megapixels at most")
+    if width * height > MAX_PIXELS:
+        raise _Unusable(f"a picture of {width} × {height} is too large; {MAX_PIXELS // 10**6} megapixels at most")
 
 
 class Capture:
@@ -324,7 +324,7 @@ class Capture:
         if finding.verdict in (Verdict.REFUSED, Verdict.DOWN) or self._stopping:
             return None, finding
         if finding.verdict is Verdict.SNAPSHOT:
-            return Snapshots(self._source, self._fps, MOST_PIXELS, self._sleep), finding
+            return Snapshots(self._source, self._fps, MAX_PIXELS, self._sleep), finding
         options = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(self._open_timeout_s * 1000),
             cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(self._read_timeout_s * 1000),

@@ -18,10 +18,10 @@ _CELLS = (18, 8, 32, 8)  # 18 × 32 means of 8 × 8 picked pixels
 # (.68) and is not called frozen.
 _STILL = 0.15
 _STILL_S = 120.0
-_LEAST_LOOKS = 10
+_MIN_LOOKS = 10
 # Grey levels between the darkest and brightest of nine tenths of the cells: noise is averaged away, a clock in a corner
 # does not count.
-_LEAST_RANGE = 4.0
+_MIN_RANGE = 4.0
 _EMPTY_S = 60.0
 
 
@@ -47,7 +47,7 @@ class PictureWatch:
         still_s = time_s - self._still_since
         if empty is not None and time_s - self._empty_since >= _EMPTY_S:
             self.fault = f"the picture is {empty}"
-        elif still_s >= _STILL_S and self._looks >= _LEAST_LOOKS:
+        elif still_s >= _STILL_S and self._looks >= _MIN_LOOKS:
             self.fault = "the picture is frozen: it has not changed at all for minutes"
         else:
             self.fault = None
@@ -62,7 +62,7 @@ def why_empty(image: NDArray[np.uint8]) -> str | None:
     grey = _grey(image)
     cells = grey.reshape(_CELLS).mean(axis=(1, 3))
     low, high = np.percentile(cells, (5, 95))
-    if high - low >= _LEAST_RANGE:
+    if high - low >= _MIN_RANGE:
         return None
     mean = float(grey.mean())
     dark, bright = 40.0, 215.0

@@ -17,8 +17,8 @@ from workers.capture.stream_probe import HttpCamera
 if TYPE_CHECKING:
     from workers.recognition.engine import Image
 
-_MOST_BYTES = 32 << 20
-_MOST_A_SECOND = 5.0  # many cameras make a snapshot anew for each request
+_MAX_BYTES = 32 << 20
+_MAX_A_SECOND = 5.0  # many cameras make a snapshot anew for each request
 
 
 class Snapshots:
@@ -29,7 +29,7 @@ class Snapshots:
         address = parse_address(str(source.address))
         assert address is not None  # it was asked already
         self._camera = HttpCamera(source, address)
-        self._interval_s = 1.0 / min(fps or _MOST_A_SECOND, _MOST_A_SECOND)
+        self._interval_s = 1.0 / min(fps or _MAX_A_SECOND, _MAX_A_SECOND)
         self._most_pixels, self._sleep = most_pixels, sleep
         self._due_at = time.monotonic()
         self._jpeg = b""
@@ -47,12 +47,12 @@ class Snapshots:
         self._sleep(self._due_at - now)
         self._due_at = max(self._due_at, now) + self._interval_s
         try:
-            answer = self._camera.get(_MOST_BYTES)
+            answer = self._camera.get(_MAX_BYTES)
         except (OSError, http.client.HTTPException):
             self.fault = "the camera no longer answers"
             return False
         except ValueError:
-            self.fault = f"a picture of more than {_MOST_BYTES >> 20} MiB"
+            self.fault = f"a picture of more than {_MAX_BYTES >> 20} MiB"
             return False
         if answer.status != http.client.OK:
             self.fault = f"the camera answers {answer.status}"

@@ -26,7 +26,7 @@ from shared.settings.sources import Address, Source, parse_address
 
 _CONNECT_TIMEOUT_S = 3.0
 _ANSWER_TIMEOUT_S = 5.0
-_MOST_HEAD_BYTES = 64 << 10
+_MAX_HEAD_BYTES = 64 << 10
 PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322, "rtmp": 1935}
 _UNAUTHORIZED = 401
 
@@ -292,14 +292,14 @@ def _read_head(connection: socket.socket) -> str:
     while b"\r\n\r\n" not in data:
         chunk = connection.recv(4096)
         data += chunk
-        if not chunk or len(data) > _MOST_HEAD_BYTES:
+        if not chunk or len(data) > _MAX_HEAD_BYTES:
             raise ValueError("no whole answer")
         if time.monotonic() > deadline:
             raise TimeoutError
     head, _, body = data.partition(b"\r\n\r\n")
     text = head.decode("latin-1")
     length = re.search(r"^content-length:\s*(\d{1,6})\s*$", text, re.MULTILINE | re.IGNORECASE)
-    left = min(int(length[1]) if length else 0, _MOST_HEAD_BYTES) - len(body)
+    left = min(int(length[1]) if length else 0, _MAX_HEAD_BYTES) - len(body)
     while left > 0 and time.monotonic() < deadline and (chunk := connection.recv(min(left, 4096))):
         left -= len(chunk)
     return text
@@ -379,7 +379,7 @@ class HttpCamera:
 
     def _drain(self, response: http.client.HTTPResponse) -> None:
         """Read what a refusal says, so that the connection can go on; a long one costs the connection."""
-        response.read(_MOST_HEAD_BYTES)
+        response.read(_MAX_HEAD_BYTES)
         if response.will_close or not response.isclosed():
             self.close()
 

@@ -13,7 +13,7 @@ from shared.service.access import GalleryClient, SiteAccess
 from shared.settings.editing import replace_file, with_values
 from shared.settings.schema import Settings
 from shared.settings.text import read_text
-from workers.calibration.calibration import MOST_PROBES, Calibration, calibrate
+from workers.calibration.calibration import MAX_PROBES, Calibration, calibrate
 from workers.calibration.gallery_copy import References, load_references
 from workers.calibration.plot import svg
 from workers.calibration.report import Names, document, rows_named, text
@@ -56,7 +56,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
                 "nobody is enrolled", where=str(settings.db_path), remedy="enrol somebody: supervisor.py enrol FOLDER"
             )
     # Between the two the files are not locked: to compare a large gallery takes a minute, and a site may want to start.
-    most = None if arguments.all else MOST_PROBES
+    most = None if arguments.all else MAX_PROBES
     with progress_bar("comparing") as progress:
         found = calibrate(
             references, default, now, arguments.fmr, most_probes=most, apart=arguments.apart, progress=progress

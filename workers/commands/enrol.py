@@ -17,7 +17,7 @@ from workers.photos.look_alikes import remark_lines
 from workers.photos.naming import Found, people_in, person_name
 from workers.photos.same_model import require_same_model
 
-_MOST_REMARKS = 20
+_MAX_REMARKS = 20
 HELP = "enrol a photo, or a folder with a sub-folder per person"
 
 
@@ -53,7 +53,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             warn(f"refused {refused['photo']}: {refused['reason']}")
         if found.skipped:
             warn(skipped_line(found.skipped))
-        for line in remark_lines(report.look_alikes, report.disagrees, _MOST_REMARKS):
+        for line in remark_lines(report.look_alikes, report.disagrees, _MAX_REMARKS):
             warn(line)
         people = len({one["person"] for one in report.enrolled})
         say(

@@ -18,12 +18,12 @@ from workers.recognition import pack as onnx_pack
 if TYPE_CHECKING:
     import requests
 
-MOST_FILE_BYTES = 2 << 30  # the largest published recogniser has 260 MB
-MOST_PACK_BYTES = 4 << 30
-_MOST_ENTRIES = 1000
+MAX_FILE_BYTES = 2 << 30  # the largest published recogniser has 260 MB
+MAX_PACK_BYTES = 4 << 30
+_MAX_ENTRIES = 1000
 _CHUNK_BYTES = 1 << 20
 _CONNECT_S, _READ_S = 10.0, 30.0
-_MOST_REDIRECTS = 5
+_MAX_REDIRECTS = 5
 
 Progress = Callable[[int, int | None], None]
 
@@ -46,8 +46,8 @@ def fetch_zip(folder: Path, target: Path, progress: Progress | None = None) -> N
             total = int(length) if length.isdecimal() else None
             for chunk in response.iter_content(_CHUNK_BYTES):
                 done += file.write(chunk)
-                if done > MOST_PACK_BYTES:
-                    raise onnx_pack.missing_pack(folder, f"the answer is larger than {MOST_PACK_BYTES >> 30} GiB")
+                if done > MAX_PACK_BYTES:
+                    raise onnx_pack.missing_pack(folder, f"the answer is larger than {MAX_PACK_BYTES >> 30} GiB")
                 if progress:
                     progress(done, total)
     except requests.RequestException as error:
@@ -58,10 +58,10 @@ def fetch_zip(folder: Path, target: Path, progress: Progress | None = None) -> N
 
 @contextmanager
 def _answer(folder: Path, url: str) -> Iterator[requests.Response]:
-    """The answer at the end of at most _MOST_REDIRECTS redirects, each of which leads to https. Raises ConfigurationError."""
+    """The answer at the end of at most _MAX_REDIRECTS redirects, each of which leads to https. Raises ConfigurationError."""
     import requests
 
-    for _ in range(_MOST_REDIRECTS + 1):
+    for _ in range(_MAX_REDIRECTS + 1):
         if urlsplit(url).scheme != "https":
             raise onnx_pack.missing_pack(folder, "the answer leads off https, where anybody on the way could change it")
         with requests.get(url, stream=True, timeout=(_CONNECT_S, _READ_S), allow_redirects=False) as response:
@@ -69,27 +69,27 @@ def _answer(folder: Path, url: str) -> Iterator[requests.Response]:
                 yield response
                 return
             url = urljoin(url, response.headers["location"])
-    raise onnx_pack.missing_pack(folder, f"more than {_MOST_REDIRECTS} redirects")
+    raise onnx_pack.missing_pack(folder, f"more than {_MAX_REDIRECTS} redirects")
 
 
 def unpack_zip(archive: Path, folder: Path) -> None:
     """Unpack the models of a ZIP into `folder`, with at most one folder level, and nothing else of it.
 
     Raises RefusedError for what is no ZIP of a pack: damaged, encrypted, leading outside, with files of one name, or
-    larger than MOST_FILE_BYTES a file or MOST_PACK_BYTES in all, counted while unpacking: a ZIP's own sizes may lie.
+    larger than MAX_FILE_BYTES a file or MAX_PACK_BYTES in all, counted while unpacking: a ZIP's own sizes may lie.
     """
-    left = MOST_PACK_BYTES
+    left = MAX_PACK_BYTES
     try:
         with zipfile.ZipFile(archive) as opened:
             for entry, path in _wanted(archive, opened):
                 target = folder / path
                 target.parent.mkdir(exist_ok=True)
-                left -= _unpack(opened, entry, target, min(left, MOST_FILE_BYTES))
+                left -= _unpack(opened, entry, target, min(left, MAX_FILE_BYTES))
     except _TooLargeError as error:
         raise RefusedError(
             "the ZIP is too large for a model pack",
             where=shown(archive),
-            expected=f"at most {MOST_FILE_BYTES >> 30} GiB a file and {MOST_PACK_BYTES >> 30} GiB in all",
+            expected=f"at most {MAX_FILE_BYTES >> 30} GiB a file and {MAX_PACK_BYTES >> 30} GiB in all",
         ) from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         # RuntimeError: encrypted; NotImplementedError: a compression that this Python does not have.
@@ -105,7 +105,7 @@ class _TooLargeError(Exception):
 def _wanted(archive: Path, opened: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
     """The entries that make a pack. Raises RefusedError for an archive that is suspicious or ambiguous."""
     entries = [(entry, PurePosixPath(entry.filename)) for entry in opened.infolist() if not entry.is_dir()]
-    if len(entries) > _MOST_ENTRIES:
+    if len(entries) > _MAX_ENTRIES:
         raise RefusedError("the ZIP is no model pack", where=shown(archive), got=f"{len(entries)} files")
     outside = [path for _, path in entries if path.is_absolute() or ".." in path.parts]
     if outside:

@@ -22,9 +22,9 @@ from shared.supervision.child_process import PARENT_VARIABLE, bare_environment
 _DEADLINE_S = 120.0
 _CPU_S = 120
 # What a pack may allocate: libraries and working memory, and some times its files' size, which a session holds more than once.
-_LEAST_BYTES = 768 << 20
+_MIN_BYTES = 768 << 20
 _TIMES_FILES = 6
-_MOST_FAULT = 300
+_MAX_FAULT = 300
 
 
 def fault_of_pack(folder: Path) -> str:
@@ -42,7 +42,7 @@ def fault_of_pack(folder: Path) -> str:
         )
     except subprocess.TimeoutExpired:
         return f"no answer within {_DEADLINE_S:.0f} s"
-    fault = done.stdout.decode("utf-8", "replace").strip()[:_MOST_FAULT]
+    fault = done.stdout.decode("utf-8", "replace").strip()[:_MAX_FAULT]
     if done.returncode == EXIT_DONE:
         return fault
     return fault or f"the process that ran it died: exit code {done.returncode}"
@@ -55,7 +55,7 @@ def main() -> int:
         die_with_parent(int(parent))
     folder = Path(sys.argv[1])
     size = sum(file.stat().st_size for file in folder.iterdir())
-    most = _LEAST_BYTES + _TIMES_FILES * size
+    most = _MIN_BYTES + _TIMES_FILES * size
     for what, limit in ((resource.RLIMIT_DATA, most), (resource.RLIMIT_CPU, _CPU_S), (resource.RLIMIT_CORE, 0)):
         lower_limit(what, limit)
 

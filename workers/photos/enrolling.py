@@ -22,7 +22,7 @@ from shared.records import NewReference
 from shared.service.access import GalleryClient
 from shared.settings.schema import Settings
 from workers.photos.embedding import refusal_reason
-from workers.photos.look_alikes import MOST_COMPARED, NewReferences, Remark, remarks_on
+from workers.photos.look_alikes import MAX_COMPARED, NewReferences, Remark, remarks_on
 from workers.photos.naming import Found, Told
 from workers.photos.one_person import OnePersonCheck
 from workers.photos.pool import PhotoResult, embed_photos
@@ -30,7 +30,7 @@ from workers.recognition.engine import Engine
 
 _SAVED_AT_ONCE = 64
 _HELD_BYTES = 64 << 20  # of photos that wait for their rows to be saved
-_MOST_STEM_BYTES = 180  # of a kept photo's name: a file system allows 255, and what is appended takes up to 72
+_MAX_STEM_BYTES = 180  # of a kept photo's name: a file system allows 255, and what is appended takes up to 72
 
 
 @dataclass
@@ -91,9 +91,7 @@ def _remark(
     except RollcallError as error:
         report.warnings.add(f"enrolled, but not compared with the others: {error.line()}")
     if new.beyond:
-        report.warnings.add(
-            f"the first {MOST_COMPARED} were compared with the others; for all: supervisor.py calibrate"
-        )
+        report.warnings.add(f"the first {MAX_COMPARED} were compared with the others; for all: supervisor.py calibrate")
 
 
 class _Enrolment:
@@ -279,7 +277,7 @@ def _keep(one: _Ready, settings: Settings) -> tuple[Path, bool]:
 
 def _kept_name(photo: Photo) -> str:
     """The file's own name, cut to what every file system takes, and with a suffix that says what it is."""
-    stem = photo.path.stem.encode()[:_MOST_STEM_BYTES].decode("utf-8", "ignore")
+    stem = photo.path.stem.encode()[:_MAX_STEM_BYTES].decode("utf-8", "ignore")
     suffix = photo.path.suffix
     if suffix.lower() not in PHOTO_SUFFIXES:
         suffix = suffix_of(photo.data)
@@ -321,8 +319,8 @@ def skipped_line(skipped: list[Told]) -> str:
     """What was passed over, in one line: how much, and the first few; empty for nothing."""
     if not skipped:
         return ""
-    first = ", ".join(f"{shown(path)} ({reason})" for path, reason in skipped[:_MOST_SKIPPED])
-    return f"{len(skipped)} skipped: {first}" + (" …" if len(skipped) > _MOST_SKIPPED else "")
+    first = ", ".join(f"{shown(path)} ({reason})" for path, reason in skipped[:_MAX_SKIPPED])
+    return f"{len(skipped)} skipped: {first}" + (" …" if len(skipped) > _MAX_SKIPPED else "")
 
 
-_MOST_SKIPPED = 5
+_MAX_SKIPPED = 5

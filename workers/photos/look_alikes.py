@@ -16,14 +16,14 @@ from workers.calibration.neighbours import Neighbours, copy_from, disagreeing, u
 from workers.recognition.engine import Engine
 from workers.recognition.working_point import working_point
 
-MOST_COMPARED = 20_000  # new references: 40 MB of 512-d ones, and half a minute against 100,000
+MAX_COMPARED = 20_000  # new references: 40 MB of 512-d ones, and half a minute against 100,000
 
 Remark = dict[str, Any]
 
 
 @dataclass
 class NewReferences:
-    """What was saved, to be compared once all of it is: at most MOST_COMPARED, the rest is only counted."""
+    """What was saved, to be compared once all of it is: at most MAX_COMPARED, the rest is only counted."""
 
     persons: list[str] = field(default_factory=list)
     photos: list[Path] = field(default_factory=list)
@@ -32,7 +32,7 @@ class NewReferences:
     beyond: int = 0
 
     def add(self, person: str, photo: Path, row_id: int, embedding: NDArray[np.float32]) -> None:
-        if len(self.persons) == MOST_COMPARED:
+        if len(self.persons) == MAX_COMPARED:
             self.beyond += 1
             return
         self.persons.append(person)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.errors import RefusedError
-from shared.person_names import MOST_NAME_CHARACTERS, stored_name, unfitness
+from shared.person_names import MAX_NAME_CHARACTERS, stored_name, unfitness
 from shared.photos.reading import entries_in, is_photo_name, is_photo_without_suffix, shown
 from workers.photos.embedding import refusal_reason
 
@@ -70,7 +70,7 @@ def person_name(text: str) -> str:
         raise RefusedError(
             f"the name {reason}",
             got=ascii(name[:50]),
-            expected=f"1 to {MOST_NAME_CHARACTERS} visible characters without slashes, no dot in front",
+            expected=f"1 to {MAX_NAME_CHARACTERS} visible characters without slashes, no dot in front",
             remedy="choose another with --name, or rename the file or folder",
         )
     return name

@@ -37,7 +37,7 @@ _FEW = 6  # photos: below it a process's start costs more than it saves
 _DECODING_BYTES = 256 << 20  # what a process takes beside its engine while it decodes one of a phone's photos
 _START_S = 120.0  # a large model on a slow disk
 _DYING_S = 1.0  # from a channel's end to the process's
-_MOST_FAILED_STARTS = 3  # one after another
+_MAX_FAILED_STARTS = 3  # one after another
 
 _LIMITS = Limits()
 
@@ -184,7 +184,7 @@ class PhotoProcesses:
         """Go on with those that run, one fewer; without any, try again a few times."""
         self._failed_starts += 1
         self._most = max(1, self._most - 1)
-        if not self._running and self._failed_starts >= _MOST_FAILED_STARTS:
+        if not self._running and self._failed_starts >= _MAX_FAILED_STARTS:
             raise TemporaryError(
                 "no process that reads photos can be started",
                 got=process.how_it_ended(),
@@ -210,7 +210,7 @@ class _Process:
             raise
         finally:
             theirs.close()
-        self._buffer = wire.FrameBuffer()
+        self._buffer = wire.MessageBuffer()
         self.ready = self.dead = self._late = False
         self.photo: Photo | None = None
         self.deadline = time.monotonic() + _START_S

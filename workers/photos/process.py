@@ -51,7 +51,7 @@ def main() -> int:
     parent = os.environ.pop(PARENT_VARIABLE, None)
     if parent is not None:
         die_with_parent(int(parent))
-    channel, buffer = socket.socket(fileno=os.dup(sys.stdin.fileno())), wire.FrameBuffer()
+    channel, buffer = socket.socket(fileno=os.dup(sys.stdin.fileno())), wire.MessageBuffer()
     try:
         asked, _ = wire.receive(channel, buffer)
         limits = Limits(**asked["limits"])

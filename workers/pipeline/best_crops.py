@@ -18,23 +18,23 @@ _SIDE_PX = 256  # at most; the face then has 116, more than a recogniser takes
 _JPEG_QUALITY = 90
 
 
-class _Portrait(NamedTuple):
+class _BestCrop(NamedTuple):
     quality: float
     embedding: Vectors
     picture: Image
 
 
-class Portraits:
+class BestCrops:
     """At most three of one track, best first."""
 
     def __init__(self) -> None:
-        self._kept: list[_Portrait] = []
+        self._kept: list[_BestCrop] = []
 
     def offer(self, quality: float, embedding: Vectors, frame: Image, box: Box) -> None:
         """Keep what the frame (BGR) shows of the face, if it is better than what is kept. `embedding`: (dim,) float32."""
         if len(self._kept) == _MOST and quality <= self._kept[-1].quality:
             return
-        self._kept.append(_Portrait(quality, embedding, _cut(frame, box)))
+        self._kept.append(_BestCrop(quality, embedding, _cut(frame, box)))
         self._kept.sort(key=lambda portrait: -portrait.quality)
         del self._kept[_MOST:]
 

@@ -12,7 +12,7 @@ _STILL_S = 1.0  # between searches while somebody is in view and nothing moves; 
 _EMPTY_S = 5.0  # while nobody is in view and nothing moves: the motion detector may be wrong
 
 
-class Attention:
+class FrameSelection:
     """Times are seconds on one clock. `fps`: how many frames a second are at hand."""
 
     def __init__(self, fps: float) -> None:

@@ -19,10 +19,10 @@ from shared.settings.schema import EffectiveCamera
 from workers.capture.cadence import Cadence
 from workers.capture.capture import Frame
 from workers.pipeline.figures import Figures
-from workers.pipeline.frame_selection import Attention
+from workers.pipeline.frame_selection import FrameSelection
 from workers.pipeline.scene_change import SceneChange
 from workers.pipeline.thumbnail import face_picture
-from workers.pipeline.track_state import Visit
+from workers.pipeline.track_state import TrackState
 from workers.pipeline.tracking import Observation, Proposal, Track, Tracker
 from workers.pipeline.voting import Ballot, Crop, Decision, Rules
 from workers.recognition.engine import Engine, Face, Image, Vectors
@@ -33,7 +33,7 @@ from workers.recognition.working_point import working_point
 if TYPE_CHECKING:
     from shared.gallery.match import Candidate
 
-_MOST_CROPS = 8  # embedded a frame; with more faces than that they take turns
+_MAX_CROPS = 8  # embedded a frame; with more faces than that they take turns
 _LOST_AFTER_S = 1.5
 _LOOKS_UNTIL_LOST = 2.5  # where frames are looked at so seldom that 1.5 s would be one
 
@@ -65,12 +65,12 @@ class CameraPipeline:
         self._gallery = gallery
         self._file_time = False  # until a back-pressured file's first frame brings its own time
         self._cadence = Cadence(settings.fps)
-        self._attention = Attention(settings.fps)
+        self._selection = FrameSelection(settings.fps)
         self._scene = SceneChange()
         self._liveness, self._keep_unknowns = liveness, keep_unknowns
         self._lap = 0
         self._glanced = (float("-inf"), 0.0, cast("float | None", None))  # the frame before: its times
-        self._visits: dict[int, Visit] = {}
+        self._states: dict[int, TrackState] = {}
         self.figures = Figures()
         self._take_engine(engine)
         lost_after_s = max(_LOST_AFTER_S, _LOOKS_UNTIL_LOST / settings.fps)
@@ -92,8 +92,8 @@ class CameraPipeline:
         self._take_engine(engine)
         self._liveness = liveness
         self._tracker.use_appearance(engine.appearance)
-        for visit in self._visits.values():
-            visit.begin_anew(self._rules)
+        for state in self._states.values():
+            state.begin_anew(self._rules)
 
     def process(self, frame: Frame) -> list[Event]:
         """Look at a frame, if it is due, and report what is new."""
@@ -114,11 +114,11 @@ class CameraPipeline:
         events += self._leave(ended, frame.wall_time)
         self._glanced = (time_s, frame.wall_time, frame.media_time_s)
         undecided = any(
-            visit.is_undecided(time_s, self._rules) or visit.track.last_s < self._attention.searched_s
-            for visit in self._visits.values()
+            state.is_undecided(time_s, self._rules) or state.track.last_s < self._selection.searched_s
+            for state in self._states.values()
         )
-        in_view = bool(self._visits)
-        if self._attention.wants(time_s, cut=scene_ended, moved=change.moved, in_view=in_view, undecided=undecided):
+        in_view = bool(self._states)
+        if self._selection.wants(time_s, cut=scene_ended, moved=change.moved, in_view=in_view, undecided=undecided):
             self._scene.mark()
             faces = [face for face in self._engine.detect(frame.image) if not self._is_ignored(face, frame.image)]
             events += self._look(frame, faces, time_s)
@@ -142,7 +142,7 @@ class CameraPipeline:
     def stats(self) -> dict[str, Any]:
         """Fields of CameraStatus, by name."""
         model = f"{self._engine.name}/{self._engine.model}"
-        return {"model": model, **self.figures.latest(), "tracks": len(self._visits)}
+        return {"model": model, **self.figures.latest(), "tracks": len(self._states)}
 
     def _time_of(self, frame: Frame) -> float:
         return frame.media_time_s if self._file_time and frame.media_time_s is not None else frame.captured_at
@@ -163,17 +163,17 @@ class CameraPipeline:
         live_scores = dict(zip(embeddings, alive, strict=False))  # none at all where liveness is off
         answers = self._match([embeddings[pair.face] for pair in pairs if pair.face in embeddings])
         for track, index in pairs:
-            visit = self._visits.get(track.number) or self._begin_visit(track, frame, time_s)
-            visit.see(frame.wall_time, frame.media_time_s)
+            state = self._states.get(track.number) or self._begin_state(track, frame, time_s)
+            state.see(frame.wall_time, frame.media_time_s)
             if index in embeddings:
-                visit.embedded_s = time_s
+                state.embedded_s = time_s
                 crop = Crop(crops[index][1].value, embeddings[index], next(answers), crops[index][1].clear)
                 live_score = live_scores.get(index)
-                visit.live.add(live_score)
-                if not visit.live.is_worthless(self._settings.liveness, live_score):
-                    visit.ballot.add(crop)
+                state.live.add(live_score)
+                if not state.live.is_worthless(self._settings.liveness, live_score):
+                    state.ballot.add(crop)
                 if self._keep_unknowns and crop.clear and crop.names(self._rules) is None:
-                    visit.portraits.offer(crop.quality, crop.embedding, frame.image, faces[index].box)
+                    state.best_crops.offer(crop.quality, crop.embedding, frame.image, faces[index].box)
         return self._news(time_s, frame.wall_time)
 
     def _is_ignored(self, face: Face, image: Image) -> bool:
@@ -185,15 +185,15 @@ class CameraPipeline:
     def _stay_until_cut(self) -> None:
         """Who was there at the last search was there until the scene ended, though not every frame was searched."""
         time_s, wall_time, media_time_s = self._glanced
-        for visit in self._visits.values():
-            if visit.track.last_s >= self._attention.searched_s:
-                visit.track.last_s = max(visit.track.last_s, time_s)
-                visit.see(wall_time, media_time_s)
+        for state in self._states.values():
+            if state.track.last_s >= self._selection.searched_s:
+                state.track.last_s = max(state.track.last_s, time_s)
+                state.see(wall_time, media_time_s)
 
-    def _begin_visit(self, track: Track, frame: Frame, time_s: float) -> Visit:
-        visit = Visit(track, Ballot(self._rules, time_s), frame.wall_time, self._settings.liveness)
-        self._visits[track.number] = visit
-        return visit
+    def _begin_state(self, track: Track, frame: Frame, time_s: float) -> TrackState:
+        state = TrackState(track, Ballot(self._rules, time_s), frame.wall_time, self._settings.liveness)
+        self._states[track.number] = state
+        return state
 
     def _good_crops(
         self, image: Image, faces: Sequence[Face], proposals: Sequence[Proposal], time_s: float
@@ -201,13 +201,13 @@ class CameraPipeline:
         """The crops worth embedding that pass the gate; those that tell tracks apart first, then the least known."""
         wanted = []
         for index, (face, (track, doubtful, changed)) in enumerate(zip(faces, proposals, strict=True)):
-            visit = self._visits.get(track.number) if track else None
-            due = visit is None or changed or visit.wants_crop(time_s, self._rules)
+            state = self._states.get(track.number) if track else None
+            due = state is None or changed or state.wants_crop(time_s, self._rules)
             if (due or doubtful) and self._gate.may_pass(face):
-                known = (visit.ballot.named is not None, visit.embedded_s) if visit else (False, float("-inf"))
+                known = (state.ballot.named is not None, state.embedded_s) if state else (False, float("-inf"))
                 wanted.append((not doubtful, *known, index))
         good: dict[int, tuple[Image, Quality]] = {}
-        for *_, index in sorted(wanted)[:_MOST_CROPS]:
+        for *_, index in sorted(wanted)[:_MAX_CROPS]:
             crop = self._engine.crop(image, faces[index])
             quality = self._gate.judge(faces[index], crop, image)
             if not quality.refused:
@@ -243,52 +243,52 @@ class CameraPipeline:
         """Match what is remembered again when the gallery has changed: a person was enrolled, or forgotten."""
         if not self._gallery.refresh() or self.model_changed:
             return False
-        for visit in self._visits.values():
-            visit.ballot.rematch(list(self._match([crop.embedding for crop in visit.ballot.crops()])))
+        for state in self._states.values():
+            state.ballot.rematch(list(self._match([crop.embedding for crop in state.ballot.crops()])))
         return True
 
     def _news(self, time_s: float, wall_time: float) -> list[Event]:
         return [
-            self._event(news.report, wall_time, visit, news.decision)
-            for visit in self._visits.values()
-            for news in visit.news(time_s)
+            self._event(news.report, wall_time, state, news.decision)
+            for state in self._states.values()
+            for news in state.news(time_s)
         ]
 
     def _leave(self, tracks: Iterable[Track], wall_time: float) -> list[Event]:
         events = []
         for track in tracks:
-            visit = self._visits.pop(track.number)
-            visit.end()
-            if track.seen < 2 and visit.ballot.told is None:
+            state = self._states.pop(track.number)
+            state.end()
+            if track.seen < 2 and state.ballot.told is None:
                 continue  # a flicker: one detection is as often a pattern as a face
-            decision = visit.decision()
+            decision = state.decision()
             events.append(
                 replace(
-                    self._event("left", wall_time, visit, decision),
-                    started=iso_time(visit.started_at),
-                    ended=iso_time(visit.ended_at),
+                    self._event("left", wall_time, state, decision),
+                    started=iso_time(state.started_at),
+                    ended=iso_time(state.ended_at),
                     duration_s=round(track.last_s - track.first_s, 3),
                 )
             )
         return events
 
-    def _event(self, kind: str, wall_time: float, visit: Visit, decision: Decision) -> Event:
+    def _event(self, kind: str, wall_time: float, state: TrackState, decision: Decision) -> Event:
         event = new_event(
             self._settings.name,
             kind,
             wall_time,
             user_id=decision.user_id,
-            media_time_s=None if visit.media_time_s is None else round(visit.media_time_s, 3),
-            track=visit.track.number,
+            media_time_s=None if state.media_time_s is None else round(state.media_time_s, 3),
+            track=state.track.number,
             person=decision.person,
             score=_rounded(decision.score),
             margin=_rounded(decision.margin),
-            frames=visit.track.seen,
-            box=[round(side) for side in visit.track.box],
-            liveness=None if self._liveness is None else visit.live.to_json(),
+            frames=state.track.seen,
+            box=[round(side) for side in state.track.box],
+            liveness=None if self._liveness is None else state.live.to_json(),
             verdict=decision.verdict if kind in ("left", "withdrawn") else None,
         )
-        if decision.verdict == "unknown" and kind != "withdrawn" and (traces := visit.portraits.traces()):
+        if decision.verdict == "unknown" and kind != "withdrawn" and (traces := state.best_crops.traces()):
             event = replace(
                 event,
                 traces=[trace.to_json() for trace in traces],

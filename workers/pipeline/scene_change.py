@@ -18,16 +18,16 @@ _CUT_SIZE = (64, 36)
 _MOTION_SIZE = (128, 72)  # a face of 40 pixels in 1280 covers 4 x 4 cells
 # Correlation of two thumbnails. Measured .2 s apart: cuts of three films -.08 to .18; the fastest motion in front of a
 # camera that stands still .66, a head that fills the picture .34.
-_LEAST_CORRELATION = 0.3
+_MIN_CORRELATION = 0.3
 # How much of the picture must be another, by how many grey levels. Cuts: .57 to .95; large faces that move in front of a
 # plain wall correlate as badly as a cut, and change a third of it.
-_LEAST_SHARE, _LEAST_DIFFERENCE = 0.5, 6.0
-_LEAST_SPREAD = 4.0  # grey levels; a dark or covered picture holds nothing but noise to correlate
+_MIN_SHARE, _MIN_DIFFERENCE = 0.5, 6.0
+_MIN_SPREAD = 4.0  # grey levels; a dark or covered picture holds nothing but noise to correlate
 # Grey levels a cell must change by, above the picture's own noise, and how many cells must. A face 40 pixels wide that is
 # 20 levels off its background changes twelve.
-_LEAST_CHANGE = 7.0
+_MIN_CHANGE = 7.0
 _NOISE_FACTOR = 5.0  # times the median change of all cells
-_LEAST_CELLS = 3
+_MIN_CELLS = 3
 
 
 class Change(NamedTuple):
@@ -67,13 +67,13 @@ class SceneChange:
         if before is None or resized:
             return before is not None
         spread = float(before.std()), float(thumbnail.std())
-        if min(spread) < _LEAST_SPREAD:
+        if min(spread) < _MIN_SPREAD:
             return False
-        if float((before * thumbnail).mean()) / (spread[0] * spread[1]) >= _LEAST_CORRELATION:
+        if float((before * thumbnail).mean()) / (spread[0] * spread[1]) >= _MIN_CORRELATION:
             return False
         difference = thumbnail - before
         difference = np.abs(difference - np.median(difference))
-        return float((difference > _LEAST_DIFFERENCE).mean()) >= _LEAST_SHARE
+        return float((difference > _MIN_DIFFERENCE).mean()) >= _MIN_SHARE
 
     def _has_moved(self, thumbnail: Grey) -> bool:
         if self._marked is None:
@@ -81,5 +81,5 @@ class SceneChange:
         change = thumbnail - self._marked
         change -= np.median(change[::2, ::2])  # what a lamp does to all of it
         change = np.abs(cv2.blur(change, (3, 3)))
-        limit = max(_LEAST_CHANGE, _NOISE_FACTOR * float(np.median(change[::2, ::2])))
-        return int(np.count_nonzero(change > limit)) >= _LEAST_CELLS
+        limit = max(_MIN_CHANGE, _NOISE_FACTOR * float(np.median(change[::2, ::2])))
+        return int(np.count_nonzero(change > limit)) >= _MIN_CELLS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from shared.settings.schema import Liveness as LivenessMode
-from workers.pipeline.best_crops import Portraits
+from workers.pipeline.best_crops import BestCrops
 from workers.pipeline.tracking import Track
 from workers.pipeline.voting import Ballot, Decision, LiveVote, News, Rules
 
@@ -17,7 +17,7 @@ _FOLLOWED_AT_MOST_S = 5.0  # at a track's end: what was longer followed without 
 
 
 @dataclass(eq=False)
-class Visit:
+class TrackState:
     """One track from its start to its end."""
 
     track: Track
@@ -27,7 +27,7 @@ class Visit:
     ended_at: float = 0.0
     media_time_s: float | None = None
     embedded_s: float = float("-inf")
-    portraits: Portraits = field(default_factory=Portraits)
+    best_crops: BestCrops = field(default_factory=BestCrops)
     live: LiveVote = field(default_factory=LiveVote)
     _sure: tuple[float, float | None] = (0.0, None)  # the two times when the track was last sure
 
@@ -79,4 +79,4 @@ class Visit:
         """Another model: what was embedded says nothing any more; what was told is known still."""
         self.ballot = Ballot(rules, self.ballot.started_s, told=self.ballot.told)
         self.embedded_s = float("-inf")
-        self.portraits.clear()
+        self.best_crops.clear()

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 Verdict = Literal["named", "uncertain", "unknown"]
 Report = Literal["named", "withdrawn", "unknown"]
 
-_LEAST_WINDOW = 12  # crops
-_LEAST_SHARE = 0.25  # of the crops' weight that must speak for the person
+_MIN_WINDOW = 12  # crops
+_MIN_SHARE = 0.25  # of the crops' weight that must speak for the person
 _OUTWEIGH = 2.0
 _FAR_MARGINS = 2.0  # below the threshold; a person's own crops come as low as that, but seldom when they are clear
 _UNKNOWN_AFTER_S = 1.0  # a face that has just come in is given time to turn to the camera
@@ -116,7 +116,7 @@ def _leader(crops: Sequence[Crop], rules: Rules) -> str | None:
     if not ranked or counts[ranked[0]] < rules.votes:
         return None
     second = weights[ranked[1]] if len(ranked) > 1 else 0.0
-    fair_share = weights[ranked[0]] >= _LEAST_SHARE * sum(crop.quality for crop in crops)
+    fair_share = weights[ranked[0]] >= _MIN_SHARE * sum(crop.quality for crop in crops)
     if not fair_share or weights[ranked[0]] < _OUTWEIGH * second or _is_refuted(ranked[0], crops, crops, rules):
         return None
     return ranked[0]
@@ -154,7 +154,7 @@ class Ballot:
     recent: deque[Crop] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self.recent = deque(maxlen=max(_LEAST_WINDOW, 4 * self.rules.votes))
+        self.recent = deque(maxlen=max(_MIN_WINDOW, 4 * self.rules.votes))
 
     def add(self, crop: Crop) -> None:
         """Count a good crop, already matched."""
@@ -244,7 +244,7 @@ LiveVerdict = Literal["live", "spoof", "unsure"]
 
 _LIVE_FROM = 0.8  # the addon's default threshold
 _SPOOF_BELOW = 0.5  # more likely a picture than not
-_LEAST_SCORES = 3
+_MIN_SCORES = 3
 _LATEST_SCORES = 9
 
 
@@ -271,7 +271,7 @@ class LiveVote:
     @property
     def verdict(self) -> LiveVerdict:
         score = self.score
-        if score is None or len(self._scores) < _LEAST_SCORES or _SPOOF_BELOW <= score < _LIVE_FROM:
+        if score is None or len(self._scores) < _MIN_SCORES or _SPOOF_BELOW <= score < _LIVE_FROM:
             return "unsure"
         return "live" if score >= _LIVE_FROM else "spoof"
 

@@ -29,7 +29,7 @@ _URL = "https://github.com/deepinsight/insightface-model-addons/releases/downloa
 INPUT_PX = 80
 # Where the addon wants both eyes, the nose and both corners of the mouth, pixels of its input.
 _TEMPLATE = np.array([[32.03, 38.06], [47.89, 37.98], [40.01, 47.08], [33.50, 56.36], [46.63, 56.29]], np.float64)
-_MOST_MISSING = 0.3  # of the input may lie beyond the frame; the addon's limit
+_MAX_MISSING = 0.3  # of the input may lie beyond the frame; the addon's limit
 
 
 class Liveness:
@@ -84,7 +84,7 @@ def liveness_crop(frame: Image, points: NDArray[np.float32]) -> Image | None:
     matrix = similarity(points, _TEMPLATE)
     size = (INPUT_PX, INPUT_PX)
     inside = cv2.warpAffine(np.ones(frame.shape[:2], np.float32), matrix, size)
-    if float(inside.mean()) < 1 - _MOST_MISSING:
+    if float(inside.mean()) < 1 - _MAX_MISSING:
         return None
     crop = cv2.warpAffine(frame, matrix, size, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(crop, np.uint8)

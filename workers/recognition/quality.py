@@ -30,11 +30,11 @@ _LOWEST = 0.1  # what a part is worth at the edge of refusal
 _CLEAR_POSE = 0.8
 _CLEAR_SHARPNESS = 0.3
 # Grey levels of noise below which a picture counts as it is; faces in photos and in daylight have .2 to 2.
-_LEAST_NOISE = 2.5
+_MIN_NOISE = 2.5
 # Of a face's own contrast. Noise of 10 and 20 on faces in daylight are .14 and .28; at .28 one in twelve enrolled faces of
 # 80 pixels and one in three of 40 look like nobody, at .14 one in a hundred and one in 25.
 _CLEAR_NOISE = 0.2
-_LEAST_MEASURED = 8  # pixels a side
+_MIN_MEASURED = 8  # pixels a side
 _SMOOTHING = (1.0, 0.05)
 _STRICT_SMOOTHING = (0.8, 1 / 12)
 _NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
@@ -106,7 +106,7 @@ class Gate:
         sharp, clarity = (
             _ramp(sharpness(grey, noise, smoothing), 0.29, 0.42) for smoothing in (_SMOOTHING, _STRICT_SMOOTHING)
         )
-        if noise >= max(_LEAST_NOISE, _CLEAR_NOISE * float(grey.std())):
+        if noise >= max(_MIN_NOISE, _CLEAR_NOISE * float(grey.std())):
             clarity = 0.0
         return Quality(size, detector, pose, sharp, _brightness(float(grey.mean())), clarity)
 
@@ -132,7 +132,7 @@ def sharpness(grey: NDArray[np.float32], noise: float = 0.0, smoothing: tuple[fl
     smoothing makes nothing sharper.
     """
     plain = _lost_by_blur(grey)
-    if noise < _LEAST_NOISE:
+    if noise < _MIN_NOISE:
         return plain
     smooth = cv2.GaussianBlur(grey, (0, 0), smoothing[0] + smoothing[1] * noise).astype(np.float32)
     return min(plain, _lost_by_blur(smooth))
@@ -141,7 +141,7 @@ def sharpness(grey: NDArray[np.float32], noise: float = 0.0, smoothing: tuple[fl
 def _noise_of_face(frame: Image, face: Face) -> float:
     left, top = (max(0, int(side)) for side in face.box[:2])
     part = frame[top : int(face.box[3]) + 1, left : int(face.box[2]) + 1]
-    if min(part.shape[:2]) < _LEAST_MEASURED:
+    if min(part.shape[:2]) < _MIN_MEASURED:
         return 0.0
     return noise_level(cv2.cvtColor(part, cv2.COLOR_BGR2GRAY).astype(np.float32))
 
