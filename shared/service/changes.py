@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.ipc.requests import Forgotten, StrangerForgotten
+from shared.photos.kept import Kept
 from shared.records import NewReference
-from shared.store.erasure import Kept
 from shared.store.saving import Saved
 from shared.store.store import Store
 

@@ -33,16 +33,17 @@ from shared.errors import RefusedError, RollcallError, Say
 from shared.events import stranger_id, stranger_number
 from shared.ipc import requests
 from shared.person_names import name_of, text_of
+from shared.photos.kept import Kept, Left, kept_digest, kept_of_person, kept_photo, remove
 from shared.process.freed_arrays import overwrite_small_arrays
 from shared.service.changes import Changes
 from shared.service.sightings import SightingRequests
 from shared.service.strangers import no_such_stranger
 from shared.store import erasure, leftovers, removals
-from shared.store.erasure import Kept, Left
 from shared.store.marks import is_marked, mark_photo
 from shared.store.opening import backup_path
 from shared.store.references import (
     Deleted,
+    StoredPhotoRows,
     delete_references,
     forget_person,
     list_references,
@@ -98,7 +99,7 @@ class Forgetting:
         self._forget_strangers_like(spellings)
         deleted = forget_person(store, person)
         self._sightings.forget_presence()
-        kept = erasure.kept_of_person(self._data_dir, store, person, deleted.image_paths)
+        kept = kept_of_person(self._data_dir, StoredPhotoRows(store), person, deleted.image_paths)
         found = bool(deleted.row_ids or deleted.sightings or deleted.left_out or kept)
         if not (found or was_marked):
             raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
@@ -117,10 +118,10 @@ class Forgetting:
         if path is None:
             self._require_deleted(person, photo)
             return self._forgotten(person, [], Deleted([], []), Kept(), changes, already=True)
-        digest = erasure.kept_digest(self._data_dir, person, path)
+        digest = kept_digest(self._data_dir, person, path)
         deleted = delete_references(store, person, path, digest)
         mark_photo(store, person, path)
-        kept = erasure.kept_photo(self._data_dir, store, person, path)
+        kept = kept_photo(self._data_dir, StoredPhotoRows(store), person, path)
         changes.backup.append(lambda backup: delete_references(backup, person, path, digest))
         changes.forgotten.append((person, path))
         return self._forgotten(person, [], deleted, kept, changes, already=False)
@@ -196,7 +197,7 @@ class Forgetting:
 
     def finish(self, changes: Changes) -> list[str]:
         """Files, copies, remains, WAL, caches. What is left to do, one line each."""
-        left = [one for kept in changes.doomed for one in erasure.remove(kept)]
+        left = [one for kept in changes.doomed for one in remove(kept)]
         warnings = []
         if changes.erase:
             warnings += [f"could not be removed: {line}" for line in leftovers.sweep(self._store.path)]

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from shared.errors import RefusedError, RollcallError, Say
 from shared.events import Event, Sighting
 from shared.ipc import requests
+from shared.photos.kept import remove
 from shared.presence import WITHIN_S, Presence
 from shared.service.changes import Changes
-from shared.store import erasure, people
+from shared.store import people
 from shared.store.marks import drop_old_marks
 from shared.store.retention import ClockWatch
 from shared.store.store import Store
@@ -101,7 +102,7 @@ class Retention:
             self._strangers.undo()
             self._say(f"old sightings could not be deleted: {error.line()}")
             return False
-        for one in erasure.remove(self._strangers.settle()):
+        for one in remove(self._strangers.settle()):
             self._say(f"could not be removed: {one.path}: {one.reason}")
         self._strangers.pictures.sweep(pictures)
         return bool(deleted)

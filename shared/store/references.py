@@ -184,3 +184,16 @@ class Deleted:
 def _iso(timestamp: str | None) -> str | None:
     """SQLite's CURRENT_TIMESTAMP as ISO 8601 in UTC."""
     return None if timestamp is None else timestamp.replace(" ", "T") + ("" if timestamp.endswith("Z") else "Z")
+
+
+@dataclass(frozen=True)
+class StoredPhotoRows:
+    """What one store's rows say of photos, for shared/photos/kept.py."""
+
+    store: Store
+
+    def is_referred_to(self, image_path: str) -> bool:
+        return is_referred_to(self.store, image_path)
+
+    def odd_image_paths(self) -> Iterator[str]:
+        return odd_image_paths(self.store)

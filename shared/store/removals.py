@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shared.store.erasure import Kept, Left
+from shared.photos.kept import Kept, Left
 from shared.store.references import is_referred_to
 from shared.store.store import Store
 

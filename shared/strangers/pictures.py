@@ -15,7 +15,7 @@ from pathlib import Path
 
 from shared.errors import disk_fault
 from shared.files.private_folder import make_private_folder
-from shared.store.erasure import Kept
+from shared.photos.kept import Kept
 
 _NAME = re.compile(r"stranger-\d+-[0-9a-f]{12}\.jpg")
 

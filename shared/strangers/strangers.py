@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from shared.errors import RollcallError, Say
 from shared.events import Event, stranger_id
+from shared.photos.kept import Kept
 from shared.records import Stranger
-from shared.store.erasure import Kept
 from shared.store.store import Store
 from shared.strangers.pictures import Pictures
 from shared.strangers.traces import Offer, Trace, TraceIndex, offer_of

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, TemporaryError
 from shared.ipc.requests import Forget
-from shared.records import Reference
+from shared.photos.kept import stored_photo
 from shared.settings.file import load_settings
 from shared.settings.schema import Settings
 from shared.store import migration, schema
@@ -48,7 +48,7 @@ from tests.support.stores import (
 from tests.support.vectors import noise
 from workers.models.opening import open_engine
 from workers.photos.embedding import embed_photo
-from workers.photos.same_model import require_same_model, stored_photo
+from workers.photos.same_model import require_same_model
 from workers.recognition.engine import Engine
 
 _TABLE = """
@@ -509,7 +509,9 @@ def test_it_is_stamped_when_its_photos_agree(tmp_path: Path, paths: str) -> None
     settings, engine, found = _site_with_photos(tmp_path, paths)
     write_original(settings.db_path, [(name, raw(vector, 21), path, None) for name, path, vector in found])
     with files_of(settings) as files:
-        assert all(stored_photo(one, settings) for one in files.references())
+        assert all(
+            stored_photo(settings.data_dir, settings.base, one.person, one.image_path) for one in files.references()
+        )
         require_same_model(files, engine, settings)
         assert (files.store.fingerprint, files.store.model) == (engine.fingerprint, f"insightface/{SMALL_PACK.name}")
     found_again = command_json(tmp_path, "people")["people"]
@@ -583,11 +585,11 @@ def test_no_photo_outside_the_site_is_opened(tmp_path: Path) -> None:
         "",
         None,
     ):
-        assert stored_photo(Reference(1, "..", path, None, 1), settings) is None
+        assert stored_photo(settings.data_dir, settings.base, "..", path) is None
     (settings.faces_dir / "Ada").mkdir()
     (settings.faces_dir / "Ada" / "1.jpg").write_bytes(b"x")
     for path in ("faces/Ada/1.jpg", "data/faces/Ada/1.jpg", "elsewhere/1.jpg", "/old/machine/1.jpg"):
-        assert stored_photo(Reference(1, "Ada", path, None, 1), settings) == settings.faces_dir / "Ada" / "1.jpg"
+        assert stored_photo(settings.data_dir, settings.base, "Ada", path) == settings.faces_dir / "Ada" / "1.jpg"
 
 
 def test_the_original_file_is_restored_like_a_backup(tmp_path: Path) -> None:

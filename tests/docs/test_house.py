@@ -18,7 +18,7 @@ SHARED: dict[str, set[str]] = {
     "events": {"errors"},
     "presence": {"events"},
     "person_names": {"errors"},
-    "photos": {"errors"},
+    "photos": {"errors", "person_names"},
     "process": {"errors"},
     "ipc": {"errors", "events", "records"},
     "files": {"errors", "ipc"},

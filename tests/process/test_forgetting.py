@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from shared.errors import RefusedError, RollcallError
 from shared.ipc.requests import Answer, Delete, Deleted, Forget, Forgotten, Save, Saved
 from shared.person_names import name_key, stored_name, unfitness
+from shared.photos.kept import Kept
 from shared.records import NewReference
 from shared.store.copying import copy_to
-from shared.store.erasure import Kept
 from shared.store.marks import is_marked
 from shared.store.opening import backup_path, open_read_only
 from shared.store.references import list_people

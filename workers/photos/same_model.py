@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from shared.errors import ConfigurationError, RefusedError
-from shared.records import Reference
+from shared.photos.kept import stored_photo
 from shared.service.access import GalleryClient
 from shared.settings.schema import Settings
 from workers.photos.embedding import embed_image
@@ -69,7 +67,7 @@ def _samples_agree(gallery: GalleryClient, engine: Engine, settings: Settings) -
     agreed = judged = 0
     with PhotoReader() as reader:
         for reference in gallery.references():
-            photo = stored_photo(reference, settings)
+            photo = stored_photo(settings.data_dir, settings.base, reference.person, reference.image_path)
             if photo is None:
                 continue
             try:
@@ -81,24 +79,3 @@ def _samples_agree(gallery: GalleryClient, engine: Engine, settings: Settings) -
             if judged == _SAMPLES:
                 break
     return judged > 0 and agreed >= _NEEDED_SHARE * judged
-
-
-def stored_photo(reference: Reference, settings: Settings) -> Path | None:
-    """The kept photo of a reference, when it lies where a site's photos lie: no other path from a database is opened."""
-    path = reference.image_path
-    if not path:
-        return None
-    data_dir, base = settings.data_dir.resolve(), settings.base.resolve()
-    places = (
-        settings.data_dir / path,
-        settings.base / path,
-        settings.faces_dir / reference.person / Path(path).name,
-    )
-    for candidate in places:
-        try:
-            real = candidate.resolve()
-            if (real.is_relative_to(data_dir) or real.is_relative_to(base)) and real.is_file():
-                return real
-        except (OSError, ValueError):  # a path that can't be one: too long, a NUL in it
-            continue
-    return None

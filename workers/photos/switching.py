@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from shared.errors import RefusedError, TemporaryError
 from shared.ipc.requests import Switched
+from shared.photos.kept import stored_photo
 from shared.photos.reading import Photo, load_photo
 from shared.progress import progress_bar
 from shared.records import Reference
@@ -17,7 +18,7 @@ from shared.service.access import GalleryClient
 from shared.settings.schema import Settings
 from workers.photos.embedding import refusal_reason
 from workers.photos.pool import embed_photos
-from workers.photos.same_model import model_name, stored_photo
+from workers.photos.same_model import model_name
 from workers.recognition.engine import Engine
 
 _STAGED_AT_ONCE = 512
@@ -61,7 +62,7 @@ def _stage(
     by_photo: dict[Path, list[Reference]] = {}
     missing: dict[int, str] = {}
     for reference in references:
-        photo = stored_photo(reference, settings)
+        photo = stored_photo(settings.data_dir, settings.base, reference.person, reference.image_path)
         if photo is None:
             missing[reference.id] = f"{reference.person} {reference.image_path or '(saved without a photo)'}"
         else:
