@@ -391,7 +391,7 @@ class Supervisor:
         from shared.gallery.reader import GalleryReader  # numpy, which the supervisor otherwise lives without
 
         with GalleryReader(fresh.run_dir) as gallery:
-            wanted = f"{fresh.recognition.engine}/{fresh.model}"
+            wanted = fresh.model_label
             if gallery.model not in ("", wanted):
                 raise ConfigurationError(
                     "the gallery is of another model",

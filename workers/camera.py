@@ -21,6 +21,7 @@ from shared.errors import EXIT_DONE, ConfigurationError, TemporaryError  # noqa:
 from shared.events import Event, new_event  # noqa: E402
 from shared.gallery.reader import GalleryReader  # noqa: E402
 from shared.ipc.event_sender import EventSender  # noqa: E402
+from shared.model_id import other_model  # noqa: E402
 from shared.process.own_limits import may_allocate  # noqa: E402
 from shared.settings.schema import Settings  # noqa: E402
 from shared.supervision.camera_status import CameraStatus  # noqa: E402
@@ -228,9 +229,8 @@ class Camera:
     def _engine_for(self, gallery: GalleryReader) -> Engine:
         """The engine of the gallery's model. Raises ConfigurationError when it is not installed, or another by that name."""
         settings = self._settings
-        if gallery.model:  # empty: nobody was ever enrolled
-            name, _, pack = gallery.model.partition("/")
-            chosen = {"engine": name, "model": None if name == "dlib" else pack}
+        if (wanted := gallery.model_id) is not None:
+            chosen = {"engine": wanted.engine, "model": None if wanted.engine == wanted.pack else wanted.pack}
             settings = replace(settings, recognition=settings.recognition.model_copy(update=chosen))
         engine = self._open_engine(settings)
         _require_same_model(engine, gallery, f"camera {self._camera.name}")
@@ -254,12 +254,13 @@ def _affordable(events: list[Event], backlog: int) -> list[Event]:
 
 def _require_same_model(engine: Engine, gallery: GalleryReader, where: str) -> None:
     """Embeddings of two models say nothing about each other. Raises ConfigurationError."""
-    if gallery.fingerprint not in ("", engine.fingerprint):
-        raise ConfigurationError(
+    if gallery.model_id is not None and not gallery.model_id.is_same(engine.model_id):
+        raise other_model(
+            ConfigurationError,
             "the gallery was made with another model",
             where=where,
-            got=f"{engine.name}/{engine.model} {engine.fingerprint[:12]}",
-            expected=f"{gallery.model} {gallery.fingerprint[:12]}, the gallery's",
+            got=engine.model_id,
+            expected=gallery.model_id,
             remedy="set [recognition] engine and model to the gallery's, or embed its photos anew: models use",
         )
 

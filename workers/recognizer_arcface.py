@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from shared.model_id import ModelId
 from workers.recognition.alignment import aligned
 from workers.recognition.engine import Appearance, Face, Image, Points, Vectors
 from workers.recognition.onnx_session import UnfitGraphError, best_providers, open_session
@@ -70,6 +71,10 @@ class ArcFaceEngine:
         self._batch = min(pack.recognition.batch or _MAX_CROPS, _MAX_CROPS)
         self._fixed_batch = pack.recognition.batch
         self.dim = pack.recognition.dim or self._measured_dim(pack.recognition)
+
+    @property
+    def model_id(self) -> ModelId:
+        return ModelId(self.name, self.model, self.fingerprint, self.dim)
 
     def detect(self, frame: Image) -> list[Face]:
         """Faces of a BGR frame (height, width, 3), best score first; boxes are cut to the frame."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from shared.errors import ConfigurationError
+from shared.model_id import ModelId
 from workers.recognition.engine import Appearance, Face, Image, Points, Vectors
 from workers.recognition.fingerprint import file_sha256, fingerprint
 from workers.recognition.unit_norm import unit_rows
@@ -78,6 +79,10 @@ class DlibEngine:
             self._recogniser = self._dlib.face_recognition_model_v1(str(recognition))
         except RuntimeError as error:  # dlib's serialization_error and "Unable to open"
             raise _not_installed(f"its weights can't be loaded: {error}") from error
+
+    @property
+    def model_id(self) -> ModelId:
+        return ModelId(self.name, self.model, self.fingerprint, self.dim)
 
     def detect(self, frame: Image) -> list[Face]:
         """Faces of a BGR frame (height, width, 3), best score first; boxes are cut to the frame.

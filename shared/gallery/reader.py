@@ -25,6 +25,7 @@ from shared.gallery.check import PIECE_ROWS, check_people, check_rows
 from shared.gallery.files import head_path, open_ours
 from shared.gallery.match import Candidate, Found, Rows, merged, search
 from shared.gallery.segment import Segment
+from shared.model_id import ModelId
 from shared.process.freed_arrays import overwrite_small_arrays
 
 _T = TypeVar("_T")
@@ -286,6 +287,11 @@ class GalleryReader:
     @property
     def fingerprint(self) -> str:
         return self.segment.constants.fingerprint
+
+    @property
+    def model_id(self) -> ModelId | None:
+        """None: nobody was ever enrolled."""
+        return ModelId.parse(self.model, self.fingerprint, self.dim) if self.model else None
 
     @property
     def model(self) -> str:

@@ -14,6 +14,7 @@ from pydantic import FailFast, TypeAdapter, ValidationError
 
 from shared.errors import UsageError
 from shared.events import Sighting
+from shared.model_id import ModelId
 from shared.records import NewReference, Person, Reference, Stranger
 
 if TYPE_CHECKING:
@@ -487,9 +488,7 @@ class SwitchModel(Request[Switched]):
 
     op: ClassVar[str] = "switch_model"
     answer: ClassVar[type[Any]] = Switched
-    model: str
-    fingerprint: str
-    dim: int
+    model: ModelId
     leave_out: _Many[int]
 
 
@@ -499,9 +498,7 @@ class Stamp(Request[Done]):
 
     op: ClassVar[str] = "stamp"
     answer: ClassVar[type[Any]] = Done
-    model: str
-    fingerprint: str
-    dim: int
+    model: ModelId
 
 
 # --- the whole gallery ----------------------------------------------------------------------------------------------
@@ -523,6 +520,13 @@ class GalleryInfo(Answer):
     behind: bool
     nothing_stored: str | None
     unreadable_sightings: int
+
+    @property
+    def model_id(self) -> ModelId | None:
+        """None: the embeddings are not stamped yet."""
+        if not (self.model and self.fingerprint and self.dim):
+            return None
+        return ModelId.parse(self.model, self.fingerprint, self.dim)
 
 
 @dataclass(frozen=True)

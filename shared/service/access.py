@@ -24,6 +24,7 @@ from shared.gallery.reader import GalleryReader
 from shared.ipc import requests
 from shared.ipc.client import SiteClient, site_is_running
 from shared.ipc.requests import Answer_co, Request, Vectors
+from shared.model_id import ModelId
 from shared.records import NewReference, Person, Reference, Stranger
 from shared.service.check import check_running
 from shared.service.service import StoreService
@@ -169,8 +170,9 @@ class GalleryClient(ABC):
     def info(self) -> requests.GalleryInfo:
         return self.ask(requests.Info())
 
-    def stamp(self, model: str, fingerprint: str, dim: int) -> None:
-        self.ask(requests.Stamp(model, fingerprint, dim))
+    def stamp(self, model: ModelId) -> None:
+        """Say which model the embeddings are of."""
+        self.ask(requests.Stamp(model))
 
     def stage(self, references: Sequence[Reference], vectors: Vectors, fingerprint: str) -> int:
         """Embeddings of another model, beside the active ones; how many were taken."""
@@ -180,8 +182,8 @@ class GalleryClient(ABC):
     def unstage(self) -> None:
         self.ask(requests.Unstage())
 
-    def switch_model(self, model: str, fingerprint: str, dim: int, leave_out: Sequence[int]) -> requests.Switched:
-        return self.ask(requests.SwitchModel(model, fingerprint, dim, list(leave_out)))
+    def switch_model(self, model: ModelId, leave_out: Sequence[int]) -> requests.Switched:
+        return self.ask(requests.SwitchModel(model, list(leave_out)))
 
 
 class RunningSite(GalleryClient):

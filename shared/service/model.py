@@ -28,12 +28,12 @@ class ModelRequests:
 
     def switch(self, request: requests.SwitchModel, changes: Changes) -> requests.Switched:
         """Switch when only the references in `leave_out` were not staged; otherwise say which were not, and change nothing."""
-        waiting = sorted({*staging.not_staged(self._store, request.fingerprint)} - {*request.leave_out})
+        waiting = sorted({*staging.not_staged(self._store, request.model.fingerprint)} - {*request.leave_out})
         if waiting:
             return requests.Switched(switched=False, not_staged=waiting)
-        left_out = staging.switch_model(self._store, request.model, request.fingerprint, request.dim)
+        left_out = staging.switch_model(self._store, request.model)
         changes.republish = True
-        strangers = self._strangers.of_model_only(request.fingerprint)
+        strangers = self._strangers.of_model_only(request.model.fingerprint)
         warning = (
             f"{strangers} strangers were dropped: the new model can't know them by the old one's embeddings"
             if strangers
@@ -45,14 +45,16 @@ class ModelRequests:
 
     def stamp(self, request: requests.Stamp, changes: Changes) -> requests.Done:
         dim = self._store.dim
-        if dim is not None and dim != request.dim and count_references(self._store):
+        if dim is not None and dim != request.model.dim and count_references(self._store):
             raise RefusedError(
                 "a model of another dimension",
-                got=request.dim,
+                got=request.model.dim,
                 expected=str(dim),
                 remedy="models use NAME embeds anew",
             )
-        self._store.stamp(name_of(request.model), name_of(request.fingerprint), request.dim)
-        self._strangers.of_model_only(request.fingerprint)
+        for text in (request.model.label, request.model.fingerprint):
+            name_of(text)
+        self._store.stamp(request.model)
+        self._strangers.of_model_only(request.model.fingerprint)
         changes.republish = True
         return requests.Done()

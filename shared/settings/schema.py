@@ -281,6 +281,11 @@ class Settings:
             return "dlib"
         return self.recognition.model or "buffalo_l"
 
+    @property
+    def model_label(self) -> str:
+        """The configured model as store and block name it: engine/pack."""
+        return f"{self.recognition.engine}/{self.model}"
+
     def camera(self, name: str) -> EffectiveCamera:
         """The settings camera `name` runs with. Raises KeyError."""
         own, common = self.cameras[name], self.recognition

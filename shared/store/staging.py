@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from shared.embeddings import unit_rows
 from shared.errors import RefusedError
+from shared.model_id import ModelId
 from shared.store import people, schema
 from shared.store.checksums import write_checksums
 from shared.store.store import Store
@@ -45,23 +46,23 @@ def not_staged(store: Store, fingerprint: str) -> list[int]:
     return [row[0] for row in store.connection.execute(query, (fingerprint,))]
 
 
-def switch_model(store: Store, model: str, fingerprint: str, dim: int) -> int:
+def switch_model(store: Store, model: ModelId) -> int:
     """Make the staged embeddings the active ones. References that were not staged go to `left_out`; how many did.
 
     Raises RefusedError, nothing changed, when what was staged is not of `dim` numbers.
     """
     wrong = store.connection.execute(
         "SELECT LENGTH(embedding)/4 FROM staged_embeddings WHERE fingerprint=? AND LENGTH(embedding)<>? LIMIT 1",
-        (fingerprint, 4 * dim),
+        (model.fingerprint, 4 * model.dim),
     ).fetchone()
     if wrong is not None:
-        raise RefusedError("staged embeddings of another length", got=wrong[0], expected=str(dim))
+        raise RefusedError("staged embeddings of another length", got=wrong[0], expected=str(model.dim))
     columns = ", ".join(schema.COLUMNS)
     store.connection.execute(
         f"INSERT OR REPLACE INTO left_out({columns}, reason) SELECT {columns}, ? FROM embeddings WHERE {_NOT_STAGED}",  # noqa: S608  # constants
-        (f"no photo to embed with {model}", fingerprint),
+        (f"no photo to embed with {model.label}", model.fingerprint),
     )
-    left_out = store.connection.execute(f"DELETE FROM embeddings WHERE {_NOT_STAGED}", (fingerprint,)).rowcount  # noqa: S608  # a constant
+    left_out = store.connection.execute(f"DELETE FROM embeddings WHERE {_NOT_STAGED}", (model.fingerprint,)).rowcount  # noqa: S608  # a constant
     store.connection.execute(
         "UPDATE embeddings SET embedding=(SELECT s.embedding FROM staged_embeddings s WHERE s.embedding_id=embeddings.id)"
     )
@@ -69,5 +70,5 @@ def switch_model(store: Store, model: str, fingerprint: str, dim: int) -> int:
     write_checksums(store.connection)
     people.complete(store.connection)
     unstage(store)
-    store.stamp(model, fingerprint, dim)
+    store.stamp(model)
     return left_out

@@ -21,6 +21,7 @@ from shared.errors import (
     read_only_fault,
 )
 from shared.files.run_folder import is_read_only
+from shared.model_id import ModelId
 from shared.store import schema
 from shared.store.connection import BUSY_TIMEOUT_S, CACHED_STATEMENTS
 from shared.store.rewriting import write_anew
@@ -118,12 +119,18 @@ class Store:
         return self.fact("model")
 
     @property
+    def model_id(self) -> ModelId | None:
+        """None: the embeddings are not stamped yet."""
+        model, fingerprint, dim = self.model, self.fingerprint, self.dim
+        return ModelId.parse(model, fingerprint, dim) if model and fingerprint and dim else None
+
+    @property
     def change_number(self) -> int:
         return int(self.fact("change_number") or 0)
 
-    def stamp(self, model: str, fingerprint: str, dim: int) -> None:
+    def stamp(self, model: ModelId) -> None:
         """Say which model the embeddings are of."""
-        for key, value in (("model", model), ("fingerprint", fingerprint), ("dim", str(dim))):
+        for key, value in (("model", model.label), ("fingerprint", model.fingerprint), ("dim", str(model.dim))):
             self.set_fact(key, value)
 
     # --- transactions ------------------------------------------------------------------------------------------

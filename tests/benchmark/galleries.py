@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.gallery.publisher import Batch, GalleryPublisher
+from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.store.opening import open_store
 from shared.store.saving import save
@@ -50,7 +51,7 @@ def write_database(path: Path, rows: int) -> None:
     store = open_store(path, lambda _: None)
     try:
         with store.transaction():
-            store.stamp("test/none", "f" * 64, DIM)
+            store.stamp(ModelId.parse("test/none", "f" * 64, DIM))
             for start, references in pieces(rows):
                 names = [name_of(start + i) for i in range(len(references))]
                 paths = [f"faces/{name}/{start + i}.jpg" for i, name in enumerate(names)]

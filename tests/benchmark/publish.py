@@ -24,6 +24,7 @@ from shared import embedding_db
 from shared.gallery.files import remove_left_behind
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
+from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.changes import Changes
 from shared.service.publication import BlockKeeper
@@ -50,7 +51,7 @@ def measure(rows: int, processes: int, commits: int) -> list[dict[str, Any]]:
         store = open_store(folder / "face_embeddings.db", lambda _: None)
         try:
             with store.transaction():
-                store.stamp("test/none", "f" * 64, DIM)
+                store.stamp(ModelId.parse("test/none", "f" * 64, DIM))
             results.append(measure_check(folder, rows))
             with Readers(folder, processes) as readers:
                 readers.ask("match 0.1")

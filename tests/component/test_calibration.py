@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, FaultList
+from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.access import SiteAccess
 from shared.settings.editing import with_values
@@ -298,7 +299,7 @@ def test_nobody_enrolled_and_too_few_are_told(tmp_path: Path) -> None:
             *(NewReference(f"p{i // 3}", f"{i}.jpg") for i in range(6)),
         )
         with store.transaction():
-            store.stamp("dlib/dlib", dlib_fingerprint(), 128)
+            store.stamp(ModelId.parse("dlib/dlib", dlib_fingerprint(), 128))
     report = command_json(tmp_path, "calibrate")
     assert (report["references"], report["people"], report["proposed"]["basis"]) == (6, 2, "default")
     assert report["written"] is None
@@ -319,7 +320,7 @@ def test_references_are_the_same_from_files_and_from_a_running_site(tmp_path: Pa
 
         keep(files.store, vectors, *(NewReference(f"p{i // 3}", f"{i}.jpg") for i in range(15)))
         with files.store.transaction():
-            files.store.stamp("dlib/dlib", dlib_fingerprint(), 128)
+            files.store.stamp(ModelId.parse("dlib/dlib", dlib_fingerprint(), 128))
     with SiteProcess(tmp_path) as site:
         site.wait_until_ready()
         with SiteAccess(settings, silent) as gallery:

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.embeddings import UnsoundRowError
+from shared.model_id import ModelId
 from shared.store.loading import set_unsound_aside, stored_batches
 from shared.store.store import Store
 from tests.support.stores import store_in
@@ -46,7 +47,7 @@ def _vectors(count: int) -> NDArray[np.float32]:
 
 def _filled(store: Store, count: int) -> list[tuple[int, str, str | None, bytes]]:
     with store.transaction():
-        store.stamp("any", "0" * 12, _DIM)
+        store.stamp(ModelId.parse("any", "0" * 12, _DIM))
         store.connection.executemany(
             "INSERT INTO embeddings(id, person_name, user_id, embedding) VALUES (?, ?, ?, ?)",
             [

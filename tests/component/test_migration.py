@@ -169,7 +169,7 @@ def test_a_backup_lies_beside_before_anything_changes(tmp_path: Path) -> None:
     before = everything(path)
     with store_in(tmp_path, said):
         pass
-    (backup,) = tmp_path.glob("face_embeddings.db.before-v3-*.bak")
+    (backup,) = tmp_path.glob("face_embeddings.db.before-v4-*.bak")
     assert everything(backup) == before
     assert backup.stat().st_mode & 0o777 == 0o600
     assert backup.name in "\n".join(said)
@@ -346,7 +346,7 @@ def test_without_room_a_migration_says_how_much_is_missing(tmp_path: Path, small
         write_original(path, [("Ada", raw(noise(_RNG, 1, 128)[0]), None, None)])
     before = path.read_bytes()
     filler = fill(data)
-    refused = command(tmp_path, "--assume-model", "people")
+    refused = command(tmp_path, "people")
     assert refused.returncode == 75, refused.stderr
     with SiteProcess(tmp_path, "--assume-model") as site:
         assert site.wait(60) == 75
@@ -357,7 +357,7 @@ def test_without_room_a_migration_says_how_much_is_missing(tmp_path: Path, small
     assert not [*data.glob("*.bak"), *data.glob(".face*")]
     filler.unlink()
     fill(data, int(wanted[1]) + (1 << 20))
-    assert command_json(tmp_path, "--assume-model", "people")["people"][0]["person"] == "Ada"
+    assert command_json(tmp_path, "people")["people"][0]["person"] == "Ada"
 
 
 def test_a_program_that_still_uses_it_is_waited_for_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,9 +382,9 @@ def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
     write_version_2(path)
     before = everything(path)
     with store_in(tmp_path, said) as store:
-        assert "schema 2 -> 3" in said[0]
+        assert "schema 2 -> 4" in said[0]
         assert store_faults(store) == []
-        assert (store.fact("schema_version"), store.dim, store.change_number, store.model) == ("3", 64, 7, "test/none")
+        assert (store.fact("schema_version"), store.dim, store.change_number, store.model) == ("4", 64, 7, "test/none")
         assert store.fact("mark_key") is None
         for table in ("embeddings", "left_out", "staged_embeddings", "deletion_marks", "strangers", "stranger_traces"):
             assert sorted(rows(store, f"SELECT * FROM {table}"), key=repr) == before[table]  # noqa: S608  # our own tables
@@ -398,7 +398,7 @@ def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
     key = tmp_path / "marks.key"
     assert key.read_text(encoding="ascii").strip() == MARK_KEY
     assert key.stat().st_mode & 0o777 == 0o600
-    (copy,) = tmp_path.glob("*.before-v3-*.bak")
+    (copy,) = tmp_path.glob("*.before-v4-*.bak")
     assert everything(copy)["strangers"] == []
     assert everything(copy)["sightings"] == [], "a copy would keep them for longer than the settings say"
     assert everything(copy)["embeddings"] == before["embeddings"]

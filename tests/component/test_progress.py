@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from shared.gallery.publisher import GalleryPublisher
+from shared.model_id import ModelId
 from shared.progress import progress_bar
 from shared.records import NewReference
 from shared.service.publication import BlockKeeper
@@ -102,7 +103,7 @@ def test_a_load_tells_how_far_it_is(tmp_path: Path) -> None:
     """Rows so far and in all, a thousand or so at a time."""
     store = open_store(tmp_path / "face_embeddings.db", silent)
     with store.transaction():
-        store.stamp("test/none", "f" * 64, 8)
+        store.stamp(ModelId.parse("test/none", "f" * 64, 8))
         save(store, [NewReference(f"p{i}") for i in range(2500)], noise(np.random.default_rng(0), 2500, 8))
     publisher = GalleryPublisher(tmp_path, 8, "test/none", "f" * 64)
     told: list[tuple[int, int]] = []

@@ -37,6 +37,7 @@ from shared.ipc.requests import (
     SwitchModel,
     request_of,
 )
+from shared.model_id import ModelId
 from shared.records import NewReference, Reference
 from shared.service.service import StoreService
 from shared.settings.schema import SiteSettings
@@ -346,7 +347,7 @@ def test_the_dimension_is_the_first_references_or_the_models(tmp_path: Path) -> 
         keep(store, vectors(1, 9), NewReference("Bo"))
         with store.transaction():
             delete_references(store, "Bo")
-            store.stamp("dlib/dlib", "f" * 64, 8)
+            store.stamp(ModelId.parse("dlib/dlib", "f" * 64, 8))
         with pytest.raises(RefusedError, match="another model"):
             keep(store, vectors(1, 9), NewReference("Cy"))
         assert store.dim == 8
@@ -357,7 +358,7 @@ def test_embeddings_of_another_model_are_refused(tmp_path: Path) -> None:
     with store_in(tmp_path) as store:
         service = service_of(store, tmp_path)
         service.ask(Save([NewReference("Ada")], "a" * 64, vectors=vectors(1)))
-        service.ask(Stamp("insightface/other", "b" * 64, _DIM))
+        service.ask(Stamp(ModelId.parse("insightface/other", "b" * 64, _DIM)))
         with pytest.raises(RefusedError, match="insightface/other"):
             service.ask(Save([NewReference("Ada")], "a" * 64, vectors=vectors(1)))
 
@@ -906,7 +907,7 @@ def test_a_switch_waits_for_who_was_enrolled_meanwhile(tmp_path: Path) -> None:
             ]
         )
         assert not [one for one in (changed, gone, added) if isinstance(one, RollcallError)]
-        switch = SwitchModel("dlib/dlib", "f" * 64, 8, [])
+        switch = SwitchModel(ModelId.parse("dlib/dlib", "f" * 64, 8), [])
 
         def staged(references: list[Reference]) -> Staged:
             ids, changes = [one.id for one in references], [one.change_number or 0 for one in references]
@@ -944,7 +945,7 @@ def _switch(store: Any) -> None:
     from shared.store.staging import switch_model
 
     with store.transaction():
-        switch_model(store, "insightface/other", "f" * 64, 8)
+        switch_model(store, ModelId.parse("insightface/other", "f" * 64, 8))
 
 
 def _restore(store: Any) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from shared.ipc.requests import Forget, ForgetStranger, Stamp
+from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.store.store import Store
 from tests.component.test_strangers import faces, listed, pictures, service_of, tell
@@ -45,7 +46,7 @@ def test_forgetting_a_person_forgets_the_strangers_they_were(store: Store) -> No
     somebody else's stay."""
     service, rng = service_of(store), np.random.default_rng(3)
     ann, ben = faces(2)
-    service.ask(Stamp("insightface/small", MODEL, len(ann)))
+    service.ask(Stamp(ModelId.parse("insightface/small", MODEL, len(ann))))
     tell(service, seen("a", trace(near(rng, ann))), seen("b", trace(near(rng, ann)), track=2))
     tell(service, seen("c", trace(ben), track=3))
     assert len(listed(service)) == 2

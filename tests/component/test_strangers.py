@@ -29,6 +29,7 @@ from shared.ipc.requests import (
     Switched,
     SwitchModel,
 )
+from shared.model_id import ModelId
 from shared.photos.reading import read_photo
 from shared.records import NewReference, Stranger
 from shared.service.service import StoreService
@@ -263,12 +264,12 @@ def test_visits_do_not_renew_a_stranger(store: Store) -> None:
 def test_another_models_strangers_go_with_the_switch(store: Store) -> None:
     """`models use` drops them and says so; a camera that still sends the old model's embeddings makes nobody new."""
     service = service_of(store)
-    store.stamp("x/old", MODEL, _DIM)
+    store.stamp(ModelId.parse("x/old", MODEL, _DIM))
     keep(store, faces(1), NewReference("Ada", "faces/Ada/1.jpg"))
     tell(service, seen("a", trace(faces(2)[1])))
     (reference,) = list_references(store)
     staged = Stage([reference.id], [reference.change_number or 0], "b" * 64, vectors=faces(1))
-    _, answer = service.write([staged, SwitchModel("x/new", "b" * 64, _DIM, [])])
+    _, answer = service.write([staged, SwitchModel(ModelId.parse("x/new", "b" * 64, _DIM), [])])
     assert isinstance(answer, Switched)
     assert "1 strangers were dropped" in (answer.warning or "")
     assert (listed(service), pictures(store)) == ([], [])
@@ -463,8 +464,8 @@ def test_a_database_of_schema_1_is_brought_up(tmp_path: Path) -> None:
     _version_1(path)
     said: list[str] = []
     with store_in(tmp_path, said) as store:
-        assert "schema 1 -> 3" in said[0]
-        assert (store.fact("schema_version"), store_faults(store)) == ("3", [])
+        assert "schema 1 -> 4" in said[0]
+        assert (store.fact("schema_version"), store_faults(store)) == ("4", [])
         service = service_of(store)
         assert tell(service, seen("a", trace(faces(1)[0]))) == ["stranger-1"]
         assert [one["id"] for one in sightings(store)] == [41, 42]
@@ -473,7 +474,7 @@ def test_a_database_of_schema_1_is_brought_up(tmp_path: Path) -> None:
             assert columns == rows(new, "PRAGMA table_info(sightings)")
             names = "SELECT name FROM sqlite_master ORDER BY name"
             assert rows(store, names) == rows(new, names)
-    (copy,) = tmp_path.glob("*.before-v3-*.bak")
+    (copy,) = tmp_path.glob("*.before-v4-*.bak")
     assert "strangers" not in everything(copy)
     assert everything(copy)["sightings"] == []
 

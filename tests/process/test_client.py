@@ -34,6 +34,7 @@ from shared.ipc.requests import (
     SwitchModel,
     request_of,
 )
+from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.service import StoreService
 from shared.uuid7 import new_uuids
@@ -43,7 +44,7 @@ from tests.support.stores import service_of, store_in
 from tests.support.vectors import noise
 
 _DIM = 16
-_SWITCH = SwitchModel("test/other", "e" * 64, _DIM, [])
+_SWITCH = SwitchModel(ModelId.parse("test/other", "e" * 64, _DIM), [])
 
 
 class Fate(Enum):

@@ -21,6 +21,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.access import RunningSite, SiteAccess
 from shared.settings.file import load_settings
@@ -539,7 +540,7 @@ def test_restore_into_a_running_site(tmp_path: Path) -> None:
     other.mkdir()
     site_of(other)
     with SiteAccess(load_settings(other / "site.toml"), silent, create=True) as fresh:
-        fresh.stamp("insightface/buffalo_l", "f" * 64, 512)
+        fresh.stamp(ModelId.parse("insightface/buffalo_l", "f" * 64, 512))
     command_json(other, "backup", str(tmp_path / "another.db"))
     for words in ([], ["--assume-model"]):
         done = command(tmp_path, "restore", str(tmp_path / "another.db"), *words)
@@ -618,7 +619,7 @@ def test_models_use_needs_a_photo_of_everybody(tmp_path: Path) -> None:
     photo_of_one(tmp_path / "data" / "faces" / "Ada" / "1.png")
     with SiteAccess(load_settings(tmp_path / "site.toml"), silent, create=True) as site:
         site.save([NewReference("Ada", "faces/Ada/1.png", "e-1"), NewReference("Bo")], noise(_RNG, 2, 16))
-        site.stamp("insightface/tiny", "f" * 64, 16)
+        site.stamp(ModelId.parse("insightface/tiny", "f" * 64, 16))
         before = site.info()
     text = (tmp_path / "site.toml").read_text(encoding="utf-8")
     done = command(tmp_path, "models", "use", "dlib")

@@ -23,6 +23,7 @@ from shared.files.private_folder import make_private_folder
 from shared.gallery.files import remove_left_behind
 from shared.ipc.client import SiteClient
 from shared.ipc.requests import Forget, Restore, SwitchModel
+from shared.model_id import ModelId
 from shared.process.work_progress import Worker, beat
 from shared.records import NewReference
 from shared.service.access import RunningSite
@@ -102,7 +103,7 @@ def _gallery(folder: Path, count: int, dim: int = _DIM) -> None:
     rng = np.random.default_rng(0)
     with store_in(folder) as store:
         with store.transaction():
-            store.stamp("dlib/resnet", "f" * 64, dim)
+            store.stamp(ModelId.parse("dlib/resnet", "f" * 64, dim))
         for start in range(0, count, 10_000):
             names = [NewReference(f"p{i}") for i in range(start, min(start + 10_000, count))]
             keep(store, noise(rng, len(names), dim), *names)
@@ -126,7 +127,7 @@ def test_a_large_restore_and_a_switch_of_model_prove_progress(
     with ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
         switched = writer.wait_for(
-            pool.submit(lambda: writer.client.ask(SwitchModel("dlib/other", "e" * 64, _DIM, [])))
+            pool.submit(lambda: writer.client.ask(SwitchModel(ModelId.parse("dlib/other", "e" * 64, _DIM), [])))
         )
         assert switched.references == _MANY
         assert writer.longest_s < 2 * _PATIENCE_S, "switch_model"

@@ -24,6 +24,7 @@ from shared.gallery import publisher as gallery_publisher
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
 from shared.ipc.requests import Delete, Forget, Save
+from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.service import StoreService
 from shared.settings.schema import SiteSettings
@@ -57,7 +58,7 @@ def service(folder: Path) -> Iterator[StoreService]:
         store = open_store(database, lambda _: None)
         if store.dim is None:
             with store.transaction():
-                store.stamp("test/none", "f" * 64, DIM)
+                store.stamp(ModelId.parse("test/none", "f" * 64, DIM))
         publisher = GalleryPublisher(folder, DIM, "test/none", "f" * 64)
         opened = StoreService(store, publisher, site=SiteSettings(name="storm"), data_dir=folder, say=lambda _: None)
         opened.publish_everything()

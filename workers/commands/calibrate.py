@@ -19,7 +19,7 @@ from workers.calibration.plot import svg
 from workers.calibration.report import Names, document, rows_named, text
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
-from workers.photos.same_model import model_name, require_same_model
+from workers.photos.same_model import require_same_model
 from workers.recognition.working_point import WorkingPoint, working_point
 
 HELP = "threshold and margin from the gallery's own photos, and which of them to look at"
@@ -66,11 +66,11 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         written_to = _write(settings, found) if arguments.write else None
         reloads = written_to is not None and gallery.reload()
     written = {
-        "plot": _draw(arguments.plot, found, model_name(engine)),
+        "plot": _draw(arguments.plot, found, engine.model_id.label),
         "written": written_to,
     }
     if context.as_json:
-        say_json({"model": model_name(engine), **document(found, names), **written})
+        say_json({"model": engine.model_id.label, **document(found, names), **written})
     else:
         for line in text(found, names):
             say(line)

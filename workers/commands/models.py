@@ -18,7 +18,6 @@ from workers.commands.context import Context, common_options
 from workers.commands.output import say, say_json, warn
 from workers.models.opening import open_engine
 from workers.models.packs import InstalledPack, ensure_pack, install, installed_packs
-from workers.photos.same_model import model_name
 from workers.photos.switching import switch_model
 
 HELP = "what models are installed; install NAME|FOLDER|ZIP, use NAME"
@@ -46,7 +45,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     if arguments.action == "use":
         return _use(context, arguments.name, leave_out=arguments.leave_out)
     packs = installed_packs(settings.models_dir)
-    in_use = f"{settings.recognition.engine}/{settings.model}"
+    in_use = settings.model_label
     if context.as_json:
         say_json({"models": [{**_document(pack), "in_use": f"{pack.engine}/{pack.name}" == in_use} for pack in packs]})
         return EXIT_DONE
@@ -101,9 +100,11 @@ def _use(context: Context, name: str, *, leave_out: bool) -> int:
     if answer.warning:
         warn(answer.warning)
     if context.as_json:
-        say_json({"model": model_name(engine), "references": answer.references, "left_out": answer.left_out})
+        say_json({"model": engine.model_id.label, "references": answer.references, "left_out": answer.left_out})
     else:
-        say(f"the gallery is of {model_name(engine)} now: {answer.references} references, {answer.left_out} set aside")
+        say(
+            f"the gallery is of {engine.model_id.label} now: {answer.references} references, {answer.left_out} set aside"
+        )
     return EXIT_DONE
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from shared.errors import EXIT_DONE, RefusedError, RollcallError, TemporaryError, disk_fault
 from shared.files.private_folder import make_private_folder
 from shared.ipc.requests import Restored
+from shared.model_id import other_model
 from shared.service.access import GalleryClient, SiteAccess
 from shared.settings.schema import Settings
 from shared.store.leftovers import staged_restore
@@ -86,20 +87,21 @@ def _require_same_model(gallery: GalleryClient, staged: Path, *, assume: bool) -
     """A backup of another model must not become the gallery: its vectors mean nothing to the cameras' engine."""
     backup = open_read_only(staged)
     try:
-        model, fingerprint, dim = backup.model, backup.fingerprint, backup.dim
+        model, dim = backup.model_id, backup.dim
     finally:
         backup.close()
-    info = gallery.info()
-    if info.fingerprint is None or fingerprint == info.fingerprint:
+    known = gallery.info().model_id
+    if known is None or (model is not None and model.is_same(known)):
         return
-    if fingerprint is None and assume and dim == info.dim:
+    if model is None and assume and dim == known.dim:
         return
-    raise RefusedError(
+    raise other_model(
+        RefusedError,
         "the backup was made with another model",
         where=staged.name,
-        got=model or "no model named",
-        expected=info.model or "",
-        remedy=f"supervisor.py models use {(model or '').partition('/')[2] or '…'} first"
-        if fingerprint
-        else "if you are sure it is the same model: --assume-model",
+        got=model,
+        expected=known,
+        remedy="if you are sure it is the same model: --assume-model"
+        if model is None
+        else f"supervisor.py models use {model.pack} first",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shared.errors import ConfigurationError, RefusedError
+from shared.model_id import other_model
 from shared.photos.kept import stored_photo
 from shared.service.access import GalleryClient
 from shared.settings.schema import Settings
@@ -15,11 +16,6 @@ _AGREES = 0.9  # cosine of one photo embedded twice by the same model, detector 
 _NEEDED_SHARE = 0.75  # of the samples: a photo with several faces may have been enrolled by another rule
 
 
-def model_name(engine: Engine) -> str:
-    """The model as the store and the block name it: engine/pack."""
-    return f"{engine.name}/{engine.model}"
-
-
 def require_same_model(gallery: GalleryClient, engine: Engine, settings: Settings, *, assume: bool = False) -> None:
     """Make sure that the gallery's embeddings are of `engine`'s model; an empty or proven gallery is stamped with it.
 
@@ -27,16 +23,17 @@ def require_same_model(gallery: GalleryClient, engine: Engine, settings: Setting
     ConfigurationError when it is of another model or can't be proven.
     """
     info = gallery.info()
-    if info.fingerprint == engine.fingerprint:
+    if info.model_id is not None and info.model_id.is_same(engine.model_id):
         return
     if info.references == 0:
         _stamp(gallery, engine)
-    elif info.fingerprint is not None:
-        raise ConfigurationError(
+    elif info.model_id is not None:
+        raise other_model(
+            ConfigurationError,
             "the gallery was embedded with another model",
             where=str(settings.db_path),
-            got=f"{info.model} ({(info.fingerprint or '')[:12]}…)",
-            expected=f"{model_name(engine)} ({engine.fingerprint[:12]}…)",
+            got=info.model_id,
+            expected=engine.model_id,
             remedy=f"set [recognition] back to {info.model}, or embed the stored photos anew: supervisor.py models use {engine.model}",
         )
     elif info.dim != engine.dim:
@@ -53,13 +50,13 @@ def require_same_model(gallery: GalleryClient, engine: Engine, settings: Setting
         raise ConfigurationError(
             "it can't be told which model made this gallery",
             where=str(settings.db_path),
-            expected=f"sample photos that {model_name(engine)} embeds alike (cosine >= {_AGREES})",
+            expected=f"sample photos that {engine.model_id.label} embeds alike (cosine >= {_AGREES})",
             remedy="set [recognition] model to the one that made it; if you are sure, say so once: --assume-model",
         )
 
 
 def _stamp(gallery: GalleryClient, engine: Engine) -> None:
-    gallery.stamp(model_name(engine), engine.fingerprint, engine.dim)
+    gallery.stamp(engine.model_id)
 
 
 def _samples_agree(gallery: GalleryClient, engine: Engine, settings: Settings) -> bool:

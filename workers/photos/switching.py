@@ -18,7 +18,6 @@ from shared.service.access import GalleryClient
 from shared.settings.schema import Settings
 from workers.photos.embedding import refusal_reason
 from workers.photos.pool import embed_photos
-from workers.photos.same_model import model_name
 from workers.recognition.engine import Engine
 
 _STAGED_AT_ONCE = 512
@@ -45,7 +44,7 @@ def switch_model(
                 got=f"{len(missing)}: " + "; ".join(list(missing.values())[:10]),
                 remedy="put their photos back, forget them, or set them aside with --leave-out",
             )
-        answer = gallery.switch_model(model_name(engine), engine.fingerprint, engine.dim, list(missing))
+        answer = gallery.switch_model(engine.model_id, list(missing))
         if answer.switched:
             return answer
         wanted = set(answer.not_staged)

@@ -141,7 +141,7 @@ class CameraPipeline:
 
     def stats(self) -> dict[str, Any]:
         """Fields of CameraStatus, by name."""
-        model = f"{self._engine.name}/{self._engine.model}"
+        model = self._engine.model_id.label
         return {"model": model, **self.figures.latest(), "tracks": len(self._states)}
 
     def _time_of(self, frame: Frame) -> float:

@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.model_id import ModelId
+
 Image = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 
@@ -64,6 +66,8 @@ class Engine(Protocol):
     def name(self) -> str: ...
     @property
     def model(self) -> str: ...
+    @property
+    def model_id(self) -> ModelId: ...
     @property
     def fingerprint(self) -> str: ...
     @property
