@@ -107,7 +107,7 @@ class Camera:
                 if time.monotonic() - self._stats_at >= _STATS_EVERY_S or self._is_up != self._status.up:
                     self._status = self._status_now(capture, pipeline, client)
                     self._stats_at = time.monotonic()
-                # Before the events: who hears that the camera is up may rely on the supervisor's knowing it, and on its patience with it.
+                # Heartbeat first: a reader of `camera_up` may ask for the status at once.
                 self._child.heartbeat(**self._status.to_json())
                 client.record(_affordable(events, client.backlog))
             client.record(pipeline.finish())

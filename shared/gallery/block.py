@@ -8,27 +8,29 @@ site's `run` folder elsewhere; `$ROLLCALL_SHM_DIR` wins):
     rollcall-<site>-<token>/head            the head: which generation is current and how much of it is published
     rollcall-<site>-<token>/g<generation>   a segment: one generation of the gallery
 
-<site> is the first 12 hex digits of SHA-256 of the real path of the run folder. <token> is 32 random hex digits, made by the writer
-and kept in the run folder, where readers find it: as what the link `block` says, since a link needs no room on a full disk. Anybody
-may write in `/dev/shm`. But nobody can guess the token before the folder is there, and nobody else can make, see or change a file
-in the folder after. What others put beside it is passed over and never touched. Whoever opens a file goes through the folder,
-follows no link, and takes it only when folder and file belong to the site's user, are open to nobody else, and the file is plain and has one name.
+<site> is the first 12 hex digits of SHA-256 of the real path of the run folder. <token> is 32 random hex digits. The writer makes it
+and keeps it in the run folder, as the target of the link `block`: a link needs no room on a full disk. Readers find it there.
 
-When a file is removed while the site runs, the writer notices within a second, says so, and publishes the gallery anew. Readers look
-once a second whether their head is still the file of that name, and move on to the new one.
+Anybody may write in `/dev/shm`. Nobody can guess the token before the folder exists, and nobody else can create, see or change a file in
+the folder. Other files beside the folder are ignored. A process that opens a file of the block goes through the folder and follows no
+link. It accepts the file only if folder and file belong to the site's user, nobody else may open them, and the file is a plain file with
+one name.
 
-The files are mapped with mmap, not `multiprocessing.shared_memory`: before Python 3.13 that unlinks a segment when any process
+If a file is removed while the site runs, the writer notices within a second, logs it, and publishes the gallery anew. Readers check once a
+second whether their head is still the file of that name, and switch to the new one.
+
+The files are mapped with mmap, not with `multiprocessing.shared_memory`: before Python 3.13 that unlinks a segment when any process
 that attached to it exits (cpython issue 82300).
 
-Head: two slots of 64 bytes, at 0 and 64; slot `sequence % 2` is written, with one pwrite, so that a writer that dies in the
-middle spoils at most the slot that nobody relies on yet. Readers take both with one pread and use the slot with the higher
-sequence among those whose CRC holds; when one's does not, they look again, since the other may be older than what was told before
-they looked: only what stays as it is was spoilt by a writer that died. Slot, little-endian:
+Head: two slots of 64 bytes, at offsets 0 and 64. The writer writes slot `sequence % 2` with one pwrite. A writer that dies in the middle
+damages only that slot; the other one stays valid. A reader reads both slots with one pread. It uses the slot with the higher sequence
+among those whose CRC is right. If one CRC is wrong, the reader reads again: a slot that changes was being written; a slot that stays
+wrong was left by a dead writer. A slot, little-endian:
 
     magic 8s | format u32 | moves u32 | sequence u64 | generation u64 | rows u64 | counts_from u64 | published_ns u64 | crc32 u32
 
-`rows`: rows published. `counts_from`: rises before anything that was published is overwritten, `moves`: before rows that moved
-leave their old places (rule 5). `published_ns`: wall clock, for people.
+`rows`: how many rows are published. `counts_from`: is raised before published bytes are overwritten. `moves`: is raised before rows that
+were moved leave their old places (both: rule 5). `published_ns`: wall clock, for people.
 
 Segment: a page of constants (magic, format, dim, generation, capacities, model, fingerprint, CRC; at 2048 `ended` u64, rule 6),
 then sections, each at a multiple of 2 MiB, as struct of arrays:
@@ -43,50 +45,49 @@ then sections, each at a multiple of 2 MiB, as struct of arrays:
     user_ids    uint64  (people,)     the same; 0 is "none"
     heap        uint8                 UTF-8 text, never moved
 
-The capacities are addresses, not memory: they are many times what the generation begins with, the file is sparse, and memory is
-reserved a few thousand rows at a time. So growth maps and copies nothing, and no reader notices it. Nobody loads what lies beyond
-the published rows: even to load a hole of a file in shared memory takes memory.
+Capacities are address space, not memory. They are many times what the generation starts with. The file is sparse, and memory is reserved
+a few thousand rows at a time. So growth maps nothing and copies nothing, and readers do not notice it. Nobody reads beyond the published
+rows: reading a hole of a file in shared memory allocates memory.
 
-From 2 MiB on the codes lie in huge pages of 2 MiB where the kernel has MADV_COLLAPSE (Linux 6.1 and later; it does not go by the settings
-for transparent huge pages, but for "deny"): a scan of the codes then takes up to half the time, where memory is scattered, since a processor
-neither looks up nor fetches ahead beyond the end of a page. For that every mapping begins at a multiple of 2 MiB, and the file is as much longer.
+From 2 MiB on the codes use huge pages of 2 MiB, if the kernel has MADV_COLLAPSE (Linux 6.1 and later; of the settings for transparent huge
+pages only "deny" prevents it). A scan of the codes then takes up to half the time where memory is fragmented, because a processor neither
+translates addresses nor prefetches beyond the end of a page. For this every mapping begins at a multiple of 2 MiB, and the file is
+longer by that much.
 
 Who may write what, when
 1.  Only the writer process writes, and it holds the site's file lock for its whole life. Readers map read-only.
 2.  The constants are written last, once, when all else of a generation is built, and before the head names it.
-3.  Rows, names and heap text are written beyond what is published, then published by raising `rows` in the head. Two things
-    change in place, each one aligned store, which no processor tears: `persons[row]` to -1 (a deletion) and `user_ids[person]`
-    (to text already in the heap). An update is an append and a deletion, in this order: a person is never without a reference in
-    between. A reader can see the deletion before it knows the appended row; so whoever goes over the rows looks at the head
-    again in the end, and goes over what was published meanwhile, too; a match need not where it met no dead row in play.
-4.  Order between processes: Python has no memory fences, so what must be seen in order goes through a system call. The writer
-    stores, then calls pwrite on the head; a reader calls pread on the head, then loads. A text is published like that before
-    a published entry points at it. On ARM as on x86 the kernel's locks and page references on these two ways order the two.
-5.  What was published is overwritten only where nobody may rely on it any more. Whatever a reader has read counts only if the
-    head that it began with is no older than the `counts_from` of the head as read after it; else it reads again. So before the
-    writer overwrites something, it says by `counts_from` which head told first that this is not relied on any more; and between
-    that head and this it leaves a pause, in which readings that began before come to their end, so that hardly one is repeated.
-    erase     dead rows and the texts of people without a row are wiped. Who begins with the head that told of their death, or a
-              later one, meets them as dead, whatever they hold.
-    compact   the last live rows are copied into dead ones (no reading counts of when these lived); the copies come alive (none
-              of before the copies were whole); the originals die (none of before the copies lived); `rows` sinks and what
-              lies beyond is wiped (none of when the originals lived); these places are used again (none of when there were more
-              rows). In between a reference can be met twice, never not at all, and that is also how it stays when the writer
-              dies there. Who reads the gallery in pieces, each of which counts or not by itself, starts over when `moves` has
-              risen: what moved may have gone from where the reader was not yet to where it was already.
-6.  When even the addresses run out, another model comes or another writer starts, the next generation is built beside the old
-    one and the head then names it. Before, dead rows of the old one are wiped, and its `ended` is set to 1 more than the rows
-    that it has in the end, so that rule 3 holds for who still reads it; after that it is not written any more. Its file is
-    unlinked; its memory goes when the last reader lets go of its mapping, which takes a second thread: to free gigabytes takes
-    longer than a frame. Nor does a reader fault in a large generation between two frames: a second thread touches it while the
-    reader goes on with the old one, as it was when it was replaced, for tenths of a second at most. What was deleted before is
-    dead there, too; what is deleted in those tenths of a second answers until they are over.
-7.  A generation is built with pwrite, and memory is reserved with posix_fallocate before anybody stores through a mapping: a
-    full /dev/shm is an error there, and not a SIGBUS later.
+3.  Rows, names and heap text are written behind the published ones, then published by raising `rows` in the head. Two things
+    change in place, each with one aligned store, which no processor tears: `persons[row]` becomes -1 (a deletion), and
+    `user_ids[person]` points to text that is already in the heap. An update appends first and deletes then, so that a person is
+    never without a reference. A reader can see the deletion before it knows the appended row. So a reader that goes over the rows
+    reads the head again at the end, and then goes over the rows published meanwhile. A match that met no dead row can skip this.
+4.  Order between processes: Python has no memory fences, so whatever must be seen in order goes through a system call. The writer
+    stores, then calls pwrite on the head. A reader calls pread on the head, then loads. A text is published in this way before a
+    published entry points at it. On ARM and on x86 the kernel's locks and page references on these two paths order the two.
+5.  Published bytes are overwritten only when no reader can depend on them. The rule for a reader: read the head, read the rows, read
+    the head again. The reading counts if the first head's sequence is not below the second head's `counts_from`; if it is below, read
+    again. So before the writer overwrites something, it sets `counts_from` to the sequence of the head from which on nobody depends
+    on it. Before that it pauses, so that most readings that began earlier end in time and few are repeated.
+    erase     wipes dead rows, and the texts of people without a row. A reading that begins with the head that announced the death, or a
+              later one, skips these rows whatever they hold.
+    compact   has these steps; before each of 2 to 5 `counts_from` is raised, so that a reading that began earlier is repeated:
+              1. copy the last live rows into the places of dead rows; 2. make the copies live; 3. make the originals dead; 4. lower
+              `rows` and wipe what lies beyond; 5. use these places again. In between a reference can be found twice, but never not at
+              all, and it stays so if the writer dies there. A reader that reads the gallery in pieces, each of which counts by
+              itself, starts again when `moves` has risen: a row may have moved from a piece not yet read into one already read.
+6.  A new generation is built beside the old one when the capacity is used up, when another model comes, or when another writer starts;
+    then the head names it. Before that, the dead rows of the old generation are wiped, and its `ended` is set to the number of its
+    rows plus 1, so that rule 3 holds for readers that still use it. Then it is not written any more. Its file is unlinked. Its memory
+    is freed when the last reader unmaps it. A reader unmaps in a second thread, because freeing gigabytes takes longer than a
+    frame. A second thread also touches the pages of a large new generation, while the reader goes on with the old one for some tenths
+    of a second. Rows that were deleted before are dead in the old one, too. Rows deleted in those tenths of a second still match
+    until the reader switches.
+7.  A generation is built with pwrite, and memory is reserved with posix_fallocate before anybody stores through a mapping. So a full
+    /dev/shm is an error there, and not a SIGBUS later.
 
-What a reader has read through the `rows` of some head, and what counts, is therefore whole and of one moment; a deletion
-shows at the latest with the next refresh (but for rule 6); the writer can die anywhere and readers go on with what the head
-last said.
+In short: a reading that counts is complete and of one moment. A deletion is visible at the latest with the next refresh (except as in
+rule 6). The writer can die at any point, and readers go on with what the head said last.
 """
 
 from __future__ import annotations

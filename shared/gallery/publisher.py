@@ -242,7 +242,7 @@ class GalleryPublisher:
             self.compact()
 
     def _outlive_readings(self, moves: int = 0) -> None:
-        """From now on no reading counts that began before the head as it is: rule 5. First these have the time to end."""
+        """Invalidate readings that began before the current head (rule 5), after a pause that lets most of them finish."""
         told = self._head.sequence
         pause = min(_MAX_PAUSE_S, _PAUSE_S_PER_ROW * self._rows)
         # No event tells when a reading ends: there is no lock on the read path, and what takes longer reads again.

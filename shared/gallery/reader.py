@@ -31,8 +31,10 @@ from shared.process.freed_arrays import overwrite_small_arrays
 _T = TypeVar("_T")
 _TOUCH_BYTES = 4096
 _TOUCH_AT_ONCE_BYTES = 32 << 20  # of codes: takes a few milliseconds
-_MAX_LOOKS = 4  # for more rows, of a reading that goes over what came meanwhile; also for a head that is whole
-_MAX_READINGS = 8  # the writer leaves pauses for them; more than a second one is rare
+# How often one reading goes over rows that were published meanwhile, and how often a head with a wrong CRC is read again.
+_MAX_LOOKS = 4
+# How often a reading is repeated. The writer pauses for readings, so that a third one is rare.
+_MAX_READINGS = 8
 _PIECE_ROWS = 4096
 _LOOK_FOR_HEAD_S = 1.0
 _MAX_ROUNDS = 8  # over the pieces of a gallery: compactions are rarer than a round is long

@@ -58,7 +58,7 @@ class Offer:
 
     @property
     def nearly_same(self) -> float:
-        """The cosine from which on one trace tells nothing that another has not told: frames of one moment."""
+        """Above this cosine two traces are near-duplicates: frames of one moment."""
         return 1 - (1 - self.alike) / 4
 
 

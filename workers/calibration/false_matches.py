@@ -106,7 +106,7 @@ def rates(scores: Scores, point: WorkingPoint) -> Rates:
 
 
 def named_scores(scores: Scores, margin: float) -> NDArray[np.float32]:
-    """The threshold up to which each probe, as a stranger, would get a name; -2: at none, for want of the margin."""
+    """Up to which threshold each probe, as a stranger, would get a name; -2 when the margin is too small at any threshold."""
     return np.where(scores.first - scores.second >= margin, scores.first, np.float32(-2.0))
 
 

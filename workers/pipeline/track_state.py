@@ -38,8 +38,7 @@ class TrackState:
             self._sure = wall_time, media_time_s
 
     def end(self) -> None:
-        """The track is over: it ended when it was seen last, or, cut short or only followed for long, when that certainly
-        was this face."""
+        """The track is over. It ended at its last detection; or, if the face may have become another one, at its last certain one."""
         if not self.track.cut_short and self.track.last_s - self.track.sure[1] > _FOLLOWED_AT_MOST_S:
             self.track.revert()
         if self.track.cut_short:

@@ -61,7 +61,7 @@ class Decision(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Crop:
     """One embedded crop. `embedding`: (dim,) float32, kept to match again when the gallery changes. `quality`: 0 to 1.
-    `candidates`: the best person and the second, as matched last. `clear`: fit to show who somebody is not."""
+    `candidates`: the best person and the second, as matched last. `clear`: good enough to count against a name."""
 
     quality: float
     embedding: NDArray[np.float32]
