@@ -517,14 +517,14 @@ class Supervisor:
                 code = EXIT_TEMPORARY
             children = [child for child in self._children.values() if child.kind.stop_turn == turn]
             undrained = self._stop_children(children) or undrained
-        if not self._writer.was_started or self._writer.exit_code == EXIT_DONE:
-            return code or undrained
-        self._remove_block()
-        if code == undrained == EXIT_DONE:
-            _log.error(
-                "writer: %s while it stopped; not everything that was seen may be stored", _how_ended(self._writer)
-            )
-            code = EXIT_TEMPORARY
+        if self._writer.was_started and self._writer.exit_code != EXIT_DONE:
+            self._remove_block()
+            served = self._writer.stats.get("state") is ChildState.RUNNING  # while it loads, nothing was sent to it
+            if served and code == undrained == EXIT_DONE:
+                _log.error(
+                    "writer: %s while it stopped; not everything that was seen may be stored", _how_ended(self._writer)
+                )
+                code = EXIT_TEMPORARY
         return code or undrained
 
     def _remove_block(self) -> None:

@@ -21,6 +21,7 @@ from shared.embeddings import Batch
 from shared.errors import RefusedError
 from shared.gallery.reader import GalleryReader
 from shared.ipc.client import site_is_running
+from shared.person_names import name_of, text_of
 from shared.records import NewReference
 from shared.service.access import SiteAccess
 from shared.settings.file import find_config, load_settings
@@ -120,7 +121,9 @@ def save_embeddings_batch(rows: Sequence[tuple[str, ArrayLike, str | None, str |
     with _lock, SiteAccess(_settings(), _log.warning, create=True) as gallery:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE]
-            references = [NewReference(name, path, user_id) for name, _, path, user_id in part]
+            references = [
+                NewReference(name_of(name), text_of(path), text_of(user_id)) for name, _, path, user_id in part
+            ]
             ids += gallery.save(references, _stacked(part)).ids
             clear_cache()
     return ids
@@ -157,7 +160,7 @@ def delete_embedding(person_name: str, image_path: str | None = None) -> int:
             return 0
         with SiteAccess(settings, _log.warning) as gallery:
             clear_cache()
-            return gallery.delete(person_name, image_path)
+            return gallery.delete(name_of(person_name), text_of(image_path))
 
 
 def clear_cache() -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.alone import Turn
+from tests.support.site_process import SiteProcess
+from tests.support.stores import site_settings
 
 # Every user may make files here and reach what lies below; a folder for temporary files may be one user's alone.
 _OPEN_TO_ALL = Path("/dev/shm" if sys.platform == "linux" else "/tmp")  # noqa: S108  # a random name is made in it

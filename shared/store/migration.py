@@ -33,7 +33,7 @@ from shared.row_checksum import row_checksums
 from shared.store import people, schema
 from shared.store.connection import TimeLimit, connect, connect_read_only
 from shared.store.leftovers import BEFORE_MIGRATION
-from shared.store.rewriting import require_room
+from shared.store.rewriting import SLACK_BYTES, require_room
 from shared.uuid7 import new_uuids
 
 _ORIGINALS_DIM = 512  # what the original program wrote

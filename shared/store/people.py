@@ -65,6 +65,8 @@ class _Undo:
 
 def complete(connection: sqlite3.Connection, names: Iterable[str] | None = None) -> None:
     """Give everybody who has a reference a row, and take the rows of all others; of all people, or of these. Inside a transaction."""
+    if not _is_there(connection):
+        return
     chosen = None if names is None else json.dumps(sorted(set(names)))
     within = "" if chosen is None else "AND {} IN (SELECT value FROM json_each(:names))"
     missing = connection.execute(
@@ -81,6 +83,11 @@ def complete(connection: sqlite3.Connection, names: Iterable[str] | None = None)
         + within.format("name"),
         {"names": chosen},
     )
+
+
+def _is_there(connection: sqlite3.Connection) -> bool:
+    """Whether there are these tables: a backup of an older version has none."""
+    return "people" in schema.tables(connection)
 
 
 def give_user_ids(connection: sqlite3.Connection, user_ids: Mapping[str, str]) -> None:
@@ -227,6 +234,8 @@ def undo(store: Store) -> Moved:
 
 def drop_undo(store: Store, names: Iterable[str]) -> None:
     """Forget what undoing would need of these people."""
+    if not _is_there(store.connection):
+        return
     chosen = json.dumps(list(names))
     store.connection.execute(
         "DELETE FROM people_changes WHERE name IN (SELECT value FROM json_each(?1)) OR other IN (SELECT value FROM json_each(?1))",

@@ -114,8 +114,9 @@ def originals() -> tuple[list[Row], NDArray[np.float32]]:
 
 
 def test_it_is_adopted_as_it_stands(tmp_path: Path) -> None:
-    """Un-normalised rows are normalised, ids, dates and paths kept, a user id is the person's; identical vectors under one name without a photo count
-    once, also in another scale of the same bytes; every row that can't be used is named, with the reason, and kept aside whole."""
+    """Un-normalised rows are normalised, ids, dates and paths kept, a user id is the person's; identical vectors under one name without
+    a photo count once, also in another scale of the same bytes; every row that can't be used is named, with the reason, and kept aside
+    whole."""
     given, unit = originals()
     path, said = write_original(tmp_path / "face_embeddings.db", given), []  # type: tuple[Path, list[str]]
     before = sorted(everything(path)["embeddings"])

@@ -34,7 +34,7 @@ SHARED: dict[str, set[str]] = {
         "embeddings", "errors", "events", "files", "gallery", "ipc", "model_id", "person_names", "photos", "presence", "process",
         "progress", "records", "settings", "store", "strangers", "uuid7",
     },
-    "embedding_db": {"embeddings", "errors", "gallery", "ipc", "records", "service", "settings"},
+    "embedding_db": {"embeddings", "errors", "gallery", "ipc", "person_names", "records", "service", "settings"},
 }  # fmt: skip  # a folder a line
 # `workers` may import all of `shared`; of each other: these.
 WORKERS: dict[str, set[str]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +15,20 @@ from shared.events import new_event
 from shared.gallery.reader import GalleryReader
 from shared.ipc.client import SiteClient
 from shared.ipc.event_sender import EventSender
-from shared.ipc.requests import References, Save
+from shared.ipc.requests import References
 from shared.records import NewReference
 from shared.store.copying import copy_to
 from shared.store.opening import backup_path, damage_of
 from shared.store.proof import IntegrityProof, _failure_of_disk
 from shared.store.store import Store
-from shared.uuid7 import new_uuids
 from tests.support.paths import needs_dlib
 from tests.support.site_process import SiteProcess, command, command_json
-from tests.support.stores import keep, site_settings, store_in
+from tests.support.sites import people_of, save_references
+from tests.support.stores import keep, store_in
 from tests.support.vectors import noise
 
 _PAGE = 4096
-_ROWS = 300
-
-
-def _save(site: SiteProcess, name: str, count: int = 1) -> None:
-    client = SiteClient(site.settings.run_dir, patience_s=30)
-    vectors = noise(np.random.default_rng(len(name)), count, 128)
-    client.ask(Save([NewReference(name, uuid=uuid) for uuid in new_uuids(count)], vectors=vectors))
-    client.close()
+_ROWS = 1000  # so many that what lies in the middle of the file is theirs
 
 
 def _overwrite(path: Path, *tables: str) -> None:

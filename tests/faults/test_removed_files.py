@@ -8,38 +8,13 @@ import shutil
 import pytest
 
 from shared.errors import TemporaryError
-from shared.ipc.client import SiteClient
-from shared.ipc.requests import Save
-from shared.records import NewReference
 from shared.settings.file import load_settings
-from shared.uuid7 import new_uuids
 from tests.support.paths import needs_dlib
-from tests.support.site_process import SiteProcess, command, command_json
-from tests.support.stores import site_settings
-from tests.support.vectors import noise
+from tests.support.site_process import SiteProcess, command
+from tests.support.sites import people_of, save_references
 
 pytestmark = needs_dlib
 _PARTS = ("", "-wal", "-shm")
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[SiteProcess]:
-    site_settings(tmp_path)
-    with SiteProcess(tmp_path) as running:
-        running.wait_until_ready()
-        yield running
-
-
-def save(site: SiteProcess, *names: str, seed: int = 0) -> None:
-    client = SiteClient(site.settings.run_dir, patience_s=30)
-    vectors = noise(np.random.default_rng(seed), len(names), 128)
-    references = [NewReference(name, uuid=uuid) for name, uuid in zip(names, new_uuids(len(names)), strict=True)]
-    client.ask(Save(references, vectors=vectors))
-    client.close()
-
-
-def people(site: SiteProcess) -> set[str]:
-    return {one["person"] for one in command_json(site.folder, "people")["people"]}
 
 
 def test_the_database_removed_is_written_anew(site: SiteProcess) -> None:

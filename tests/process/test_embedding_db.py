@@ -154,6 +154,8 @@ def test_a_batch_is_all_or_nothing(either: Settings) -> None:
     for name in ("", "  ", "a\0b", "x" * 2000, None):
         with pytest.raises(RefusedError):
             embedding_db.save_embeddings_batch([("new", good[0], None, None), (name, good[1], None, None)])  # type: ignore[list-item]  # as above
+    with pytest.raises(RefusedError):
+        embedding_db.delete_embedding(None)  # type: ignore[arg-type]  # as above
     assert set(loaded()) == {"p0", "p1", "p2"}
     assert either.db_path.exists()
 

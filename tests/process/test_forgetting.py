@@ -199,6 +199,7 @@ def test_a_repeated_forget_is_done(tmp_path: Path, running: bool) -> None:
 
 _KILLED = """
 import os, signal, sys
+from shared.service import forgetting
 from shared.store import erasure
 from shared.settings.file import load_settings
 from shared.service.access import SiteAccess
@@ -206,7 +207,9 @@ from pathlib import Path
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 with SiteAccess(load_settings(Path(sys.argv[1])), print) as site:
-    setattr(erasure, sys.argv[2], kill)
+    for module in (forgetting, erasure):
+        if hasattr(module, sys.argv[2]):
+            setattr(module, sys.argv[2], kill)
     site.forget("Ada Lovelace")
 """
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from shared.ipc.client import SiteClient
+from shared.ipc.requests import Save
+from shared.records import NewReference
+from shared.uuid7 import new_uuids
 from tests.support.paths import SMALL_PACK
-from tests.support.site_process import command_json
+from tests.support.site_process import SiteProcess, command_json
+from tests.support.vectors import noise
 
 _HEAD = f"""\
 [site]
@@ -37,7 +44,8 @@ def save_references(site: SiteProcess, *names: str, seed: int = 0) -> None:
     """Save a reference of noise for each of these names at a running dlib site."""
     client = SiteClient(site.settings.run_dir, patience_s=30)
     vectors = noise(np.random.default_rng(seed), len(names), 128)
-    client.call("save", vectors.tobytes(), rows=save_rows([{"person_name": name} for name in names]))
+    references = [NewReference(name, uuid=uuid) for name, uuid in zip(names, new_uuids(len(names)), strict=True)]
+    client.ask(Save(references, vectors=vectors))
     client.close()
 
 

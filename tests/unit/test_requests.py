@@ -1,0 +1,360 @@
+"""Requests and answers: what goes to the wire comes back equal, and what is none is refused without the values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from shared.errors import UsageError
+from shared.events import Event, Sighting
+from shared.ipc import requests, wire
+from shared.ipc.requests import REQUESTS, Answer, Request, request_of
+from shared.model_id import ModelId
+from shared.records import NewReference, Person, Reference, Stranger
+
+_RNG = np.random.default_rng(3)
+_MODEL = ModelId("insightface", "buffalo_l", "f" * 64, 8)
+_EVENT = Event(key="k", event="unknown", time="2026-01-31T08:00:00.000Z", camera="door", box=[1.0, 2.0, 3.0, 4.5])
+_SIGHTING = Sighting(
+    id=41, event="named", time=_EVENT.time, camera="door", person="Zoë", track=3, site="s", more={"colour": "blue"}
+)
+_NAME = "Ada Lovelace"
+
+
+def vectors(count: int) -> requests.Vectors:
+    return _RNG.standard_normal((count, 8), np.float32)
+
+
+# Each kind with as little as it takes, and with all that it can have.
+ASKED: list[Request[Any]] = [
+    requests.Save([]),
+    requests.Save(
+        [NewReference("Ada"), NewReference("Zoë", "faces/Zoë/1.jpg", "e-17", "u-1", "d" * 64)],
+        "f" * 64,
+        vectors=vectors(2),
+    ),
+    requests.Delete("Ada"),
+    requests.Delete("Ada", "faces/Ada/1.jpg"),
+    requests.Count(),
+    requests.People(),
+    requests.People("Ada", 10),
+    requests.References(),
+    requests.References("Ada", 7, 10),
+    requests.IsMarked("Ada"),
+    requests.IsMarked("Ada", "d" * 64),
+    requests.Cosine(3, vectors=vectors(1)),
+    requests.Forget("Ada"),
+    requests.Forget("Ada", "1.jpg"),
+    requests.Rename("Ada", "Zoë"),
+    requests.Merge("Ada", "Zoë"),
+    requests.UndoPeople(),
+    requests.Strangers(),
+    requests.Strangers("stranger-1", "stranger-0", 5),
+    requests.ForgetStranger("stranger-1"),
+    requests.NameStranger("stranger-1", "Ada"),
+    requests.Record([]),
+    requests.Record([_EVENT.to_json(), {"odd": [1, {"deep": None}]}, 7, None, "text"]),
+    requests.Sightings(),
+    requests.Sightings(5, "2026-01-31T08:00:00.000Z", 0),
+    requests.Follow(),
+    requests.Follow(1 << 40),
+    requests.Stage([], [], "f" * 64),
+    requests.Stage([1, 2, 3], [4, 5, 6], "f" * 64, vectors=vectors(3)),
+    requests.Unstage(),
+    requests.SwitchModel(_MODEL, []),
+    requests.SwitchModel(_MODEL, [1, 2]),
+    requests.Stamp(_MODEL),
+    requests.Info(),
+    requests.Restore("copy.db"),
+    requests.Status(),
+    requests.PutStatus({}),
+    requests.PutStatus({"pid": 7, "cameras": {"door": {"up": True, "age_p50_ms": 1.5, "model": None}}}),
+]
+_EVERYWHERE: dict[str, Any] = {
+    "other_copies": ["/old/copy.db"],
+    "out_of_reach": ["the journal", "a file called \udcff"],
+}
+ANSWERED: list[Answer] = [
+    requests.Saved(ids=[], updated=0),
+    requests.Saved(ids=[3, 1, 2], updated=2),
+    requests.Deleted(deleted=3),
+    requests.Counted(count=0),
+    requests.PeoplePage(people=[]),
+    requests.PeoplePage(people=[Person("Ada", None, 1, None, None), Person("Zoë", "e-17", 2, _EVENT.time, _EVENT.time)]),
+    requests.ReferencesPage(references=[Reference(1, "Ada", None, None, None), Reference(2, "Zoë", "z.jpg", "d" * 64, 9)]),
+    requests.Marked(marked=True),
+    requests.Compared(cosine=0.25),
+    requests.Forgotten(person="Ada", references=0, photos=0, sightings=0, already=True, other_copies=[], out_of_reach=[]),
+    requests.Forgotten(
+        person="Zoë", spelt_otherwise=["Zoe\u0308"], references=2, photos=1, sightings=3, already=False,
+        not_removed=["faces/\udcff.jpg"], **_EVERYWHERE,
+    ),
+    requests.Renamed(person="Zoë", before="Ada", references=2, kept_once=1, sightings=3),
+    requests.StrangersPage(
+        strangers=[
+            Stranger("stranger-1", _EVENT.time, _EVENT.time, 2, ["door", "yard"], ["strangers/a.jpg"]),
+            Stranger("stranger-2", _EVENT.time, _EVENT.time, 1, [], []),
+        ]
+    ),
+    requests.StrangerForgotten(unknown="stranger-1", photos=1, sightings=2, already=False, not_removed=["a.jpg"], **_EVERYWHERE),
+    requests.StrangerNamed(unknown="stranger-1", person="Ada", sightings=2),
+    requests.Recorded(recorded=1, refused=["key must be text of 1 to 4096 bytes"]),
+    requests.SightingsPage(events=[], last_id=9),
+    requests.SightingsPage(events=[_SIGHTING, replace(_SIGHTING, id=42, also_at=[{"camera": "yard", "track": 1}])], last_id=42),
+    requests.Staged(staged=3),
+    requests.Done(),
+    requests.Switched(switched=False, not_staged=[2, 5]),
+    requests.Switched(switched=True, references=4, left_out=1),
+    requests.GalleryInfo(
+        model=None, fingerprint=None, dim=None, references=None, people=None, change_number=None, damaged_rows=None, generation=None,
+        published_rows=None, behind=False, nothing_stored=None, unreadable_sightings=0,
+    ),
+    requests.GalleryInfo(
+        model="dlib/dlib", fingerprint="f" * 64, dim=128, references=5, people=2, change_number=9, damaged_rows=1, generation=3,
+        published_rows=4, behind=True, nothing_stored="the disk is full", unreadable_sightings=1,
+    ),
+    requests.Restored(restored=5, kept_deleted=1),
+    requests.SiteStatus(status={"state": "running", "gallery": {"references": 5, "model": None}}),
+]  # fmt: skip
+
+
+def kind_of(one: object) -> str:
+    return type(one).__name__
+
+
+def over_the_wire(document: dict[str, Any], blob: bytes | memoryview = b"") -> tuple[dict[str, Any], bytes]:
+    """A document and its raw bytes as the other process has them."""
+    buffer = wire.MessageBuffer()
+    buffer.feed(wire.encode(document, blob))
+    message = buffer.next()
+    assert message is not None
+    return message
+
+
+# --- there and back -------------------------------------------------------------------------------------------------
+
+
+def test_every_kind_is_tried_here() -> None:
+    """No request and no answer is left out above, and each request is found by its own name."""
+    assert {type(one) for one in ASKED} == set(REQUESTS.values())
+    assert {type(one) for one in ANSWERED} == {kind.answer for kind in REQUESTS.values()}
+    assert [kind.op for kind in REQUESTS.values()] == list(REQUESTS)
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=kind_of)
+def test_a_request_comes_back_equal(asked: Request[Any]) -> None:
+    """With its vectors, bit for bit, where it has some."""
+    arguments, blob = asked.to_wire()
+    document, raw = over_the_wire({"op": asked.op, "arguments": arguments}, blob)
+    found = request_of(document, raw)
+    assert type(found) is type(asked)
+    assert found == asked
+    sent = getattr(asked, "vectors", None)
+    if sent is not None:
+        received = getattr(found, "vectors")  # noqa: B009  # of those that have some
+        assert received.dtype == np.float32
+        assert received.shape == sent.shape
+        assert received.tobytes() == sent.tobytes() == raw
+    else:
+        assert raw == b""
+
+
+@pytest.mark.parametrize("answered", ANSWERED, ids=kind_of)
+@pytest.mark.parametrize("warning", [None, "the backup was removed"])
+def test_an_answer_comes_back_equal(answered: Answer, warning: str | None) -> None:
+    """With its rows as what they are, and with a warning where there is one; else nothing is said of that."""
+    if not isinstance(answered, requests.SightingsPage):  # nobody warns while a page is read
+        answered = replace(answered, warning=warning)
+    document, _ = over_the_wire(answered.to_json())
+    assert ("warning" in document) == (answered.warning is not None)
+    found = type(answered).from_json(document)
+    assert found == answered
+    assert [type(one) for one in _rows_of(found)] == [type(one) for one in _rows_of(answered)]
+
+
+def _rows_of(answer: Answer) -> Iterator[object]:
+    return (row for value in vars(answer).values() if isinstance(value, list) for row in value)
+
+
+def test_vectors_are_sent_as_rows_of_float32() -> None:
+    """Whatever they are given as: of another type, in another byte order, a view of every second row."""
+    wanted = vectors(2)
+    rows = [NewReference("Ada"), NewReference("Zoë")]
+    for given in (
+        wanted.astype("f8"),
+        wanted.astype(">f4"),
+        np.repeat(wanted, 2, axis=0)[::2],
+        np.asfortranarray(wanted),
+    ):
+        arguments, blob = requests.Save(rows, vectors=given).to_wire()
+        found = request_of(*over_the_wire({"op": "save", "arguments": arguments}, blob))
+        assert isinstance(found, requests.Save)
+        assert np.array_equal(found.vectors, wanted)
+
+
+def test_warnings_are_put_together() -> None:
+    """What was said already comes first; without any there is none."""
+    answer = requests.Deleted(deleted=1)
+    assert answer.with_warnings([]) == answer
+    assert answer.with_warnings(["one"]).with_warnings(["two", "three"]).warning == "one; two; three"
+
+
+# --- of another version ---------------------------------------------------------------------------------------------
+
+
+def _newer(value: Any) -> Any:
+    """The document of a Rollcall that says more: one field more in each object."""
+    if isinstance(value, dict):
+        return {**{name: _newer(one) for name, one in value.items()}, "newer": [{"than": "ours"}]}
+    return [_newer(one) for one in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("answered", ANSWERED, ids=kind_of)
+def test_an_answer_of_a_newer_rollcall_is_read(answered: Answer) -> None:
+    """Fields that are not known here are passed over, in the rows too; where documents are handed on whole, they stay."""
+    found = type(answered).from_json(over_the_wire(_newer(answered.to_json()))[0])
+    if isinstance(found, requests.SiteStatus):
+        assert found.status == _newer(answered.to_json())["status"]
+    elif isinstance(found, requests.SightingsPage) and isinstance(answered, requests.SightingsPage):
+        assert [one.more["newer"] for one in found.events] == [[{"than": "ours"}]] * len(answered.events)
+        assert [one.id for one in found.events] == [one.id for one in answered.events]
+    else:
+        assert found == answered
+
+
+def test_a_request_of_a_newer_rollcall_is_read() -> None:
+    """A field more among the arguments changes nothing; arguments that are left out are what they are without."""
+    document = {"op": "delete", "arguments": {"person_name": "Ada", "newer": True}, "newer": 1}
+    assert request_of(document, b"") == requests.Delete("Ada")
+    assert request_of({"op": "people"}, b"") == requests.People()
+    assert request_of({"op": "events", "arguments": {}}, b"") == requests.Sightings(0, None, 1000)
+
+
+@pytest.mark.parametrize("answered", ANSWERED, ids=kind_of)
+def test_what_is_no_such_answer_is_told_apart(answered: Answer) -> None:
+    """A field of another type, or one that is missing, is never taken for what it should be."""
+    document = answered.to_json()
+    needed = [
+        name
+        for name in document
+        if name not in ("spelt_otherwise", "not_removed", "not_staged", "references", "left_out")
+    ]
+    for name in needed:
+        with pytest.raises((ValueError, KeyError, TypeError)):
+            type(answered).from_json({**document, name: object()})
+
+
+# --- what is no request ---------------------------------------------------------------------------------------------
+
+_ROW = {"person_name": "Bo"}
+MALFORMED: list[tuple[str, Any, bytes]] = [
+    ("save", {}, b""),
+    ("save", {"rows": _NAME}, b"1234"),
+    ("save", {"rows": {_NAME: 1}}, b"1234"),
+    ("save", {"rows": [_NAME]}, b"1234"),
+    ("save", {"rows": [{"image_path": _NAME}]}, b"1234"),
+    ("save", {"rows": [{"person_name": [_NAME]}]}, b"1234"),
+    ("save", {"rows": [{"person_name": 7}]}, b"1234"),
+    ("save", {"rows": [{**_ROW, "user_id": {"is": _NAME}}]}, b"1234"),
+    ("save", {"rows": [{**_ROW, "colour": _NAME}]}, b"1234"),
+    ("save", {"rows": [["Bo", None, None, None, None, _NAME]]}, b"1234"),
+    ("save", {"rows": [_ROW], "fingerprint": [_NAME]}, b"1234"),
+    ("save", {"rows": [_ROW]}, b""),
+    ("save", {"rows": [_ROW]}, _NAME.encode()[:5]),
+    ("save", {"rows": [_ROW] * 2}, b"1234"),
+    ("delete", {"image_path": _NAME}, b""),
+    ("delete", {"person_name": None, "image_path": _NAME}, b""),
+    ("people", {"limit": _NAME}, b""),
+    ("people", {"limit": 1.5, "after": _NAME}, b""),
+    ("references", {"person": {"name": _NAME}}, b""),
+    ("is_marked", {"photo_digest": _NAME}, b""),
+    ("cosine", {"id": _NAME}, b"1234"),
+    ("cosine", {"id": 1}, b""),
+    ("forget", {"person": [_NAME]}, b""),
+    ("forget", {"photo": _NAME}, b""),
+    ("rename", {"person": _NAME}, b""),
+    ("merge", {"person": _NAME, "into": 7}, b""),
+    ("strangers", {"id": [_NAME]}, b""),
+    ("name_stranger", {"id": 7, "person": _NAME}, b""),
+    ("record", {"events": _NAME}, b""),
+    ("record", {"events": {"event": _NAME}}, b""),
+    ("events", {"after_id": None, "since": _NAME}, b""),
+    ("events", {"since": [_NAME]}, b""),
+    ("follow", {"after_id": _NAME}, b""),
+    ("stage", {"ids": [_NAME], "changes": [1], "fingerprint": "f"}, b"1234"),
+    ("stage", {"ids": [1], "changes": _NAME, "fingerprint": "f"}, b"1234"),
+    ("stage", {"ids": [1, 2], "changes": [1, 2], "fingerprint": _NAME}, b"1234"),
+    ("switch_model", {"model": _NAME, "leave_out": []}, b""),
+    ("switch_model", {"model": vars(_MODEL), "leave_out": [_NAME]}, b""),
+    ("stamp", {"model": {**vars(_MODEL), "dim": _NAME}}, b""),
+    ("stamp", {"model": {"engine": _NAME}}, b""),
+    ("restore", {"name": {"of": _NAME}}, b""),
+    ("put_status", {"status": _NAME}, b""),
+    ("put_status", {"status": [_NAME]}, b""),
+]
+
+
+@pytest.mark.parametrize(("op", "arguments", "blob"), MALFORMED)
+def test_malformed_arguments_are_refused_without_the_value(op: str, arguments: Any, blob: bytes) -> None:
+    """In words that name the operation, short, and hold nothing of what was sent."""
+    with pytest.raises(UsageError) as refused:
+        request_of(*over_the_wire({"op": op, "arguments": arguments}, blob))
+    line = refused.value.line()
+    assert line.startswith(f"{op}: not a request of this operation; got ")
+    assert len(line) < 200
+    for told in (line, json.dumps(wire.error_document(refused.value))):
+        assert not [word for word in _NAME.split() if word in told]
+
+
+@pytest.mark.parametrize("op", [one for one in REQUESTS if one != "count"])
+@pytest.mark.parametrize("arguments", [_NAME, [_NAME], [], 7, None, True], ids=repr)
+def test_arguments_that_are_no_object_are_refused(op: str, arguments: Any) -> None:
+    """Of every operation."""
+    with pytest.raises(UsageError) as refused:
+        request_of(*over_the_wire({"op": op, "arguments": arguments}, b"1234"))
+    assert refused.value.line().startswith(f"{op}: not a request of this operation")
+    assert _NAME not in refused.value.line()
+
+
+@pytest.mark.parametrize(
+    "op", [None, "", "Save", "no_such_operation", 7, 1.5, True, [], ["save"], {}, {"save": 1}, "x" * 100_000]
+)
+def test_what_is_no_operation_is_refused(op: Any) -> None:
+    """With those that there are, and not more of what was sent than fits a line."""
+    with pytest.raises(UsageError, match="no such operation") as refused:
+        request_of(*over_the_wire({"op": op, "arguments": {}}))
+    assert all(known in refused.value.line() for known in REQUESTS)
+    assert len(refused.value.line()) < 600
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments"),
+    [
+        ("save", {"rows": [7] * 100_000}),
+        ("save", {"rows": [{"person_name": 7}] * 100_000}),
+        ("stage", {"ids": ["x"] * 100_000, "changes": [1], "fingerprint": "f"}),
+        ("stage", {"ids": [1], "changes": ["x"] * 100_000, "fingerprint": "f"}),
+        ("switch_model", {"model": vars(_MODEL), "leave_out": ["x"] * 100_000}),
+    ],
+)
+def test_a_message_of_nothing_but_faults_costs_no_more_than_one(op: str, arguments: Any) -> None:
+    """Millions of them fit a message: to list them all would take the writer minutes and gigabytes."""
+    with pytest.raises(UsageError) as refused:
+        request_of(*over_the_wire({"op": op, "arguments": arguments}, b"1234"))
+    cause = refused.value.__cause__
+    assert isinstance(cause, ValidationError)
+    assert cause.error_count() == 1
+
+
+def test_fields_that_are_not_known_are_not_listed_without_end() -> None:
+    """A row of a hundred thousand of them, or one with a name as long as that, is refused in a line."""
+    for more in ({f"{_NAME} {number}": 7 for number in range(100_000)}, {_NAME[:3] * 100_000: 7}):
+        with pytest.raises(UsageError) as refused:
+            request_of(*over_the_wire({"op": "save", "arguments": {"rows": [{**_ROW, **more}]}}, b"1234"))
+        assert len(refused.value.line()) < 200
