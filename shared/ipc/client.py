@@ -18,7 +18,6 @@ from shared.ipc.requests import WHOLE_GALLERY, Answer_co, Request, Status
 REQUEST_TIMEOUT_S = 60.0
 _WHOLE_GALLERY_TIMEOUT_S = 3600.0
 RETRY_S = 0.2
-_CLOSE_S = 2.0  # a writer that hangs must not keep a camera from stopping; the thread dies with the process
 
 
 def site_is_running(run_dir: Path) -> bool:

@@ -17,7 +17,6 @@ _MAX_QUEUED_EVENTS = 20_000  # an hour of a busy camera; beyond it the oldest go
 _MAX_SENT_AT_ONCE = 50  # with pictures of strangers 60 KB each; a frame holds 16 MiB
 _GIVE_UP_S = 5.0
 
-
 _log = logging.getLogger("event-sender")
 
 
@@ -29,7 +28,7 @@ class EventSender:
         self._queue: deque[Event] = deque(maxlen=_MAX_QUEUED_EVENTS)
         self._changed = threading.Condition()
         self._closing = False
-        self.dropped = 0
+        self.dropped = 0  # events that the writer will never have
         self._thread = threading.Thread(target=self._send_loop, name="event-sender", daemon=True)
         self._thread.start()
 
@@ -66,26 +65,29 @@ class EventSender:
                 if self._closing:
                     return
                 batch = list(self._queue)[:_MAX_SENT_AT_ONCE]
-            sent = self._send(batch)
+            refused = self._send(batch)
             with self._changed:
-                if sent:
-                    # The queue may have dropped its oldest meanwhile: take out by identity of the key, not by count.
-                    keys = {event.key for event in batch}
-                    while self._queue and self._queue[0].key in keys:
-                        self._queue.popleft()
-                    self._changed.notify_all()
-                else:
+                if refused is None:
                     self._changed.wait_for(lambda: self._closing, RETRY_S)
+                    continue
+                # A full queue may have dropped events of this batch meanwhile: what is to be removed is told by the key.
+                keys = {event.key for event in batch}
+                dropped = len(batch)
+                while self._queue and self._queue[0].key in keys:
+                    self._queue.popleft()
+                    dropped -= 1
+                self.dropped += refused - dropped  # those arrived all the same
+                self._changed.notify_all()
 
-    def _send(self, batch: Sequence[Event]) -> bool:
+    def _send(self, batch: Sequence[Event]) -> int | None:
+        """How many of them the writer refused for good: it would refuse them again. None where it could not be asked."""
         try:
             refused = self._client.ask(Record([event.to_json() for event in batch])).refused
-            if refused:
-                self.dropped += len(refused)
-                _log.error("the writer refused %d of %d sightings: %s", len(refused), len(batch), refused[0])
         except TemporaryError:
-            return False
-        except RollcallError as error:  # refused for good: sending it again would be refused again
-            self.dropped += len(batch)
+            return None
+        except RollcallError as error:
             _log.error("the writer refused %d sightings: %s", len(batch), error)
-        return True
+            return len(batch)
+        if refused:
+            _log.error("the writer refused %d of %d sightings: %s", len(refused), len(batch), refused[0])
+        return len(refused)

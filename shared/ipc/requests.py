@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeV
 
 from pydantic import FailFast, TypeAdapter, ValidationError
 
-from shared.errors import UsageError
+from shared.errors import TemporaryError, UsageError
 from shared.events import Sighting
 from shared.model_id import ModelId
 from shared.records import NewReference, Person, Reference, Stranger
@@ -56,7 +56,19 @@ class Answer:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Fields that a newer Rollcall adds are passed over. Raises ValueError for what is no such answer."""
+        """Fields that a newer Rollcall adds are passed over. Raises TemporaryError, without the values, for what is no such answer."""
+        try:
+            return cls._read(document)
+        except (ValueError, KeyError, TypeError) as error:
+            raise TemporaryError(
+                "the site answers in a way that this program does not know",
+                where=cls.__name__,
+                got=_first_fault(error) if isinstance(error, ValidationError) else type(error).__name__,
+                remedy="restart the site, so that it runs the same version of Rollcall as this command",
+            ) from None  # the cause holds the values
+
+    @classmethod
+    def _read(cls, document: Mapping[str, Any]) -> Self:
         return cast(Self, _adapter(cls).validate_python(dict(document)))
 
     def with_warnings(self, warnings: Sequence[str]) -> Self:
@@ -419,7 +431,7 @@ class SightingsPage(Answer):
         return {"events": [one.to_json() for one in self.events], "last_id": self.last_id}
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
+    def _read(cls, document: Mapping[str, Any]) -> Self:
         return cls(events=[Sighting.from_json(one) for one in document["events"]], last_id=int(document["last_id"]))
 
 

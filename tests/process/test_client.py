@@ -396,8 +396,10 @@ def test_what_goes_while_it_is_being_sent_is_not_sent_for_another(
     camera.record([_event(number) for number in range(60)])
     wait_until(lambda: writer.asked, "the first")
     camera.record([_event(number) for number in range(60, 140)])
+    assert camera.dropped == 40
     writer.let_go.set()
     assert camera.flush(60)
+    assert camera.dropped == 0, "all forty had been sent"
     camera.close()
     client = SiteClient(tmp_path)
     assert _tracks(client) == [*range(140)], "the first fifty were on their way, and ninety of the rest had room"
