@@ -36,6 +36,11 @@ def row_checksums(
     return sums.view(np.int64)
 
 
+def checksum_fits(checksum: int | None, vector: NDArray[np.float32], name: str, user_id: str | None) -> bool:
+    """Whether a row with the vector (dim,) is as it was written; one whose checksum is not known is taken to be."""
+    return checksum is None or checksum == int(row_checksums(vector[None], [name], [user_id])[0])
+
+
 @lru_cache(maxsize=4)
 def _weights(count: int) -> NDArray[np.uint64]:
     """`count` odd weights without a pattern: Steele, Lea and Flood's SplitMix64 (2014), from 0 on."""

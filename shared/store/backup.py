@@ -13,8 +13,7 @@ import threading
 from pathlib import Path
 
 from shared.errors import DamagedError, RollcallError, disk_fault
-from shared.store import schema
-from shared.store.copying import copy_to
+from shared.store.copying import copy_database, copy_to
 from shared.store.opening import backup_path, open_read_only
 from shared.store.references import count_references
 from shared.store.store import Store, explain
@@ -105,7 +104,7 @@ class BackupKeeper:
             self._fresh.unlink(missing_ok=True)
             source = open_read_only(self._db_path)
             try:
-                schema.copy_database(source.connection, self._fresh, self._wanted.is_set)
+                copy_database(source.connection, self._fresh, self._wanted.is_set)
             finally:
                 source.close()
         except (OSError, sqlite3.Error, RollcallError) as error:

@@ -1,24 +1,158 @@
-"""A whole copy of a database, put in place in one step."""
+"""Whole copies of a database: of one moment, without what a copy must not hold, and put in place in one step."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
-from shared.errors import (
-    DamagedError,
-    TemporaryError,
-)
-from shared.store import schema
+from shared.errors import DamagedError, TemporaryError, damage_fault
+from shared.files.mark_key import key_id
+from shared.process.work_progress import beat, prove_progress
+from shared.store.connection import connect
 from shared.store.leftovers import unfinished_copy
+from shared.store.rewriting import copy_anew
+from shared.store.schema import ERASURE_DUE, PARTS, tables
 from shared.store.store import Store, explain
+
+# How much is copied before the copy asks again whether it is still wanted.
+_PAGES_AT_ONCE = 256
+_INSTRUCTIONS = 50_000  # of SQLite
+
+# A copy would keep strangers longer than the settings allow, and what an undoing needs longer than 30 days. The paths of files that
+# are still to be moved or removed hold names.
+_NOT_IN_COPIES = (
+    "stranger_visits", "stranger_traces", "strangers", "pending_removals", "merged_references", "people_changes", "pending_moves",
+)  # fmt: skip  # one list
+
+
+def half_made(path: Path) -> Path:
+    """Where a database is made before it is put in place; nothing is there."""
+    half = path.with_name(f".{path.name}.new")
+    for part in PARTS:
+        half.with_name(half.name + part).unlink(missing_ok=True)
+    return half
+
+
+def copy_database(
+    connection: sqlite3.Connection,
+    target: Path,
+    wanted: Callable[[], bool] = lambda: True,
+    *,
+    with_sightings: bool = True,
+) -> bool:
+    """Make a consistent copy of the open database in `target`: mode 0600, complete alone. False when it was no longer `wanted`.
+
+    The copy is of one moment, whatever is written meanwhile. It has no strangers, nothing that undoes a rename or a merge, no key of
+    the deletion marks (older databases hold it), and nothing that a deletion left in free space. `with_sightings`: False for a copy
+    that nobody replaces later, since it would outlive the time for which sightings are kept. An unfinished copy is removed.
+    Raises DamagedError, and makes no copy, when the database is damaged.
+    """
+    target.touch(mode=0o600)
+    try:
+        anew = not connection.in_transaction and owes_erasing(connection)
+        finished = not anew or _copy_anew(connection, target, wanted)
+        copy = connect(target)
+        try:
+            finished = finished and (anew or copy_pages(connection, copy, wanted))
+            if finished:
+                _require_sound(connection, copy)
+                _leave_out_what_copies_must_not_hold(copy, () if with_sightings else ("sightings",))
+            copy.execute("PRAGMA journal_mode=DELETE")
+        finally:
+            copy.close()
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    if not finished:
+        target.unlink(missing_ok=True)
+    return finished
+
+
+def owes_erasing(connection: sqlite3.Connection) -> bool:
+    """Whether what a deletion left in this database's free space is still there."""
+    if "store_facts" not in tables(connection):
+        return False
+    return connection.execute("SELECT 1 FROM store_facts WHERE key=?", (ERASURE_DUE,)).fetchone() is not None
+
+
+def _copy_anew(source: sqlite3.Connection, target: Path, wanted: Callable[[], bool]) -> bool:
+    def is_cancelled() -> bool:
+        beat()
+        return not wanted()
+
+    source.set_progress_handler(is_cancelled, _INSTRUCTIONS)
+    try:
+        copy_anew(source, target)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT or wanted():
+            raise
+        return False
+    finally:
+        prove_progress(source)
+    return True
+
+
+def _require_sound(source: sqlite3.Connection, copy: sqlite3.Connection) -> None:
+    """Raises DamagedError for a damaged copy. Damage is copied page by page too, and this copy may replace a sound one."""
+    try:
+        found = str(copy.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise
+        found = str(error)
+    if found != "ok":
+        raise damage_fault(str(source.execute("PRAGMA database_list").fetchone()[2]), found)
+
+
+class _NotWantedError(Exception):
+    """Ends a copy between two of its steps."""
+
+
+def copy_pages(source: sqlite3.Connection, copy: sqlite3.Connection, wanted: Callable[[], bool]) -> bool:
+    """Copy one snapshot of `source` into `copy`, page by page, with a beat at each step. False when it was no longer `wanted`."""
+
+    def step_done(status: int, remaining: int, total: int) -> None:  # noqa: ARG001  # the callback's signature
+        beat()
+        if not wanted():
+            raise _NotWantedError
+
+    alone = not source.in_transaction
+    if alone:
+        # A read transaction keeps the snapshot: without it, a commit of another connection restarts the copy.
+        source.execute("BEGIN")
+        source.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    try:
+        source.backup(copy, pages=_PAGES_AT_ONCE, progress=step_done, sleep=0.05)
+    except _NotWantedError:
+        return False
+    finally:
+        if alone:
+            source.execute("COMMIT")
+    return True
+
+
+def _leave_out_what_copies_must_not_hold(copy: sqlite3.Connection, more: tuple[str, ...]) -> None:
+    """Empty the tables that copies must not have, and `more`; drop the marks' key. SQLite overwrites what it deletes (secure_delete)."""
+    found = tables(copy)
+    copy.execute("BEGIN")
+    for table in (*_NOT_IN_COPIES, *more):
+        if table in found:
+            copy.execute(f"DELETE FROM {table}")  # noqa: S608  # our own tables
+    if "store_facts" in found:
+        key = copy.execute("SELECT value FROM store_facts WHERE key='mark_key'").fetchone()
+        if key is not None:  # the key's id stays: the marks count wherever that key is
+            copy.execute("DELETE FROM store_facts WHERE key='mark_key'")
+            copy.execute("INSERT OR REPLACE INTO store_facts VALUES ('mark_key_id', ?)", (key_id(str(key[0])),))
+        copy.execute("DELETE FROM store_facts WHERE key=?", (ERASURE_DUE,))
+    copy.execute("COMMIT")
 
 
 def copy_to(store: Store, target: Path) -> None:
     """A consistent copy in `target`, complete alone, mode 0600, replaced in one step."""
     with unfinished_copy(target, store.path.parent / "run") as temporary:
         try:
-            schema.copy_database(store.connection, temporary)
+            copy_database(store.connection, temporary)
             temporary.replace(target)
         except DamagedError as fault:
             store.damage = fault

@@ -11,6 +11,7 @@ from shared.files.durable_folder import NO_LINKS, sync_folder
 from shared.files.folder_lock import identity
 from shared.process.work_progress import beat, prove_progress
 from shared.store import schema
+from shared.store.copying import half_made
 from shared.store.store import Store, explain
 
 
@@ -49,7 +50,7 @@ class DatabaseFile:
                 where=str(self._path),
                 remedy="to go on with what was there, move it away: what is open is then written back; to use it, restart the site",
             )
-        half = schema.half_made(self._path)
+        half = half_made(self._path)
         try:
             half.touch(mode=0o600)
             copy = sqlite3.connect(half, isolation_level=None)

@@ -23,15 +23,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.embeddings import NORM_TOLERANCE
 from shared.errors import RefusedError
 from shared.events import Sighting
 from shared.files.durable_folder import NO_LINKS, sync_folder
 from shared.files.mark_key import key_id, write_key
 from shared.person_names import name_of, stored_name, text_of
 from shared.process.work_progress import beat
-from shared.row_checksum import row_checksums
+from shared.row_checksum import checksum_fits, row_checksums
 from shared.store import people, schema
 from shared.store.connection import TimeLimit, connect, connect_read_only
+from shared.store.copying import copy_database, copy_pages, half_made
 from shared.store.leftovers import BEFORE_MIGRATION
 from shared.store.rewriting import SLACK_BYTES, require_room
 from shared.uuid7 import new_uuids
@@ -42,7 +44,6 @@ _MAX_NUMBER = (
     1 << 53
 )  # ids and change numbers: JSON's readers keep whole numbers up to here, and SQLite can count on from it
 _MAX_BYTES = 16 << 20  # of a single value: a larger one is not read at all
-_NORM_TOLERANCE = 1e-3
 _NOTES_AT_MOST = 20  # of rows that were left out: all of them are in the table
 
 # The tables that are copied, each with the column that its rows are read in the order of.
@@ -139,12 +140,12 @@ def copy_of_backup(source: Path, target: Path) -> list[str]:
 @contextlib.contextmanager
 def _fresh_beside(path: Path) -> Iterator[Path]:
     """Where the new file is made, 0600; nothing of it is left when that fails."""
-    fresh = schema.half_made(path)
+    fresh = half_made(path)
     fresh.touch(mode=0o600)
     try:
         yield fresh
     except BaseException:
-        schema.half_made(path)
+        half_made(path)
         raise
 
 
@@ -159,7 +160,7 @@ def _take_its_place(fresh: Path, path: Path, found: int) -> Path:
         if found:  # without what a copy would keep for longer than the settings say, and without the marks' key
             reader = connect_read_only(path)
             try:
-                schema.copy_database(reader, copy, with_sightings=False)
+                copy_database(reader, copy, with_sightings=False)
             finally:
                 reader.close()
             copy.replace(kept)
@@ -188,7 +189,7 @@ def _keep_whole(path: Path, kept: Path, half: Path) -> None:
         half.touch(mode=0o600)
         source, copy = connect_read_only(path), connect(half)
         try:
-            schema.copy_pages(source, copy, lambda: True)
+            copy_pages(source, copy, lambda: True)
         finally:
             copy.close()
             source.close()
@@ -320,12 +321,9 @@ class _Copying:
         if norm < 1e-6:
             return None, "a zero vector"
         if self._found:  # ours are of unit norm, and say what they are
-            if abs(norm - 1) > _NORM_TOLERANCE:
+            if abs(norm - 1) > NORM_TOLERANCE:
                 return None, f"a vector of length {norm:.3g} where it is 1"
-            known = values.get("checksum")
-            if known is not None and known != int(
-                row_checksums(vector[None], [values["person_name"]], [values["user_id"]])[0]
-            ):
+            if not checksum_fits(values.get("checksum"), vector, values["person_name"], values["user_id"]):
                 return None, schema.NOT_AS_WRITTEN
         elif abs(norm - 1) > 1e-6:
             vector = (vector / norm).astype("<f4")

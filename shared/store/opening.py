@@ -28,8 +28,9 @@ from shared.files.private_folder import make_private_folder
 from shared.files.run_folder import is_read_only
 from shared.store import schema
 from shared.store.connection import TimeLimit, connect, connect_read_only
+from shared.store.copying import copy_database, half_made, owes_erasing
 from shared.store.migration import key_within, migrate, require_room_to_migrate
-from shared.store.schema import PARTS, half_made
+from shared.store.schema import PARTS
 from shared.store.sightings import Sightings
 from shared.store.store import Store, explain
 
@@ -218,7 +219,7 @@ def _finish_erasing_backup(backup: Path, say: Say) -> None:
 def _owes_erasing(path: Path) -> bool:
     connection = connect_read_only(path)
     try:
-        return schema.owes_erasing(connection)
+        return owes_erasing(connection)
     finally:
         connection.close()
 
@@ -329,7 +330,7 @@ def _restore_backup(db_path: Path, say: Say) -> None:
         key = key_within(source)
         if key is not None and read_key(db_path) is None:
             write_key(db_path, key)  # one of an older version has it in itself, and copies have none
-        schema.copy_database(source, half)
+        copy_database(source, half)
     finally:
         source.close()
     connection = connect(half)

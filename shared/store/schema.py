@@ -6,20 +6,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from shared.errors import ConfigurationError, damage_fault
-from shared.files.mark_key import key_id
-from shared.process.work_progress import beat, prove_progress
-from shared.store.connection import connect
-from shared.store.rewriting import copy_anew
+from shared.errors import ConfigurationError
 
 SCHEMA_VERSION = 4
 PAGE_SIZE = 16384  # a 4 KiB page holds one 512-d row; 16 KiB pages hold seven and load faster
-_PAGES_AT_ONCE = 256  # of a copy, between two looks at whether it is still wanted
-_INSTRUCTIONS = 50_000  # of SQLite, the same
 
 EMBEDDINGS = """
 CREATE TABLE embeddings(
@@ -102,10 +95,6 @@ OWN_TABLES = (
     "CREATE TABLE pending_removals(path TEXT PRIMARY KEY, since TEXT NOT NULL) WITHOUT ROWID",
     *STRANGERS,
 )
-# Strangers would outlive the settings in a copy; files that are still to go have names in their paths.
-_NOT_IN_COPIES = (
-    "stranger_visits", "stranger_traces", "strangers", "pending_removals", "merged_references", "people_changes", "pending_moves",
-)  # fmt: skip  # one list
 # a fact: somebody was forgotten, and what SQLite left of the rows in the file's free space is to be overwritten
 ERASURE_DUE = "erasure_due"
 _MAX_NAMED = 20  # of objects that are not ours: their names are somebody else's text
@@ -225,125 +214,3 @@ def version(connection: sqlite3.Connection, path: Path) -> int:
             remedy="run that newer version, or restore a backup made before it",
         )
     return number
-
-
-def half_made(path: Path) -> Path:
-    """Where a database is made before it is put in place; nothing is there."""
-    half = path.with_name(f".{path.name}.new")
-    for part in PARTS:
-        half.with_name(half.name + part).unlink(missing_ok=True)
-    return half
-
-
-def copy_database(
-    connection: sqlite3.Connection,
-    target: Path,
-    wanted: Callable[[], bool] = lambda: True,
-    *,
-    with_sightings: bool = True,
-) -> bool:
-    """A consistent copy of the open database in `target`, mode 0600, complete alone; False when it was no longer `wanted`.
-
-    The copy is of one moment, whatever is written meanwhile. Strangers are not in it: a copy would keep their embeddings
-    longer than the settings say; nor is the marks' key, which older databases hold; nor what a deletion left in free space. What is
-    there of an unfinished copy is removed. `with_sightings`: False for a copy that nobody makes anew, which would outlive them.
-    Raises DamagedError when the database is damaged; no copy is made then.
-    """
-    target.touch(mode=0o600)
-    try:
-        anew = not connection.in_transaction and owes_erasing(connection)
-        finished = not anew or _copy_anew(connection, target, wanted)
-        copy = connect(target)
-        try:
-            finished = finished and (anew or copy_pages(connection, copy, wanted))
-            if finished:
-                _require_sound(connection, copy)
-                _leave_out_what_copies_must_not_hold(copy, () if with_sightings else ("sightings",))
-            copy.execute("PRAGMA journal_mode=DELETE")
-        finally:
-            copy.close()
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
-    if not finished:
-        target.unlink(missing_ok=True)
-    return finished
-
-
-def owes_erasing(connection: sqlite3.Connection) -> bool:
-    """Whether what a deletion left in this database's free space is still there."""
-    if "store_facts" not in tables(connection):
-        return False
-    return connection.execute("SELECT 1 FROM store_facts WHERE key=?", (ERASURE_DUE,)).fetchone() is not None
-
-
-def _copy_anew(source: sqlite3.Connection, target: Path, wanted: Callable[[], bool]) -> bool:
-    def look() -> bool:
-        beat()
-        return not wanted()
-
-    source.set_progress_handler(look, _INSTRUCTIONS)
-    try:
-        copy_anew(source, target)
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT or wanted():
-            raise
-        return False
-    finally:
-        prove_progress(source)
-    return True
-
-
-def _require_sound(source: sqlite3.Connection, copy: sqlite3.Connection) -> None:
-    """Damage is copied page by page like all else, and the copy may be about to take a sound one's place. Raises DamagedError."""
-    try:
-        found = str(copy.execute("PRAGMA quick_check(1)").fetchone()[0])
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise
-        found = str(error)
-    if found != "ok":
-        raise damage_fault(str(source.execute("PRAGMA database_list").fetchone()[2]), found)
-
-
-class _NotWantedError(Exception):
-    """Ends a copy between two of its steps."""
-
-
-def copy_pages(source: sqlite3.Connection, copy: sqlite3.Connection, wanted: Callable[[], bool]) -> bool:
-    """One snapshot of `source` into `copy`, page by page, with a beat at each step. False if it ended because it is not `wanted`."""
-
-    def look(status: int, remaining: int, total: int) -> None:  # noqa: ARG001  # the callback's signature
-        beat()
-        if not wanted():
-            raise _NotWantedError
-
-    alone = not source.in_transaction
-    if alone:
-        # One snapshot over all steps: otherwise every commit of another connection would begin the copy anew.
-        source.execute("BEGIN")
-        source.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    try:
-        source.backup(copy, pages=_PAGES_AT_ONCE, progress=look, sleep=0.05)
-    except _NotWantedError:
-        return False
-    finally:
-        if alone:
-            source.execute("COMMIT")
-    return True
-
-
-def _leave_out_what_copies_must_not_hold(copy: sqlite3.Connection, more: tuple[str, ...]) -> None:
-    """Empty the tables that are the site's alone, drop the marks' key, and overwrite what was there."""
-    found = tables(copy)
-    copy.execute("BEGIN")
-    for table in (*_NOT_IN_COPIES, *more):
-        if table in found:
-            copy.execute(f"DELETE FROM {table}")  # noqa: S608  # our own tables
-    if "store_facts" in found:
-        key = copy.execute("SELECT value FROM store_facts WHERE key='mark_key'").fetchone()
-        if key is not None:  # whose key the marks are of stays known: they hold where that key is
-            copy.execute("DELETE FROM store_facts WHERE key='mark_key'")
-            copy.execute("INSERT OR REPLACE INTO store_facts VALUES ('mark_key_id', ?)", (key_id(str(key[0])),))
-        copy.execute("DELETE FROM store_facts WHERE key=?", (ERASURE_DUE,))
-    copy.execute("COMMIT")

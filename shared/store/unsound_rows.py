@@ -11,7 +11,7 @@ from shared.embeddings import NORM_TOLERANCE
 from shared.errors import RefusedError
 from shared.person_names import name_of, text_of
 from shared.process.work_progress import beat
-from shared.row_checksum import row_checksums
+from shared.row_checksum import checksum_fits
 from shared.store import schema
 
 _DAMAGED = "damaged: "  # how the reason begins in left_out: another than that a row was never of use
@@ -59,8 +59,7 @@ def _why_unsound(
         return "a name or a user id that none can have"
     if name_kind != "text" or user_kind not in ("text", "null"):
         return "a name or a user id that is no text"
-    is_as_written = checksum is None or checksum == int(row_checksums(vector[None], [name], [user_id])[0])
-    return "" if is_as_written else schema.NOT_AS_WRITTEN
+    return "" if checksum_fits(checksum, vector, name, user_id) else schema.NOT_AS_WRITTEN
 
 
 def set_aside(connection: sqlite3.Connection, unsound: dict[int, str]) -> None:

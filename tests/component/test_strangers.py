@@ -36,10 +36,9 @@ from shared.service.service import StoreService
 from shared.settings.schema import SiteSettings
 from shared.store import schema
 from shared.store.check import store_faults
-from shared.store.copying import copy_to
+from shared.store.copying import copy_database, copy_to
 from shared.store.opening import backup_path, open_store
 from shared.store.references import list_references
-from shared.store.schema import copy_database
 from shared.store.store import Store
 from shared.strangers import strangers as store_strangers
 from shared.strangers.traces import TraceIndex
