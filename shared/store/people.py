@@ -24,6 +24,7 @@ from shared.store.store import Store
 from shared.uuid7 import new_uuids
 
 UNDO_DAYS = 30
+_TIME = "%Y-%m-%dT%H:%M:%fZ"  # as SQLite's strftime writes ISO 8601
 _RENAMED, _MERGED = "rename", "merge"
 _ROW = ", ".join(schema.COLUMNS)
 _PERSON = "uuid, name, user_id, created_at, former_names, consented_at, expires_at, groups"
@@ -64,19 +65,21 @@ class _Undo:
 
 
 def complete(connection: sqlite3.Connection, names: Iterable[str] | None = None) -> None:
-    """Give everybody who has a reference a row, and take the rows of all others; of all people, or of these. Inside a transaction."""
+    """Give everybody with a reference a row, and delete the rows of all others; of all people, or of `names`. Inside a transaction.
+
+    `created_at` is the time of the person's oldest reference."""
     if not _is_there(connection):
         return
     chosen = None if names is None else json.dumps(sorted(set(names)))
     within = "" if chosen is None else "AND {} IN (SELECT value FROM json_each(:names))"
     missing = connection.execute(
-        "SELECT DISTINCT person_name FROM embeddings WHERE NOT EXISTS (SELECT 1 FROM people WHERE name=person_name) "  # noqa: S608  # constants
-        + within.format("person_name"),
+        f"SELECT person_name, strftime('{_TIME}', MIN(CASE WHEN typeof(created_at)='text' THEN created_at END)) FROM embeddings "  # noqa: S608  # constants
+        f"WHERE NOT EXISTS (SELECT 1 FROM people WHERE name=person_name) {within.format('person_name')} GROUP BY person_name",
         {"names": chosen},
     ).fetchall()
     connection.executemany(
         "INSERT INTO people(uuid, name, created_at) VALUES (?, ?, ?)",
-        [(uuid, name, _now()) for uuid, (name,) in zip(new_uuids(len(missing)), missing, strict=True)],
+        [(uuid, name, since or _now()) for uuid, (name, since) in zip(new_uuids(len(missing)), missing, strict=True)],
     )
     connection.execute(
         "DELETE FROM people WHERE NOT EXISTS (SELECT 1 FROM embeddings WHERE person_name=name) "  # noqa: S608  # constants
