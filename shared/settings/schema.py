@@ -7,8 +7,8 @@ Unknown keys are errors, since a misspelt threshold that is silently ignored nam
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -64,11 +64,10 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 PathText = Annotated[Text, AfterValidator(_usable_path)]
 HttpAddress = Annotated[Text, AfterValidator(_http_address)]
 Cosine = Annotated[float, Field(ge=0.0, le=1.0)]
-Liveness = Literal["off", "observe", "require"]
+LivenessMode = Literal["off", "observe", "require"]
 Flip = Literal["none", "horizontal", "vertical"]
 PerCent = Annotated[float, Field(ge=0.0, le=100.0)]
 Box = Annotated[list[PerCent], Field(min_length=4, max_length=4)]
-_LIVENESS = "off, observe (sightings say whether a face is alive) or require (only such a face is named)"
 
 
 class _Section(BaseModel):
@@ -94,7 +93,7 @@ class SiteSettings(_Section):
 
 
 class PerCamera(_Section):
-    """What a camera can set for itself; `None` means: as in [recognition], or the model's own default."""
+    """The keys of [recognition] that a camera can set for itself. A camera that leaves one out has it from [recognition]."""
 
     threshold: Cosine | None = Field(
         default=None, description="lowest cosine that names somebody; default: the model's own"
@@ -102,18 +101,19 @@ class PerCamera(_Section):
     margin: Cosine | None = Field(
         default=None, description="how far the best person must be ahead of the second; default: the model's own"
     )
-    min_face_px: int | None = Field(
-        default=None, ge=16, le=2000, description="faces narrower than this many pixels are not judged"
+    min_face_px: int = Field(
+        default=40, ge=16, le=2000, description="faces narrower than this many pixels are not judged"
     )
-    det_size: int | None = Field(
-        default=None, ge=128, le=1920, multiple_of=32, description="side of the detector's square input, pixels"
+    det_size: int = Field(
+        default=640, ge=128, le=1920, multiple_of=32, description="side of the detector's square input, pixels"
     )
-    votes: int | None = Field(
-        default=None, ge=1, le=50, description="crops of a track that must agree before it gets a name"
+    votes: int = Field(default=3, ge=1, le=50, description="crops of a track that must agree before it gets a name")
+    fps: float = Field(default=5.0, gt=0, le=60, description="frames a second that are searched for faces")
+    threads: int = Field(default=1, ge=1, le=64, description="CPU threads each camera process may use")
+    liveness: LivenessMode = Field(
+        default="off",
+        description="off, observe (sightings say whether a face is alive) or require (only such a face is named)",
     )
-    fps: float | None = Field(default=None, gt=0, le=60, description="frames a second that are searched for faces")
-    threads: int | None = Field(default=None, ge=1, le=64, description="CPU threads each camera process may use")
-    liveness: Liveness | None = Field(default=None, description=_LIVENESS)
 
 
 class RecognitionSettings(PerCamera):
@@ -127,16 +127,6 @@ class RecognitionSettings(PerCamera):
     models_dir: PathText | None = Field(
         default=None, description="where model packs are; relative to this file; default: data_dir/models"
     )
-    min_face_px: int = Field(
-        default=40, ge=16, le=2000, description="faces narrower than this many pixels are not judged"
-    )
-    det_size: int = Field(
-        default=640, ge=128, le=1920, multiple_of=32, description="side of the detector's square input, pixels"
-    )
-    votes: int = Field(default=3, ge=1, le=50, description="crops of a track that must agree before it gets a name")
-    fps: float = Field(default=5.0, gt=0, le=60, description="frames a second that are searched for faces")
-    threads: int = Field(default=1, ge=1, le=64, description="CPU threads each camera process may use")
-    liveness: Liveness = Field(default="off", description=_LIVENESS)
 
 
 class CameraSettings(PerCamera):
@@ -212,26 +202,14 @@ class File(_Section):
     web: WebSettings = Field(default_factory=WebSettings)
 
 
-@dataclass(frozen=True)
-class EffectiveCamera:
-    """One camera's settings with [recognition] filled in; `threshold` and `margin` stay `None` for the model's default."""
+class EffectiveCamera(CameraSettings):
+    """One camera's settings with [recognition] filled in; `threshold` and `margin` stay `None` for the model's default.
+
+    `source` is the text of site.toml: Settings.source_of has it as it is opened.
+    """
 
     name: str
-    source: str | int = field(repr=False)  # the text of site.toml; Settings.source_of has it as it is opened
-    loop: bool
-    realtime: bool
-    threshold: float | None
-    margin: float | None
-    min_face_px: int
-    det_size: int
-    votes: int
-    fps: float
-    threads: int
-    liveness: Liveness = "off"
-    rotate: int = 0
-    flip: Flip = "none"
-    ignore: Sequence[Sequence[float]] = ()
-    reached: Reached = field(default_factory=Reached)
+    reached: Reached = Reached()
 
 
 @dataclass(frozen=True)
@@ -288,24 +266,11 @@ class Settings:
 
     def camera(self, name: str) -> EffectiveCamera:
         """The settings camera `name` runs with. Raises KeyError."""
-        own, common = self.cameras[name], self.recognition
-
-        def pick(key: str) -> Any:
-            value = getattr(own, key)
-            return getattr(common, key) if value is None else value
-
-        keys = ("threshold", "margin", "min_face_px", "det_size", "votes", "fps", "threads", "liveness")
-        return EffectiveCamera(
-            name,
-            own.source,
-            own.loop,
-            own.realtime,
-            **{key: pick(key) for key in keys},
-            rotate=own.rotate,
-            flip=own.flip,
-            ignore=own.ignore,
-            reached=self._reached(name),
-        )
+        own = self.cameras[name]
+        common = {key: getattr(self.recognition, key) for key in PerCamera.model_fields}
+        left_out = common.keys() - own.model_fields_set
+        filled = {**dict(own), **{key: common[key] for key in left_out}}
+        return EffectiveCamera.model_construct(**filled, name=name, reached=self._reached(name))
 
     def source_of(self, name: str, environ: Mapping[str, str] | None = None) -> Source:
         """Where camera `name` gets its pictures, variables filled in, a relative file relative to the settings' file.
@@ -351,7 +316,7 @@ class Settings:
             "settings": {
                 "site": self.site.model_dump(),
                 "recognition": self.recognition.model_dump(),
-                "cameras": {name: camera.model_dump() for name, camera in self.cameras.items()},
+                "cameras": {name: camera.model_dump(exclude_unset=True) for name, camera in self.cameras.items()},
                 "sync": self.sync.model_dump(),
                 "web": self.web.model_dump(),
             },

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, FaultList
 from shared.settings.file import parse_settings
-from shared.settings.schema import Liveness as Mode
+from shared.settings.schema import LivenessMode
 from tests.support.clips import write_clip
 from tests.support.liveness_graph import write_any, write_blue_rim, write_graph
 from tests.support.paths import six_faces
@@ -151,7 +151,7 @@ def test_require_gives_no_name_before_the_face_is_live() -> None:
     """`observe` and `off` never withhold one."""
     live, spoof, unsure = voted(0.9, 0.9, 0.9), voted(0.1, 0.1, 0.1), voted()
     assert [vote.withholds_name("require") for vote in (live, spoof, unsure)] == [False, True, True]
-    modes: tuple[Mode, ...] = ("off", "observe")
+    modes: tuple[LivenessMode, ...] = ("off", "observe")
     for mode in modes:
         assert not any(vote.withholds_name(mode) for vote in (live, spoof, unsure))
 

@@ -39,11 +39,7 @@ BEGAN_AT = 1_700_000_000.0
 
 def camera(**changes: Any) -> EffectiveCamera:
     """Defaults, on a file that is not real-time: all times are the file's."""
-    defaults = EffectiveCamera(
-        name="door", source="clip.mp4", loop=False, realtime=False, threshold=None, margin=None,
-        min_face_px=40, det_size=640, votes=3, fps=5.0, threads=1,
-    )  # fmt: skip  # a camera on three lines
-    return replace(defaults, **changes)
+    return EffectiveCamera(name="door", source="clip.mp4", realtime=False).model_copy(update=changes)
 
 
 @cache

@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 
 from shared.settings.file import parse_settings
-from shared.settings.schema import EffectiveCamera
-from shared.settings.schema import Liveness as Mode
+from shared.settings.schema import EffectiveCamera, LivenessMode
 from tests.support.events import told
 from tests.support.liveness_graph import write_blue_rim
 from tests.support.paths import SMALL_PACK, needs_data
@@ -289,7 +288,7 @@ def test_truth_is_where_the_faces_are(engine: Engine, cast_of: Callable[[int], C
 
 
 @pytest.mark.parametrize("mode", ["off", "observe", "require"])
-def test_photo_held_up(tmp_path: Path, engine: Engine, cast_of: Callable[[int], Cast], mode: Mode) -> None:
+def test_photo_held_up(tmp_path: Path, engine: Engine, cast_of: Callable[[int], Cast], mode: LivenessMode) -> None:
     """Named with liveness off; named and told to be a spoof by `observe`; refused by `require`, which names who is alive."""
     scene = photo_held_up(Stage(cast_of(0), 11))
     liveness = open_liveness(write_blue_rim(tmp_path / FILE_NAME).parent, mode, threads=1, points=engine.points)

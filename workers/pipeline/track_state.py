@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from shared.settings.schema import Liveness as LivenessMode
+from shared.settings.schema import LivenessMode
 from workers.pipeline.best_crops import BestCrops
 from workers.pipeline.tracking import Track
 from workers.pipeline.voting import Ballot, Decision, LiveVote, News, Rules

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.settings.schema import Liveness as Mode
+from shared.settings.schema import LivenessMode
 from workers.recognition.working_point import WorkingPoint, lead
 
 if TYPE_CHECKING:
@@ -280,12 +280,12 @@ class LiveVote:
         """Whether more crops may still bring a verdict."""
         return self.verdict == "unsure" and len(self._scores) < _LATEST_SCORES
 
-    def withholds_name(self, mode: Mode) -> bool:
+    def withholds_name(self, mode: LivenessMode) -> bool:
         """Whether a name must not be given to this track: `require` gives none before the verdict is *live*."""
         return mode == "require" and self.verdict != "live"
 
     @staticmethod
-    def is_worthless(mode: Mode, score: float | None) -> bool:
+    def is_worthless(mode: LivenessMode, score: float | None) -> bool:
         """Whether a crop must not vote on the name: `require` takes none that is not likely alive by itself."""
         return mode == "require" and (score is None or score < _SPOOF_BELOW)
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, RollcallError
-from shared.settings.schema import Liveness as Mode
+from shared.settings.schema import LivenessMode
 from workers.recognition.alignment import similarity
 from workers.recognition.engine import Face, Image, Points
 from workers.recognition.onnx_session import UnfitGraphError, open_session
@@ -90,7 +90,7 @@ def liveness_crop(frame: Image, points: NDArray[np.float32]) -> Image | None:
     return np.asarray(crop, np.uint8)
 
 
-def open_liveness(models_dir: Path, mode: Mode, *, threads: int, points: Points) -> Liveness | None:
+def open_liveness(models_dir: Path, mode: LivenessMode, *, threads: int, points: Points) -> Liveness | None:
     """The model where `mode` asks for it, else None. Raises ConfigurationError when it is not to be had, or the engine's
     `points` are not those the model is aligned by."""
     if mode == "off":
