@@ -28,7 +28,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import cast
 
 from shared.errors import (
     EXIT_BUG,
@@ -57,11 +57,11 @@ try:
         from shared.process.private_memory import keep_memory_private
         from shared.settings.file import load_settings
         from shared.settings.schema import Settings
+        from shared.status import CameraStatus, ChildState, SiteSnapshot, WriterStatus
         from shared.store.lock import SiteLock
         from shared.supervision import systemd_notify
-        from shared.supervision.camera_status import CameraStatus
-        from shared.supervision.child_kinds import CAMERA, KINDS, WRITER, ChildKind, RunOptions, is_needed
-        from shared.supervision.child_process import LOADING_TIMEOUT_S, ChildProcess, ChildState
+        from shared.supervision.child_kinds import CAMERA, KINDS, PREPARE, WRITER, ChildKind, RunOptions, is_needed
+        from shared.supervision.child_process import LOADING_TIMEOUT_S, ChildProcess
         from shared.supervision.reload import ChildId, plan_reload
         from shared.supervision.status_reporter import StatusReporter
 except ConfigurationError as fault:  # no command can say it: they need the same libraries
@@ -125,7 +125,7 @@ class Supervisor:
         self._watchdog_s = systemd_notify.watchdog_interval_s()
         self._watchdog_at = 0.0
         self._snapshot_lock = threading.Lock()
-        self._snapshot: dict[str, Any] = {}
+        self._snapshot: SiteSnapshot | None = None
         self._told_status = ""
         self._down_since: dict[str, str] = {}  # when a camera was first seen not to be up; wall time
         self._outline: list[tuple[object, ...]] = []  # of the last snapshot: whether it is news
@@ -155,8 +155,8 @@ class Supervisor:
         """Stop in order, as if SIGTERM had come; safe from any thread."""
         self._queue_signal(signal.SIGTERM, None)
 
-    def snapshot(self) -> dict[str, Any]:
-        """The state of every child, as `status` shows it; safe from any thread."""
+    def snapshot(self) -> SiteSnapshot | None:
+        """The state of every child, as `status` shows it; None before the first is there. Safe from any thread."""
         with self._snapshot_lock:
             return self._snapshot
 
@@ -325,7 +325,7 @@ class Supervisor:
 
     def _code_of_ended(self) -> int:
         """What to say once every file has ended: done only when each was read and all that was seen in it is stored."""
-        if any(camera.stats.get("unsent") for _, camera in self._cameras_on_files()):
+        if any(_said(camera).unsent for _, camera in self._cameras_on_files()):
             _log.error("not everything that was seen could be stored")
             return EXIT_TEMPORARY
         return EXIT_REFUSED if self._unread_files() else EXIT_DONE
@@ -468,7 +468,7 @@ class Supervisor:
 
     def _camera_status(self, camera: ChildProcess, now: float) -> CameraStatus:
         """What the camera says of itself, as far as its process lives to mean it, and since when it is down."""
-        said = CameraStatus.from_json({**camera.describe(now), "state": camera.state})
+        said = cast(CameraStatus, camera.status(now))
         if camera.state is not ChildState.RUNNING:
             said = replace(said, up=False, down_reason=self._why_without_process(camera, now))
         if said.up or camera.state is ChildState.ENDED:
@@ -486,18 +486,19 @@ class Supervisor:
         return None
 
     def _take_snapshot(self, now: float) -> None:
-        snapshot = {
-            "site": self.settings.site.name,
-            "pid": os.getpid(),
-            "ready": self._ready,
-            "uptime_s": round(now - self._started_at, 1),
-            "writer": self._writer.describe(now),
-            "cameras": {name: self._camera_status(one, now).to_json() for name, one in self._cameras().items()},
-        }
+        snapshot = SiteSnapshot(
+            self.settings.site.name,
+            os.getpid(),
+            self._ready,
+            round(now - self._started_at, 1),
+            cast(WriterStatus, self._writer.status(now)),
+            {name: self._camera_status(one, now) for name, one in self._cameras().items()},
+            {one.name: one.status(now) for one in self._children.values() if one.kind not in (PREPARE, WRITER, CAMERA)},
+        )
         with self._snapshot_lock:
             self._snapshot = snapshot
         outline: list[tuple[object, ...]] = [
-            (child.name, child.state, child.restarts, child.stats.get("up")) for child in self._children.values()
+            (child.name, child.state, *child.said.outline) for child in self._children.values()
         ]
         if outline != self._outline:
             self._outline = outline
@@ -519,7 +520,7 @@ class Supervisor:
             undrained = self._stop_children(children) or undrained
         if self._writer.was_started and self._writer.exit_code != EXIT_DONE:
             self._remove_block()
-            served = self._writer.stats.get("state") is ChildState.RUNNING  # while it loads, nothing was sent to it
+            served = self._writer.said.state is ChildState.RUNNING  # while it loads, nothing was sent to it
             if served and code == undrained == EXIT_DONE:
                 _log.error(
                     "writer: %s while it stopped; not everything that was seen may be stored", _how_ended(self._writer)
@@ -583,8 +584,13 @@ def _site_code(child: ChildProcess) -> int:
 
 def _is_hopeless(camera: ChildProcess) -> bool:
     """Whether a camera on a file failed, or has found nothing to read for too long."""
-    waiting = camera.state is ChildState.RUNNING and camera.stats.get("down_reason") and not camera.stats.get("frames")
+    said = _said(camera)
+    waiting = camera.state is ChildState.RUNNING and said.down_reason and not said.frames
     return camera.state is ChildState.FAILED or bool(waiting and camera.uptime_s(time.monotonic()) >= _FILE_PATIENCE_S)
+
+
+def _said(camera: ChildProcess) -> CameraStatus:
+    return cast(CameraStatus, camera.said)
 
 
 def _is_silent(run_dir: Path) -> bool:

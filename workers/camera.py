@@ -24,9 +24,8 @@ from shared.ipc.event_sender import EventSender  # noqa: E402
 from shared.model_id import other_model  # noqa: E402
 from shared.process.own_limits import may_allocate  # noqa: E402
 from shared.settings.schema import Settings  # noqa: E402
-from shared.supervision.camera_status import CameraStatus  # noqa: E402
+from shared.status import CameraStatus, ChildState, ChildStatus  # noqa: E402
 from shared.supervision.child import Child, run_child, settings_of  # noqa: E402
-from shared.supervision.child_process import ChildState  # noqa: E402
 from workers.capture.capture import Capture, CaptureState, Frame, Turn  # noqa: E402
 from workers.capture.picture_watch import PictureWatch  # noqa: E402
 from workers.capture.source_news import SourceNews  # noqa: E402
@@ -78,7 +77,7 @@ class Camera:
         Raises ConfigurationError when the model is missing or not the gallery's, TemporaryError without a gallery.
         """
         cv2.setNumThreads(self._camera.threads)
-        self._child.heartbeat(state="loading")
+        self._child.heartbeat(ChildStatus(ChildState.LOADING))
         gallery = self._open_gallery()
         try:
             # The gallery's model and not the file's: `models use` may have switched it since the supervisor read the file.
@@ -108,7 +107,7 @@ class Camera:
                     self._status = self._status_now(capture, pipeline, client)
                     self._stats_at = time.monotonic()
                 # Heartbeat first: a reader of `camera_up` may ask for the status at once.
-                self._child.heartbeat(**self._status.to_json())
+                self._child.heartbeat(self._status)
                 client.record(_affordable(events, client.backlog))
             client.record(pipeline.finish())
             if not client.flush(_FLUSH_S):
@@ -120,7 +119,7 @@ class Camera:
                     _log.warning("camera %s: %s", self._camera.name, reason)
                 # Last: by it the supervisor knows whether everything that was seen is stored.
                 ended = replace(self._status_now(capture, pipeline, client), state=ChildState.ENDED)
-                self._child.heartbeat(**ended.to_json())
+                self._child.heartbeat(ended)
         finally:
             capture.stop(_CAPTURE_STOP_S)
             client.close()
@@ -215,14 +214,14 @@ class Camera:
             try:
                 return GalleryReader(self._settings.run_dir)
             except TemporaryError:
-                self._child.heartbeat(state="loading")
+                self._child.heartbeat(ChildStatus(ChildState.LOADING))
                 if self._child.wait(0.1) or time.monotonic() > deadline:
                     raise
 
     def _switch_model(self, pipeline: CameraPipeline, gallery: GalleryReader) -> None:
         """`models use` has put another model's gallery in place: go on with that model, between two frames."""
         _log.info("camera %s: the gallery is now %s", self._camera.name, gallery.model)
-        self._child.heartbeat(**replace(self._status, state=ChildState.LOADING).to_json())
+        self._child.heartbeat(replace(self._status, state=ChildState.LOADING))
         engine = self._engine_for(gallery)
         pipeline.use_engine(engine, self._open_liveness(engine))
 

@@ -20,6 +20,7 @@ from shared.process.work_progress import Worker
 from shared.progress import progress_bar
 from shared.service.access import FilesOfSite
 from shared.settings.schema import Settings
+from shared.status import ChildState, ChildStatus
 from shared.store.references import count_references
 from shared.supervision.child import Child, StopAsked, run_child, settings_of
 from workers.models.opening import open_engine
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     settings = settings_of(arguments)
     child = Child("rollcall: prepare")
     child.on_stop(_stop_at_once)
-    child.heartbeat(state="loading")
+    child.heartbeat(ChildStatus(ChildState.LOADING))
     make_private_folder(settings.data_dir)
     pack = ensure_pack(settings, child.progress)
     child.progress()

@@ -56,6 +56,7 @@ from shared.process.work_progress import Worker, beat
 from shared.progress import progress_bar
 from shared.service.service import StoreService, request_fault
 from shared.settings.schema import Settings
+from shared.status import ChildState, SiteSnapshot, WriterStatus
 from shared.store.backup import BackupKeeper
 from shared.store.lock import SiteLock
 from shared.store.lost_file import DatabaseFile
@@ -136,7 +137,7 @@ class Writer:
         self._supervisor = os.getppid()
         self._cameras: set[int] = set()
         self._waiting: deque[tuple[Peer, Request[Any] | UsageError]] = deque()
-        self._status: dict[str, Any] = {}
+        self._snapshot: SiteSnapshot | None = None  # the supervisor's last
         self._backup = BackupKeeper(settings.db_path)
         self._proof = IntegrityProof(settings.db_path, _log.warning, wanted=store.proof_is_due)
         self._lock, self._database = lock, DatabaseFile(store)
@@ -151,7 +152,7 @@ class Writer:
 
     def load(self) -> None:
         """Publish the whole store. Raises what stops a site from having a gallery."""
-        self._child.heartbeat(state="loading")
+        self._child.heartbeat(WriterStatus(ChildState.LOADING))
         self._service.begin()
         with progress_bar("loading the gallery") as progress:
             self._worker.run(lambda: self._service.publish_everything(progress))
@@ -231,7 +232,7 @@ class Writer:
         self._worker.run(self._tick)
         self._worker.run(self._look_at_damage)
         self._excuse(time.monotonic() - began)
-        self._child.heartbeat(state="running", waiting=len(self._waiting), peers=len(self._peers))
+        self._child.heartbeat(WriterStatus(ChildState.RUNNING, waiting=len(self._waiting), peers=len(self._peers)))
         return bool(ready) or worked
 
     def _look_after_files(self) -> None:
@@ -560,17 +561,16 @@ class Writer:
         if isinstance(request, PutStatus):
             return self._put_status(peer, request.status)
         if isinstance(request, Status):
-            return SiteStatus(status={**self._status, "gallery": self._service.info().to_json()})
+            return SiteStatus(site=self._snapshot, gallery=self._service.info())
         if isinstance(request, Restore):
             return self._service.restore(self._settings.copies_dir / Path(request.name).name)
         return cast(Answer, self._service.read(request))
 
-    def _put_status(self, peer: Peer, status: dict[str, Any]) -> Done:
+    def _put_status(self, peer: Peer, snapshot: SiteSnapshot) -> Done:
         if peer.pid is not None and peer.pid != self._supervisor:
             raise RefusedError("not the supervisor", where="put_status", expected="the process that started the writer")
-        self._status = status
-        cameras = status.get("cameras", {}).values()
-        self._cameras = {one["pid"] for one in cameras if isinstance(one.get("pid"), int)}
+        self._snapshot = snapshot
+        self._cameras = {one.pid for one in snapshot.cameras.values() if one.pid is not None}
         return Done()
 
     def _start_following(self, peer: Peer, after_id: int) -> SightingsPage:

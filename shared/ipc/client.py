@@ -54,10 +54,10 @@ class SiteClient:
 
     def ask_to_reload(self) -> None:
         """Have the running supervisor read its settings again (SIGHUP); it puts its pid into every status."""
-        pid = self.ask(Status()).status.get("pid")
-        if isinstance(pid, int) and pid > 1:
+        site = self.ask(Status()).site
+        if site is not None and site.pid > 1:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGHUP)
+                os.kill(site.pid, signal.SIGHUP)
 
     def _exchange(self, op: str, arguments: dict[str, Any], blob: bytes | memoryview, *, once: bool) -> dict[str, Any]:
         frame = wire.encode({"op": op, "arguments": arguments}, blob)

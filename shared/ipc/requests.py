@@ -16,6 +16,7 @@ from shared.errors import TemporaryError, UsageError
 from shared.events import Sighting
 from shared.model_id import ModelId
 from shared.records import NewReference, Person, Reference, Stranger
+from shared.status import SiteSnapshot
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +60,7 @@ class Answer:
         """Fields that a newer Rollcall adds are passed over. Raises TemporaryError, without the values, for what is no such answer."""
         try:
             return cls._read(document)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise TemporaryError(
                 "the site answers in a way that this program does not know",
                 where=cls.__name__,
@@ -114,6 +115,8 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if isinstance(value, NewReference):
         return value._asdict()
+    if isinstance(value, SiteSnapshot | Answer):
+        return value.to_json()
     return vars(value) if is_dataclass(value) else value
 
 
@@ -569,9 +572,16 @@ class Restore(Request[Restored]):
 
 @dataclass(frozen=True, kw_only=True)
 class SiteStatus(Answer):
-    """`status`: what the supervisor told last, and under `gallery` what GalleryInfo says."""
+    """`site`: what the supervisor told last; None: nothing yet."""
 
-    status: dict[str, Any]
+    site: SiteSnapshot | None
+    gallery: GalleryInfo
+
+    @classmethod
+    def _read(cls, document: Mapping[str, Any]) -> Self:
+        told = document["site"]
+        site = None if told is None else SiteSnapshot.from_json(told)
+        return cls(site=site, gallery=GalleryInfo.from_json(document["gallery"]), warning=document.get("warning"))
 
 
 @dataclass(frozen=True)
@@ -586,7 +596,14 @@ class PutStatus(Request[Done]):
 
     op: ClassVar[str] = "put_status"
     answer: ClassVar[type[Any]] = Done
-    status: dict[str, Any]
+    status: SiteSnapshot
+
+    @classmethod
+    def from_wire(cls, arguments: object, blob: bytes | memoryview) -> Self:  # noqa: ARG003  # it has none
+        try:
+            return cls(SiteSnapshot.from_json(cast(Any, arguments)["status"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError("not a request of this operation", where=cls.op, got=type(error).__name__) from None
 
 
 REQUESTS: dict[str, type[Request[Any]]] = {

@@ -29,6 +29,7 @@ from shared.process.work_progress import listen
 from shared.settings.file import find_config, load_settings
 from shared.settings.schema import Settings
 from shared.settings.sources import hide_addresses
+from shared.status import ChildStatus
 from shared.supervision.child_process import CHANNEL_VARIABLE, PARENT_VARIABLE
 
 _HEARTBEAT_S = 1.0
@@ -48,7 +49,7 @@ class Child:
         self._wake: list[Callable[[], None]] = []
         self._channel = _open_channel()
         self._sent_at = 0.0
-        self._sent_state: object = None
+        self._sent_outline: tuple[object, ...] = ()
         listen(self.heartbeat)
         parent = os.environ.pop(PARENT_VARIABLE, None)
         if parent is not None:
@@ -73,14 +74,16 @@ class Child:
         """Wait for a stop to be asked for; True when it was."""
         return self.stop_event.wait(timeout_s)
 
-    def heartbeat(self, **stats: Any) -> None:
-        """Prove progress from the work loop. At most one message a second goes out, and one at every change of `state` or `up`."""
+    def heartbeat(self, status: ChildStatus | None = None) -> None:
+        """Prove progress from the work loop; None: there is no news. At most one message a second goes out, and one at every change
+        of the status' outline."""
         now = time.monotonic()
-        state = (stats["state"], stats.get("up")) if "state" in stats else self._sent_state
-        if self._channel is None or (now - self._sent_at < _HEARTBEAT_S and state == self._sent_state):
+        outline = self._sent_outline if status is None else status.outline
+        if self._channel is None or (now - self._sent_at < _HEARTBEAT_S and outline == self._sent_outline):
             return
-        self._sent_at, self._sent_state = now, state
-        line = json.dumps(stats, separators=(",", ":")).encode() + b"\n"
+        self._sent_at, self._sent_outline = now, outline
+        said = {} if status is None else status.to_json()
+        line = json.dumps(said, separators=(",", ":")).encode() + b"\n"
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
             # A full channel loses a heartbeat, never blocks the work; the flag, since _watch_parent's copy makes the socket block.
             self._channel.send(line, socket.MSG_DONTWAIT)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from shared.settings.schema import Settings
+from shared.status import CameraStatus, ChildStatus, WriterStatus
 
 # Cameras 8 s: the last sightings are sent meanwhile. The writer a minute: what it was sent is on the disk then.
 _CAMERA_STOP_S = 8.0
@@ -31,7 +32,7 @@ class ChildKind:
     `ends`: it does its work and ends; others run until they are stopped.
     `stop_turn`: kinds stop in this order, those of one turn together; `stop_grace_s`: a child has so long to end.
     `names`: its children under these settings. `camera_of`: the camera whose source and passwords a child needs, if any.
-    `restarts_with`: a reload that changes this value restarts the child. `arguments`: of its command line.
+    `status`: what it says of itself. `restarts_with`: a reload that changes this value restarts the child. `arguments`: of its command line.
     `gives_up`: whether a child that ended well, or for its settings, stays down.
     `overwrites`: it lives on and hears of people, so that its memory is overwritten when it is freed. In cameras that costs 8 % of
     their work, since pictures of 2.7 MB are overwritten too; what `forget` promises is worth that.
@@ -45,6 +46,7 @@ class ChildKind:
     ends: bool = False
     gives_up: bool = True
     overwrites: bool = True
+    status: type[ChildStatus] = ChildStatus
     camera_of: Callable[[str], str | None] = lambda _: None
     restarts_with: Callable[[Settings, str], object] = lambda _, __: None
     arguments: Callable[[str, RunOptions], tuple[str, ...]] = lambda _, __: ()
@@ -65,6 +67,7 @@ WRITER = ChildKind(
     stop_grace_s=_WRITER_STOP_S,
     names=lambda _: ("writer",),
     needs=("prepare",),
+    status=WriterStatus,
     # Without a writer nothing is kept. What stopped it may pass (a disk that is read-only for an hour), whatever its exit code.
     gives_up=False,
 )
@@ -74,6 +77,7 @@ CAMERA = ChildKind(
     stop_grace_s=_CAMERA_STOP_S,
     names=lambda settings: settings.enabled_cameras(),
     needs=("writer",),
+    status=CameraStatus,
     camera_of=lambda name: name,
     restarts_with=lambda settings, name: (settings.models_dir, settings.camera(name)),
     arguments=lambda name, _: ("--camera", name),

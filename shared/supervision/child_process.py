@@ -12,12 +12,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from enum import StrEnum
+from dataclasses import replace
 from typing import IO, Any
 
 from shared.errors import EXIT_TEMPORARY
 from shared.process.freed_memory import overwriting
 from shared.process.program import PROGRAM_DIR
+from shared.status import ChildState, ChildStatus
 from shared.supervision.child_kinds import ChildKind
 from shared.supervision.restart_policy import RestartPolicy
 
@@ -27,21 +28,8 @@ HEARTBEAT_TIMEOUT_S = 10.0
 # Between two signs of progress of a child that prepares or loads: one step of it may be a model's first run, or a download that stalls.
 LOADING_TIMEOUT_S = 180.0
 _MAX_LINE = 64 << 10
-_MAX_STATS = 64  # figures a child may report; more are not taken
+_MAX_FIGURES = 64  # in a heartbeat; one with more is none
 _SYSTEMD_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")  # only the supervisor speaks to systemd
-
-
-class ChildState(StrEnum):
-    """What `status` says of a child. The first four are what it says of itself."""
-
-    STARTING = "starting"
-    LOADING = "loading"
-    RUNNING = "running"
-    ENDED = "ended"  # its file has come to its end
-    STOPPING = "stopping"
-    WAITING = "waiting"  # for its restart
-    STOPPED = "stopped"
-    FAILED = "failed"  # and not started again
 
 
 _OWN_STATES = (ChildState.STARTING, ChildState.LOADING, ChildState.RUNNING, ChildState.ENDED)
@@ -87,7 +75,7 @@ class ChildProcess:
         self.policy = RestartPolicy(gives_up=kind.gives_up)
         self.process: subprocess.Popen[bytes] | None = None
         self.channel: socket.socket | None = None
-        self.stats: dict[str, Any] = {}
+        self.said = kind.status()  # what it says of itself
         self.exit_code: int | None = None
         self.restart_at: float | None = None
         self.stop_asked = False
@@ -114,12 +102,11 @@ class ChildProcess:
     @property
     def state(self) -> ChildState:
         if self.running:
-            return ChildState.STOPPING if self.stop_asked else self.stats.get("state", ChildState.STARTING)
+            return ChildState.STOPPING if self.stop_asked else self.said.state
         if self.restart_at is not None:
             return ChildState.WAITING
         if self.exit_code == 0:
-            ended = self.stats.get("state") is ChildState.ENDED
-            return ChildState.ENDED if ended else ChildState.STOPPED
+            return ChildState.ENDED if self.said.state is ChildState.ENDED else ChildState.STOPPED
         return ChildState.STOPPED if self.exit_code is None else ChildState.FAILED
 
     # --- start -------------------------------------------------------------------------------------------------
@@ -129,7 +116,7 @@ class ChildProcess:
 
         Raises OSError when the system has no descriptor, process or memory to spare; nothing of the attempt is left then.
         """
-        self.stats, self.exit_code, self.restart_at, self.stop_asked = {}, None, None, False
+        self.said, self.exit_code, self.restart_at, self.stop_asked = self.kind.status(), None, None, False
         self.start_refused, self.killed_at, self._kill_at, self._starts_again = False, None, None, False
         self._partial = b""
         self._starts += 1
@@ -189,24 +176,20 @@ class ChildProcess:
     def _take_heartbeat(self, line: bytes) -> None:
         """A line that is no heartbeat proves no progress, and must not reach further: the child may be in a stranger's hands."""
         try:
-            stats = json.loads(line)
-            if not isinstance(stats, dict) or any(isinstance(value, list | dict) for value in stats.values()):
+            told = json.loads(line)
+            if len(told) > _MAX_FIGURES or any(isinstance(value, list | dict) for value in told.values()):
                 return
-            if "state" in stats:
-                stats["state"] = ChildState(stats["state"])
-                if stats["state"] not in _OWN_STATES:
-                    return
-        except (ValueError, TypeError, RecursionError):
+            said = self.said.updated(told)
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return
-        if len(self.stats.keys() | stats.keys()) <= _MAX_STATS:
-            self.stats.update(stats)
-            self._heard_at = time.monotonic()
+        if said.state in _OWN_STATES:
+            self.said, self._heard_at = said, time.monotonic()
 
     def is_stuck(self, now: float) -> bool:
         """Whether the child's work loop has not proved progress for too long. One that was asked to stop has its grace instead."""
         if not self.running or self.stop_asked or self.was_killed:
             return False
-        limit = HEARTBEAT_TIMEOUT_S if self.stats.get("state") is ChildState.RUNNING else LOADING_TIMEOUT_S
+        limit = HEARTBEAT_TIMEOUT_S if self.said.state is ChildState.RUNNING else LOADING_TIMEOUT_S
         return now - self._heard_at > limit
 
     def heartbeat_age_s(self, now: float) -> float:
@@ -284,17 +267,17 @@ class ChildProcess:
             self.restart_at = None if delay is None else now + delay
         return code
 
-    def describe(self, now: float) -> dict[str, Any]:
-        """For `status`: state, pid, restarts, uptime, and what the child says of itself."""
-        return {
-            **self.stats,
-            "state": self.state,
-            "pid": self.process.pid if self.process else None,
-            "restarts": self.restarts,
-            "exit_code": self.exit_code,
-            "uptime_s": round(self.uptime_s(now), 1) if self.running else None,
-            "heartbeat_age_s": round(self.heartbeat_age_s(now), 1) if self.running else None,
-        }
+    def status(self, now: float) -> ChildStatus:
+        """What the child says of itself, and what we know of it; of its kind's type."""
+        return replace(
+            self.said,
+            state=self.state,
+            pid=self.process.pid if self.process else None,
+            restarts=self.restarts,
+            exit_code=self.exit_code,
+            uptime_s=round(self.uptime_s(now), 1) if self.running else None,
+            heartbeat_age_s=round(self.heartbeat_age_s(now), 1) if self.running else None,
+        )
 
 
 @contextlib.contextmanager

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from shared.errors import RollcallError
 from shared.ipc.client import SiteClient
 from shared.ipc.requests import PutStatus
+from shared.status import SiteSnapshot
 
 _EVERY_S = 1.0
 _AT_MOST_EVERY_S = 0.1  # a camera that comes and goes must not keep the writer busy
@@ -20,7 +20,7 @@ _AT_MOST_EVERY_S = 0.1  # a camera that comes and goes must not keep the writer 
 class StatusReporter:
     """A thread of its own: a writer that is stuck must not hold up the supervisor's loop, which is to replace it."""
 
-    def __init__(self, run_dir: Path, snapshot: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, run_dir: Path, snapshot: Callable[[], SiteSnapshot | None]) -> None:
         self._client, self._snapshot = SiteClient(run_dir, patience_s=0.0), snapshot
         self._leaving, self._changed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._report, name="status", daemon=True)
@@ -45,5 +45,6 @@ class StatusReporter:
         while not self._leaving.wait(_AT_MOST_EVERY_S):
             self._changed.clear()
             with contextlib.suppress(RollcallError):
-                self._client.ask(PutStatus(self._snapshot()))
+                if (snapshot := self._snapshot()) is not None:
+                    self._client.ask(PutStatus(snapshot))
             self._changed.wait(_EVERY_S)

@@ -20,6 +20,7 @@ from rich.console import Console
 from shared.errors import ConfigurationError, TemporaryError
 from shared.events import Sighting
 from shared.settings.file import parse_settings
+from shared.status import CameraStatus, ChildState, SiteSnapshot
 from workers.demo import painting as demo_painting
 from workers.demo import scene as demo_scene
 from workers.demo.painting import FRAMES, FRAMES_PER_S, HEIGHT, WIDTH, Key, Light, write_clip
@@ -251,7 +252,7 @@ def test_events_it_does_not_know_are_ignored(report: DemoReport) -> None:
     report.take_event(replace(_event("named", "lounge", "Ruby Heart", 1.0), camera="another"))
     report.take_event(Sighting(id=1, event="withdrawn", time=START.isoformat(), camera="lounge"))
     report.take_event(replace(_event("camera_up", "lounge", "", 0), event="applauded", more={"loudness": 3}))
-    report.take_status({"cameras": {"another": {"state": "running"}}})
+    report.take_status(SiteSnapshot("demo", 1, True, 0.0, cameras={"another": CameraStatus(ChildState.RUNNING)}))
     assert report.sightings() == []
 
 
@@ -268,14 +269,9 @@ def test_memory_of_processes() -> None:
 
 # --- what is shown -------------------------------------------------------------------------------------------------
 
-STATUS = {
-    "state": "running",
-    "up": True,
-    "frames_per_s": 4.98,
-    "faces_per_s": 15.2,
-    "age_p50_ms": 81.4,
-    "age_p95_ms": 160.2,
-}
+STATUS = CameraStatus(
+    ChildState.RUNNING, up=True, frames_per_s=4.98, faces_per_s=15.2, age_p50_ms=81.4, age_p95_ms=160.2
+)
 
 
 def test_without_a_terminal_lines_are_printed(report: DemoReport) -> None:
@@ -286,7 +282,7 @@ def test_without_a_terminal_lines_are_printed(report: DemoReport) -> None:
         view.event(_event("named", "corridor", "Jack Spade", 1.0))
         view.event(_event("unknown", "corridor", ASTRONAUT, 7.0, score=0.891))
         view.event(_event("left", "corridor", ASTRONAUT, 7.0, verdict="unknown"))
-        view.status({"cameras": {"corridor": STATUS}})
+        view.status(SiteSnapshot("demo", 1, True, 0.0, cameras={"corridor": STATUS}))
     assert output.getvalue().splitlines() == [
         "12:00:00  corridor   up",
         "12:00:00  corridor   named    Jack Spade  (score 0.980, 3 frames)",
@@ -302,7 +298,7 @@ def test_on_a_terminal_a_table_lives(report: DemoReport) -> None:
         view.event(_event("named", "corridor", "Jack Spade", 1.0))
         view.event(_event("unknown", "corridor", TABLE_STRANGER, 1.0, track=2))
         view.event(_event("unknown", "corridor", ASTRONAUT, 7.0, track=3))
-        view.status({"cameras": {"corridor": STATUS}})
+        view.status(SiteSnapshot("demo", 1, True, 0.0, cameras={"corridor": STATUS}))
     text = output.getvalue()
     for shown in ("up", "5.0", "15.2", "81 ms", "Jack Spade, 2 unknown", "unknown, unknown, Jack Spade"):
         assert shown in text
@@ -320,7 +316,7 @@ def test_the_summary_can_be_read(report: DemoReport) -> None:
     """The end says who was where, the stranger by what it is, wrong names, rates, memory and where the sheet is."""
     report.take_event(_event("named", "lounge", "Ruby Heart", 1.0), START + timedelta(milliseconds=180))
     report.take_event(_event("unknown", "corridor", ASTRONAUT, 7.0), START + timedelta(milliseconds=180))
-    report.take_status({"cameras": {"lounge": STATUS}})
+    report.take_status(SiteSnapshot("demo", 1, True, 0.0, cameras={"lounge": STATUS}))
     output = io.StringIO()
     summary = report.summary(9, {"camera lounge": {"pss_bytes": 150 << 20, "rss_bytes": 300 << 20}}, "[sheet].png")
     print_summary(summary, Console(file=output, width=100))

@@ -11,7 +11,7 @@ import pytest
 from tests.support.paths import ROOT
 
 # A folder, or a file right in `shared`, and what it may import of ours; a floor a line, the ground first.
-_GROUND = {"errors", "printing", "progress", "records", "row_checksum", "uuid7"}
+_GROUND = {"errors", "printing", "progress", "records", "row_checksum", "status", "uuid7"}
 SHARED: dict[str, set[str]] = {
     **{name: set() for name in _GROUND},
     "embeddings": {"errors", "row_checksum"},
@@ -21,7 +21,7 @@ SHARED: dict[str, set[str]] = {
     "person_names": {"errors"},
     "photos": {"errors", "person_names"},
     "process": {"errors"},
-    "ipc": {"errors", "events", "model_id", "records"},
+    "ipc": {"errors", "events", "model_id", "records", "status"},
     "files": {"errors", "ipc"},
     "gallery": {"embeddings", "errors", "files", "model_id", "process"},
     "settings": {"errors", "files", "process"},
@@ -29,7 +29,7 @@ SHARED: dict[str, set[str]] = {
         "embeddings", "errors", "events", "files", "model_id", "person_names", "photos", "process", "records", "row_checksum", "uuid7",
     },
     "strangers": {"embeddings", "errors", "events", "files", "photos", "records", "store"},
-    "supervision": {"errors", "ipc", "printing", "process", "settings"},
+    "supervision": {"errors", "ipc", "printing", "process", "settings", "status"},
     "service": {
         "embeddings", "errors", "events", "files", "gallery", "ipc", "model_id", "person_names", "photos", "presence", "process",
         "progress", "records", "settings", "store", "strangers", "uuid7",

@@ -27,6 +27,7 @@ from shared.ipc.following import follow
 from shared.ipc.requests import Count, Counted, Follow, Forget, PutStatus, Record, Save, Sightings, Status
 from shared.records import NewReference
 from shared.settings.schema import Settings
+from shared.status import SiteSnapshot
 from tests.faults.test_bad_input import one_face
 from tests.support.paths import ROOT, needs_dlib
 from tests.support.site_process import SiteProcess, command, command_json
@@ -139,17 +140,19 @@ def test_no_frame_ends_the_writer(writer: Writer) -> None:
 
 def test_only_the_supervisor_says_what_the_status_is(writer: Writer) -> None:
     """`put_status` from the process that started the writer is taken; from any other it is refused."""
-    writer.client.ask(PutStatus({"site": "ours"}))
+    writer.client.ask(PutStatus(SiteSnapshot("ours", 1, True, 0.0)))
     code = (
         "import sys; from pathlib import Path; from shared.ipc.client import SiteClient\n"
-        "from shared.ipc.requests import PutStatus\n"
-        "SiteClient(Path(sys.argv[1])).ask(PutStatus({'site': 'theirs'}))"
+        "from shared.ipc.requests import PutStatus; from shared.status import SiteSnapshot\n"
+        "SiteClient(Path(sys.argv[1])).ask(PutStatus(SiteSnapshot('theirs', 1, True, 0.0)))"
     )
     words = [sys.executable, "-c", code, str(writer.settings.run_dir)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     assert "not the supervisor" in done.stderr
-    assert writer.client.ask(Status()).status["site"] == "ours"
+    site = writer.client.ask(Status()).site
+    assert site is not None
+    assert site.site == "ours"
 
 
 def test_a_bad_event_is_refused_and_the_others_are_kept(writer: Writer) -> None:
@@ -197,7 +200,7 @@ def test_a_stored_row_that_cannot_be_read_hides_no_other(writer: Writer) -> None
     told = follow(writer.settings.run_dir, 0, 10)
     assert [next(told).id for _ in range(3)] == [1, 8, 9]
     del told
-    assert client.ask(Status()).status["gallery"]["unreadable_sightings"] == len(documents)
+    assert client.ask(Status()).gallery.unreadable_sightings == len(documents)
     assert writer.is_well()
     _, log = writer.stop()
     assert log.count("can't be read") <= 2

@@ -19,9 +19,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shared.supervision.camera_status import CameraStatus
+from shared.status import CameraStatus, ChildState
 from shared.supervision.child_kinds import CAMERA, WRITER
-from shared.supervision.child_process import ChildProcess, ChildState
+from shared.supervision.child_process import ChildProcess
 from tests.support.clips import wait_until, write_clip
 from tests.support.paths import FACES, needs_data
 from tests.support.site_process import SUPERVISOR, SiteProcess, command, command_json
@@ -369,7 +369,7 @@ def test_a_childs_words_reach_no_further() -> None:
         many = ",".join(f'"k{number}":1' for number in range(200))
         theirs.send(f"{{{many}}}\n".encode())
         assert child.read_heartbeats()
-        assert (child.heard_at, child.stats) == (heard, {"state": ChildState.LOADING})
+        assert (child.heard_at, child.said.state) == (heard, ChildState.LOADING)
     assert not child.read_heartbeats(), "the other side is closed"
     ours.close()
 

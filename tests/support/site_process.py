@@ -145,9 +145,10 @@ class SiteProcess:
     def status(self) -> dict[str, Any]:
         client = SiteClient(self.settings.run_dir)
         try:
-            return client.ask(Status()).status
+            status = client.ask(Status())
         finally:
             client.close()
+        return {**(status.site.to_json() if status.site else {}), "gallery": status.gallery.to_json()}
 
     def child_pid(self, name: str) -> int:
         """Pid of the writer or of a camera, as `status` has it."""

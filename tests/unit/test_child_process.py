@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from shared.status import CameraStatus, ChildState
 from shared.supervision.child_kinds import CAMERA, WRITER
-from shared.supervision.child_process import HEARTBEAT_TIMEOUT_S, LOADING_TIMEOUT_S, ChildProcess, ChildState
+from shared.supervision.child_process import HEARTBEAT_TIMEOUT_S, LOADING_TIMEOUT_S, ChildProcess
 
 
 class _Process:
@@ -75,15 +76,16 @@ def test_figures_add_up(pair: Pair) -> None:
     """A heartbeat replaces what it names and leaves the rest."""
     pair.tell(state=ChildState.RUNNING, frames=3, faces=1)
     pair.tell(frames=4)
-    shown = pair.child.describe(1.0)
-    assert (shown["frames"], shown["faces"], shown["pid"], shown["state"]) == (4, 1, 4711, ChildState.RUNNING)
+    shown = pair.child.status(1.0)
+    assert isinstance(shown, CameraStatus)
+    assert (shown.frames, shown.faces, shown.pid, shown.state) == (4, 1, 4711, ChildState.RUNNING)
 
 
 def test_a_line_in_two_pieces_is_one(pair: Pair) -> None:
     """What came of a line waits for its end."""
     pair.theirs.send(b'{"state":"run')
     assert pair.child.read_heartbeats()
-    assert pair.child.stats == {}
+    assert pair.child.said == CameraStatus()
     pair.theirs.send(b'ning"}\n')
     assert pair.child.read_heartbeats()
     assert pair.child.state is ChildState.RUNNING

@@ -18,6 +18,7 @@ from shared.ipc import requests, wire
 from shared.ipc.requests import REQUESTS, Answer, Request, request_of
 from shared.model_id import ModelId
 from shared.records import NewReference, Person, Reference, Stranger
+from shared.status import CameraStatus, ChildState, SiteSnapshot, WriterStatus
 
 _RNG = np.random.default_rng(3)
 _MODEL = ModelId("insightface", "buffalo_l", "f" * 64, 8)
@@ -32,6 +33,13 @@ def vectors(count: int) -> requests.Vectors:
     return _RNG.standard_normal((count, 8), np.float32)
 
 
+_SNAPSHOT = SiteSnapshot(
+    "site", 7, True, 1.5, WriterStatus(pid=8), {"door": CameraStatus(ChildState.RUNNING, up=True, age_p50_ms=1.5)}
+)
+_GALLERY = requests.GalleryInfo(
+    model="dlib/dlib", fingerprint="f" * 64, dim=128, references=5, people=2, change_number=9, damaged_rows=1, generation=3,
+    published_rows=4, behind=True, nothing_stored="the disk is full", unreadable_sightings=1,
+)  # fmt: skip
 # Each kind with as little as it takes, and with all that it can have.
 ASKED: list[Request[Any]] = [
     requests.Save([]),
@@ -74,8 +82,7 @@ ASKED: list[Request[Any]] = [
     requests.Info(),
     requests.Restore("copy.db"),
     requests.Status(),
-    requests.PutStatus({}),
-    requests.PutStatus({"pid": 7, "cameras": {"door": {"up": True, "age_p50_ms": 1.5, "model": None}}}),
+    requests.PutStatus(_SNAPSHOT),
 ]
 _EVERYWHERE: dict[str, Any] = {
     "other_copies": ["/old/copy.db"],
@@ -116,12 +123,9 @@ ANSWERED: list[Answer] = [
         model=None, fingerprint=None, dim=None, references=None, people=None, change_number=None, damaged_rows=None, generation=None,
         published_rows=None, behind=False, nothing_stored=None, unreadable_sightings=0,
     ),
-    requests.GalleryInfo(
-        model="dlib/dlib", fingerprint="f" * 64, dim=128, references=5, people=2, change_number=9, damaged_rows=1, generation=3,
-        published_rows=4, behind=True, nothing_stored="the disk is full", unreadable_sightings=1,
-    ),
+    _GALLERY,
     requests.Restored(restored=5, kept_deleted=1),
-    requests.SiteStatus(status={"state": "running", "gallery": {"references": 5, "model": None}}),
+    requests.SiteStatus(site=None, gallery=_GALLERY),
 ]  # fmt: skip
 
 
@@ -220,9 +224,7 @@ def _newer(value: Any) -> Any:
 def test_an_answer_of_a_newer_rollcall_is_read(answered: Answer) -> None:
     """Fields that are not known here are passed over, in the rows too; where documents are handed on whole, they stay."""
     found = type(answered).from_json(over_the_wire(_newer(answered.to_json()))[0])
-    if isinstance(found, requests.SiteStatus):
-        assert found.status == _newer(answered.to_json())["status"]
-    elif isinstance(found, requests.SightingsPage) and isinstance(answered, requests.SightingsPage):
+    if isinstance(found, requests.SightingsPage) and isinstance(answered, requests.SightingsPage):
         assert [one.more["newer"] for one in found.events] == [[{"than": "ours"}]] * len(answered.events)
         assert [one.id for one in found.events] == [one.id for one in answered.events]
     else:

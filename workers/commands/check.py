@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from shared.errors import EXIT_CONFIGURATION, EXIT_DONE, EXIT_REFUSED, ConfigurationError, FaultList, RollcallError
@@ -12,8 +12,8 @@ from shared.ipc.requests import Status
 from shared.service.access import SiteAccess
 from shared.settings.schema import Settings
 from shared.settings.sources import SourceKind
+from shared.status import CameraStatus
 from shared.store.opening import damage_of
-from shared.supervision.camera_status import CameraStatus
 from workers.capture.capture import Capture, CaptureState, Frame
 from workers.capture.picture_watch import why_empty
 from workers.commands.context import Context
@@ -125,16 +125,16 @@ def _camera_faults(settings: Settings) -> list[str]:
         return [fault for fault in faults if fault]
 
 
-def _running_cameras(settings: Settings) -> dict[str, CameraStatus]:
+def _running_cameras(settings: Settings) -> Mapping[str, CameraStatus]:
     """What a running site knows of its cameras; empty when none runs."""
     if not site_is_running(settings.run_dir):
         return {}
     client = SiteClient(settings.run_dir)
     try:
-        cameras = client.ask(Status()).status.get("cameras", {})
+        site = client.ask(Status()).site
     finally:
         client.close()
-    return {name: CameraStatus.from_json(camera) for name, camera in cameras.items()}
+    return {} if site is None else site.cameras
 
 
 def _camera_fault(settings: Settings, name: str, known: CameraStatus | None) -> str | None:

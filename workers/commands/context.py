@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shared.events import Sighting
 from shared.settings.file import find_config, load_settings
 from shared.settings.schema import Settings
+from shared.status import SiteSnapshot
 
 if TYPE_CHECKING:
     from workers.recognition.engine import Engine
@@ -28,8 +29,8 @@ class Supervisor(Protocol):
         """Safe from any thread."""
         ...
 
-    def snapshot(self) -> dict[str, Any]:
-        """The state of every child, as `status` shows it; safe from any thread."""
+    def snapshot(self) -> SiteSnapshot | None:
+        """The state of every child, as `status` shows it; None before the first is there. Safe from any thread."""
         ...
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from shared.errors import EXIT_DONE, RollcallError
 from shared.events import Sighting
 from shared.settings.file import parse_settings
+from shared.status import SiteSnapshot
 from workers.commands.context import Context, Supervisor
 from workers.commands.output import say_json, warn
 from workers.demo.report import DemoReport, process_memory
@@ -42,7 +43,7 @@ class _JsonView:
         self._report.take_event(sighting)
         say_json(sighting.to_json(), line=True)
 
-    def status(self, status: dict[str, Any]) -> None:
+    def status(self, status: SiteSnapshot) -> None:
         self._report.take_status(status)
 
 
@@ -127,7 +128,7 @@ def _draw(sheet: Path, report: DemoReport, scene: Scene, seconds: float) -> str 
 class _Watcher:
     """Beside the running site: its status for the view, its processes' memory, and the end after --seconds."""
 
-    def __init__(self, site: Supervisor, show: Callable[[dict[str, Any]], None], seconds: float | None) -> None:
+    def __init__(self, site: Supervisor, show: Callable[[SiteSnapshot], None], seconds: float | None) -> None:
         self._site, self._show, self._limit_s = site, show, seconds
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="demo-watcher", daemon=True)
@@ -156,7 +157,7 @@ class _Watcher:
                 if turn % _MEMORY_EVERY == 0:
                     self._measure(status)
 
-    def _measure(self, status: dict[str, Any]) -> None:
-        pids = {"supervisor": os.getpid(), "writer": status["writer"]["pid"]}
-        pids |= {f"camera {name}": camera["pid"] for name, camera in status["cameras"].items()}
+    def _measure(self, status: SiteSnapshot) -> None:
+        pids = {"supervisor": os.getpid(), "writer": status.writer.pid}
+        pids |= {f"camera {name}": camera.pid for name, camera in status.cameras.items()}
         self.memory |= process_memory({name: pid for name, pid in pids.items() if pid})

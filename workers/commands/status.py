@@ -7,7 +7,7 @@ import argparse
 from shared.errors import EXIT_DONE, EXIT_REFUSED
 from shared.ipc.client import SiteClient, site_is_running
 from shared.ipc.requests import Status
-from shared.supervision.camera_status import CameraStatus
+from shared.status import CameraStatus
 from workers.commands.context import Context
 from workers.commands.output import say, say_json
 
@@ -27,29 +27,28 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             say(f"no site runs on {settings.data_dir}")
         return EXIT_REFUSED
     client = SiteClient(settings.run_dir)
-    status = {"running": True, **client.ask(Status()).status}
+    status = client.ask(Status())
     client.close()
+    site, gallery = status.site, status.gallery
     if context.as_json:
-        say_json(status)
+        say_json({"running": True, **(site.to_json() if site else {}), "gallery": gallery.to_json()})
         return EXIT_DONE
-    gallery = status["gallery"]
-    cameras = {name: CameraStatus.from_json(camera) for name, camera in sorted(status.get("cameras", {}).items())}
+    cameras = dict(sorted(site.cameras.items())) if site else {}
+    name, uptime_s = (site.site, site.uptime_s) if site else ("?", 0.0)
     say(
-        f"site {status.get('site', '?')}: running for {status.get('uptime_s', 0):.0f} s; "
+        f"site {name}: running for {uptime_s:.0f} s; "
         f"{sum(camera.up for camera in cameras.values())} of {len(cameras)} cameras up; "
-        f"{_or_unknown(gallery['people'])} people, {_or_unknown(gallery['references'])} references, "
-        f"model {_or_unknown(gallery['model'])}, generation {gallery['generation']}{', NOT ALL LIVE' if gallery['behind'] else ''}"
+        f"{_or_unknown(gallery.people)} people, {_or_unknown(gallery.references)} references, "
+        f"model {_or_unknown(gallery.model)}, generation {gallery.generation}{', NOT ALL LIVE' if gallery.behind else ''}"
     )
-    if gallery["nothing_stored"]:
-        say(f"NOTHING CAN BE STORED: {gallery['nothing_stored']}")
-    if gallery["damaged_rows"]:
+    if gallery.nothing_stored:
+        say(f"NOTHING CAN BE STORED: {gallery.nothing_stored}")
+    if gallery.damaged_rows:
         from shared.store.unsound_rows import aside_line  # numpy, which a status without damage does without
 
-        say(f"DAMAGED ROWS: {aside_line(gallery['damaged_rows'])}")
-    if gallery["unreadable_sightings"]:
-        say(
-            f"UNREADABLE SIGHTINGS: {gallery['unreadable_sightings']} stored sightings can't be read and are passed over"
-        )
+        say(f"DAMAGED ROWS: {aside_line(gallery.damaged_rows)}")
+    if gallery.unreadable_sightings:
+        say(f"UNREADABLE SIGHTINGS: {gallery.unreadable_sightings} stored sightings can't be read and are passed over")
     for name, camera in cameras.items():
         say(camera_line(name, camera))
     return EXIT_DONE

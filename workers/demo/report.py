@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from shared.events import Event
-from shared.supervision.camera_status import CameraStatus
+from shared.status import CameraStatus, SiteSnapshot
 
 Memory = Mapping[str, Mapping[str, int | None]]  # process -> pss_bytes, rss_bytes
 WhoIsAt = Callable[[str, float, Sequence[float]], str | None]
@@ -75,12 +75,11 @@ class DemoReport:
             elif kind in ("camera_up", "camera_down"):
                 view.in_view.clear()
 
-    def take_status(self, status: Mapping[str, Any]) -> None:
-        """The site's status: of it, `cameras` by name."""
+    def take_status(self, status: SiteSnapshot) -> None:
         with self._lock:
-            for name, camera in status.get("cameras", {}).items():
+            for name, camera in status.cameras.items():
                 if name in self._cameras:
-                    self._cameras[name].status = CameraStatus.from_json(camera)
+                    self._cameras[name].status = camera
 
     def cameras(self) -> dict[str, CameraView]:
         """A copy of what the table shows."""

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.events import Event
+from shared.status import SiteSnapshot
 from workers.demo.report import CameraView, DemoReport
 
 _STATES = {"up": "green", "ended": "blue", "down": "red", "stopped": "dim"}
@@ -50,7 +51,7 @@ class DemoView:
         if self._live is None and (line := event_line(event)):
             self._print(line)
 
-    def status(self, status: Mapping[str, Any]) -> None:
+    def status(self, status: SiteSnapshot) -> None:
         """Take the site's status in; without a terminal, print a line of it now and then."""
         self._report.take_status(status)
         now = time.monotonic()

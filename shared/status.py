@@ -1,0 +1,163 @@
+"""What is known of a site's processes: each says how it is, the supervisor completes it, `status`, `check` and the demo show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from functools import cache
+from typing import Any, Self, cast, get_args, get_type_hints
+
+
+class ChildState(StrEnum):
+    """What `status` says of a child. The first four are what it says of itself."""
+
+    STARTING = "starting"
+    LOADING = "loading"
+    RUNNING = "running"
+    ENDED = "ended"  # its file has come to its end
+    STOPPING = "stopping"
+    WAITING = "waiting"  # for its restart
+    STOPPED = "stopped"
+    FAILED = "failed"  # and not started again
+
+
+_WITHOUT_PICTURES = (ChildState.WAITING, ChildState.FAILED, ChildState.RUNNING)
+
+
+@dataclass(frozen=True)
+class ChildStatus:
+    """How a child is. It says `state` itself; the supervisor knows the rest."""
+
+    state: ChildState = ChildState.STARTING
+    pid: int | None = None
+    restarts: int = 0
+    exit_code: int | None = None
+    uptime_s: float | None = None
+    heartbeat_age_s: float | None = None
+
+    @property
+    def outline(self) -> tuple[object, ...]:
+        """What is worth telling at once when it changes."""
+        return (self.state, self.restarts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field by its name."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Raises ValueError, see `updated`."""
+        return cls().updated(document)
+
+    def updated(self, document: Mapping[str, Any]) -> Self:
+        """With the fields that are there. Others are left out: a newer program may say more. Raises ValueError for a value of another type."""
+        kinds = _kinds(cast(type, type(self)))
+        given: dict[str, Any] = {name: document[name] for name in kinds if name in document}
+        for name, value in given.items():
+            if type(value) not in kinds[name]:
+                raise ValueError(f"{name} is no {type(self).__name__}'s")
+        if "state" in given:
+            given["state"] = ChildState(given["state"])
+        return replace(self, **given)
+
+
+@cache
+def _kinds(of: type) -> dict[str, set[type]]:
+    """The types that a field's value in JSON may have."""
+    hints = get_type_hints(of)
+    kinds = {one.name: set(get_args(hints[one.name]) or [hints[one.name]]) for one in fields(of)}
+    for known in kinds.values():
+        if float in known:
+            known.add(int)
+    return kinds | {"state": {str, ChildState}}
+
+
+@dataclass(frozen=True)
+class WriterStatus(ChildStatus):
+    """`waiting`: requests that are not answered yet; `peers`: connections that are open."""
+
+    waiting: int = 0
+    peers: int = 0
+
+
+@dataclass(frozen=True)
+class CameraStatus(ChildStatus):
+    """`up`: its process runs and its latest frames arrived. `down_since` (ISO 8601, UTC): since when it has not been up, where it
+    should be; `down_reason`: why. `picture_fault`: what is wrong with pictures that do arrive: frozen, or without content.
+
+    Ages and latencies are of the latest frames. `unsent`: sightings that the writer does not have yet."""
+
+    up: bool = False
+    down_since: str | None = None
+    down_reason: str | None = None
+    source: str | None = None
+    # of its source
+    picture_fault: str | None = None
+    frames: int = 0
+    dropped: int = 0
+    losses: int = 0
+    # of its work
+    model: str | None = None
+    looked_at: int = 0
+    faces: int = 0
+    embedded: int = 0
+    tracks: int = 0
+    unsent: int = 0
+    frames_per_s: float | None = None
+    faces_per_s: float | None = None
+    age_p50_ms: float | None = None
+    age_p95_ms: float | None = None
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+
+    @property
+    def outline(self) -> tuple[object, ...]:
+        return (*super().outline, self.up)
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it gives no pictures and is not just starting, stopping, or at its file's end."""
+        return not self.up and self.state in _WITHOUT_PICTURES
+
+    @property
+    def word(self) -> str:
+        """up, down, or the state that it is in instead."""
+        return "up" if self.up else "down" if self.is_down else self.state.value
+
+
+@dataclass(frozen=True)
+class SiteSnapshot:
+    """A running site as its supervisor knows it. `pid`: the supervisor's. `processes`: children of further kinds, by name."""
+
+    site: str
+    pid: int
+    ready: bool
+    uptime_s: float
+    writer: WriterStatus = field(default_factory=WriterStatus)
+    cameras: Mapping[str, CameraStatus] = field(default_factory=dict)
+    processes: Mapping[str, ChildStatus] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "site": self.site,
+            "pid": self.pid,
+            "ready": self.ready,
+            "uptime_s": self.uptime_s,
+            "writer": self.writer.to_json(),
+            "cameras": {name: one.to_json() for name, one in self.cameras.items()},
+            "processes": {name: one.to_json() for name, one in self.processes.items()},
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Raises ValueError, KeyError, TypeError or AttributeError for what is none."""
+        return cls(
+            str(document["site"]),
+            int(document["pid"]),
+            bool(document["ready"]),
+            float(document["uptime_s"]),
+            WriterStatus.from_json(document["writer"]),
+            {name: CameraStatus.from_json(one) for name, one in document["cameras"].items()},
+            {name: ChildStatus.from_json(one) for name, one in document.get("processes", {}).items()},
+        )
