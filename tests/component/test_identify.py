@@ -88,7 +88,7 @@ def test_answer_has_the_agreed_form(engine: Engine) -> None:
     gallery = PlainGallery()
     mirrored = np.ascontiguousarray(engine.crop(image, known)[:, ::-1])
     gallery.add("Third", engine.embed([mirrored])[0])
-    answer = identify_photo(six_faces(), engine, gallery, WorkingPoint(engine.threshold, engine.margin))
+    answer = identify_photo(six_faces(), engine, gallery, WorkingPoint(engine.threshold, engine.margin)).to_json()
     assert json.loads(json.dumps(answer)) == answer
     assert (set(answer), answer["path"], answer["error"]) == ({"path", "error", "faces"}, str(six_faces()), None)
     keys = {"box", "det_score", "person", "verdict", "score", "margin", "candidates"}
@@ -102,13 +102,13 @@ def test_answer_has_the_agreed_form(engine: Engine) -> None:
 @needs_dlib
 def test_photos_without_faces_and_bad_photos(engine: Engine, tmp_path: Path) -> None:
     """No face is an empty list without error; a bad photo is an error without faces."""
-    assert identify_photo(no_faces(), engine, PlainGallery(), WorkingPoint(0.9, 0.0)) == {
+    assert identify_photo(no_faces(), engine, PlainGallery(), WorkingPoint(0.9, 0.0)).to_json() == {
         "path": str(no_faces()),
         "error": None,
         "faces": [],
     }
     (tmp_path / "empty.jpg").touch()
-    answer = identify_photo(tmp_path / "empty.jpg", engine, PlainGallery(), WorkingPoint(0.9, 0.0))
+    answer = identify_photo(tmp_path / "empty.jpg", engine, PlainGallery(), WorkingPoint(0.9, 0.0)).to_json()
     assert answer["faces"] == []
     assert "the file is empty" in answer["error"]
 
@@ -116,7 +116,7 @@ def test_photos_without_faces_and_bad_photos(engine: Engine, tmp_path: Path) -> 
 @needs_dlib
 def test_empty_gallery_knows_nobody(engine: Engine) -> None:
     """With nobody enrolled a face is unknown, without score."""
-    (face,) = identify_photo(astronaut(), engine, PlainGallery(), WorkingPoint(0.9, 0.0))["faces"]
+    (face,) = identify_photo(astronaut(), engine, PlainGallery(), WorkingPoint(0.9, 0.0)).to_json()["faces"]
     assert (face["verdict"], face["score"], face["margin"], face["candidates"]) == ("unknown", None, None, [])
 
 
@@ -127,7 +127,7 @@ def test_faces_that_are_too_small_are_not_judged(engine: Engine) -> None:
     gallery.add("Somebody", embed_photo(engine, astronaut()).embedding)
     widths = [face.width for face in engine.detect(read_photo(six_faces()))]
     limit = round(sorted(widths)[3])
-    answer = identify_photo(six_faces(), engine, gallery, WorkingPoint(0.0, 0.0), min_face_px=limit)
+    answer = identify_photo(six_faces(), engine, gallery, WorkingPoint(0.0, 0.0), min_face_px=limit).to_json()
     verdicts = [(face["verdict"], face["score"] is None, face["candidates"] == []) for face in answer["faces"]]
     assert verdicts == [("uncertain", True, True) if width < limit else ("named", False, False) for width in widths]
 
@@ -137,8 +137,8 @@ def test_boxes_are_in_the_photos_own_pixels(engine: Engine, tmp_path: Path) -> N
     """A photo that was decoded at half its size reports boxes in the size that it has."""
     image = cv2.resize(read_photo(astronaut()), (4096, 4096))
     cv2.imwrite(str(tmp_path / "large.jpg"), image)
-    (small,) = identify_photo(astronaut(), engine, PlainGallery(), WorkingPoint(0.9, 0.0))["faces"]
-    (large,) = identify_photo(tmp_path / "large.jpg", engine, PlainGallery(), WorkingPoint(0.9, 0.0))["faces"]
+    (small,) = identify_photo(astronaut(), engine, PlainGallery(), WorkingPoint(0.9, 0.0)).to_json()["faces"]
+    (large,) = identify_photo(tmp_path / "large.jpg", engine, PlainGallery(), WorkingPoint(0.9, 0.0)).to_json()["faces"]
     assert np.allclose(np.array(large["box"]) / 8, small["box"], atol=12)
 
 
@@ -148,13 +148,13 @@ def test_a_sideways_photo_is_turned_and_its_boxes_are_its_own(engine: Engine, tm
     """A photo on its side or its head that does not say so: the face is found, at its place in the photo as it lies there."""
     gallery = PlainGallery()
     gallery.add("Somebody", embed_photo(engine, astronaut()).embedding)
-    (upright,) = identify_photo(astronaut(), engine, gallery, WorkingPoint(0.9, 0.0))["faces"]
+    (upright,) = identify_photo(astronaut(), engine, gallery, WorkingPoint(0.9, 0.0)).to_json()["faces"]
     image = read_photo(astronaut())
     side = image.shape[0]
     assert image.shape == (side, side, 3)
     wide = np.pad(image, ((0, 0), (0, 60), (0, 0)))
     cv2.imwrite(str(tmp_path / "turned.png"), np.rot90(wide, quarters))
-    (face,) = identify_photo(tmp_path / "turned.png", engine, gallery, WorkingPoint(0.9, 0.0))["faces"]
+    (face,) = identify_photo(tmp_path / "turned.png", engine, gallery, WorkingPoint(0.9, 0.0)).to_json()["faces"]
     assert face["person"] == "Somebody"
     marked = np.zeros(wide.shape[:2], bool)
     x1, y1, x2, y2 = (round(one) for one in upright["box"])
@@ -182,7 +182,10 @@ def test_real_people_are_named_right_and_nobody_wrong() -> None:
     named = [
         (
             person,
-            {face["person"] for face in identify_photo(path, engine, gallery, WorkingPoint(0.45, 0.05))["faces"]}
+            {
+                face["person"]
+                for face in identify_photo(path, engine, gallery, WorkingPoint(0.45, 0.05)).to_json()["faces"]
+            }
             - {None},
         )
         for person, paths in photos.items()

@@ -15,7 +15,7 @@ from tests.support.stores import site_settings
 from tests.support.vectors import noise, people, unit
 from workers.calibration import neighbours as look_alikes
 from workers.calibration.neighbours import Neighbours, alike_pairs, copy_from, disagreeing, unlike_below
-from workers.photos.look_alikes import remark_lines
+from workers.photos.look_alikes import Disagreement, LookAlike, remark_lines
 
 _COPIES = copy_from(0.45)
 
@@ -117,8 +117,8 @@ def test_limits_follow_the_models_own_scale() -> None:
 
 def test_remarks_are_bounded_and_counted() -> None:
     """Twenty lines and how many more there are, the disagreements first; the rest is in the JSON."""
-    alike = [{"person": "A", "photo": f"{i}.jpg", "looks_like": "B", "score": 0.71} for i in range(30)]
-    strange = [{"person": "A", "photo": "x.jpg", "score": 0.1}]
+    alike = [LookAlike("A", f"{i}.jpg", "B", 0.71) for i in range(30)]
+    strange = [Disagreement("A", "x.jpg", 0.1)]
     lines = remark_lines(alike, strange, 20)
     assert len(lines) == 21
     assert lines[0].startswith("x.jpg of A is not like A's other photos (0.10)")

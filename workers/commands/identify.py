@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from shared.errors import EXIT_DONE, EXIT_REFUSED
 from shared.gallery.match import Gallery
@@ -14,7 +13,7 @@ from shared.service.access import SiteAccess
 from shared.settings.schema import Settings
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
-from workers.photos.identify import identify_photo
+from workers.photos.identify import IdentifiedPhoto, identify_photo
 from workers.photos.pool import PhotoReader
 from workers.photos.same_model import require_same_model
 from workers.recognition.engine import Engine
@@ -41,11 +40,11 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             for photo in arguments.photos
         ]
     if context.as_json:
-        say_json({"photos": answers})
+        say_json({"photos": [answer.to_json() for answer in answers]})
     else:
         for answer in answers:
             _show(answer)
-    return EXIT_REFUSED if any(answer["error"] for answer in answers) else EXIT_DONE
+    return EXIT_REFUSED if any(answer.error for answer in answers) else EXIT_DONE
 
 
 @contextmanager
@@ -57,15 +56,15 @@ def _gallery(settings: Settings, engine: Engine, *, assume: bool) -> Iterator[Ga
             yield gallery
 
 
-def _show(answer: dict[str, Any]) -> None:
-    if answer["error"]:
-        warn(f"{answer['path']}: {answer['error']}")
+def _show(photo: IdentifiedPhoto) -> None:
+    if photo.error:
+        warn(f"{photo.path}: {photo.error}")
         return
-    if not answer["faces"]:
-        say(f"{answer['path']}: no face")
-    for face in answer["faces"]:
-        x1, y1, x2, y2 = (round(side) for side in face["box"])
-        who = face["person"] or face["verdict"]
-        score = "" if face["score"] is None else f", score {face['score']:.2f}"
-        margin = "" if face["margin"] is None else f", margin {face['margin']:.2f}"
-        say(f"{answer['path']}: {who} at {x1},{y1}-{x2},{y2}{score}{margin}")
+    if not photo.faces:
+        say(f"{photo.path}: no face")
+    for face in photo.faces:
+        x1, y1, x2, y2 = (round(side) for side in face.box)
+        word, person, score, margin = face.verdict
+        behind = "" if score is None else f", score {score:.2f}"
+        behind += "" if margin is None else f", margin {margin:.2f}"
+        say(f"{photo.path}: {person or word} at {x1},{y1}-{x2},{y2}{behind}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from shared.records import NewReference
 from shared.service.access import GalleryClient
 from shared.settings.schema import Settings
 from workers.photos.embedding import refusal_reason
-from workers.photos.look_alikes import MAX_COMPARED, NewReferences, Remark, remarks_on
+from workers.photos.look_alikes import MAX_COMPARED, Disagreement, LookAlike, NewReferences, remarks_on
 from workers.photos.naming import Found, Told
 from workers.photos.one_person import OnePersonCheck
 from workers.photos.pool import PhotoResult, embed_photos
@@ -42,12 +42,12 @@ class EnrolmentReport:
     skipped: list[dict[str, str]] = field(default_factory=list)
     unchanged: int = 0
     warnings: set[str] = field(default_factory=set)
-    look_alikes: list[Remark] = field(default_factory=list)
-    disagrees: list[Remark] = field(default_factory=list)
+    look_alikes: list[LookAlike] = field(default_factory=list)
+    disagrees: list[Disagreement] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        document: dict[str, Any] = {"enrolled": self.enrolled, "refused": self.refused, "unchanged": self.unchanged}
-        document |= {"skipped": self.skipped, "look_alikes": self.look_alikes, "disagrees": self.disagrees}
+        document = asdict(self)
+        del document["warnings"]
         return {**document, "warnings": sorted(self.warnings)} if self.warnings else document
 
     def refuse(self, photo: Path, reason: str) -> None:

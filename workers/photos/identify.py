@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,9 +13,10 @@ from shared.errors import RefusedError
 from shared.gallery.match import Candidate, Gallery
 from shared.photos.reading import Image, read_scaled, shown
 from workers.photos.embedding import refusal_reason
-from workers.recognition.engine import Engine, Face
+from workers.recognition.engine import Engine
 from workers.recognition.working_point import WorkingPoint, lead
 
+Box = tuple[float, float, float, float]
 Word = Literal["named", "uncertain", "unknown"]
 
 _CANDIDATES = 3  # listed for each face: the verdict takes two, the third shows how far the field is behind
@@ -29,6 +31,40 @@ class Verdict(NamedTuple):
     person: str | None
     score: float | None
     margin: float | None
+
+
+@dataclass(frozen=True)
+class IdentifiedFace:
+    """A face and who it is. `box`: (x1, y1, x2, y2) in pixels; `candidates`: the people it resembles most, best first."""
+
+    box: Box
+    det_score: float
+    verdict: Verdict
+    candidates: Sequence[Candidate]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "box": list(self.box),
+            "det_score": self.det_score,
+            "person": self.verdict.person,
+            "verdict": self.verdict.word,
+            "score": _rounded(self.verdict.score),
+            "margin": _rounded(self.verdict.margin),
+            "candidates": [{"person": one.person, "score": _rounded(one.score)} for one in self.candidates],
+        }
+
+
+@dataclass(frozen=True)
+class IdentifiedPhoto:
+    """A photo's faces, best detection first. `error`: why it could not be read."""
+
+    path: str
+    error: str | None = None
+    faces: Sequence[IdentifiedFace] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of `identify --json`'s "photos"."""
+        return {"path": self.path, "error": self.error, "faces": [face.to_json() for face in self.faces]}
 
 
 def single_verdict(candidates: Sequence[Candidate], point: WorkingPoint) -> Verdict:
@@ -51,8 +87,8 @@ def identify_photo(
     *,
     min_face_px: int = 0,
     read: Callable[[Path | str], tuple[Image, int]] = read_scaled,
-) -> dict[str, Any]:
-    """One entry of `identify --json`'s "photos": the path, an error or null, and every face with its verdict.
+) -> IdentifiedPhoto:
+    """Every face of a photo with its verdict, or why the photo can't be read.
 
     Boxes are in pixels of the whole photo, upright by its EXIF orientation. A face narrower than `min_face_px`, in
     pixels of the photo as it was decoded (at most 12 megapixels), is not judged: uncertain, without candidates. Faces
@@ -64,34 +100,40 @@ def identify_photo(
             image, lambda turned: identify_image(turned, engine, gallery, point, min_face_px=min_face_px)
         )
     except RefusedError as error:
-        return {"path": shown(path), "error": refusal_reason(error), "faces": []}
-    for face in faces:
-        face["box"] = [side * scale for side in face["box"]]
-    return {"path": shown(path), "error": None, "faces": faces}
+        return IdentifiedPhoto(shown(path), refusal_reason(error))
+    whole = [replace(face, box=_scaled(face.box, scale)) for face in faces]
+    return IdentifiedPhoto(shown(path), None, whole)
 
 
-def _whichever_way_up(image: Image, identify: Callable[[Image], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def _scaled(box: Box, scale: int) -> Box:
+    x1, y1, x2, y2 = box
+    return x1 * scale, y1 * scale, x2 * scale, y2 * scale
+
+
+def _whichever_way_up(image: Image, identify: Callable[[Image], list[IdentifiedFace]]) -> list[IdentifiedFace]:
     """The faces of the image, or of the first of its other turns that shows some: not every photo says which way is up. Boxes are
     in the image as it came."""
     height, width = image.shape[:2]
     for quarters in range(4):
-        faces = identify(np.ascontiguousarray(np.rot90(image, quarters)))
-        for face in faces:
-            x1, y1, x2, y2 = face["box"]
-            face["box"] = [
-                [x1, y1, x2, y2],
-                [width - y2, x1, width - y1, x2],
-                [width - x2, height - y2, width - x1, height - y1],
-                [y1, height - x2, y2, height - x1],
-            ][quarters]
-        if faces:
-            return faces
+        if faces := identify(np.ascontiguousarray(np.rot90(image, quarters))):
+            return [replace(face, box=_turned_back(face.box, quarters, height, width)) for face in faces]
     return []
+
+
+def _turned_back(box: Box, quarters: int, height: int, width: int) -> Box:
+    """A box in an image of (height, width) that was turned anticlockwise, in the image as it was."""
+    x1, y1, x2, y2 = box
+    return (
+        (x1, y1, x2, y2),
+        (width - y2, x1, width - y1, x2),
+        (width - x2, height - y2, width - x1, height - y1),
+        (y1, height - x2, y2, height - x1),
+    )[quarters]
 
 
 def identify_image(
     image: Image, engine: Engine, gallery: Gallery, point: WorkingPoint, *, min_face_px: int = 0
-) -> list[dict[str, Any]]:
+) -> list[IdentifiedFace]:
     """The faces of a BGR image (height, width, 3), as `identify_photo` lists them; boxes in the image's pixels."""
     faces = engine.detect(image)
     judged = [face for face in faces if face.width >= min_face_px]
@@ -103,20 +145,9 @@ def identify_image(
         verdict = Verdict("uncertain", None, None, None)
         if candidates is not None:
             verdict = single_verdict(candidates, point)
-        answers.append(_answer(face, verdict, candidates or []))
+        x1, y1, x2, y2 = (round(side, 1) for side in face.box)
+        answers.append(IdentifiedFace((x1, y1, x2, y2), round(face.det_score, 4), verdict, candidates or []))
     return answers
-
-
-def _answer(face: Face, verdict: Verdict, candidates: Sequence[Candidate]) -> dict[str, Any]:
-    return {
-        "box": [round(side, 1) for side in face.box],
-        "det_score": round(face.det_score, 4),
-        "person": verdict.person,
-        "verdict": verdict.word,
-        "score": _rounded(verdict.score),
-        "margin": _rounded(verdict.margin),
-        "candidates": [{"person": one.person, "score": _rounded(one.score)} for one in candidates],
-    }
 
 
 def _rounded(value: float | None) -> float | None:

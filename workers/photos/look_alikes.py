@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,24 @@ from workers.recognition.working_point import working_point
 
 MAX_COMPARED = 20_000  # new references: 40 MB of 512-d ones, and half a minute against 100,000
 
-Remark = dict[str, Any]
+
+@dataclass(frozen=True)
+class LookAlike:
+    """A photo that looks like somebody else who is enrolled: `score` is its cosine to that person."""
+
+    person: str
+    photo: str
+    looks_like: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A photo that is unlike its person's other photos: `score` is its cosine to the nearest of them."""
+
+    person: str
+    photo: str
+    score: float
 
 
 @dataclass
@@ -43,7 +60,7 @@ class NewReferences:
 
 def remarks_on(
     new: NewReferences, gallery: GalleryClient, settings: Settings, engine: Engine, say: Say
-) -> tuple[list[Remark], list[Remark]]:
+) -> tuple[list[LookAlike], list[Disagreement]]:
     """(look-alikes, disagreements), in the order of `new`; each new reference against the gallery and the other new ones.
 
     A look-alike is a photo that by itself would be given another person's name: its score reaches the site's threshold.
@@ -67,32 +84,33 @@ def remarks_on(
     known = list(names)
     threshold = working_point(engine, settings.recognition.threshold, None).threshold
     look_alikes = [
-        {**_named(new, i), "looks_like": known[int(found.first.persons[i])], "score": _score(found.first.scores[i])}
+        LookAlike(
+            new.persons[i],
+            str(new.photos[i]),
+            known[int(found.first.persons[i])],
+            _score(found.first.scores[i]),
+        )
         for i in np.flatnonzero(found.first.scores >= threshold).tolist()
     ]
     strange = disagreeing(found, unlike_below(engine.threshold, engine.margin), threshold)
-    disagreements = [{**_named(new, i), "score": _score(found.own.scores[i])} for i in strange.tolist()]
+    disagreements = [
+        Disagreement(new.persons[i], str(new.photos[i]), _score(found.own.scores[i])) for i in strange.tolist()
+    ]
     return look_alikes, disagreements
 
 
-def remark_lines(look_alikes: list[Remark], disagreements: list[Remark], most: int) -> list[str]:
+def remark_lines(look_alikes: Sequence[LookAlike], disagreements: Sequence[Disagreement], most: int) -> list[str]:
     """Both kinds as lines, the first `most` and how many more there are."""
     lines = [
-        f"{one['photo']} of {one['person']} is not like {one['person']}'s other photos ({one['score']:.2f}): "
+        f"{one.photo} of {one.person} is not like {one.person}'s other photos ({one.score:.2f}): "
         "if it shows somebody else, forget that photo"
         for one in disagreements
     ]
-    lines += [
-        f"{one['photo']} of {one['person']} looks like {one['looks_like']} ({one['score']:.2f})" for one in look_alikes
-    ]
+    lines += [f"{one.photo} of {one.person} looks like {one.looks_like} ({one.score:.2f})" for one in look_alikes]
     if len(lines) > most:
         left = len(lines) - most
         return [*lines[:most], f"and {left} more of the kind; all of them: enrol --json, or supervisor.py calibrate"]
     return lines
-
-
-def _named(new: NewReferences, number: int) -> Remark:
-    return {"person": new.persons[number], "photo": str(new.photos[number])}
 
 
 def _score(score: np.float32) -> float:
