@@ -60,8 +60,8 @@ class SiteClient:
                 os.kill(site.pid, signal.SIGHUP)
 
     def _exchange(self, op: str, arguments: dict[str, Any], blob: bytes | memoryview, *, once: bool) -> dict[str, Any]:
-        frame = wire.encode({"op": op, "arguments": arguments}, blob)
-        wire.require_within_limits(len(frame) - len(blob), len(blob))
+        message = wire.encode({"op": op, "arguments": arguments}, blob)
+        wire.require_within_limits(len(message) - len(blob), len(blob))
         deadline = time.monotonic() + self._patience_s
         with self._lock:
             if once:
@@ -71,7 +71,7 @@ class SiteClient:
                 try:
                     connection = self._connected(_WHOLE_GALLERY_TIMEOUT_S if once else REQUEST_TIMEOUT_S)
                     sent = once
-                    connection.sendall(frame)
+                    connection.sendall(message)
                     answer = wire.receive(connection, self._buffer)[0]
                     break
                 except (OSError, ConnectionError) as error:

@@ -14,7 +14,7 @@ from shared.ipc.client import RETRY_S, SiteClient
 from shared.ipc.requests import Record
 
 _MAX_QUEUED_EVENTS = 20_000  # an hour of a busy camera; beyond it the oldest go
-_MAX_SENT_AT_ONCE = 50  # with pictures of strangers 60 KB each; a frame holds 16 MiB
+_MAX_SENT_AT_ONCE = 50  # with pictures of strangers 60 KB each; a message holds 16 MiB
 _GIVE_UP_S = 5.0
 
 _log = logging.getLogger("event-sender")

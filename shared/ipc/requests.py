@@ -619,7 +619,7 @@ WHOLE_GALLERY: tuple[type[Request[Any]], ...] = (Restore, SwitchModel)
 
 
 def request_of(document: Mapping[str, Any], blob: bytes | memoryview) -> Request[Any]:
-    """The request in a frame. Raises UsageError for an operation that there isn't, or arguments that are not its own."""
+    """The request in a message. Raises UsageError for an operation that there isn't, or arguments that are not its own."""
     op = document.get("op")
     kind = REQUESTS.get(op) if isinstance(op, str) else None
     if kind is None:

@@ -1,7 +1,17 @@
-"""How processes of one site talk: frames over one Unix socket in the run folder.
+"""How the processes of a site talk: messages over one Unix socket in the run folder.
 
-A frame is two little-endian uint32, the length of a JSON document and of raw bytes behind it, then both. Every document
-carries `v`, the protocol's version. Raw bytes hold vectors, which JSON would triple.
+    ┌──────────────┬──────────────┬───────────────┬───────────┐
+    │ uint32 LE    │ uint32 LE    │ JSON, UTF-8   │ raw bytes │
+    │ JSON's bytes │ raw bytes    │               │           │
+    └──────────────┴──────────────┴───────────────┴───────────┘
+
+A client sends a request and reads the answer before it sends the next one. `v` is the protocol's version:
+
+    → {"v": 1, "op": "delete", "arguments": {"person_name": "Ada", "image_path": null}}
+    ← {"v": 1, "deleted": 2}
+    ← {"v": 1, "error": {"exit_code": 1, "what": "nobody of that name", "where": "Ada", …}}
+
+Raw bytes hold vectors, which JSON would make three times as long. `follow` alone has many answers: sightings, as they are kept.
 """
 
 from __future__ import annotations
@@ -74,16 +84,16 @@ def address(path: Path) -> Iterator[str]:
 
 
 def encode(document: dict[str, Any], blob: bytes | memoryview = b"") -> bytes:
-    """The bytes of a frame. Raises ValueError, TypeError or RecursionError for what JSON can't hold."""
+    """The bytes of a message. Raises ValueError, TypeError or RecursionError for what JSON can't hold."""
     raw = json.dumps({"v": VERSION, **document}, separators=(",", ":")).encode()
     return _LENGTHS.pack(len(raw), len(blob)) + raw + blob
 
 
 def require_within_limits(json_size: int, blob_size: int) -> None:
-    """Raises RefusedError for a frame that the other side would not take."""
+    """Raises RefusedError for a message that the other side would not take."""
     if json_size > MAX_JSON_BYTES or blob_size > MAX_BLOB_BYTES:
         raise RefusedError(
-            "a frame over the limits",
+            "a message over the limits",
             got=f"{json_size} + {blob_size} bytes",
             expected=f"at most {MAX_JSON_BYTES} + {MAX_BLOB_BYTES}",
             remedy="send fewer rows at a time",
@@ -115,14 +125,14 @@ def raise_error(document: dict[str, Any]) -> None:
 
 
 class MessageBuffer:
-    """Bytes as they arrive, cut into frames. Raises RefusedError for a frame over the limits."""
+    """Bytes as they arrive, cut into messages. Raises RefusedError for a message over the limits."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
         self.began_at = 0.0  # when the first byte of what is there came
 
     def __len__(self) -> int:
-        """How many bytes wait for the rest of their frame."""
+        """How many bytes wait for the rest of their message."""
         return len(self._bytes)
 
     def feed(self, data: bytes) -> None:
@@ -131,7 +141,7 @@ class MessageBuffer:
         self._bytes += data
 
     def next(self) -> tuple[dict[str, Any], bytes] | None:
-        """The next whole frame, or None."""
+        """The next whole message, or None."""
         if len(self._bytes) < _LENGTHS.size:
             return None
         json_size, blob_size = _LENGTHS.unpack_from(self._bytes)
@@ -147,10 +157,10 @@ class MessageBuffer:
         try:
             parsed = json.loads(document)
         except (ValueError, RecursionError) as error:
-            raise RefusedError("a frame that is not JSON", got=str(error)[:200]) from error
+            raise RefusedError("a message that is not JSON", got=str(error)[:200]) from error
         if is_deeper(parsed, _MAX_DEPTH):
             raise RefusedError(
-                "a frame that is too deep", expected=f"at most {_MAX_DEPTH} lists or objects in each other"
+                "a message that is too deep", expected=f"at most {_MAX_DEPTH} lists or objects in each other"
             )
         if not isinstance(parsed, dict) or parsed.get("v") != VERSION:
             raise RefusedError(
@@ -185,10 +195,10 @@ def connect(run_dir: Path, timeout_s: float) -> socket.socket:
 
 
 def receive(connection: socket.socket, buffer: MessageBuffer) -> tuple[dict[str, Any], bytes]:
-    """The next frame; waits as long as the socket's timeout. Raises ConnectionError when the other side is gone."""
-    while (frame := buffer.next()) is None:
+    """The next message; waits as long as the socket's timeout. Raises ConnectionError when the other side is gone."""
+    while (message := buffer.next()) is None:
         data = connection.recv(1 << 20)
         if not data:
             raise ConnectionResetError("the site closed the connection")
         buffer.feed(data)
-    return frame
+    return message

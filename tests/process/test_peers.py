@@ -53,7 +53,7 @@ class Writer:
         self.client.ask(Count())
 
     def send(self, *raw: bytes) -> list[dict[str, Any]]:
-        """The answers to `raw` frames on a connection of their own, until the writer closes it or has answered all."""
+        """The answers to `raw` messages on a connection of their own, until the writer closes it or has answered all."""
         answers: list[dict[str, Any]] = []
         with wire.connect(self.settings.run_dir, 20) as connection:
             buffer = wire.MessageBuffer()
@@ -84,15 +84,15 @@ def writer(tmp_path: Path) -> Iterator[Writer]:
     remove_left_behind(one.settings.run_dir)
 
 
-def frame(text: str, blob: bytes = b"") -> bytes:
+def message(text: str, blob: bytes = b"") -> bytes:
     return struct.pack("<II", len(text.encode()), len(blob)) + text.encode() + blob
 
 
 def ask(op: str, arguments: str) -> bytes:
-    return frame(f'{{"v":1,"op":"{op}","arguments":{arguments}}}')
+    return message(f'{{"v":1,"op":"{op}","arguments":{arguments}}}')
 
 
-def test_no_frame_ends_the_writer(writer: Writer) -> None:
+def test_no_message_ends_the_writer(writer: Writer) -> None:
     """Numbers that no integer or database holds, depth, wrong types, in every operation: each is answered with an error or taken, and
     the same process goes on; nothing of what was asked is in its log."""
     values = [
@@ -124,11 +124,11 @@ def test_no_frame_ends_the_writer(writer: Writer) -> None:
     for raw in (
         b"\0" * 8,
         b"\xff" * 8,
-        frame("[]"),
-        frame("{}"),
-        frame('{"v":1}'),
-        frame('{"v":1,"op":[]}'),
-        frame("\x00"),
+        message("[]"),
+        message("{}"),
+        message('{"v":1}'),
+        message('{"v":1,"op":[]}'),
+        message("\x00"),
     ):
         assert writer.send(raw)
     assert writer.is_well()
@@ -261,8 +261,8 @@ def test_300_idle_connections_shut_nobody_out(tmp_path: Path, first: bytes) -> N
         assert site.stop() == 0
 
 
-def test_half_sent_frames_cost_bounded_memory(writer: Writer) -> None:
-    """Sixteen peers that each send 60 MB of a frame and stop: the writer never takes a GB, and honest work goes on."""
+def test_half_sent_messages_cost_bounded_memory(writer: Writer) -> None:
+    """Sixteen peers that each send 60 MB of a message and stop: the writer never takes a GB, and honest work goes on."""
     size = 60 << 20
     process = psutil.Process(writer.process.pid)
     before, most = process.memory_info().rss, 0

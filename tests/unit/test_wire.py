@@ -1,4 +1,4 @@
-"""The frames of the Unix socket: what is sent comes back, however it is cut; what is no frame is refused in words."""
+"""The messages of the Unix socket: what is sent comes back, however it is cut; what is no message is refused in words."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from shared.errors import (
 from shared.ipc import wire
 
 
-def _frame(text: bytes, blob: bytes = b"") -> bytes:
+def _message(text: bytes, blob: bytes = b"") -> bytes:
     return struct.pack("<II", len(text), len(blob)) + text + blob
 
 
 def _all(buffer: wire.MessageBuffer) -> list[tuple[dict[str, Any], bytes]]:
     found = []
-    while (frame := buffer.next()) is not None:
-        found.append(frame)
+    while (message := buffer.next()) is not None:
+        found.append(message)
     return found
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 1000])
-def test_frames_come_back_however_they_are_cut(step: int) -> None:
-    """Three frames, one with raw bytes, one empty, arrive in pieces of `step` bytes: in order, whole, and nothing is left."""
+def test_messages_come_back_however_they_are_cut(step: int) -> None:
+    """Three messages, one with raw bytes, one empty, arrive in pieces of `step` bytes: in order, whole, and nothing is left."""
     sent = [({"op": "save", "name": "Zoë"}, b"\x00\xff" * 5), ({}, b""), ({"op": "count"}, b"")]
     data = b"".join(wire.encode(document, blob) for document, blob in sent)
     buffer, found = wire.MessageBuffer(), []
@@ -42,7 +42,7 @@ def test_frames_come_back_however_they_are_cut(step: int) -> None:
     assert len(buffer) == 0
 
 
-def test_a_part_of_a_frame_is_none_yet() -> None:
+def test_a_part_of_a_message_is_none_yet() -> None:
     """Until the last byte is there nothing comes out, and how much waits is known."""
     data = wire.encode({"op": "count"}, b"abc")
     buffer = wire.MessageBuffer()
@@ -58,7 +58,7 @@ def test_a_part_of_a_frame_is_none_yet() -> None:
 @pytest.mark.parametrize(
     "lengths", [(wire.MAX_JSON_BYTES + 1, 0), (0, wire.MAX_BLOB_BYTES + 1), (0xFFFFFFFF, 0xFFFFFFFF)]
 )
-def test_a_frame_over_the_limits_is_refused_by_its_head(lengths: tuple[int, int]) -> None:
+def test_a_message_over_the_limits_is_refused_by_its_head(lengths: tuple[int, int]) -> None:
     """Eight bytes are enough to refuse: nothing is gathered for it."""
     buffer = wire.MessageBuffer()
     buffer.feed(struct.pack("<II", *lengths))
@@ -79,10 +79,10 @@ def test_a_frame_over_the_limits_is_refused_by_its_head(lengths: tuple[int, int]
         (json.dumps({"v": 1, "x": [[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]}).encode(), "too deep"),
     ],
 )
-def test_what_is_no_frame_is_refused(text: bytes, what: str) -> None:
+def test_what_is_no_message_is_refused(text: bytes, what: str) -> None:
     """Bytes that are no document of ours raise a RefusedError, and no other."""
     buffer = wire.MessageBuffer()
-    buffer.feed(_frame(text))
+    buffer.feed(_message(text))
     with pytest.raises(RefusedError, match=what):
         buffer.next()
 
