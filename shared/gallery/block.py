@@ -2,92 +2,116 @@
 
 Specification
 -------------
-The block's files lie in a folder of their own. It has mode 0700, and it is in the shared-memory folder (`/dev/shm` on Linux, the
-site's `run` folder elsewhere; `$ROLLCALL_SHM_DIR` wins):
+Words. A *row* holds one reference. A row is *live* if it belongs to a person, and *dead* if it was deleted. A *generation* is one
+file that holds the whole gallery. To *publish* is to write a new head: readers use what the head names, and nothing else. A *reading*
+is one match, or one piece of a listing or of a check.
 
-    rollcall-<site>-<token>/head            the head: which generation is current and how much of it is published
+Where the files are
+    rollcall-<site>-<token>/head            the head: which generation is current, and how many of its rows are published
     rollcall-<site>-<token>/g<generation>   a segment: one generation of the gallery
 
-<site> is the first 12 hex digits of SHA-256 of the real path of the run folder. <token> is 32 random hex digits. The writer makes it
-and keeps it in the run folder, as the target of the link `block`: a link needs no room on a full disk. Readers find it there.
+The folder has mode 0700. It is in the shared-memory folder: `/dev/shm` on Linux, the site's `run` folder elsewhere. `$ROLLCALL_SHM_DIR`
+overrides both. <site> is the first 12 hex digits of SHA-256 of the real path of the run folder. <token> is 32 random hex digits. The
+writer makes the token and keeps it in the run folder, as the target of the link `block`; readers read it there. It is a link because a
+link needs no room on a full disk.
 
-Anybody may write in `/dev/shm`. Nobody can guess the token before the folder exists, and nobody else can create, see or change a file in
-the folder. Other files beside the folder are ignored. A process that opens a file of the block goes through the folder and follows no
-link. It accepts the file only if folder and file belong to the site's user, nobody else may open them, and the file is a plain file with
-one name.
+Everybody may write in `/dev/shm`. So the token is random: nobody can guess the folder's name before the folder exists. And the folder
+is private: nobody else can create, see or change a file in it. Files beside the folder are ignored. A process that opens a file of the
+block goes through the folder and follows no link. It accepts the file only if all of this is true: folder and file belong to the site's
+user; nobody else may open them; the file is a plain file with one name.
 
-If a file is removed while the site runs, the writer notices within a second, logs it, and publishes the gallery anew. Readers check once a
-second whether their head is still the file of that name, and switch to the new one.
+If a file is removed while the site runs, the writer notices within a second, logs it, and publishes the gallery anew. Readers check once
+a second whether the head that they have open is still the file of that name. If it is not, they switch to the new one.
 
 The files are mapped with mmap, not with `multiprocessing.shared_memory`: before Python 3.13 that unlinks a segment when any process
 that attached to it exits (cpython issue 82300).
 
-Head: two slots of 64 bytes, at offsets 0 and 64. The writer writes slot `sequence % 2` with one pwrite. A writer that dies in the middle
-damages only that slot; the other one stays valid. A reader reads both slots with one pread. It uses the slot with the higher sequence
-among those whose CRC is right. If one CRC is wrong, the reader reads again: a slot that changes was being written; a slot that stays
-wrong was left by a dead writer. A slot, little-endian:
+Head
+    Two slots of 64 bytes, at offsets 0 and 64. The writer writes slot `sequence % 2` with one pwrite. A writer that dies in the middle
+    damages only that slot; the other one stays valid. A reader reads both slots with one pread. It uses the slot with the higher
+    sequence among those whose CRC is right. If one CRC is wrong, the reader reads again: a slot that changes was being written; a slot
+    that stays wrong was left by a dead writer. A slot, little-endian:
 
     magic 8s | format u32 | moves u32 | sequence u64 | generation u64 | rows u64 | counts_from u64 | published_ns u64 | crc32 u32
 
-`rows`: how many rows are published. `counts_from`: is raised before published bytes are overwritten. `moves`: is raised before rows that
-were moved leave their old places (both: rule 5). `published_ns`: wall clock, for people.
+    sequence      rises by 1 with each publication
+    rows          how many rows are published
+    counts_from   readings that began with a head before this sequence do not count (rule 5)
+    moves         rises before moved rows leave their old places (rule 6)
+    published_ns  wall clock, for people
 
-Segment: a page of constants (magic, format, dim, generation, capacities, model, fingerprint, CRC; at 2048 `ended` u64, rule 6),
-then sections, each at a multiple of 2 MiB, as struct of arrays:
+Segment
+    A page of constants (magic, format, dim, generation, capacities, model, fingerprint, CRC; at offset 2048 `ended` u64, rule 7), then
+    these sections, each at a multiple of 2 MiB, as struct of arrays:
 
     codes       int8    (rows, dim)   round(reference / scale); scanned by every match
     scales      float32 (rows,)       largest magnitude of the reference / 127; 0: the row was wiped
     errors      float32 (rows,)       upper bound of |reference - codes * scale|, L2
-    references  float32 (rows, dim)   unit L2 norm; exact scores
+    references  float32 (rows, dim)   unit L2 norm; for exact scores
     row_ids     int64   (rows,)       embeddings.id in SQLite
     persons     int32   (rows,)       index into `names`, or -1: the row is dead
     names       uint64  (people,)     heap offset << 16 | length in bytes; 0: this person was wiped
-    user_ids    uint64  (people,)     the same; 0 is "none"
+    user_ids    uint64  (people,)     as `names`; 0: this person has no user id
     heap        uint8                 UTF-8 text, never moved
 
-Capacities are address space, not memory. They are many times what the generation starts with. The file is sparse, and memory is reserved
-a few thousand rows at a time. So growth maps nothing and copies nothing, and readers do not notice it. Nobody reads beyond the published
-rows: reading a hole of a file in shared memory allocates memory.
+    Capacities are address space, not memory. They are many times what the generation starts with. The file is sparse, and the writer
+    reserves memory for a few thousand rows at a time. So growth maps nothing and copies nothing, and readers do not notice it. Nobody
+    reads beyond the published rows, because reading a hole of a file in shared memory allocates memory.
 
-From 2 MiB on the codes use huge pages of 2 MiB, if the kernel has MADV_COLLAPSE (Linux 6.1 and later; of the settings for transparent huge
-pages only "deny" prevents it). A scan of the codes then takes up to half the time where memory is fragmented, because a processor neither
-translates addresses nor prefetches beyond the end of a page. For this every mapping begins at a multiple of 2 MiB, and the file is
-longer by that much.
+    Codes of 2 MiB and more use huge pages of 2 MiB, if the kernel has MADV_COLLAPSE (Linux 6.1 and later; of the settings for
+    transparent huge pages only "deny" prevents it). Where memory is fragmented, a scan of the codes then takes as little as half the
+    time: at the end of each page a processor stops prefetching and has to translate an address. Huge pages need a mapping that begins
+    at a multiple of 2 MiB. So every mapping begins at one, and the file is 2 MiB longer than its sections, to have room for the shift.
 
-Who may write what, when
-1.  Only the writer process writes, and it holds the site's file lock for its whole life. Readers map read-only.
-2.  The constants are written last, once, when all else of a generation is built, and before the head names it.
-3.  Rows, names and heap text are written behind the published ones, then published by raising `rows` in the head. Two things
-    change in place, each with one aligned store, which no processor tears: `persons[row]` becomes -1 (a deletion), and
-    `user_ids[person]` points to text that is already in the heap. An update appends first and deletes then, so that a person is
-    never without a reference. A reader can see the deletion before it knows the appended row. So a reader that goes over the rows
-    reads the head again at the end, and then goes over the rows published meanwhile. A match that met no dead row can skip this.
-4.  Order between processes: Python has no memory fences, so whatever must be seen in order goes through a system call. The writer
+Who may write what, and when
+1.  One writer. Only the writer process writes, and it holds the site's file lock for its whole life. Readers map read-only. So no two
+    writers can meet, and no reader can do damage.
+2.  A generation appears whole. The writer writes the constants once, after everything else in the generation and before the head names
+    it. A file without constants is no segment.
+3.  A change is an append or one aligned store.
+    a. Rows, names and heap text are written behind the published ones. Then a higher `rows` in the head publishes them.
+    b. Two values change in place, each with one aligned store, which no processor tears: `persons[row]` becomes -1 (a deletion), and
+       `user_ids[person]` points to a text that is already in the heap.
+    c. An update appends the new row first and deletes the old one then, so that a person is never without a reference.
+    d. A reader can see the deletion of c before it knows the new row. So it reads the rows, reads the head again, and then reads the
+       rows published in between. A match that met no dead row can skip this: no person is missing.
+4.  Order between processes. Python has no memory fences, so whatever must be seen in order goes through a system call. The writer
     stores, then calls pwrite on the head. A reader calls pread on the head, then loads. A text is published in this way before a
     published entry points at it. On ARM and on x86 the kernel's locks and page references on these two paths order the two.
-5.  Published bytes are overwritten only when no reader can depend on them. The rule for a reader: read the head, read the rows, read
-    the head again. The reading counts if the first head's sequence is not below the second head's `counts_from`; if it is below, read
-    again. So before the writer overwrites something, it sets `counts_from` to the sequence of the head from which on nobody depends
-    on it. Before that it pauses, so that most readings that began earlier end in time and few are repeated.
-    erase     wipes dead rows, and the texts of people without a row. A reading that begins with the head that announced the death, or a
-              later one, skips these rows whatever they hold.
-    compact   has these steps; before each of 2 to 5 `counts_from` is raised, so that a reading that began earlier is repeated:
-              1. copy the last live rows into the places of dead rows; 2. make the copies live; 3. make the originals dead; 4. lower
-              `rows` and wipe what lies beyond; 5. use these places again. In between a reference can be found twice, but never not at
-              all, and it stays so if the writer dies there. A reader that reads the gallery in pieces, each of which counts by
-              itself, starts again when `moves` has risen: a row may have moved from a piece not yet read into one already read.
-6.  A new generation is built beside the old one when the capacity is used up, when another model comes, or when another writer starts;
-    then the head names it. Before that, the dead rows of the old generation are wiped, and its `ended` is set to the number of its
-    rows plus 1, so that rule 3 holds for readers that still use it. Then it is not written any more. Its file is unlinked. Its memory
-    is freed when the last reader unmaps it. A reader unmaps in a second thread, because freeing gigabytes takes longer than a
-    frame. A second thread also touches the pages of a large new generation, while the reader goes on with the old one for some tenths
-    of a second. Rows that were deleted before are dead in the old one, too. Rows deleted in those tenths of a second still match
-    until the reader switches.
-7.  A generation is built with pwrite, and memory is reserved with posix_fallocate before anybody stores through a mapping. So a full
-    /dev/shm is an error there, and not a SIGBUS later.
+5.  Overwriting. Published bytes are overwritten only when no reading that counts can depend on them.
+    a. A reader reads the head, reads the rows, and reads the head again. The reading counts if the first head's sequence is not below
+       the second head's `counts_from`. If it is below, the reader reads everything again.
+    b. Before the writer overwrites something, it sets `counts_from` to the sequence of the first head with which no reader uses it.
+    c. Before b the writer pauses, so that most readings that began earlier finish in time and few are repeated.
+6.  What is overwritten.
+    Erase wipes dead rows, and the texts of people who have no row. A reading that begins with the head that announced the death, or
+    with a later one, skips these rows whatever they hold.
+    Compact moves live rows into the places of dead ones. Before each step `counts_from` is raised (rule 5), so that a reading that began
+    before the previous step was published is repeated. Before step 1 these are the readings that began before the deaths were published.
+       1. copy the last live rows into the places of dead rows; the copies still count as dead;
+       2. make the copies live;
+       3. raise `moves`, and make the originals dead;
+       4. lower `rows`, and wipe what lies beyond;
+       5. use these places again.
+    Between 2 and 3 a reference is there twice, but never not at all. It stays twice if the writer dies there. A reader that reads the
+    gallery in pieces, each of which counts by itself, starts again when `moves` has risen: a row may have moved from a piece not yet
+    read into one already read.
+7.  Replacing a generation. A new generation is built beside the old one when the capacity is used up, when another model comes, or
+    when another writer starts.
+    a. The dead rows of the old generation are wiped, because readers may use it for a while.
+    b. Its `ended` is set to the number of its rows plus 1, so that these readers can still follow rule 3d: the head no longer has this
+       number.
+    c. The head names the new generation. The old one is not written any more, and its file is unlinked. Its memory is freed when the
+       last reader unmaps it.
+    d. A reader unmaps in a second thread, because freeing gigabytes takes longer than the time between two pictures. A second thread
+       also touches the pages of a large new generation, while the reader uses the old one for some tenths of a second more. Rows
+       deleted before the switch are dead in the old one, too. Rows deleted in those tenths of a second still match until the reader
+       switches.
+8.  Memory before stores. A generation is built with pwrite, and memory is reserved with posix_fallocate before anybody stores through a
+    mapping. So a full /dev/shm is an error at that point, and not a SIGBUS later.
 
 In short: a reading that counts is complete and of one moment. A deletion is visible at the latest with the next refresh (except as in
-rule 6). The writer can die at any point, and readers go on with what the head said last.
+rule 7d). The writer can die at any point, and readers go on with what the head named last.
 """
 
 from __future__ import annotations
@@ -130,7 +154,7 @@ _DTYPES: dict[str, np.dtype[Any]] = dict(SECTIONS)
 
 @dataclass(frozen=True)
 class Head:
-    """What the head says; see the module's specification."""
+    """The contents of one head slot; the module's specification explains each field."""
 
     sequence: int
     generation: int
@@ -164,7 +188,7 @@ def _bytes_of(section: str, dims: tuple[int, ...]) -> int:
 
 @dataclass(frozen=True)
 class Shape:
-    """So much of each: `rows` and `people` are counts, `heap` is bytes. A segment's capacities, or how much memory is reserved."""
+    """Sizes of a segment: its capacities, its reserved memory, or its used part. `rows` and `people` are counts, `heap` is bytes."""
 
     dim: int
     rows: int
@@ -173,11 +197,11 @@ class Shape:
 
     @property
     def memory_bytes(self) -> int:
-        """How much memory it takes to have so much of each."""
+        """How much memory a segment of this size takes."""
         return _PAGE + sum(_whole(_bytes_of(name, dims), _PAGE) for name, dims in self._dims().items())
 
     def layout(self) -> tuple[dict[str, tuple[int, tuple[int, ...]]], int]:
-        """Each section's offset and array shape, and the addresses in bytes that a segment with these capacities takes."""
+        """Each section's offset in bytes and array shape; and how many bytes of addresses a segment with these capacities takes."""
         offset, placed = HUGE_PAGE, {}
         for name, dims in self._dims().items():
             placed[name] = (offset, dims)
@@ -198,13 +222,16 @@ class Shape:
         }
 
     def span(self, section: str, start: int, stop: int) -> tuple[int, int]:
-        """Where entries `start` to `stop` of a section begin and end, in bytes from the segment's start."""
+        """Where entries `start` to `stop` (exclusive) of a section begin and end, in bytes from the segment's start."""
         offset, (_, *dims) = self.layout()[0][section]
         entry = int(np.prod(dims, dtype=np.int64)) * _DTYPES[section].itemsize
         return offset + start * entry, offset + stop * entry
 
     def huge_span(self, start: int, stop: int) -> tuple[int, int]:
-        """Where the whole 2 MiB of codes begin and end that are first used when rows `start` to `stop` are. A few rows have none."""
+        """Which huge pages of the codes are first used with rows `start` to `stop` (exclusive): where they begin and end, in bytes.
+
+        Begin and end are equal, so that there are none, while all codes fit into less than one huge page.
+        """
         first, _ = self.span("codes", 0, 0)
         begin, end = self.span("codes", start, stop)
         if end - first < HUGE_PAGE:
@@ -214,7 +241,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Constants:
-    """What a segment says of itself, once and for all."""
+    """The page at the start of a segment. It is written once and never changes."""
 
     generation: int
     shape: Shape
@@ -229,6 +256,7 @@ class Constants:
 
 
 def other_format(version: int, where: str = "") -> ConfigurationError:
+    """The error for a block that another version of Rollcall made."""
     return ConfigurationError(
         "the gallery block has another format version",
         where=where,
@@ -239,11 +267,12 @@ def other_format(version: int, where: str = "") -> ConfigurationError:
 
 
 def damaged_segment(path: Path) -> ConfigurationError:
+    """The error for a segment whose constants or size are wrong."""
     return ConfigurationError("the gallery block is damaged", where=str(path), remedy="restart the site")
 
 
 def parse_head(raw: bytes) -> Head | None:
-    """The newest whole slot of `raw` (128 bytes); None when there is none.
+    """The slot of `raw` (128 bytes) with the highest sequence among those whose CRC is right; None if neither is.
 
     Raises ConfigurationError for a head of another format version.
     """
@@ -263,7 +292,7 @@ def parse_head(raw: bytes) -> Head | None:
 
 
 def is_whole(raw: bytes) -> bool:
-    """Whether no slot of the head is spoilt, or was just being written."""
+    """Whether the CRC of both slots of a head is right. A slot that was never written counts as right."""
     slots = [raw[start : start + _SLOT.size] for start in (0, _SLOT_SIZE)]
     return all(not any(slot) or _crc_holds(slot) for slot in slots)
 

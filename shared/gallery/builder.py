@@ -1,8 +1,10 @@
-"""A generation of the gallery block while it is built: everything is written through its descriptor, in bulk.
+"""Builds a generation of the gallery block. Everything is written through the file's descriptor, in bulk, and mapped at the end.
 
-A store through a fresh mapping faults at every 4 KiB, which is six times slower than pwrite of the same bytes. A pwrite that
-finds no room is an error, not a SIGBUS; what stays unwritten, the first room to grow, is reserved before anybody maps it.
-How many rows there will be is known at the beginning; how many people, and how long their names are, at the end, where these lie.
+Storing through a fresh mapping causes a page fault at every 4 KiB, which is six times slower than pwrite of the same bytes. And a
+pwrite that finds no room is an error, not a SIGBUS. The room for the first growth is not written, so it is reserved before the mapping.
+
+The number of rows is known at the beginning. The number of people and the length of their names are known at the end; so these
+sections lie at the end of the file.
 """
 
 from __future__ import annotations
@@ -24,23 +26,23 @@ from shared.gallery.files import segment_path
 from shared.gallery.match import quantise
 from shared.gallery.segment import Segment, reserve, take_huge
 
-_CODE_ROWS = 1024  # rows checked and coded between two writes
-_MAX_AHEAD = 4  # batches written and not coded yet
+_CODE_ROWS = 1024  # rows checked and quantised between two writes
+_MAX_AHEAD = 4  # batches whose rows are written, and whose references are not
 _WRITE_BYTES = 16 << 20
 _MAX_TEXT = 0xFFFF
 
 
 @dataclass
 class People:
-    """Which person index a name has, and where texts lie, for the generation being written."""
+    """The people of a generation, on the writer's side: index and user id by name, and how much of the heap is used."""
 
     indices: dict[str, int] = field(default_factory=dict)
     users: dict[str, str | None] = field(default_factory=dict)
-    count: int = 0  # indices given so far: that of a person who was wiped is nobody else's
-    heap_used: int = 8  # offset 0 would read as "none"
+    count: int = 0  # indices given so far; the index of a wiped person is not given again
+    heap_used: int = 8  # in bytes; it starts behind offset 0, because entry 0 means "none"
 
     def by_index(self) -> tuple[list[str], list[str | None]]:
-        """Name and user id of each index; of one that was wiped an empty name."""
+        """The name and the user id of each person index. A wiped person's name is empty."""
         names = [""] * self.count
         users: list[str | None] = [None] * self.count
         for name, index in self.indices.items():
@@ -49,7 +51,10 @@ class People:
 
 
 def text_entry(text: str, offset: int) -> tuple[int, bytes]:
-    """The `names` or `user_ids` entry of a text that lies at `offset` of the heap, and its bytes. Raises UnsoundRowError."""
+    """The `names` or `user_ids` entry for a text at `offset` of the heap, and the text's bytes.
+
+    Raises UnsoundRowError for a text of more than 65,535 bytes.
+    """
     raw = text.encode()
     if len(raw) > _MAX_TEXT:
         raise UnsoundRowError("of somebody", f"a text of {len(raw)} bytes", f"at most {_MAX_TEXT}")
@@ -60,9 +65,10 @@ class Building:
     """One generation's file, from its creation to `finish` or `discard`."""
 
     def __init__(self, run_dir: Path, constants: Constants, rows: int, progress: Callable[[], None]) -> None:
-        """`constants` with a shape that has addresses for rows and not yet for people. `rows`: how many to have memory for.
+        """Create the file.
 
-        `progress` is called every few thousand rows. Raises OSError when there is no room.
+        `constants`: with a shape that has addresses for rows, and none yet for people. `rows`: for how many rows to reserve memory.
+        `progress` is called every few thousand rows. Raises OSError if there is no room.
         """
         self._path, self._constants = segment_path(run_dir, constants.generation), constants
         self._room_rows, self._progress = rows, progress
@@ -77,7 +83,10 @@ class Building:
         self.rows = 0
 
     def fill(self, batches: Any) -> None:
-        """Write `batches` (iterable of Batch); a second thread writes and codes the references. Raises UnsoundRowError, OSError."""
+        """Write `batches` (an iterable of Batch). A second thread quantises and writes the references.
+
+        Raises UnsoundRowError for a row that must not be published, OSError if there is no room.
+        """
         waiting: deque[Future[None]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="gallery-codes") as pool:
             for batch in batches:
@@ -87,11 +96,14 @@ class Building:
                 while len(waiting) > _MAX_AHEAD or (waiting and waiting[0].done()):
                     waiting.popleft().result()
             self._reserve_rows()  # while the last references are written
-            for one in waiting:
-                one.result()
+            for written in waiting:
+                written.result()
 
     def copy(self, old: Segment, live: NDArray[np.intp], names: Sequence[str], users: Sequence[str | None]) -> None:
-        """Write rows `live` of `old` as they are. `names`, `users`: of each person index of `old`. Raises OSError."""
+        """Write the rows with the indices `live` (n,) of `old`, unchanged. Raises OSError.
+
+        `names` and `users`: the name and user id of each person index of `old`.
+        """
         persons = old.persons[live]
         used = np.flatnonzero(np.bincount(persons, minlength=len(names))).tolist()
         self.add_people([names[i] for i in used], [users[i] for i in used])
@@ -110,7 +122,7 @@ class Building:
         self._reserve_rows()
 
     def add_people(self, names: Sequence[str], users: Sequence[str | None]) -> list[int]:
-        """The person index of each of `names`, new ones made; a person's user id is the last one given."""
+        """The person index of each of `names`; a new name gets a new index. A person's user id becomes the last one given."""
         indices = self.people.indices
         found = [indices.get(name, -1) for name in names]
         if -1 in found:
@@ -134,13 +146,13 @@ class Building:
 
     @property
     def text_bytes(self) -> int:
-        """How much of the heap is used."""
+        """How many bytes of the heap are used."""
         return len(self._heap)
 
     def finish(self, people: int, heap: int, room: Shape) -> Segment:
-        """The whole generation, mapped for writing, with addresses for so many people and bytes of text, and memory for `room`.
+        """Complete the generation and return it, mapped for writing. Raises OSError if there is no room.
 
-        Raises OSError.
+        It gets addresses for `people` people and `heap` bytes of text, and reserved memory for `room`.
         """
         shape = replace(self._constants.shape, people=people, heap=heap)
         self._layout, _ = shape.layout()
@@ -175,7 +187,7 @@ class Building:
         self.rows += len(batch.row_ids)
 
     def _write_references(self, row: int, batch: Batch) -> None:
-        """Check, code and write the references of `batch` as rows from `row` on."""
+        """Check, quantise and write the references of `batch`, from row `row` on."""
         for start in range(0, len(batch.references), _CODE_ROWS):
             references = np.ascontiguousarray(batch.references[start : start + _CODE_ROWS], "<f4")
             require_sound(batch, start, references)
@@ -186,7 +198,7 @@ class Building:
             self._write("errors", row + start, errors)
 
     def _reserve_rows(self) -> None:
-        """Reserve the room for rows behind those that there are."""
+        """Reserve the memory for growth behind the rows that were written."""
         for section in OF_ROWS:
             reserve(self._descriptor, *self._constants.shape.span(section, self.rows, self._room_rows))
 

@@ -1,4 +1,4 @@
-"""Proves a generation of the gallery block sound, from what lies in it alone."""
+"""Checks that a generation of the gallery block is sound. It reads nothing but the generation itself."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import numpy as np
 from shared.gallery.segment import Segment
 from shared.process.work_progress import beat
 
-PIECE_ROWS = 16384  # of a check: 40 MiB of 512 numbers each
+PIECE_ROWS = 16384  # checked at once: 40 MiB with 512 dimensions
 
 
 def check_segment(segment: Segment, rows: int) -> list[str]:
-    """What is unsound in `rows` published rows, while nobody changes them: norms, codes, persons, names; one line each."""
+    """What is unsound in the first `rows` rows: norms, codes, persons, names. One line for each fault; empty if all is sound.
+
+    The caller sees to it that nothing changes the rows meanwhile.
+    """
     faults = []
     for start in range(0, rows, PIECE_ROWS):
         beat()
@@ -20,7 +23,7 @@ def check_segment(segment: Segment, rows: int) -> list[str]:
 
 
 def check_rows(segment: Segment, start: int, stop: int) -> list[str]:
-    """What is unsound in each of rows `start` to `stop`."""
+    """What is unsound in the rows `start` to `stop` (exclusive), each for itself; one line for each fault."""
     faults: list[str] = []
     live = start + np.flatnonzero(segment.persons[start:stop] >= 0)
     references = segment.references[live]
@@ -28,7 +31,7 @@ def check_rows(segment: Segment, start: int, stop: int) -> list[str]:
     faults += [
         f"block: row {row}: norm {norm:.6f}"
         for row, norm in zip(live, norms, strict=True)
-        if not abs(norm - 1) <= 1e-3  # NaN is off, too
+        if not abs(norm - 1) <= 1e-3  # written so that NaN is a fault, too
     ]
     rest = np.linalg.norm(references - segment.codes[live] * segment.scales[live, None], axis=1)
     faults += [f"block: row {row}: codes are of another vector" for row in live[rest > segment.errors[live] + 1e-5]]
@@ -39,7 +42,7 @@ def check_rows(segment: Segment, start: int, stop: int) -> list[str]:
 
 
 def check_people(segment: Segment, rows: int) -> list[str]:
-    """What is unsound in whose the rows are: a reference published twice, a person without a name."""
+    """What is unsound between rows: a reference that is published twice, a person without a name. One line for each fault."""
     live = np.flatnonzero(segment.persons[:rows] >= 0)
     ids = segment.row_ids[live]
     faults = ["block: a reference is published twice"] if len(np.unique(ids)) != len(ids) else []

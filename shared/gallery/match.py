@@ -1,13 +1,15 @@
-"""The match: exact best people for a probe, by an int8 scan and a float32 rescore.
+"""The match: the exact best people for a probe, found by an int8 scan and scored again in float32.
 
-With reference r, probe q and their dequantised codes r', q': |r·q - r'·q'| <= |r - r'| |q| + |r'| |q - q'|, by Cauchy and
-Schwarz. So every row's exact score is at most its scanned one and that bound: its *ceiling*. The scan goes through the gallery
-piece by piece and keeps, for each probe, a *floor*: a score that k people among the rows it has kept reach exactly. A row whose
-ceiling stays below the floor cannot be among the best k people; the few others are scored exactly at the end. The answer is
-that of float32 brute force.
+Why the answer is exact. Take a reference r, a probe q, and their dequantised codes r', q'. By Cauchy and Schwarz,
+|r·q - r'·q'| <= |r - r'| |q| + |r'| |q - q'|.
+1. So a row's exact score is at most its scanned score plus this bound. That sum is the row's *ceiling*.
+2. The scan reads the gallery piece by piece. For each probe it keeps a *floor*: a score that the best rows of k people, among those
+   kept so far, reach or exceed exactly.
+3. A row whose ceiling lies below the floor can't belong to the best k people. It is dropped. The few other rows are *in play*.
+4. In the end the rows in play are scored exactly. The answer is that of float32 brute force.
 
-Cost: one pass over the codes at the speed of memory. Everything else touches a piece's products while they are in the cache,
-or the few rows in play.
+Cost: one pass over the codes at the speed of memory. Everything else reads a piece's products while they are in the cache, or the few
+rows in play.
 """
 
 from __future__ import annotations
@@ -19,28 +21,29 @@ import numkong
 import numpy as np
 from numpy.typing import NDArray
 
-_PIECE_PRODUCTS = 1 << 18  # products of one piece of the gallery: 1 MiB, within a core's cache
-_CACHED_BYTES = 1 << 19  # of codes, likewise
-_REPEATS = 64  # of the probes' least products, so that one comparison runs over many rows
-_TIGHTEN_AFTER = 64  # rows in play of each probe, from which it pays to look what they rule out
-_BLOCKS = 8  # of rows for each person wanted, to learn from the best row of each
-_WALK = 64  # rows looked at one by one for different people, before all are at once
-_RESCORE_ROWS = 4096  # references gathered at once: 8 MiB of 512-d ones, however many rows an adversary puts in play
-_CODE_ROWS = (
-    1024  # coded at once: beside a thread that needs the interpreter, few long steps pass quicker than many short ones
+_PIECE_PRODUCTS = 1 << 18  # products of one piece of the gallery: 1 MiB, which fits into a core's cache
+_CACHED_BYTES = 1 << 19  # of codes; they fit into the cache, too
+_REPEATS = 64  # how often the probes' least products are repeated, so that one comparison covers many rows
+_TIGHTEN_AFTER = 64  # with so many rows in play for each probe, raising the floors is worth its cost
+_BLOCKS = 8  # for each person wanted: the first piece is cut into blocks, and the best row of each raises the floors
+_WALK = 64  # so many rows are searched one by one for different people; if that is not enough, all rows at once
+_RESCORE_ROWS = (
+    4096  # references gathered at once: 8 MiB with 512 dimensions, however many rows an adversary puts in play
 )
+# Rows quantised at once. Beside a thread that needs the interpreter, few long steps finish sooner than many short ones.
+_CODE_ROWS = 1024
 _MIN_SCALE = np.float32(1e-12)
 _ROUNDING = np.float32(1e-6)  # float32 rounding of codes, scales and scores, on a score of at most 1
 _INT32 = np.iinfo(np.int32)
-_MAX_NORM = 1.001  # of a reference: the store takes no row whose norm is further from 1
+_MAX_NORM = 1.001  # of a reference: the store accepts no row whose norm is further from 1
 
 
-People = list[list[tuple[int, float]]]  # of each probe: (person index, exact cosine), best first
-Products = NDArray[np.int32] | NDArray[np.float32]  # of codes; the kernels' own kinds, both exact
+People = list[list[tuple[int, float]]]  # for each probe: (person index, exact cosine), best first
+Products = NDArray[np.int32] | NDArray[np.float32]  # of codes; the kernel decides the dtype; both are exact
 
 
 class Candidate(NamedTuple):
-    """One person in a match's answer. `score`: cosine of the person's best reference."""
+    """One person in the answer of a match. `score`: the cosine between the probe and the person's best reference."""
 
     person: str
     user_id: str | None
@@ -48,16 +51,16 @@ class Candidate(NamedTuple):
 
 
 class Gallery(Protocol):
-    """What can be matched against: a process's view of the block, or a gallery in its own memory."""
+    """What a probe can be matched against: a process's view of the block, or a gallery in its own memory."""
 
     def match(self, probes: NDArray[np.float32], k: int = 2) -> list[list[Candidate]]:
-        """For each probe (n, dim), float32 of unit norm: at most `k` people, best first, each with the best of their
-        references' cosines."""
+        """For each of `probes` (n, dim; float32, unit L2 norm): at most `k` people, best first, each with the highest cosine among
+        their references."""
         ...
 
 
 class Rows(NamedTuple):
-    """The arrays of a gallery that a match reads; see gallery_block's specification."""
+    """The arrays of a gallery that a match reads; gallery/block.py specifies them."""
 
     codes: NDArray[np.int8]
     scales: NDArray[np.float32]
@@ -67,16 +70,16 @@ class Rows(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A match's answer. `dead_in_play`: a dead row scored high enough."""
+    """A match's answer. `dead_in_play`: whether a dead row scored high enough to be in play."""
 
     people: People
     dead_in_play: bool
 
 
 def quantise(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
-    """int8 codes, scale and error bound of each row of `vectors` (n, dim; float32).
+    """Codes (n, dim; int8), scales (n,; float32) and error bounds (n,; float32) of `vectors` (n, dim; float32).
 
-    The bound is widened by 1e-6 for float32 rounding here and in the scan.
+    Each bound has 1e-6 added for float32 rounding here and in the scan.
     """
     count, dim = vectors.shape
     codes, scales, errors = np.empty((count, dim), np.int8), np.empty(count, np.float32), np.empty(count, np.float32)
@@ -94,12 +97,15 @@ def quantise(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np
 
 
 def match(rows: Rows, probes: NDArray[np.float32], k: int) -> People:
-    """The best `k` people of each probe (n, dim; float32, unit norm); dead rows never answer."""
+    """The best `k` people for each of `probes` (n, dim; float32, unit L2 norm). Dead rows are never in the answer.
+
+    Raises ValueError for probes of another dimension.
+    """
     return search(rows, probes, k).people
 
 
 def search(rows: Rows, probes: NDArray[np.float32], k: int) -> Found:
-    """As `match`, and whether dead rows were in play: then a person whose row was replaced meanwhile may be missing."""
+    """As `match`, and whether dead rows were in play. If so, a person whose row was replaced meanwhile may be missing."""
     if probes.ndim != 2 or (len(rows.codes) and probes.shape[1] != rows.codes.shape[1]):
         raise ValueError(f"probes of shape {probes.shape} against a gallery of dimension {rows.codes.shape[1]}")
     if not len(rows.codes) or not len(probes) or k < 1:
@@ -110,9 +116,9 @@ def search(rows: Rows, probes: NDArray[np.float32], k: int) -> Found:
     for start in range(0, len(rows.codes), step):
         codes = rows.codes[start : start + step]
         if packed is None:
-            play.look(start, _products_of_one(codes, play.codes))
+            play.scan(start, _products_of_one(codes, play.codes))
         else:
-            play.look(start, _products(codes, packed, len(probes)))
+            play.scan(start, _products(codes, packed, len(probes)))
     return Found(play.settle(), play.dead_in_play)
 
 
@@ -123,7 +129,8 @@ def _products_of_one(codes: NDArray[np.int8], probe: NDArray[np.int8]) -> NDArra
 def _products(codes: NDArray[np.int8], packed: numkong.PackedMatrix, probes: int) -> NDArray[np.int32]:
     """The product of each row of `codes` with each packed probe.
 
-    The kernel waits for memory line by line. Rows read in order first, at memory's speed, it finds in the cache.
+    The kernel by itself waits for memory at every cache line. So `max` reads a step's rows first, in order and at the speed of memory;
+    then the kernel finds them in the cache.
     """
     products = numkong.empty((len(codes), probes), dtype="int32")
     step = max(1, _CACHED_BYTES // codes.shape[1])
@@ -134,19 +141,19 @@ def _products(codes: NDArray[np.int8], packed: numkong.PackedMatrix, probes: int
     return np.asarray(products)
 
 
-def merged(one: People, other: People, k: int) -> People:
+def merged(first: People, second: People, k: int) -> People:
     """For each probe the best `k` people of two answers over different rows of one gallery."""
     answers = []
-    for of_one, of_other in zip(one, other, strict=True):
-        best = dict(of_one)
-        for person, score in of_other:
+    for of_first, of_second in zip(first, second, strict=True):
+        best = dict(of_first)
+        for person, score in of_second:
             best[person] = max(score, best.get(person, score))
         answers.append(sorted(best.items(), key=lambda known: (-known[1], known[0]))[:k])
     return answers
 
 
 class _InPlay(NamedTuple):
-    """Rows in play, as columns. `ceilings`: what the exact score is at most."""
+    """Rows in play, each for one probe, as columns (n,). `ceilings`: upper bounds of the exact scores."""
 
     probes: NDArray[np.intp]
     rows: NDArray[np.intp]
@@ -155,7 +162,7 @@ class _InPlay(NamedTuple):
 
 
 class _Play:
-    """What is in play for each probe. A row stays in play while its ceiling reaches the probe's floor."""
+    """The rows in play for each probe. A row stays in play while its ceiling reaches the probe's floor."""
 
     def __init__(self, rows: Rows, probes: NDArray[np.float32], k: int) -> None:
         self._gallery, self._probes, self._k = rows, probes, k
@@ -167,12 +174,12 @@ class _Play:
         self._untightened, self._tighten_at = 0, _TIGHTEN_AFTER * len(probes)
         self.dead_in_play = False
 
-    def look(self, start: int, dots: Products) -> None:
-        """Keep what is in play in one piece of the gallery. `dots` (rows from `start`, probes): products of the codes."""
+    def scan(self, start: int, dots: Products) -> None:
+        """Keep the rows of one piece of the gallery that are in play. `dots` (rows from `start`, probes): products of the codes."""
         if start == 0:
             self._learn(dots)
         probes = dots.shape[1]
-        least = self._least(start, len(dots)).astype(dots.dtype)  # or numpy would convert every product
+        least = self._least(start, len(dots)).astype(dots.dtype)  # in another dtype numpy would convert every product
         if len(dots) % _REPEATS == 0:
             hits = np.flatnonzero(dots.reshape(-1, probes * _REPEATS) >= np.tile(least, _REPEATS))
         else:
@@ -182,19 +189,20 @@ class _Play:
             self._keep(rows + start, hits - rows * probes, dots.reshape(-1)[hits])
 
     def _least(self, start: int, rows: int) -> NDArray[np.float64]:
-        """What each probe's product with a row of this piece is at least, if the row is in play.
+        """For each probe a lower bound of its product with any row of this piece that is in play.
 
-        To scale every product by its row's own scale would cost an eighth of the scan: this goes by the piece's largest.
+        It uses the largest scale and the largest error of the piece. Scaling every product by its own row's scale would cost an eighth
+        of the scan.
         """
         piece = slice(start, start + rows)
         widest = float(self._gallery.errors[piece].max())
-        largest = max(float(self._gallery.scales[piece].max()), float(_MIN_SCALE))  # wiped rows have none
+        largest = max(float(self._gallery.scales[piece].max()), float(_MIN_SCALE))  # wiped rows have scale 0
         scores = self._floors.astype(np.float64) - self._norms * widest - (_MAX_NORM + widest) * self._errors
         products = np.minimum(scores / self._scales / largest * (1 - 1e-6), _INT32.max)
         return np.where(scores > 0, products, _INT32.min)
 
     def _learn(self, dots: Products) -> None:
-        """Raise the floors by the best rows of a few blocks of the first piece. They are kept, and met again: that harms nothing."""
+        """Raise the floors with the best rows of some blocks of the first piece. The scan meets these rows again, which does no harm."""
         scores = np.multiply(dots.T, self._gallery.scales[: len(dots)], dtype=np.float32, casting="unsafe", order="C")
         probes, rows = scores.shape
         width = max(1, rows // (_BLOCKS * self._k))
@@ -205,12 +213,13 @@ class _Play:
         self._tighten()
 
     def _keep(self, rows: NDArray[np.intp], probes: NDArray[np.intp], dots: Products) -> None:
-        """Keep those of `rows` that are in play for the probe beside them; `dots`: the products of their codes."""
+        """Keep each of `rows` that is in play for the probe at the same place of `probes`. `dots`: the products of their codes."""
         gallery = self._gallery
         errors, off = gallery.errors[rows], self._errors[probes]
         ceilings = dots.astype(np.float32) * gallery.scales[rows] * self._scales[probes]
         ceilings += errors * self._norms[probes] + (np.float32(_MAX_NORM) + errors) * off
-        kept = _InPlay(probes, rows, gallery.persons[rows], ceilings)  # persons: one load for the whole answer
+        # `persons` of a row is loaded here only; the whole answer uses this value.
+        kept = _InPlay(probes, rows, gallery.persons[rows], ceilings)
         kept = _chosen(kept, ceilings >= self._floors[probes])
         if len(kept.rows) and kept.persons.min() < 0:
             self.dead_in_play = True
@@ -221,7 +230,7 @@ class _Play:
             self._tighten()
 
     def _tighten(self) -> _InPlay:
-        """Raise the floors by what was kept, and drop what lies below them."""
+        """Raise the floors with the kept rows, and drop the rows whose ceilings lie below."""
         kept = self._kept[0] if len(self._kept) == 1 else _joined(self._kept)
         kept = _chosen(kept, np.lexsort((-kept.ceilings, kept.probes)))
         begins = np.searchsorted(kept.probes, np.arange(len(self._probes) + 1)).tolist()
@@ -236,23 +245,22 @@ class _Play:
                 self._floors[probe] = max(self._floors[probe], floor - _ROUNDING)
         kept = _chosen(kept, kept.ceilings >= self._floors[kept.probes])
         self._kept, self._untightened = [kept], 0
-        # Where thousands of ties stay in play, it takes thousands more before it pays to look again.
+        # If thousands of ties stay in play, the next tightening is worth its cost only after thousands more.
         self._tighten_at = max(_TIGHTEN_AFTER * len(self._probes), len(kept.rows))
         return kept
 
     def _exact(self, probes: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Exact scores of `rows` for the probes beside them."""
+        """The exact score of each of `rows` for the probe at the same place of `probes`."""
         scores = np.empty(len(rows), np.float32)
         for start in range(0, len(scores), _RESCORE_ROWS):
             part = slice(start, start + _RESCORE_ROWS)
             references = self._gallery.references[rows[part]]
-            np.vecdot(
-                references, self._probes[probes[part]], out=scores[part]
-            )  # sums as BLAS does: einsum is off by 1e-6
+            # vecdot sums as BLAS does; einsum differs by 1e-6.
+            np.vecdot(references, self._probes[probes[part]], out=scores[part])
         return scores
 
     def settle(self) -> People:
-        """The exact best people among what is still in play; equal scores by lower person index."""
+        """The exact best people among the rows still in play. Equal scores are ordered by person index, the lower first."""
         answers: People = [[] for _ in self._probes]
         kept = self._tighten()
         scores = self._exact(kept.probes, kept.rows)
@@ -267,10 +275,10 @@ class _Play:
 
 def _joined(parts: list[_InPlay]) -> _InPlay:
     return _InPlay(
-        np.concatenate([one.probes for one in parts]),
-        np.concatenate([one.rows for one in parts]),
-        np.concatenate([one.persons for one in parts]),
-        np.concatenate([one.ceilings for one in parts]),
+        np.concatenate([part.probes for part in parts]),
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.persons for part in parts]),
+        np.concatenate([part.ceilings for part in parts]),
     )
 
 
@@ -279,7 +287,7 @@ def _chosen(kept: _InPlay, which: NDArray[np.intp] | NDArray[np.bool_]) -> _InPl
 
 
 def _first_of_people(persons: NDArray[np.int32], wanted: int) -> NDArray[np.intp]:
-    """Where each of the first `wanted` different people of `persons` appears first, in order; fewer when there are fewer."""
+    """Where each of the first `wanted` different people of `persons` appears first, in order. Fewer places if there are fewer people."""
     first: dict[int, int] = {}
     for place, person in enumerate(persons[:_WALK].tolist()):  # nearly always within a few steps
         first.setdefault(person, place)

@@ -1,4 +1,4 @@
-"""A gallery in this process's own memory, for a command that identifies while no site runs."""
+"""A gallery in the process's own memory, for commands that identify people while no site runs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from shared.gallery.match import Candidate, Rows, match, quantise
 
 
 class MemoryGallery:
-    """References in batches, searched as the block is."""
+    """A gallery built from batches of references. The search is the same as in the block."""
 
     def __init__(self, batches: Iterable[Batch], user_id: Callable[[str], str | None]) -> None:
-        """`user_id`: a person's, by name."""
+        """`user_id(name)`: the user id of a person, or None."""
         names: dict[str, int] = {}
         persons: list[int] = []
         vectors: list[NDArray[np.float32]] = []

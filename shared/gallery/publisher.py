@@ -1,4 +1,4 @@
-"""The writer's side of the gallery block; gallery/block.py has the specification that this follows."""
+"""The writer's side of the gallery block: publish references, delete, wipe, compact. gallery/block.py has the specification."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ from shared.gallery.match import quantise
 from shared.gallery.rewriting import copy_rows, moves, unwiped, wipe_rows, wipe_texts
 from shared.gallery.segment import Segment
 
-_ADDRESSES = (
-    16  # a generation has addresses for this many times what is in it at first: more than that is copied to a new one
-)
+# A generation has addresses for this many times the rows it begins with. A gallery that outgrows them is copied to a new generation.
+_ADDRESSES = 16
 _MIN_ADDRESSES = 1 << 16
-# Rows that memory is reserved for ahead: to reserve 20 MiB takes milliseconds, and an enrolment waits for it.
+# For how many more rows to reserve memory at a time: a sixteenth of the rows, within these bounds. An enrolment waits for the
+# reserving, and 20 MiB take milliseconds.
 _MIN_STEP, _MAX_STEP, _STEP_SHARE = 1024, 8192, 16
 _HEAP_PER_PERSON = 64  # bytes of text
-_DEAD_SHARE = (
-    1 / 16
-)  # more dead rows than this share are not worth scanning; each deletion pays for one row's move at most
-_MIN_DEAD = 1024
-# For readings to come to their end: with a million rows a quarter of a second, five to ten matches. A few rows need no pause that
-# anybody would notice.
+# The gallery is compacted when more than this share of its rows is dead: every match scans dead rows, too. Compacting moves at most
+# one row for each row deleted.
+_DEAD_SHARE = 1 / 16
+_MIN_DEAD = 1024  # with fewer dead rows it is not compacted
+# The pause in which readings finish (rule 5c): a quarter of a second with a million rows, which is five to ten matches. With few rows
+# it is too short to notice.
 _PAUSE_S_PER_ROW, _MAX_PAUSE_S = 0.25e-6, 1.0
 _MAX_TEXT = 0xFFFF
 __all__ = ["Batch", "GalleryPublisher", "NoRoomError", "UnsoundRowError"]
 
 
 class NoRoomError(TemporaryError):
-    """Shared memory is full: what is published goes on being served."""
+    """Shared memory is full. What was published before stays in use."""
 
 
 class GalleryPublisher:
@@ -61,16 +61,19 @@ class GalleryPublisher:
     def __init__(
         self, run_dir: Path, dim: int, model: str, fingerprint: str, progress: Callable[[], None] = lambda: None
     ) -> None:
-        """`progress` is called every few thousand rows while a generation is built: with a million that takes seconds."""
+        """Take over the site's block, or make one. Raises NoRoomError.
+
+        `progress` is called every few thousand rows while a generation is built, which takes seconds with a million rows.
+        """
         self._run_dir, self._model, self._fingerprint, self._dim = run_dir, model, fingerprint, dim
         self._progress = progress
         self._segment: Segment | None = None
         self._people = People()
         self._head, self._last_generation = self._claim()
-        self._segment_file: tuple[int, int] | None = None  # which file it is
-        self._room = Shape(dim, 0, 0, 0)  # what memory is reserved for
+        self._segment_file: tuple[int, int] | None = None  # device and inode of the segment's file
+        self._room = Shape(dim, 0, 0, 0)  # for how much memory is reserved
         self._rows = self._dead = 0
-        self._given_up: list[int] = []  # entries of user ids that nobody has any more, not wiped yet
+        self._given_up: list[int] = []  # heap entries of former user ids, not wiped yet
         self._published_at = 0.0
         self._folder = block_folder(run_dir)
         self._descriptor = open_ours(run_dir, head_path(run_dir), os.O_RDWR | os.O_CREAT)
@@ -82,7 +85,7 @@ class GalleryPublisher:
             raise self._no_room(error, 0) from error
 
     def is_lost(self) -> bool:
-        """Whether a file of the block, or the way to it, was removed or put aside: who opens it now finds none, or another one."""
+        """Whether a file of the block, or the link to its folder, was removed or replaced, so that a reader can't open it any more."""
         try:
             if block_folder(self._run_dir) != self._folder:
                 return True
@@ -94,7 +97,7 @@ class GalleryPublisher:
         )
 
     def renew(self) -> None:
-        """Begin a new folder, after files of the old one were removed; what is built next is published there. Raises OSError."""
+        """Make a new block folder, after files of the old one were removed. The next generation is published there. Raises OSError."""
         folder = new_block_folder(self._run_dir)
         descriptor = open_ours(self._run_dir, folder / "head", os.O_RDWR | os.O_CREAT | os.O_EXCL)
         os.close(self._descriptor)
@@ -109,7 +112,7 @@ class GalleryPublisher:
         return self._dim
 
     def describe(self, dim: int, model: str, fingerprint: str) -> None:
-        """What the next generation that is built holds."""
+        """Set dimension, model and fingerprint for the next generation that is built."""
         self._dim, self._model, self._fingerprint = dim, model, fingerprint
 
     @property
@@ -118,7 +121,7 @@ class GalleryPublisher:
 
     @property
     def room_rows(self) -> int:
-        """Rows that there is still memory for."""
+        """How many more rows fit into the reserved memory."""
         return self._room.rows - self._rows
 
     @property
@@ -134,20 +137,20 @@ class GalleryPublisher:
         return name in self._people.indices
 
     def user_id(self, name: str) -> str | None:
-        """A published person's; None of anybody else."""
+        """The user id of a published person. None if the person has none, or is not published."""
         return self._people.users.get(name)
 
     def publish_all(self, count: int, batches: Iterable[Batch]) -> None:
-        """Build and publish a generation holding `batches`, `count` rows in all.
+        """Build and publish a generation of `batches`, `count` rows in all.
 
-        Raises NoRoomError; then the old generation, if any, still serves.
+        Raises NoRoomError; the old generation, if there is one, then stays in use. Raises UnsoundRowError as Building.fill.
         """
         if self._segment is not None:
-            self.erase()  # who goes on with the old one has nothing of those who are gone
+            self.erase()  # a reader may use the old generation for a while, and must not have deleted people in it
         self._build(count, lambda building: building.fill(batches))
 
     def append(self, batch: Batch) -> None:
-        """Publish new rows; a person's user id is the last one given. Raises NoRoomError, nothing published then."""
+        """Publish new rows. A person's user id becomes the last one given. Raises NoRoomError; then nothing was published."""
         self._make_room(batch)
         given = {name: user for name, user in zip(batch.names, batch.user_ids, strict=True) if user is not None}
         known = self._people.indices.keys() & given
@@ -158,7 +161,7 @@ class GalleryPublisher:
             self.set_user_id(name, given[name])
 
     def remove(self, row_ids: Sequence[int]) -> set[str]:
-        """Kill the rows of these ids, in place; unknown ids are ignored. Whose rows they were."""
+        """Make the rows with these ids dead, in place. Unknown ids are ignored. Returns the names of the people who had these rows."""
         segment = self._current()
         ids, persons = segment.row_ids[: self._rows], segment.persons
         hit = (
@@ -172,7 +175,10 @@ class GalleryPublisher:
         return {segment.text(int(entry)) or "" for entry in segment.names[people]}
 
     def replace(self, batch: Batch) -> None:
-        """Publish rows in place of the published rows of the same ids: the new ones first, so nobody is ever missing."""
+        """Publish rows that replace the published rows of the same ids. The new ones come first, so that no person is ever missing.
+
+        Raises NoRoomError.
+        """
         before = self._rows
         rebuilt_from = self.generation
         ids = np.asarray(batch.row_ids)
@@ -191,7 +197,7 @@ class GalleryPublisher:
         self._publish()
 
     def set_user_id(self, name: str, user_id: str | None) -> None:
-        """Give a published person this user id."""
+        """Give a published person this user id; None takes it away. Raises NoRoomError."""
         if name not in self._people.indices or self._people.users.get(name) == user_id:
             return
         self._make_room(Batch([], [name], [user_id], np.empty((0, self._dim), np.float32)))
@@ -199,7 +205,7 @@ class GalleryPublisher:
         index = self._people.indices[name]
         if user_id is not None:
             entry = _write_text(segment, self._people, user_id)
-            self._publish()  # rule 4: the text before what points at it
+            self._publish()  # rule 4: a text is published before an entry points at it
         if former := int(segment.user_ids[index]):
             self._given_up.append(former)
         segment.user_ids[index] = entry
@@ -207,47 +213,48 @@ class GalleryPublisher:
         self._publish()
 
     def erase(self) -> None:
-        """Wipe what dead rows held, the texts of people who have no row any more, and user ids given up: nothing is left of them."""
+        """Wipe dead rows, the names and user ids of people without a row, and former user ids, so that nothing of them is left."""
         segment = self._current()
         dead = unwiped(segment, self._rows)
         if len(dead) or self._given_up:
-            self._outlive_readings()
+            self._invalidate_readings()
             wipe_rows(segment, dead, self._progress)
             self._wipe_texts()
 
     def compact(self) -> None:
-        """Move the last live rows to where dead ones are, and wipe what lies behind them then. Rule 5 tells the order."""
+        """Move the last live rows into the places of dead rows, and wipe what then lies behind the live ones. Rule 6 has the steps."""
         if not self._dead:
             return
         segment, rows = self._current(), self._rows
         persons, move = segment.persons, moves(segment.persons[:rows])
-        self._outlive_readings()  # of when the dead ones lived
+        self._invalidate_readings()  # that began before the deaths were published
         copy_rows(segment, move, self._progress)
         self._publish()
-        self._outlive_readings()  # of before the copies were whole
+        self._invalidate_readings()  # that began before the copies were complete
         persons[move.targets] = persons[move.sources]
         self._publish()
-        self._outlive_readings(moves=1)  # of before the copies lived
+        self._invalidate_readings(moves=1)  # that began before the copies were live
         persons[move.sources] = -1
         self._publish()
         self._rows, self._dead = move.live, 0
-        self._outlive_readings()  # of when the originals lived
+        self._invalidate_readings()  # that began before the originals were dead
         wipe_rows(segment, np.arange(self._rows, rows), self._progress)
         self._wipe_texts()
-        self._outlive_readings()  # of when there were more rows
+        self._invalidate_readings()  # that began before `rows` was lowered
 
     def compact_if_wasteful(self) -> None:
-        """Compact when dead rows cost more scanning than their places are worth."""
+        """Compact if so many rows are dead that scanning them costs more than moving rows."""
         if self._dead > max(_MIN_DEAD, _DEAD_SHARE * self._rows):
             self.compact()
 
-    def _outlive_readings(self, moves: int = 0) -> None:
+    def _invalidate_readings(self, moves: int = 0) -> None:
         """Invalidate readings that began before the current head (rule 5), after a pause that lets most of them finish."""
-        told = self._head.sequence
+        counts_from = self._head.sequence
         pause = min(_MAX_PAUSE_S, _PAUSE_S_PER_ROW * self._rows)
-        # No event tells when a reading ends: there is no lock on the read path, and what takes longer reads again.
+        # This sleeps because there is nothing to wait for: the read path has no lock, so no event marks the end of a reading. A
+        # reading that takes longer than the pause is repeated.
         time.sleep(max(0.0, self._published_at + pause - time.monotonic()))
-        self._publish(counts_from=told, moves=moves)
+        self._publish(counts_from=counts_from, moves=moves)
 
     def _wipe_texts(self) -> None:
         segment, people = self._current(), self._people
@@ -261,18 +268,18 @@ class GalleryPublisher:
         self._given_up.clear()
 
     def remove_block(self) -> None:
-        """Take the block away at a clean stop, when nobody reads it any more."""
+        """Remove the block at a clean stop, when no process reads it any more."""
         remove_block(self._run_dir)
 
     def close(self) -> None:
-        """Let go of the mapping. The files stay, for readers that go on while the writer is replaced."""
+        """Unmap the block. The files stay for the readers, which go on while another writer starts."""
         if self._segment is not None:
             self._segment.close()
             self._segment = None
         os.close(self._descriptor)
 
     def check(self) -> list[str]:
-        """What is unsound in the published block, one line each; empty when it is sound."""
+        """What is unsound in the published block, one line for each fault; empty if it is sound."""
         return check_segment(self._current(), self._rows)
 
     def _current(self) -> Segment:
@@ -281,9 +288,10 @@ class GalleryPublisher:
         return self._segment
 
     def _build(self, rows: int, write: Callable[[Building], None], people: int = 0, text_bytes: int = 0) -> None:
-        """Build the next generation with `write` and switch to it; nothing is left of it, and nothing changed, when that fails.
+        """Build the next generation with `write` and switch to it. If that fails, its file is removed and nothing has changed.
 
-        It gets memory for `rows`, for `people` and their `text_bytes` besides those that `write` writes, and for some more.
+        `rows`: how many rows it needs memory for. `people`, `text_bytes`: how many people and bytes of text it needs memory for, beyond
+        those that `write` writes. It gets some more of each, to grow. Raises NoRoomError.
         """
         shape = Shape(self._dim, max(_MIN_ADDRESSES, _ADDRESSES * rows), 0, 0)
         room = Shape(self._dim, _ahead(rows), 0, 0)
@@ -305,7 +313,7 @@ class GalleryPublisher:
         self._switch(fresh, building.people, building.rows)
 
     def _no_room(self, error: OSError, needed_bytes: int) -> NoRoomError:
-        """What to raise for `error`. Raises it again when it is another one."""
+        """The NoRoomError to raise for `error`. Raises `error` itself if it is no lack of room."""
         if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT):
             raise error
         folder = shm_folder(self._run_dir)
@@ -318,18 +326,18 @@ class GalleryPublisher:
         )
 
     def _make_room(self, batch: Batch) -> None:
-        """Have memory for `batch`, in a new generation when this one's addresses run out. Raises NoRoomError."""
+        """Reserve memory for `batch`; in a new generation if it goes beyond this one's addresses. Raises NoRoomError."""
         if not _within(self._with(batch), self._current().shape):
             self._rebuild(extra=batch)
         needed = self._with(batch)
         if _within(needed, self._room):
             return
         self._reserve(needed)
-        with contextlib.suppress(NoRoomError):  # what is needed has its place; more only spares the next ones the wait
+        with contextlib.suppress(NoRoomError):  # `batch` has its room; more of it only saves later batches the wait
             self._reserve(_room(self._dim, needed.rows, needed.people, needed.heap))
 
     def _reserve(self, wanted: Shape) -> None:
-        """Have memory for so much, as far as this generation has addresses. Raises NoRoomError."""
+        """Reserve memory for `wanted`, as far as this generation has addresses. Raises NoRoomError."""
         segment, old = self._current(), self._room
         room = Shape(
             self._dim,
@@ -344,14 +352,14 @@ class GalleryPublisher:
         self._room = room
 
     def _with(self, batch: Batch) -> Shape:
-        """What is used, and what `batch` needs besides."""
+        """The size of what is used now together with `batch`."""
         people = self._people
         fresh = {name for name in batch.names if name not in people.indices}
         text = _text_bytes(fresh, batch.user_ids)
         return Shape(self._dim, self._rows + len(batch.row_ids), people.count + len(fresh), people.heap_used + text)
 
     def _rebuild(self, extra: Batch) -> None:
-        """The live rows of the current generation in a new one, with room for `extra` and more."""
+        """Copy the live rows of the current generation to a new one that has room for `extra` and more. Raises NoRoomError."""
         self.erase()
         old, names, users = self._current(), *self._people.by_index()
         live = np.flatnonzero(old.persons[: self._rows] >= 0)
@@ -390,12 +398,12 @@ class GalleryPublisher:
 
 
 def _ahead(rows: int) -> int:
-    """How many rows to have memory for when `rows` are needed."""
+    """For how many rows to reserve memory if `rows` are needed."""
     return rows + min(_MAX_STEP, max(_MIN_STEP, rows // _STEP_SHARE))
 
 
 def _room(dim: int, rows: int, people: int, text_bytes: int) -> Shape:
-    """How much to have memory for when so much is needed: each row ahead may be a person of its own."""
+    """For how much to reserve memory if this much is needed. Each row ahead may belong to a new person."""
     ahead = _ahead(rows) - rows
     return Shape(dim, rows + ahead, people + ahead, text_bytes + ahead * _HEAP_PER_PERSON)
 
@@ -409,7 +417,7 @@ def _within(needed: Shape, there: Shape) -> bool:
 
 
 def _fill(segment: Segment, people: People, start: int, batch: Batch, given: dict[str, str]) -> None:
-    """Write a batch behind what is published. `given`: new people's user ids."""
+    """Write a batch behind the published rows, from row `start` on. `given`: the user ids of new people, by name."""
     n = len(batch.row_ids)
     to = slice(start, start + n)
     references = np.asarray(batch.references, np.float32)

@@ -1,6 +1,6 @@
-"""A process's view of the gallery: it looks for news with one pread, moves on between two frames, and matches in place.
+"""The reader's side of the gallery block. A process checks for changes with one pread between two pictures, and matches in place.
 
-gallery/block.py has the specification that this follows.
+gallery/block.py has the specification; the rules named here are its rules.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ from shared.process.freed_arrays import overwrite_small_arrays
 
 _T = TypeVar("_T")
 _TOUCH_BYTES = 4096
-_TOUCH_AT_ONCE_BYTES = 32 << 20  # of codes: takes a few milliseconds
-# How often one reading goes over rows that were published meanwhile, and how often a head with a wrong CRC is read again.
-_MAX_LOOKS = 4
-# How often a reading is repeated. The writer pauses for readings, so that a third one is rare.
+_TOUCH_AT_ONCE_BYTES = 32 << 20  # so many bytes of codes are touched at once: that takes a few milliseconds
+_MAX_HEAD_READS = 4  # while its CRC is wrong
+_MAX_EXTENSIONS = 4  # how often one reading goes on to rows that were published meanwhile
+# How often a reading is tried. The writer pauses before it invalidates readings, so that a third try is rare.
 _MAX_READINGS = 8
 _PIECE_ROWS = 4096
-_LOOK_FOR_HEAD_S = 1.0
-_MAX_ROUNDS = 8  # over the pieces of a gallery: compactions are rarer than a round is long
-_NICENESS = (
-    5  # a third of the usual share of a short core: a switch takes .2 s instead of .1, and holds up half as long
-)
-# A generation that is not touched by then is used as it is: its first match is slow, but the gallery is the right one.
+_HEAD_FILE_CHECK_S = 1.0  # how often to check whether the head is another file now
+_MAX_ROUNDS = 8  # through all pieces of a gallery; compactions are rarer than a round is long
+# The niceness of the second threads: a third of the usual share where processors are short. A switch then takes 0.2 s instead of 0.1 s,
+# and delays matches half as long.
+_NICENESS = 5
+# A generation that is not touched by then is used untouched: its first match is slow, but the gallery is the right one.
 _TOUCH_LIMIT_S = 5.0
 
 
-def _step_back() -> None:
-    """Let the thread that looks and matches go before the calling one. Only Linux has a niceness for each thread."""
+def _lower_priority() -> None:
+    """Let the thread that matches run before the calling one. Only Linux has a niceness for each thread."""
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # a courtesy only: a service's system-call filter can refuse it
+        with contextlib.suppress(OSError):  # works without it: a service's system-call filter can refuse the call
             os.nice(_NICENESS)
 
 
-def _let_go(segment: Segment) -> None:
-    _step_back()
-    segment.let_go()
+def _close_aside(segment: Segment) -> None:
+    _lower_priority()
+    segment.close_in_steps()
 
 
 def _start_aside(work: Callable[[], None], name: str) -> None:
-    """Do `work` on a second thread; on this one where no thread can be started (a limit of tasks)."""
+    """Do `work` in a second thread; in the calling one if no thread can be started (a limit of tasks)."""
     try:
         threading.Thread(target=work, name=name, daemon=True).start()
     except RuntimeError:
@@ -66,7 +66,7 @@ def _start_aside(work: Callable[[], None], name: str) -> None:
 
 
 class _Coming:
-    """A generation that a reader is about to use. Touched first: to fault in a million rows would hold up the first match."""
+    """A generation that a reader is about to use. Its pages are touched first, or the page faults would delay the first match."""
 
     def __init__(self, segment: Segment, rows: int) -> None:
         self.segment, self.rows = segment, rows
@@ -75,7 +75,7 @@ class _Coming:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it is touched, or was given time enough to be."""
+        """Whether its pages are touched, or the time for that is over."""
         return self.done.is_set() or time.monotonic() >= self._until
 
     def start(self) -> None:
@@ -83,10 +83,10 @@ class _Coming:
 
     def _touch_aside(self) -> None:
         try:
-            _step_back()
+            _lower_priority()
             self.touch()
         finally:
-            self.done.set()  # whatever happened: the generation can be used untouched
+            self.done.set()  # also after an error: the generation can be used untouched
 
     def touch(self) -> None:
         segment, rows = self.segment, self.rows
@@ -95,7 +95,7 @@ class _Coming:
 
 
 class Live(NamedTuple):
-    """Copies of live rows, parallel: `row_ids` (n,), `references` (n, dim) float32 of unit norm."""
+    """Copies of n live rows: `row_ids` (n,), their people's `names` (n), `references` (n, dim) float32 of unit L2 norm."""
 
     row_ids: NDArray[np.int64]
     names: list[str]
@@ -103,10 +103,13 @@ class Live(NamedTuple):
 
 
 class GalleryReader:
-    """A reader's view of the gallery: `refresh` between two frames, `match` as often as wanted. Not thread-safe."""
+    """A process's view of the gallery. Call `refresh` between two pictures, and `match` as often as needed. Not thread-safe."""
 
     def __init__(self, run_dir: Path) -> None:
-        """Raises TemporaryError when the site has no block yet, ConfigurationError when the block is unfit."""
+        """Open the block of the site with this run folder.
+
+        Raises TemporaryError if nothing is published yet, ConfigurationError if the block is damaged or of another format version.
+        """
         self._run_dir = run_dir
         try:
             self._descriptor = open_ours(run_dir, head_path(run_dir), os.O_RDONLY)
@@ -118,7 +121,7 @@ class GalleryReader:
                 remedy="start the site",
             ) from error
         self._where = str(run_dir)
-        self._look_for_head_at = time.monotonic() + _LOOK_FOR_HEAD_S
+        self._check_head_file_at = time.monotonic() + _HEAD_FILE_CHECK_S
         self._is_new_head = False
         self._raw = b""
         self._segment: Segment | None = None
@@ -137,13 +140,16 @@ class GalleryReader:
             raise
 
     def refresh(self) -> bool:
-        """Move to the newest published state; True when anything changed. One pread when nothing did."""
+        """Follow the writer to the newest published state. Returns whether anything changed. If nothing did, this costs one pread.
+
+        Raises ConfigurationError as the constructor.
+        """
         raw = self._read_head()
         if raw == self._raw:
             if not self._head_was_replaced():
                 return False
             raw = self._read_head()
-        for _ in range(4):  # a generation can be replaced between the pread and the open; each turn reads the head anew
+        for _ in range(4):  # a generation can be replaced between the pread and the open; then the head is read again
             head = parse_head(raw)
             if head is None:
                 return False
@@ -159,9 +165,9 @@ class GalleryReader:
         return False
 
     def _read_head(self) -> bytes:
-        """The head as it lies there, read again while somebody is writing it."""
+        """The bytes of the head, read again while the writer is writing it."""
         raw = os.pread(self._descriptor, HEAD_SIZE, 0)
-        for _ in range(_MAX_LOOKS):
+        for _ in range(_MAX_HEAD_READS):
             if raw == self._raw or is_whole(raw):
                 break
             before, raw = raw, os.pread(self._descriptor, HEAD_SIZE, 0)
@@ -170,16 +176,18 @@ class GalleryReader:
         return raw
 
     def _head_was_replaced(self) -> bool:
-        """Whether the head is another file now, which is then taken; looked at once a second."""
+        """Check once a second whether the head is another file now, and switch to it."""
         now = time.monotonic()
-        if now < self._look_for_head_at:
+        if now < self._check_head_file_at:
             return False
-        self._look_for_head_at = now + _LOOK_FOR_HEAD_S
+        self._check_head_file_at = now + _HEAD_FILE_CHECK_S
         return self._reopen_head()
 
     def _reopen_head(self) -> bool:
-        """After a restart, or when it was removed and made anew, the head is another file; whether it was. One that says nothing yet
-        is left alone."""
+        """Switch to the head's file if it is another one now, after a restart or because it was removed and made anew.
+
+        Returns whether it switched. It does not switch to a head that is still empty.
+        """
         try:
             descriptor = open_ours(self._run_dir, head_path(self._run_dir), os.O_RDONLY)
         except OSError:
@@ -193,8 +201,8 @@ class GalleryReader:
         return True
 
     def _follow(self, head: Head) -> bool:
-        """Take over what `head` says; False while the generation that it names is being made ready."""
-        # A new head can name another generation by a number that is known.
+        """Use what `head` publishes. Returns False while the generation that it names is not ready yet."""
+        # A new head's file can name another generation with the same number.
         if self._segment is None or self._segment.generation != head.generation or self._is_new_head:
             fresh = self._ready(head)
             if fresh is None:
@@ -203,21 +211,22 @@ class GalleryReader:
             old, self._segment = self._segment, fresh
             self._texts, self._is_new_head = {}, False
             if old is not None:
-                # The last one to let go frees the old generation's memory, 0.4 s for 2.5 GiB: not between two frames.
-                _start_aside(partial(_let_go, old), "gallery-let-go")
+                # The last process to unmap the old generation frees its memory. That takes 0.4 s for 2.5 GiB: too long between two pictures.
+                _start_aside(partial(_close_aside, old), "gallery-close")
         self._take(head, head.rows)
         self.published_ns = head.published_ns
         return True
 
     def _take(self, head: Head, rows: int) -> None:
-        """`rows`: of this reader's generation, which may be another one than the head's."""
+        """Take over the numbers of `head`. `rows`: of the generation that this reader uses, which can be another than the head's."""
         if head.counts_from != self.counts_from:
-            self._texts.clear()  # somebody can have been forgotten: name and embedding are kept nowhere
+            # A person may have been forgotten. Keep neither the name nor the embedding in this process's memory.
+            self._texts.clear()
             overwrite_small_arrays()
         self.rows, self._sequence, self.counts_from, self._moves = rows, head.sequence, head.counts_from, head.moves
 
     def _ready(self, head: Head) -> Segment | None:
-        """The generation that `head` names, mapped and touched; a large one takes a second thread and some turns."""
+        """The generation that `head` names, mapped and touched. None while a second thread still touches it, because it is large."""
         coming = self._coming
         if coming is None or coming.segment.generation != head.generation:
             self._abandon()
@@ -233,22 +242,26 @@ class GalleryReader:
         return coming.segment
 
     def _abandon(self) -> None:
-        """Let go of a generation that was replaced, or is not wanted, before it was ready."""
+        """Close a generation that was replaced before it was ready, or is not needed any more."""
         coming, self._coming = self._coming, None
         if coming is not None:
-            # To touch a whole gallery takes tenths of a second. A thread that takes longer holds views of the mapping, which goes with them.
+            # Touching a whole gallery takes tenths of a second. If it takes longer, the thread still has views of the mapping, and the
+            # mapping ends with them.
             coming.done.wait(_TOUCH_LIMIT_S)
             coming.segment.close()
 
     def _catch_up(self, head: Head) -> None:
-        """Take in what was published and rewritten of this generation since. Stays in this generation."""
+        """Take over what `head` publishes for the generation that this reader uses. It does not switch to another one."""
         same = head.generation == self.generation and not self._is_new_head
         rows: int | None = head.rows if same else self.segment.ended
         self._take(head, self.rows if rows is None else rows)
 
-    def _look(self) -> None:
-        """As `_catch_up` with the head as it is now: tells by `counts_from` whether what was read before counts."""
-        for _ in range(_MAX_LOOKS):
+    def _read_head_again(self) -> None:
+        """Read the head and `_catch_up` with it. Then `counts_from` decides whether what was read before counts.
+
+        Raises TemporaryError if the head can't be read.
+        """
+        for _ in range(_MAX_HEAD_READS):
             raw = self._read_head()
             if raw == self._raw:
                 return
@@ -258,16 +271,16 @@ class GalleryReader:
         raise TemporaryError("the gallery block's head cannot be read", where=self._where, remedy="try again")
 
     def _settled(self, read: Callable[[], _T | None]) -> _T:
-        """What `read` returns, read again when that does not count (rule 5), or when `read` could not follow: None.
+        """Call `read` until its answer counts (rule 5), and return that. None from `read` means: rows came too fast, call it again.
 
-        Raises TemporaryError after several times.
+        Raises TemporaryError if the answer of the last permitted try does not count either.
         """
         for _ in range(_MAX_READINGS):
             began = self._sequence
             answer = read()
-            self._look()
+            self._read_head_again()
             if began < self.counts_from:
-                self._texts.clear()  # what was read meanwhile can be somebody's who was forgotten
+                self._texts.clear()  # the names read meanwhile can be those of a person who was forgotten
             elif answer is not None:
                 return answer
         raise self._changed_too_often(_MAX_READINGS)
@@ -292,7 +305,7 @@ class GalleryReader:
 
     @property
     def model_id(self) -> ModelId | None:
-        """None: nobody was ever enrolled."""
+        """The model of the references. None if nobody was ever enrolled."""
         return ModelId.parse(self.model, self.fingerprint, self.dim) if self.model else None
 
     @property
@@ -308,18 +321,19 @@ class GalleryReader:
         return self.segment.generation
 
     def count_live(self) -> int:
-        """How many references are published and not dead."""
+        """How many live references are published. Raises TemporaryError if the gallery changes again and again meanwhile."""
         return self._settled(self._counted)
 
     def live_pieces(self) -> Iterator[Live]:
-        """Copies of all live rows, some thousand at a time, each reference once. Whoever is there all the time is in one of them.
+        """Copies of all live rows, some thousand at a time, each reference once.
 
-        Raises TemporaryError when the gallery is compacted again and again meanwhile.
+        A reference that is live from beginning to end is in one of the pieces; one that is added or deleted meanwhile may be.
+        Raises TemporaryError if the gallery is compacted again and again meanwhile.
         """
         seen: set[int] = set()
         for _ in range(_MAX_ROUNDS):
             moves, start = self._moves, 0
-            while start < self.rows:  # which rises with what is published meanwhile
+            while start < self.rows:  # `self.rows` rises with what is published meanwhile
                 stop = min(start + _PIECE_ROWS, self.rows)
                 piece = self._settled(partial(self._copied, start, stop, seen))
                 if piece.names:
@@ -331,7 +345,7 @@ class GalleryReader:
         raise self._changed_too_often(_MAX_ROUNDS)
 
     def copy_live(self) -> Live:
-        """All of `live_pieces` as one."""
+        """All pieces of `live_pieces` in one. Raises TemporaryError as that does."""
         pieces = list(self.live_pieces())
         nothing = Live(np.empty(0, np.int64), [], np.empty((0, self.dim), np.float32))
         return Live(
@@ -341,15 +355,18 @@ class GalleryReader:
         )
 
     def check(self) -> list[str]:
-        """What is unsound in the published rows, one line each, while the writer goes on. Raises TemporaryError."""
+        """What is unsound in the published rows, one line for each fault. The writer can go on meanwhile.
+
+        Raises TemporaryError if the gallery changes again and again.
+        """
         faults, start = [], 0
         while start < self.rows:
             stop = min(start + PIECE_ROWS, self.rows)
             faults += self._settled(partial(self._faults_of, start, stop))
             start = stop
-        for _ in range(_MAX_LOOKS):
+        for _ in range(_MAX_EXTENSIONS):
             of_people = self._settled(lambda: check_people(self.segment, self.rows))
-            if not of_people:  # in the midst of an update a reference is met twice, and then no more
+            if not of_people:  # during an update a reference is there twice, which is no fault: check again
                 break
             self.refresh()
         return faults + of_people
@@ -358,7 +375,7 @@ class GalleryReader:
         return check_rows(self.segment, start, min(stop, self.rows))
 
     def user_ids(self) -> dict[str, str | None]:
-        """The user id of everybody who has a live row."""
+        """The user id, or None, of every person who has a live row, by name. Raises TemporaryError as `count_live`."""
         return self._settled(self._users)
 
     def _users(self) -> dict[str, str | None]:
@@ -366,22 +383,22 @@ class GalleryReader:
         return {self.person(index): self.user_id(index) for index in np.unique(persons[persons >= 0]).tolist()}
 
     def _counted(self) -> int | None:
-        """How many different references are alive; None when rows came faster than it could follow."""
+        """How many different references are live; None if rows were published faster than this could read them."""
         segment, known = self.segment, 0
         row_ids = np.empty(0, np.int64)
-        for _ in range(_MAX_LOOKS):
+        for _ in range(_MAX_EXTENSIONS):
             part, known = slice(known, self.rows), self.rows
             row_ids = np.append(row_ids, segment.row_ids[part][segment.persons[part] >= 0])
-            self._look()
+            self._read_head_again()
             if self.rows <= known:
                 return len(np.unique(row_ids))
         return None
 
     def _copied(self, start: int, stop: int, seen: set[int]) -> Live:
-        """Rows `start` to `stop`, as far as they live and are not `seen`."""
+        """Copies of the live rows from `start` to `stop` (exclusive) whose ids are not in `seen`."""
         segment, stop = self.segment, min(stop, self.rows)
         rows = start + np.flatnonzero(segment.persons[start:stop] >= 0)
-        # In the midst of a compaction or an update a reference is met twice: the last one counts.
+        # During a compaction or an update a reference can be there twice: the last one counts.
         last = {row_id: row for row, row_id in zip(rows.tolist(), segment.row_ids[rows].tolist(), strict=True)}
         rows = np.array([row for row_id, row in last.items() if row_id not in seen], np.intp)
         persons = segment.persons[rows]
@@ -390,30 +407,32 @@ class GalleryReader:
         return Live(segment.row_ids[rows], [names[index] for index in persons.tolist()], segment.references[rows])
 
     def person(self, index: int) -> str:
-        """Name of person `index`."""
+        """The name of the person with this index."""
         if index not in self._texts:
             self._texts[index] = self.segment.text(int(self.segment.names[index]))
         return self._texts[index] or ""
 
     def user_id(self, index: int) -> str | None:
+        """The user id of the person with this index; None if there is none."""
         return self.segment.text(int(self.segment.user_ids[index]))
 
     def match(self, probes: NDArray[np.float32], k: int = 2) -> list[list[Candidate]]:
-        """For each probe (n, dim; float32, unit norm) its `k` best people, best reference of each, best first.
+        """For each of `probes` (n, dim; float32, unit L2 norm) its `k` best people, each with their best score, best first.
 
-        Exact: the same people and scores (1e-6) as float32 brute force over the live rows. An empty gallery gives [].
+        Exact: the same people and scores (within 1e-6) as float32 brute force over the live rows. In an empty gallery each probe's list
+        is empty. Raises TemporaryError if the gallery changes again and again meanwhile; ValueError for probes of another dimension.
         """
         return self._settled(lambda: self._match(probes, k))
 
     def _match(self, probes: NDArray[np.float32], k: int) -> list[list[Candidate]] | None:
-        """None when people were replaced faster than it could follow."""
+        """The answer of `match`; None if rows were replaced faster than this could read the new ones."""
         known = self.rows
         found = self._search(probes, k, 0)
         best = found.people
-        for _ in range(_MAX_LOOKS):
+        for _ in range(_MAX_EXTENSIONS):
             if found.dead_in_play:
-                # A row that died may have been replaced by one beyond the rows known so far (rule 3): these, too.
-                self._look()
+                # A dead row may have been replaced by a row beyond those known so far (rule 3d): search these, too.
+                self._read_head_again()
             if not found.dead_in_play or self.rows <= known:
                 return [
                     [Candidate(self.person(person), self.user_id(person), score) for person, score in one]
@@ -424,7 +443,7 @@ class GalleryReader:
         return None
 
     def _search(self, probes: NDArray[np.float32], k: int, start: int) -> Found:
-        """The match over the rows from `start` on."""
+        """Search the rows from `start` on."""
         segment, part = self.segment, slice(start, self.rows)
         rows = Rows(
             segment.codes[part],
@@ -436,6 +455,7 @@ class GalleryReader:
         return search(rows, probes, k)
 
     def close(self) -> None:
+        """Unmap the gallery. A second call does nothing."""
         self._abandon()
         if self._segment is not None:
             os.close(self._descriptor)

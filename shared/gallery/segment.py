@@ -1,4 +1,7 @@
-"""One generation of the gallery block, mapped: its sections as arrays, its pages reserved and made huge."""
+"""One generation of the gallery block, mapped into memory. Its sections are numpy arrays.
+
+This module also reserves a segment's memory and asks the kernel for huge pages.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +37,15 @@ from shared.gallery.block import (
 from shared.gallery.files import open_ours, segment_path
 
 _MADV_COLLAPSE = 25  # asm-generic/mman-common.h; Python's mmap has no name for it
-_COLLAPSE_TRIES = 3  # a page can be in somebody's hands for a moment
-_LET_GO_BYTES = 8 << 20
+_COLLAPSE_TRIES = 3  # the kernel refuses while a page is in use, which is for a moment
+_RELEASE_BYTES = 8 << 20  # freed in one call
 
 
 class Segment:
-    """One mapped generation. The arrays are views into the mapping; `close` needs every borrowed view gone."""
+    """One mapped generation. The arrays are views into the mapping. The memory stays mapped until all views of it are gone.
+
+    gallery/block.py describes each array: dtype, shape and meaning.
+    """
 
     codes: NDArray[np.int8]
     scales: NDArray[np.float32]
@@ -63,7 +69,7 @@ class Segment:
 
     @staticmethod
     def begin(run_dir: Path, generation: int, size_bytes: int) -> int:
-        """The descriptor of a new segment's file, empty. Raises OSError when there is no room for `size_bytes`."""
+        """Create an empty file for a segment and return its descriptor. Raises OSError if there is no room for `size_bytes`."""
         path = segment_path(run_dir, generation)
         found = os.statvfs(path.parent)
         if found.f_blocks and found.f_bavail * found.f_frsize < size_bytes:  # no blocks: a file system without a limit
@@ -72,7 +78,10 @@ class Segment:
 
     @classmethod
     def finish(cls, descriptor: int, constants: Constants) -> Segment:
-        """Write the constants, which make a file a segment, and map it for writing; what is in it has its memory by now."""
+        """Write the constants, which make the file a segment, and map it for writing.
+
+        All that is in it was written or reserved before, so that no store through the mapping can fail (rule 8).
+        """
         _, addresses = constants.shape.layout()
         os.ftruncate(descriptor, addresses + HUGE_PAGE)
         mapping = _mapped(descriptor, addresses, mmap.PROT_READ | mmap.PROT_WRITE)
@@ -81,7 +90,10 @@ class Segment:
 
     @classmethod
     def attach(cls, run_dir: Path, generation: int) -> Segment:
-        """Map a published generation read-only. Raises FileNotFoundError when it is gone, ConfigurationError when unfit."""
+        """Map a published generation read-only.
+
+        Raises FileNotFoundError if it is gone, ConfigurationError if it is damaged or of another format version.
+        """
         path = segment_path(run_dir, generation)
         descriptor = open_ours(run_dir, path, os.O_RDONLY)
         try:
@@ -94,7 +106,7 @@ class Segment:
             os.close(descriptor)
 
     def reserve(self, run_dir: Path, old: Shape, room: Shape) -> None:
-        """Have memory for `room` where there is some for `old`. Raises OSError when there is no room."""
+        """Grow the reserved memory from `old` to `room`. Raises OSError if there is no room."""
         descriptor = open_ours(run_dir, segment_path(run_dir, self.generation), os.O_RDWR)
         try:
             take_huge(descriptor, *self.shape.huge_span(old.rows, room.rows))
@@ -110,7 +122,7 @@ class Segment:
 
     @staticmethod
     def end(run_dir: Path, generation: int, rows: int) -> None:
-        """Say in a generation that is about to be replaced how many rows it has in the end; nothing where it is gone."""
+        """Write into a generation that is about to be replaced how many rows it ends with (rule 7). Does nothing if its file is gone."""
         with contextlib.suppress(FileNotFoundError):
             descriptor = open_ours(run_dir, segment_path(run_dir, generation), os.O_WRONLY)
             try:
@@ -120,56 +132,57 @@ class Segment:
 
     @property
     def ended(self) -> int | None:
-        """How many rows it had in the end; None while it is not replaced, or was by somebody who did not find it any more."""
+        """How many rows the generation ended with. None while it is not replaced, or if its file was gone when it was."""
         (after,) = ENDED.unpack_from(self._mapping, ENDED_AT)
         return after - 1 if after else None
 
     def text(self, reference: int) -> str | None:
-        """The heap text that a `names` or `user_ids` entry points at; one that is wiped meanwhile can be any text."""
+        """The heap text that a `names` or `user_ids` entry points at; None for entry 0. If it is wiped meanwhile, it can be any text."""
         if reference == 0:
             return None
         return self.heap[text_span(reference)].tobytes().decode("utf-8", "replace")
 
-    def let_go(self) -> None:
-        """As `close`, in small steps: one munmap of gigabytes holds up every thread that asks for memory meanwhile."""
+    def close_in_steps(self) -> None:
+        """As `close`, but free the memory in small steps: one munmap of gigabytes blocks every thread that asks for memory."""
         if hasattr(mmap, "MADV_DONTNEED"):
-            for start in range(0, self._size_bytes, _LET_GO_BYTES):
-                self._mapping.madvise(mmap.MADV_DONTNEED, start, min(_LET_GO_BYTES, self._size_bytes - start))
+            for start in range(0, self._size_bytes, _RELEASE_BYTES):
+                self._mapping.madvise(mmap.MADV_DONTNEED, start, min(_RELEASE_BYTES, self._size_bytes - start))
         self.close()
 
     def close(self) -> None:
-        """Let go of the mapping; memory of an unlinked generation is free once every holder has done so."""
+        """Unmap the segment. The memory of an unlinked generation is freed when the last process has unmapped it."""
         for name, _ in SECTIONS:
             setattr(self, name, np.empty(0))
-        with contextlib.suppress(BufferError):  # somebody still holds a view: the mapping goes with it
+        with contextlib.suppress(BufferError):  # a view is still in use: the mapping ends with the view
             self._mapping.close()
 
 
 def _mapped(descriptor: int, addresses: int, prot: int) -> mmap.mmap:
-    """A mapping that begins at a multiple of 2 MiB, where the system has it so. The file is longer by as much."""
+    """A mapping that begins at a multiple of 2 MiB, if the system permits. The file is 2 MiB longer to make room for this."""
     mapping = mmap.mmap(descriptor, addresses, prot=prot)
     over = np.frombuffer(mapping, np.uint8, 1).ctypes.data % HUGE_PAGE
-    if over:  # the kernel places mappings downwards: one that is so much longer begins so much lower
+    if over:  # the kernel places mappings from the top down: a mapping that is longer by `over` begins lower by `over`
         mapping.close()
         mapping = mmap.mmap(descriptor, addresses + over, prot=prot)
     return mapping
 
 
 def take_huge(descriptor: int, start: int, stop: int) -> None:
-    """Have huge pages for the whole 2 MiB from `start` to `stop`, in which there is no page yet.
+    """Take huge pages for bytes `start` to `stop`, both multiples of 2 MiB, where the file has no page yet.
 
-    Where there are none to be had, small ones do, and whoever reserves the memory hears of it when there are not even those.
+    Without huge pages small ones are used. A lack of memory is no error here: `reserve` raises it.
     """
     if stop <= start or sys.platform != "linux":
         return
     with contextlib.suppress(OSError):
         for at in range(start, stop, HUGE_PAGE):
-            os.pwrite(descriptor, b"\0", at)  # of 2 MiB without any page the kernel makes none
+            os.pwrite(descriptor, b"\0", at)  # the kernel makes no huge page where there is no page at all
         os.ftruncate(descriptor, max(os.fstat(descriptor).st_size, stop + HUGE_PAGE))
         with _mapped(descriptor, stop, mmap.PROT_READ | mmap.PROT_WRITE) as mapping:
             for _ in range(_COLLAPSE_TRIES):
                 try:
-                    mapping.madvise(_MADV_COLLAPSE, start, stop - start)  # in one call: each waits for all processors
+                    # One call for all pages, because each call waits for all processors.
+                    mapping.madvise(_MADV_COLLAPSE, start, stop - start)
                     return
                 except OSError as error:
                     if error.errno not in (errno.EAGAIN, errno.EBUSY):
@@ -177,13 +190,13 @@ def take_huge(descriptor: int, start: int, stop: int) -> None:
 
 
 def reserve(descriptor: int, start: int, stop: int) -> None:
-    """Have memory for bytes `start` to `stop` of a segment's file. Raises OSError when there is no room."""
-    if stop > start and hasattr(os, "posix_fallocate"):  # macOS has none: the folder is on disk there
+    """Reserve memory for bytes `start` to `stop` of a segment's file. Raises OSError if there is no room."""
+    if stop > start and hasattr(os, "posix_fallocate"):  # macOS lacks it; there the folder is on disk
         os.posix_fallocate(descriptor, start, stop - start)
 
 
 def _constants(descriptor: int, path: Path) -> Constants:
-    """What an open segment says of itself. Raises ConfigurationError when it is none, of another format version, or damaged."""
+    """Read the constants of an open segment. Raises ConfigurationError if it is no segment, of another format version, or damaged."""
     raw = os.pread(descriptor, CONSTANTS.size + 4, 0)
     if len(raw) < CONSTANTS.size + 4 or raw[:8] != SEGMENT_MAGIC:
         raise ConfigurationError(

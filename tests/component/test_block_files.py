@@ -237,7 +237,7 @@ def test_files_that_disappear_come_back(run_dir: Path, tmp_path: Path, what: str
             keeper.tick(time.monotonic() + 10)
             with GalleryReader(run_dir) as late:
                 assert late.count_live() == 3
-            reader._look_for_head_at = 0.0  # as if a second had passed
+            reader._check_head_file_at = 0.0  # as if a second had passed
             assert reader.refresh()
             assert reader.count_live() == 3
             assert not folder.exists() or block_folder(run_dir) == folder

@@ -370,23 +370,23 @@ def test_a_large_generation_is_made_ready_beside_the_old_one(run_dir: Path, monk
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a niceness for each thread")
 def test_a_reader_s_own_thread_goes_before_its_helpers(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To make a generation ready and to let go of the old one stand back for the thread that looks and matches."""
+    """The threads that make a generation ready and free the old one have a lower priority than the thread that matches."""
     monkeypatch.setattr(gallery_reader, "_TOUCH_AT_ONCE_BYTES", 0)
     usual, niceness = os.getpriority(os.PRIO_PROCESS, 0), {}
     done = threading.Event()
-    touch, let_go = gallery_reader._Coming.touch, Segment.let_go
+    touch, close = gallery_reader._Coming.touch, Segment.close_in_steps
 
     def touch_noted(coming: gallery_reader._Coming) -> None:
         niceness[threading.current_thread().name] = os.getpriority(os.PRIO_PROCESS, 0)
         touch(coming)
 
-    def let_go_noted(segment: Segment) -> None:
+    def close_noted(segment: Segment) -> None:
         niceness[threading.current_thread().name] = os.getpriority(os.PRIO_PROCESS, 0)
-        let_go(segment)
+        close(segment)
         done.set()
 
     monkeypatch.setattr(gallery_reader._Coming, "touch", touch_noted)
-    monkeypatch.setattr(Segment, "let_go", let_go_noted)
+    monkeypatch.setattr(Segment, "close_in_steps", close_noted)
     rng = np.random.default_rng(0)
     publisher = publisher_of(run_dir)
     publisher.append(batch([1, 2], ["Ada", "Bo"], noise(rng, 2, DIM)))
@@ -396,7 +396,7 @@ def test_a_reader_s_own_thread_goes_before_its_helpers(run_dir: Path, monkeypatc
         assert done.wait(30)
     publisher.close()
     aside = min(usual + gallery_reader._NICENESS, 19)
-    assert niceness == {"MainThread": usual, "gallery-touch": aside, "gallery-let-go": aside}
+    assert niceness == {"MainThread": usual, "gallery-touch": aside, "gallery-close": aside}
     assert os.getpriority(os.PRIO_PROCESS, 0) == usual
 
 

@@ -368,7 +368,7 @@ def test_whatever_a_reader_meets_when_it_counts_is_whole(
             assert codes_of[moments[codes_at].codes[row].tobytes()] == name
             assert moments[end].references[row].tobytes() == vectors[name]
             found.add(name)
-        if dead and last.rows > head.rows:  # rule 3: it looks at what was published since
+        if dead and last.rows > head.rows:  # rule 3d: it reads what was published since
             found |= {text(moments[end], int(person)) for person in moments[end].persons[head.rows : last.rows]}
         assert found >= stays, (begin, first, second, third, end)
     assert counted > 300
@@ -491,7 +491,7 @@ def test_a_name_read_while_it_is_forgotten_is_not_kept(
         found = search(rows, probes, k)
         if publisher.live_rows == 2:
             publisher.remove([2])
-            publisher._outlive_readings()
+            publisher._invalidate_readings()
         return found
 
     with GalleryReader(run_dir) as reader:
