@@ -1,1 +1,1 @@
-"""What can be asked of the gallery, in the writer process or in a command that opens the files."""
+"""The requests on the gallery, carried out by the writer process or by a command that opens the files itself."""

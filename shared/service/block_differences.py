@@ -1,4 +1,4 @@
-"""Where a gallery block does not hold what the store holds, asked in the same way of a writer's block and of a reader's."""
+"""Compares a gallery block with the store. Works on the writer's block and on a reader's."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from shared.store.store import Store
 
 
 def differences(store: Store, live_rows: int, user_id: Callable[[str], str | None]) -> list[str]:
-    """One line each. `live_rows`: of the block; `user_id`: a person's in the block."""
+    """Where the block does not hold what the store holds, one line for each difference.
+
+    `live_rows`: the block's number of live rows. `user_id(name)`: a person's user id in the block.
+    """
     count = count_references(store)
     faults = [] if live_rows == count else [f"block: {live_rows} live rows, database: {count}"]
     return faults + [
-        f"block: {one.person} has another user id than in the database"
-        for one in list_people(store)
-        if one.user_id != user_id(one.person)
+        f"block: {person.person} has another user id than in the database"
+        for person in list_people(store)
+        if person.user_id != user_id(person.person)
     ]

@@ -1,4 +1,4 @@
-"""What a group of writes did, and what is to be done once it is committed."""
+"""What a group of writes changed, and what has to follow once it is committed: block, files, backup."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from shared.store.store import Store
 
 @dataclass
 class Changes:
-    """`steps`: what happened to the references, in order, for the block: what was saved, or the ids of what was removed.
+    """What one request, or a whole group, changed.
 
-    `republish`: the block has to be made anew from the store. `people`: whose user ids may be others now.
-    `erase`: somebody was forgotten: nothing of theirs may stay in the WAL or in memory. `doomed`: files to be removed.
-    `moves`: kept photos have to lie elsewhere. `backup`: what the site's own backup has to follow, or it would bring somebody back.
-    `forgotten`: people, each with the one photo that is forgotten: no copy that a migration left may hold them.
-    `promised`: answers that tell which of these files are still there.
+    `steps`: the changes of references for the block, in order. Each is either what was saved, or a list of the row ids removed.
+    `republish`: the block has to be made anew from the store.
+    `erase`: a person or stranger was forgotten: nothing of them may stay in the WAL or in memory.
+    `moves`: kept photos have to be moved to other folders.
+    `people`: names whose user ids may have changed.
+    `doomed`: files to be removed.
+    `backup`: changes to make in the site's own backup, which could otherwise bring a forgotten person back.
+    `forgotten`: (person, photo) pairs; photo None: the whole person. Copies that migrations left must not hold them.
+    `promised`: answers, each with the files whose removal it reports.
     """
 
     steps: list[tuple[Saved, Sequence[NewReference]] | list[int]] = field(default_factory=list)
@@ -35,7 +39,7 @@ class Changes:
     promised: list[tuple[Forgotten | StrangerForgotten, Sequence[Path]]] = field(default_factory=list)
 
     def take(self, other: Changes) -> None:
-        """Add what a request of the group did."""
+        """Add what one request of the group changed."""
         self.steps += other.steps
         self.republish |= other.republish
         self.erase |= other.erase
@@ -48,8 +52,10 @@ class Changes:
 
     @property
     def removed(self) -> list[int]:
+        """The row ids of all removed references."""
         return [row_id for step in self.steps if isinstance(step, list) for row_id in step]
 
     @property
     def saved(self) -> list[int]:
+        """The row ids of all saved references."""
         return [row_id for step in self.steps if not isinstance(step, list) for row_id in step[0].row_ids]

@@ -1,4 +1,4 @@
-"""Proves a running site sound from outside: the file and the block are read by whoever asks, and the writer goes on with its work."""
+"""Checks from another process that a running site is sound. This process reads the file and the block; the writer goes on working."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from shared.store.opening import open_read_only
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
 
-_MAX_LOOKS = 8  # at whether block and file agree; each needs a moment in which nobody was enrolled or removed
+_MAX_TRIES = 8  # to compare block and file; a comparison counts if nobody was enrolled or removed meanwhile
 
 
 def check_running(settings: Settings, info: Callable[[], GalleryInfo]) -> list[str]:
-    """Everything unsound in the database and in the block of a running site, and where the two differ, one line each.
+    """What is unsound in the database and in the block of a running site, and where the two differ. One line for each fault.
 
-    `info`: the writer's answer to `info`; once it answers, what it has committed is published. Raises RollcallError for a
-    database that can't be opened.
+    `info` asks the writer. When it has answered, all that the writer committed before is published. Raises RollcallError if the
+    database can't be opened.
     """
     refusal = info().nothing_stored
     store = open_read_only(settings.db_path, unwritten=bool(refusal))
@@ -45,17 +45,20 @@ def check_running(settings: Settings, info: Callable[[], GalleryInfo]) -> list[s
 
 
 def _strangers_faults(settings: Settings, store: Store) -> list[str]:
-    """Those that are there at two looks: a stranger's picture is written a moment before its row, and goes a moment after it."""
+    """The faults that two checks in a row find. One check alone can meet a picture file without its row, which is no fault.
 
-    def look() -> list[str]:
+    For a stranger's picture is written a moment before its row, and is removed a moment after it.
+    """
+
+    def check() -> list[str]:
         return Strangers(store, settings.data_dir, settings.site.keep_unknowns_days, lambda _: None).check()
 
-    return sorted({*look()} & {*look()})
+    return sorted({*check()} & {*check()})
 
 
 def _differences(store: Store, block: GalleryReader, info: Callable[[], GalleryInfo]) -> list[str]:
-    """Where the block does not hold what the store holds, but for what waits for room in shared memory."""
-    for _ in range(_MAX_LOOKS):
+    """Where the block does not hold what the store holds. None while something waits for room in shared memory."""
+    for _ in range(_MAX_TRIES):
         before = info()
         block.refresh()
         faults = differences(store, block.count_live(), block.user_ids().get)
@@ -66,6 +69,6 @@ def _differences(store: Store, block: GalleryReader, info: Callable[[], GalleryI
             return faults
     raise TemporaryError(
         "the gallery changed again and again while it was compared with the database",
-        got=f"{_MAX_LOOKS} times",
+        got=f"{_MAX_TRIES} times",
         remedy="try again when fewer people are being enrolled",
     )

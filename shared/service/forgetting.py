@@ -1,21 +1,22 @@
-"""What forgetting removes, and in which order.
+"""What forgetting a person, a photo or a stranger removes, and in which order.
 
-In the transaction, of a person:
-1. strangers who are this person, with their sightings (`Strangers.forget_like`);
-2. rows: references, sightings, what was left out, in every spelling of the name; a mark stays, so that nobody brings them back;
-3. photos and folders in data/faces are noted as to be removed;
-4. the remains are noted as due: what SQLite leaves in free pages.
-Of one photo: its references, a mark, its file. Of a stranger: rows, pictures, sightings.
+In the transaction, for a person:
+1. delete the strangers who look like this person, with their sightings (`Strangers.forget_like`);
+2. delete the rows of the person in every spelling of the name: references, sightings, damaged rows in `left_out`. A deletion mark
+   stays, so that no old folder or backup brings the person back;
+3. note which photos and folders in data/faces are to be removed;
+4. note that the free space of the database file is to be overwritten, where SQLite leaves remains.
+For one photo: delete its references, leave a mark, note its file. For a stranger: delete rows and sightings, note the pictures.
 
-Once that is committed:
-5. the gallery block: the row is dead and overwritten in every process (publication.py);
-6. files: photos, crops, folders;
-7. unfinished copies of the gallery, the site's own backup, copies that migrations left;
-8. what is done is crossed off the list of files to be removed;
-9. the remains in free pages are overwritten, the WAL is emptied, caches are dropped;
-10. the answer says what is left, and what only people can reach.
+After the commit:
+5. make the rows in the gallery block dead and overwrite them (publication.py);
+6. remove the files: photos, crops, folders;
+7. remove unfinished copies of the gallery; forget the person in the site's own backup and in the copies that migrations left;
+8. cross off the removed files from the list of 3;
+9. overwrite the remains in the database file, empty the WAL, drop caches;
+10. answer: what could not be removed, and what only people can reach.
 
-What a killed process left of 6 to 9 is finished at the next start (`begin`), and tried again while the site runs (`tick`).
+If the process is killed during 6 to 9, the rest is done at the next start (`begin`), and retried while the site runs (`tick`).
 """
 
 from __future__ import annotations
@@ -54,16 +55,17 @@ from shared.store.references import (
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
 
-_MAX_COMPARED = 200  # references of a person who is forgotten, with the strangers who may be the same
-_MAX_NAMED = 20  # photos, in a refusal
+_MAX_COMPARED = 200  # references of a forgotten person that are compared with the strangers
+_MAX_NAMED = 20  # photos listed in a refusal
 _ERASE_AGAIN_S = 1.0
 _REMOVE_AGAIN_S = 60.0
-_DROP_AGAIN_S = 15.0  # what is cached, after somebody was forgotten: cameras that had the name may still say it
+# Caches are dropped again some times after somebody was forgotten: events of cameras that had the name can still bring it in.
+_DROP_AGAIN_S = 15.0
 _DROPS = 3
-_BACKUP_BEHIND = "backup_behind"  # a fact: the site's own backup has yet to follow what was committed
-_WAL_IS_READ = "somebody is reading the WAL; it is emptied as soon as they have done"
+_BACKUP_BEHIND = "backup_behind"  # a fact in the store: the site's own backup does not have all committed changes yet
+_WAL_IS_READ = "another process is reading the WAL; it is emptied as soon as that has ended"
 
-# Where somebody who is forgotten may still be, and only people can look.
+# Where a forgotten person may still be found. Rollcall can't reach these places; people can.
 OUT_OF_REACH = (
     "your own folders that photos were enrolled from",
     "the journal, the shell's history, and sudo's log, which has this command with the name",
@@ -73,7 +75,7 @@ OUT_OF_REACH = (
 
 
 class Forgetting:
-    """Forgets people, photos and strangers of one store; and finishes what a deletion leaves to be done."""
+    """Forgets people, photos and strangers of one store, and does the work that follows a deletion."""
 
     def __init__(
         self, store: Store, strangers: Strangers, sightings: SightingRequests, data_dir: Path, say: Say
@@ -83,12 +85,18 @@ class Forgetting:
         self._erase_at: float | None = None
         self._drops_left, self._drop_at = 0, 0.0
         self._remove_at, self._complained_of = 0.0, 0
-        self.count = 0  # how many times somebody was forgotten: a backup begun before must not be kept
+        self.count = (
+            0  # how often somebody was forgotten; if it rises while a backup is made, that backup must not be kept
+        )
 
     # --- in the transaction ------------------------------------------------------------------------------------
 
     def forget(self, request: requests.Forget, changes: Changes) -> requests.Forgotten:
-        """A repeated request, also of a client that lost its answer, is done already. Raises RefusedError for nobody."""
+        """Forget a person, or one photo of theirs.
+
+        A repeated request is answered as done already: a client that lost its answer may ask again. Raises RefusedError if there is no
+        such person or photo, and never was.
+        """
         person, photo = name_of(request.person), text_of(request.photo)
         return self._forget_person(person, changes) if photo is None else self._forget_photo(person, photo, changes)
 
@@ -159,7 +167,7 @@ class Forgetting:
         return answer
 
     def forget_stranger(self, request: requests.ForgetStranger, changes: Changes) -> requests.StrangerForgotten:
-        """Somebody who was met once and is no more is forgotten already. Raises RefusedError for an id that was never given."""
+        """Forget a stranger. One that is gone already is answered as done. Raises RefusedError for an id that was never given out."""
         number = stranger_number(request.id)
         kept = Kept(self._strangers.pictures.of(number))
         known = self._strangers.is_kept(number)
@@ -184,20 +192,20 @@ class Forgetting:
         return answer
 
     def _note_erasure(self, changes: Changes) -> None:
-        """Nothing of somebody who is forgotten may stay in the file's free space, in the WAL or in a copy being made."""
+        """Note that the file's free space and the WAL have to be erased, and that a copy being made must not be kept."""
         changes.erase = True
         self._store.want_remains_erased()
         self.count += 1
 
     def note_backup(self) -> None:
-        """With the rows: the backup has yet to follow."""
+        """Note in the same transaction that the site's own backup does not have this change yet."""
         self._store.set_fact(_BACKUP_BEHIND, "1")
 
-    # --- once that is committed, and the block has followed -----------------------------------------------------
+    # --- after the commit, when the block is published -----------------------------------------------------------
 
     def finish(self, changes: Changes) -> list[str]:
-        """Files, copies, remains, WAL, caches. What is left to do, one line each."""
-        left = [one for kept in changes.doomed for one in remove(kept)]
+        """Do steps 6 to 9: files, copies, remains, WAL, caches. Returns what is left to do, one line each."""
+        left = [failed for kept in changes.doomed for failed in remove(kept)]
         warnings = []
         if changes.erase:
             warnings += [f"could not be removed: {line}" for line in leftovers.sweep(self._store.path)]
@@ -217,8 +225,8 @@ class Forgetting:
             self._drop_what_is_cached(time.monotonic())
         return warnings
 
-    def told(self, answer: requests.Answer, changes: Changes) -> requests.Answer:
-        """The answer, with which of its files are still there."""
+    def with_files_left(self, answer: requests.Answer, changes: Changes) -> requests.Answer:
+        """The answer to a forgetting, completed by which of its files are still there. Any other answer is returned as it is."""
         for promised, files in changes.promised:
             if promised is answer:
                 stays = [path for path in files if os.path.lexists(path)]
@@ -227,7 +235,7 @@ class Forgetting:
         return answer
 
     def _cross_off(self, doomed: Sequence[Kept], left: Sequence[Left]) -> bool:
-        """Note what is done; on a full disk it is noted by the next try."""
+        """Cross off the removed files, and note that the backup is up to date. Returns False on a full disk; the next try notes it."""
         try:
             with self._store.transaction():
                 removals.cross_off(self._store, self._data_dir, doomed, left)
@@ -238,7 +246,7 @@ class Forgetting:
         return True
 
     def _erase_remains(self) -> str | None:
-        """Overwrite what SQLite left of the deleted rows; why not, when not now."""
+        """Overwrite what SQLite left of the deleted rows. If this can't be done now, returns why; else None."""
         if self._store.path.stat().st_size > erasure.AT_ONCE_BYTES:
             return "the file is large: what is left in its free space is overwritten at the next start of the site"
         try:
@@ -250,7 +258,7 @@ class Forgetting:
         return None
 
     def empty_wal(self) -> bool:
-        """Empty the WAL, or have `tick` try again until that works."""
+        """Empty the WAL. If it can't be emptied now, returns False, and `tick` retries."""
         try:
             done = self._store.truncate_wal()
         except sqlite3.Error as error:
@@ -260,15 +268,15 @@ class Forgetting:
         return done
 
     def _drop_what_is_cached(self, now: float) -> None:
-        """Have nothing of somebody who was forgotten in what SQLite and numpy keep for the next use; some times, as `tick` asks."""
+        """Clear the memory that SQLite and numpy keep for reuse: it can hold a forgotten person. `tick` repeats this some times."""
         self._drops_left, self._drop_at = self._drops_left - 1, now + _DROP_AGAIN_S
         self._store.drop_what_is_cached()
         overwrite_small_arrays()
 
-    # --- at the start, and from time to time ---------------------------------------------------------------------
+    # --- at the start, and regularly ------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Finish what a killed process left."""
+        """Finish what a killed process left undone. It is called under the site's lock, once."""
         backup = backup_path(self._store.path)
         if self._store.fact(_BACKUP_BEHIND) is not None:
             try:
@@ -276,7 +284,7 @@ class Forgetting:
                     copy.unlink()
                     self._say(f"{copy.name} was removed: somebody who was forgotten may be in it")
                 backup.unlink(missing_ok=True)
-            except OSError as error:  # a read-only disk: the site serves all the same, and the next start tries again
+            except OSError as error:  # a read-only disk: the site runs nevertheless, and the next start retries
                 self._say(f"{backup.name} may hold somebody who was forgotten, and can't be removed: {error.strerror}")
             else:
                 self._say(
@@ -288,7 +296,7 @@ class Forgetting:
         self._remove_pending()
 
     def tick(self, now: float) -> None:
-        """Try again what could not be done at once."""
+        """Retry what could not be done at once. `now`: time.monotonic()."""
         if self._erase_at is not None and now >= self._erase_at:
             self.empty_wal()
         if self._drops_left and now >= self._drop_at:
@@ -298,7 +306,7 @@ class Forgetting:
             self._remove_pending()
 
     def _remove_pending(self) -> None:
-        """Remove files that could not be removed when somebody was forgotten."""
+        """Try to remove the files that could not be removed before."""
         if not removals.pending(self._store):
             return
         done, left = removals.try_again(self._store, self._data_dir)
@@ -309,7 +317,7 @@ class Forgetting:
         self._complain_of(left)
 
     def _complain_of(self, left: Sequence[Left]) -> None:
-        """Without the paths: a person's name is in them, and this goes to the journal."""
+        """Log how many files can't be removed. Not which: a path contains the person's name, and the log goes to the journal."""
         if len(left) != self._complained_of:
             self._complained_of = len(left)
             if left:
@@ -319,7 +327,7 @@ class Forgetting:
                 )
 
     def check(self) -> list[str]:
-        """Files that can't be removed, one line each."""
+        """The files that can't be removed, one line each."""
         return [
             f"{path}: of somebody who was forgotten, and can't be removed" for path in removals.pending(self._store)
         ]

@@ -1,4 +1,4 @@
-"""What can be asked of the gallery's model: stamp it, stage another one's embeddings, switch to it."""
+"""Requests on the gallery's model: stamp the gallery with it, stage another model's embeddings, switch to that model."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from shared.strangers.strangers import Strangers
 
 
 class ModelRequests:
-    """The operations on one store's model, called inside its transaction."""
+    """The requests on one store's model. Call them inside its transaction."""
 
     def __init__(self, store: Store, strangers: Strangers) -> None:
         self._store, self._strangers = store, strangers
 
     def stage(self, request: requests.Stage, _: Changes) -> requests.Staged:
+        """Store another model's embeddings beside the ones in use."""
         staged = staging.stage(self._store, request.ids, request.changes, request.vectors, request.fingerprint)
         return requests.Staged(staged=staged)
 
     def unstage(self, _: requests.Unstage, __: Changes) -> requests.Done:
+        """Delete all staged embeddings."""
         staging.unstage(self._store)
         return requests.Done()
 
     def switch(self, request: requests.SwitchModel, changes: Changes) -> requests.Switched:
-        """Switch when only the references in `leave_out` were not staged; otherwise say which were not, and change nothing."""
+        """Switch to the staged model. If a reference that is not in `leave_out` was not staged, return which, and change nothing."""
         waiting = sorted({*staging.not_staged(self._store, request.model.fingerprint)} - {*request.leave_out})
         if waiting:
             return requests.Switched(switched=False, not_staged=waiting)
@@ -44,6 +46,7 @@ class ModelRequests:
         )
 
     def stamp(self, request: requests.Stamp, changes: Changes) -> requests.Done:
+        """Note which model the embeddings come from. Raises RefusedError if they have another dimension than the model's."""
         dim = self._store.dim
         if dim is not None and dim != request.model.dim and count_references(self._store):
             raise RefusedError(

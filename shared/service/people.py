@@ -1,4 +1,4 @@
-"""What can be asked of people: rename one, make two one, take it back."""
+"""Requests on people: rename one, merge two into one, undo the last of these."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.store.store import Store
 
 
 class PeopleRequests:
-    """The operations on one store's people, called inside its transaction. The block, the files and the backup follow."""
+    """The requests on one store's people. Call them inside its transaction. Block, files and backup follow after the commit."""
 
     def __init__(self, store: Store, sightings: SightingRequests) -> None:
         self._store, self._sightings = store, sightings
@@ -62,7 +62,11 @@ def _merge_in_backup(backup: Store, person: str, into: str) -> None:
 
 
 def _undo_in_backup(backup: Store, moved: Moved) -> None:
-    """Raises RefusedError for a merge: copies don't hold what undoing it takes. The backup is then removed, and another one made."""
+    """Undo a rename in the backup.
+
+    Raises RefusedError for a merge, because a backup does not hold what undoing a merge needs. The caller then removes the backup, and
+    another one is made.
+    """
     if moved.undoes_merge:
         raise RefusedError("a merge can't be undone in a backup")
     if people.has_person(backup, moved.person):

@@ -1,4 +1,4 @@
-"""What was committed, brought into the gallery block: row by row, or the whole store as a new generation."""
+"""Keeps the gallery block equal to the store: publishes committed changes row by row, or the whole store as a new generation."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from shared.store.saving import Saved
 from shared.store.store import Store
 
 _RETRY_S = 1.0
-_LOOK_EVERY_S = 1.0  # at whether the block's files are still there
-_MAX_WAITING = 100_000  # rows that are remembered one by one: for more, a new generation is not dearer
+_CHECK_FILES_S = 1.0  # how often to check whether the block's files are still there
+_MAX_WAITING = 100_000  # rows remembered one by one; for more rows a new generation costs no more
 
 
 class BlockKeeper:
-    """Keeps one block like one store; when shared memory has no room for that, until it has."""
+    """Keeps one block equal to one store. While shared memory has no room, it retries until there is room."""
 
     def __init__(self, store: Store, publisher: GalleryPublisher, say: Say) -> None:
         self._store, self._publisher, self._say = store, publisher, say
-        # Rows that are not live yet for want of room; None: a generation has to be built, from all that is stored.
+        # Ids of rows that wait for room. None: a new generation has to be built from the whole store.
         self._waiting: set[int] | None = set()
-        self._renamed: set[str] = set()  # people whose user id in the block may not be the store's
-        self._retry_at = self._look_at = 0.0
+        self._renamed: set[str] = set()  # people whose user id in the block may differ from the store's
+        self._retry_at = self._check_files_at = 0.0
 
     @property
     def behind(self) -> bool:
-        """Whether something that was committed is not live yet."""
+        """Whether a committed change is not live yet."""
         return self._waiting is None or bool(self._waiting) or bool(self._renamed)
 
     @property
@@ -46,9 +46,9 @@ class BlockKeeper:
         return self._publisher.live_rows
 
     def publish_everything(self, progress: Progress = lambda *_: None) -> None:
-        """Load the whole store into a new generation, but for rows that are damaged: they are set aside.
+        """Load the whole store into a new generation. Damaged rows are set aside.
 
-        `progress` is told how many rows of how many. Raises NoRoomError or what the load raises.
+        Calls `progress(rows done, rows in all)`. Raises NoRoomError, or RollcallError if the store can't be read.
         """
         try:
             self._publish_all(progress)
@@ -76,13 +76,13 @@ class BlockKeeper:
         self._waiting = None
 
     def publish(self, changes: Changes) -> str | None:
-        """Bring the block up to what was committed. A warning when shared memory has no room; tried again by `tick`."""
+        """Bring committed changes into the block. Returns a warning if shared memory has no room for them; then `tick` retries."""
         return self._bring_up(changes) if changes.steps or changes.republish else None
 
     def tick(self, now: float) -> None:
-        """Publish what found no room before; and everything anew when files of the block were removed."""
-        if now >= self._look_at:
-            self._look_at = now + _LOOK_EVERY_S
+        """Retry what found no room, and publish everything anew if files of the block were removed. `now`: time.monotonic()."""
+        if now >= self._check_files_at:
+            self._check_files_at = now + _CHECK_FILES_S
             self._heal()
         if self.behind and now >= self._retry_at:
             self._bring_up(Changes())
@@ -90,10 +90,10 @@ class BlockKeeper:
     def _heal(self) -> None:
         if not self._publisher.is_lost():
             return
-        self._say("THE GALLERY'S FILES IN SHARED MEMORY WERE REMOVED by somebody else; the gallery is published anew")
+        self._say("THE GALLERY'S FILES IN SHARED MEMORY WERE REMOVED by another program; the gallery is published anew")
         try:
             self._publisher.renew()
-        except OSError as error:  # the run folder is gone, or shared memory full: tried again at the next look
+        except OSError as error:  # the run folder is gone, or shared memory is full: the next check retries
             self._say(f"that is not possible yet: {disk_fault(error).line()}")
             return
         self.doubt()
@@ -101,9 +101,8 @@ class BlockKeeper:
     def _bring_up(self, changes: Changes) -> str | None:
         publisher, was_behind = self._publisher, self.behind
         try:
-            if (
-                changes.erase
-            ):  # before anything is built: a generation that is replaced must not keep whom this one forgets
+            if changes.erase:
+                # Before a new generation is built: readers use the old one for a while, and must not find the forgotten in it.
                 self._remove(changes.removed)
                 publisher.erase()
             if was_behind or changes.republish or self._holds_another_model():
@@ -122,7 +121,7 @@ class BlockKeeper:
                 self._say(f"NOT LIVE YET: {error.line()}")
             self._wait(changes)
             self._retry_at = time.monotonic() + _RETRY_S
-            self._remove(changes.removed)  # what can't be added can wait; what was removed must not answer
+            self._remove(changes.removed)  # additions can wait for room; removed rows must stop matching at once
             publisher.erase()
             return f"stored, but not live yet: {error.line()}"
         return None
@@ -131,14 +130,14 @@ class BlockKeeper:
         return self._store.dim not in (None, self._publisher.dim)
 
     def _wait(self, changes: Changes) -> None:
-        """Have `changes` wait for room."""
+        """Remember `changes` until there is room."""
         if self._waiting is not None:
             self._waiting.update(changes.saved)
             if changes.republish or self._holds_another_model() or len(self._waiting) > _MAX_WAITING:
                 self._waiting = None
 
     def _publish_waiting(self) -> None:
-        """Publish what waits, as it is stored now. Raises NoRoomError; what was published until then waits no more."""
+        """Publish the waiting rows as they are stored now. Raises NoRoomError; the rows published by then are waiting no more."""
         if self._waiting is None:
             self.publish_everything()
             return
@@ -151,21 +150,21 @@ class BlockKeeper:
         except UnsoundRowError:
             self.publish_everything()
             return
-        self._waiting.clear()  # what is left was removed meanwhile
+        self._waiting.clear()  # the rest was deleted from the store meanwhile
 
     def check(self) -> list[str]:
-        """What is unsound in the block; that it holds what the store holds, unless it is known to be behind."""
+        """What is unsound in the block, one line for each fault. It must also hold what the store holds, unless it is `behind`."""
         faults = self._publisher.check()
         if self.behind:
             return faults
         return faults + differences(self._store, self._publisher.live_rows, self._publisher.user_id)
 
     def _settle_user_ids(self) -> None:
-        """Have the block give people the user ids that the store gives them. Raises NoRoomError."""
+        """Bring the store's user ids of the people in `_renamed` into the block. Raises NoRoomError."""
         for name, user_id in user_ids_of(self._store, self._renamed).items():
             self._publisher.set_user_id(name, user_id)
             self._renamed.discard(name)
-        self._renamed.clear()  # the others are no more
+        self._renamed.clear()  # the rest is not enrolled any more
 
     def _publish_steps(self, changes: Changes) -> None:
         for step in changes.steps:
@@ -179,9 +178,8 @@ class BlockKeeper:
             self._publisher.remove(row_ids)
 
     def _publish_saved(self, saved: Saved, references: Sequence[NewReference]) -> None:
-        last = {
-            row_id: i for i, row_id in enumerate(saved.row_ids)
-        }  # of a photo saved twice in a batch the last counts
+        # If a batch saves one photo twice, the last one counts.
+        last = {row_id: i for i, row_id in enumerate(saved.row_ids)}
         chosen = sorted(last.values())
         names = [references[i].person_name for i in chosen]
         users = user_ids_of(self._store, set(names))

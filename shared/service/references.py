@@ -1,4 +1,4 @@
-"""What can be asked of people and references: save, delete, list, compare."""
+"""Requests on references and the people they belong to: save, delete, count, list, compare."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from shared.store.store import Store
 
 
 class ReferenceRequests:
-    """The operations on one store's references; those that change rows are called inside its transaction."""
+    """The requests on one store's references. Call those that change rows inside its transaction."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def save(self, request: requests.Save, changes: Changes) -> requests.Saved:
+        """Save references. Raises RefusedError for an unsound name, text or vector, or for embeddings of another model."""
         self._require_fingerprint(request.fingerprint)
         names = {name: new_name_of(name) for name in {row.person_name for row in request.rows}}
         rows = [row._replace(person_name=names[row.person_name]) for row in request.rows]
@@ -31,7 +32,7 @@ class ReferenceRequests:
         return requests.Saved(ids=saved.row_ids, updated=sum(saved.replaced))
 
     def _require_fingerprint(self, fingerprint: str | None) -> None:
-        """Embeddings whose model is known must be of the gallery's model: it can have been switched meanwhile."""
+        """Embeddings whose model is known must come from the gallery's model, which can have been switched since they were made."""
         known = self._store.fingerprint
         if fingerprint is not None and known not in (None, fingerprint):
             raise RefusedError(
@@ -42,6 +43,7 @@ class ReferenceRequests:
             )
 
     def delete(self, request: requests.Delete, changes: Changes) -> requests.Deleted:
+        """Delete the references of a person, or of one photo of theirs."""
         deleted = delete_references(self._store, name_of(request.person_name), text_of(request.image_path))
         changes.steps.append(deleted.row_ids)
         return requests.Deleted(deleted=len(deleted.row_ids))
@@ -61,6 +63,7 @@ class ReferenceRequests:
         return requests.Marked(marked=is_marked(self._store, request.person, request.photo_digest))
 
     def cosine(self, request: requests.Cosine) -> requests.Compared:
+        """The cosine between a stored reference and a given vector. Raises RefusedError for an unknown id or another dimension."""
         stored = vector_of(self._store, request.id)
         probe = unit_vector(request.vectors[0], "probe")
         if len(stored) != len(probe):

@@ -1,7 +1,12 @@
-"""The gallery's one door: requests in, answers out; the same in the writer process and in a command without a site.
+"""The one way into the gallery: requests in, answers out. The writer process uses it, and so does a command while no site runs.
 
-Writes come in groups: one transaction commits them all, the block is published, what was forgotten is erased, and only then is anybody
-answered. A fault in one request undoes that request alone. What a request does stands in the module of its subject.
+Writes come in groups. For each group:
+1. one transaction commits all its requests; a fault in one request undoes only that request;
+2. the gallery block is published;
+3. what was forgotten is erased;
+4. then the requests are answered. So an acknowledged write is on disk and live.
+
+What each request does is in the module of its subject: references, people, strangers, sightings, model, forgetting.
 """
 
 from __future__ import annotations
@@ -38,7 +43,7 @@ from shared.store.store import Store
 from shared.store.unsound_rows import damaged_rows
 from shared.strangers.strangers import Strangers
 
-# What arguments of the wrong shape or type make Python and SQLite's binding raise.
+# What Python and SQLite's binding raise for arguments of the wrong shape or type.
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 _ONE_REQUESTS_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
 
@@ -48,18 +53,19 @@ _Fact = TypeVar("_Fact")
 
 
 class StoreService:
-    """The operations on one open store; with a publisher, every committed change is published too."""
+    """Carries out the requests on one open store. With a publisher, it also publishes every committed change."""
 
     def __init__(
         self, store: Store, publisher: GalleryPublisher | None, *, site: SiteSettings, data_dir: Path, say: Say
     ) -> None:
+        """`publisher`: None in a command, which has no block. `say` prints or logs one line."""
         self.store, self._say, self._data_dir = store, say, data_dir
         self._strangers = Strangers(store, data_dir, site.keep_unknowns_days, say)
         self._block = None if publisher is None else BlockKeeper(store, publisher, say)
         self._sightings = SightingRequests(store, self._strangers, site.name, say)
         self._forgetting = Forgetting(store, self._strangers, self._sightings, data_dir, say)
         self._retention = Retention(store, self._strangers, site.keep_sightings_days, site.keep_unknowns_days, say)
-        self.refusal: RollcallError | None = None  # while it is set no write is taken: this is the answer
+        self.refusal: RollcallError | None = None  # while this is set, every write is refused with it
         references, model = ReferenceRequests(store), ModelRequests(store, self._strangers)
         strangers, people = StrangerRequests(self._strangers, store), PeopleRequests(store, self._sightings)
         self._writes: dict[type[Request[Any]], _Write] = {
@@ -89,7 +95,7 @@ class StoreService:
         }
 
     def begin(self) -> None:
-        """Finish what a killed process left: to be called once, by whoever has just opened the store under the site's lock."""
+        """Finish what a killed process left undone. Call it once, after opening the store under the site's lock."""
         finish_moves(self.store, self._data_dir, self._say)
         self._forgetting.begin()
         self.purge()
@@ -97,10 +103,11 @@ class StoreService:
     # --- requests ----------------------------------------------------------------------------------------------
 
     def is_write(self, request: Request[Any]) -> bool:
+        """Whether this request changes something."""
         return type(request) in self._writes
 
     def ask(self, request: Request[Answer_co]) -> Answer_co:
-        """Carry out one request by itself. Raises RollcallError."""
+        """Carry out one request in a group of its own. Raises RollcallError."""
         if not self.is_write(request):
             return self.read(request)
         answer = self.write([request])[0]
@@ -121,9 +128,10 @@ class StoreService:
             raise self.store.explained(error) from error
 
     def write(self, group: Sequence[Request[Any]]) -> list[Answer | RollcallError]:
-        """Carry out a group of requests in one transaction and publish; an answer each, in order.
+        """Carry out a group of requests in one transaction, and publish. Returns one answer for each request, in order.
 
-        A fault that spoils the whole transaction (a full disk) is everybody's answer: nothing was written.
+        A request that fails alone has its error as its answer. If the whole transaction fails (a full disk), nothing was written, and
+        every request has that error as its answer.
         """
         answers: list[Answer | RollcallError] = []
         changes = Changes()
@@ -145,8 +153,10 @@ class StoreService:
         moved = finish_moves(self.store, self._data_dir, self._say) if changes.moves else None
         warnings = [line for line in (published, moved, *self._forgetting.finish(changes)) if line]
         return [
-            one if isinstance(one, RollcallError) else self._forgetting.told(one, changes).with_warnings(warnings)
-            for one in answers
+            answer
+            if isinstance(answer, RollcallError)
+            else self._forgetting.with_files_left(answer, changes).with_warnings(warnings)
+            for answer in answers
         ]
 
     def _write_one(self, request: Request[Any], changes: Changes) -> Answer | RollcallError:
@@ -156,9 +166,9 @@ class StoreService:
                 answer = self._writes[type(request)](request, mine)
                 if mine.backup:
                     self._forgetting.note_backup()
-        except Exception as error:  # one request: whatever is wrong with it is its own answer
+        except Exception as error:  # any error becomes the answer of this one request
             if isinstance(error, sqlite3.Error) and not isinstance(error, _ONE_REQUESTS_FAULT):
-                raise  # of the disk or the file: everybody's
+                raise  # an error of the disk or the file: the whole group has failed
             del self._sightings.new[before:]
             self._strangers.undo(pictures)
             return request_fault(request.op, error, self._say)
@@ -167,18 +177,18 @@ class StoreService:
 
     @property
     def new_sightings(self) -> list[Sighting]:
-        """Those that the last group of writes brought."""
+        """The sightings that the last group of writes added."""
         return self._sightings.new
 
     @property
     def times_forgotten(self) -> int:
-        """How many times somebody was forgotten: a backup begun before must not be kept."""
+        """How many times a person or stranger was forgotten. If it rose while a backup was made, that backup must not be kept."""
         return self._forgetting.count
 
     # --- the whole gallery -------------------------------------------------------------------------------------
 
     def restore(self, file: Path) -> requests.Restored:
-        """Take the references of a backup, but for people deleted since. Raises RollcallError, nothing changed then."""
+        """Replace the references by those of a backup, except people deleted since. Raises RollcallError; then nothing has changed."""
         backup = open_read_only(file)
         try:
             faults = store_faults(backup)
@@ -192,7 +202,7 @@ class StoreService:
             raise self.store.explained(error) from error
         published = None if self._block is None else self._block.publish(Changes(republish=True))
         marks = (
-            f"{replaced.marks_lost} deletions that the backup remembers are not taken over: they are marked with another site's key "
+            f"{replaced.marks_lost} deletions that the backup remembers were not taken over: they are marked with another site's key "
             "(marks.key)"
         )
         warnings = [line for line in (marks if replaced.marks_lost else None, published) if line]
@@ -204,7 +214,7 @@ class StoreService:
         return self._sightings.since(after_id, None, limit)
 
     def info(self) -> requests.GalleryInfo:
-        """What the gallery is: model, counts, the block's state. What a database is too damaged to tell is None."""
+        """Model, counts, and the state of the block. A value that a damaged database can't give is None."""
         store, block = self.store, self._block
         return requests.GalleryInfo(
             model=self._unless_damaged(lambda: store.model),
@@ -230,36 +240,39 @@ class StoreService:
             return None
 
     def check(self) -> list[str]:
-        """Everything unsound in the store and in the block; empty when both are sound and agree."""
+        """What is unsound in the store and in the block, one line for each fault. Empty if both are sound and hold the same."""
         block = self._block.check() if self._block else []
         return store_faults(self.store) + self._forgetting.check() + self._strangers.check() + block
 
-    # --- from time to time -------------------------------------------------------------------------------------
+    # --- regular work ------------------------------------------------------------------------------------------
 
     def publish_everything(self, progress: Progress = lambda *_: None) -> None:
-        """Load the whole store into a new generation. Raises NoRoomError or what the load raises."""
-        assert self._block is not None  # only a writer calls this
+        """Load the whole store into a new generation. Raises NoRoomError, or RollcallError if the store can't be read."""
+        assert self._block is not None  # only the writer calls this
         self._block.publish_everything(progress)
 
     def doubt_block(self) -> None:
-        """What was committed may not be published whole: the block is made anew from the store."""
+        """Have the block made anew from the store, because not all that was committed may be published."""
         if self._block is not None:
             self._block.doubt()
 
     def purge(self, now: datetime | None = None, elapsed_s: float | None = None) -> None:
-        """Delete what is past its time; see Retention.purge."""
+        """Delete what is kept no longer; see Retention.purge."""
         if self._retention.purge(now, elapsed_s):
-            self._forgetting.empty_wal()  # until then it is in the WAL, and in the file's pages as it was
+            self._forgetting.empty_wal()  # until then the WAL still holds the deleted rows, and so do the file's pages
 
     def tick(self, now: float) -> None:
-        """Try again what could not be done at once."""
+        """Retry what could not be done at once. `now`: time.monotonic()."""
         if self._block is not None:
             self._block.tick(now)
         self._forgetting.tick(now)
 
 
 def request_fault(op: str, error: Exception, say: Say) -> RollcallError:
-    """What to answer to a request that raised `error`. What is our fault is said too, without anything that was asked."""
+    """The answer to a request that raised `error`.
+
+    An error that is a bug of ours is also logged: its type and where it was raised, but nothing of the request's contents.
+    """
     if isinstance(error, RollcallError):
         return error
     if isinstance(error, (*_ONE_REQUESTS_FAULT, *_MALFORMED)):

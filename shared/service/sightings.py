@@ -1,4 +1,4 @@
-"""What can be asked of sightings: record, list; and what is past its time goes."""
+"""Requests on sightings: record and list them. Also deletes what is kept no longer."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ _CLOCK = "clock"  # a fact: what a trusted clock showed last
 
 
 class SightingRequests:
-    """The operations on one store's sightings; those that change rows are called inside its transaction."""
+    """The requests on one store's sightings. Call those that change rows inside its transaction."""
 
     def __init__(self, store: Store, strangers: Strangers, site: str, say: Say) -> None:
         self._store, self._strangers, self._site, self._say = store, strangers, site, say
         self._presence: Presence | None = None
-        self.new: list[Sighting] = []  # of the group of writes that is being carried out
+        self.new: list[Sighting] = []  # added by the current group of writes
 
     def record(self, request: requests.Record, _: Changes) -> requests.Recorded:
-        presence = self._presence = self._presence or self._who_is_here()
+        """Keep events as sightings. Unsound events are refused, each by itself. Raises RefusedError if all are."""
+        presence = self._presence = self._presence or self._stored_presence()
         sound, faults = [], []
         for document in request.events:
             try:
@@ -44,8 +45,8 @@ class SightingRequests:
         self.new += kept
         return requests.Recorded(recorded=len(kept), refused=faults)
 
-    def _who_is_here(self) -> Presence:
-        """From the last minutes' sightings: also a writer that takes another's place knows who was seen where."""
+    def _stored_presence(self) -> Presence:
+        """Who was seen where, from the sightings of the last minutes. So a writer that replaces another one knows it, too."""
         presence = Presence()
         since = (datetime.now(UTC) - timedelta(seconds=WITHIN_S)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         for sighting in self._store.sightings.since(since=since, limit=_MAX_EVENTS):
@@ -53,25 +54,26 @@ class SightingRequests:
         return presence
 
     def forget_presence(self) -> None:
-        """Somebody was forgotten: who is where is found anew from the sightings that are left."""
+        """Forget who was seen where, because a person was forgotten. It is read anew from the sightings that are left."""
         self._presence = None
 
     def listed(self, request: requests.Sightings) -> requests.SightingsPage:
+        """One page of kept sightings, oldest first, and the last id given out."""
         found = self.since(request.after_id, request.since, min(request.limit, _MAX_EVENTS))
         return requests.SightingsPage(events=found, last_id=self._store.sightings.last_id())
 
     def since(self, after_id: int, since: str | None, limit: int) -> list[Sighting]:
-        """Kept sightings, oldest first. Rows that can't be read are passed over, and each is said once."""
+        """Kept sightings, oldest first. Rows that can't be read are left out, and each is logged once."""
         sightings = self._store.sightings
         known = set(sightings.unreadable)
         found = sightings.since(after_id, since, limit)
         if new := sightings.unreadable - known:
-            self._say(f"{len(new)} stored sightings can't be read and are passed over, the first is number {min(new)}")
+            self._say(f"{len(new)} stored sightings can't be read and are left out, the first is number {min(new)}")
         return found
 
 
 class Retention:
-    """Deletes sightings, strangers and marks past their time, where the clock can be trusted."""
+    """Deletes sightings, strangers, deletion marks and notes for undoing that are kept no longer, if the clock can be trusted."""
 
     def __init__(self, store: Store, strangers: Strangers, keep_days: int, keep_unknowns_days: int, say: Say) -> None:
         self._store, self._strangers, self._say = store, strangers, say
@@ -79,9 +81,9 @@ class Retention:
         self._clock: ClockWatch | None = None
 
     def purge(self, now: datetime | None = None, elapsed_s: float | None = None) -> bool:
-        """Whether anything was deleted: until the WAL is emptied it is in it. On a full disk it waits.
+        """Delete what is kept no longer. Returns whether anything was deleted; then the WAL holds it until it is emptied.
 
-        `now`, `elapsed_s`: as for ClockWatch.trusts; None: this machine's.
+        `now`, `elapsed_s`: as for ClockWatch.trusts; None: this machine's. On a full disk nothing is deleted until the next call.
         """
         now = now or datetime.now(UTC)
         self._clock = self._clock or ClockWatch(self._known_clock())
@@ -89,7 +91,7 @@ class Retention:
         deleted = 0
         try:
             with self._store.transaction():
-                if trusted or not self._keep_days:  # what is not to be kept at all needs no clock
+                if trusted or not self._keep_days:  # keeping nothing at all needs no clock
                     deleted += self._store.sightings.purge(self._keep_days, now)
                 if trusted or not self._keep_unknowns_days:
                     deleted += self._strangers.purge(now)
@@ -108,7 +110,7 @@ class Retention:
         return bool(deleted)
 
     def _note_clock(self, now: datetime) -> None:
-        """Once an hour, what a trusted clock shows: a later start compares its own with it."""
+        """Once an hour, note what a trusted clock shows. A later start compares its own clock with it."""
         known = self._store.fact(_CLOCK)
         if known is None or not timedelta(0) <= now - datetime.fromisoformat(known) < timedelta(hours=1):
             self._store.set_fact(_CLOCK, now.isoformat())
@@ -118,10 +120,10 @@ class Retention:
         if known is not None:
             return datetime.fromisoformat(known)
         if not self._store.sightings.first_id() and not self._strangers.listed(limit=1):
-            return datetime.now(UTC)  # nothing is kept that a wrong clock could delete
+            return datetime.now(UTC)  # there is nothing that a wrong clock could delete
         return self._store.sightings.last_recorded()
 
 
 def _elapsed_s() -> float:
-    """Seconds that nobody sets; on Linux they go on while the machine sleeps, as the wall clock does."""
+    """Seconds of a clock that nobody can set. On Linux it also counts while the machine sleeps, as the wall clock does."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
