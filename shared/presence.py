@@ -1,8 +1,9 @@
-"""Who is where now, as the events of all cameras tell: a person who is in two places at once shows.
+"""Who is where now, according to the events of all cameras. It finds people who are in two places at once.
 
-Either one of the two is a wrong name, or somebody holds up a photo, or two cameras look at one place. A presence begins with
-`named` and ends with the track's `left` or `withdrawn`, when its camera starts anew or loses its source (track numbers begin
-anew then), or after a while without news: a `left` can be lost with a camera that was killed.
+Such a person means one of three things: one of the two names is wrong, or somebody holds up a photo, or two cameras see one place.
+
+A presence begins with `named`. It ends with the track's `left` or `withdrawn`; or when its camera restarts or loses its source, because
+track numbers then begin anew; or after a while without an event, because a `left` can be lost with a camera that was killed.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ Place = tuple[str, int]
 
 
 class Presence:
-    """Fed with events in order. `within_s`: how long a `named` is believed without news; `most`: tracks remembered."""
+    """Takes events in order. `within_s`: for how many seconds a `named` holds without a further event; `most`: tracks remembered."""
 
     def __init__(self, within_s: float = WITHIN_S, most: int = MAX_TRACKS) -> None:
         self._within_s, self._most = within_s, most
         self._here: OrderedDict[Place, tuple[str, float]] = OrderedDict()
 
     def take(self, event: Event) -> list[dict[str, Any]]:
-        """Take an event in. For a `named`: where else the person is, the latest last, as `{"camera", "track"}`; else nothing.
+        """Process an event. For a `named`, returns where else the person is, as `{"camera", "track"}`, the latest last; else nothing.
 
-        The same event again changes nothing.
+        Taking the same event again changes nothing.
         """
         if event.event in _ENDS_CAMERA:
             for place in [place for place in self._here if place[0] == event.camera]:
@@ -49,8 +50,8 @@ class Presence:
         person, at_s = event.person, datetime.fromisoformat(event.time).timestamp()
         also = [
             {"camera": place[0], "track": place[1]}
-            for place, (who, since_s) in self._here.items()
-            if who == person and place != here and abs(at_s - since_s) <= self._within_s
+            for place, (other, since_s) in self._here.items()
+            if other == person and place != here and abs(at_s - since_s) <= self._within_s
         ]
         self._here.pop(here, None)
         self._here[here] = person, at_s

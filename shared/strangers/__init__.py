@@ -1,1 +1,1 @@
-"""People who were seen and are not enrolled."""
+"""Strangers: people who were seen and are not enrolled."""

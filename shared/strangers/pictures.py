@@ -1,7 +1,7 @@
-"""The pictures of strangers: JPEG files in data/strangers, each named by the writer and by nobody else.
+"""The pictures of strangers: JPEG files in data/strangers. Only the writer makes them and chooses their names.
 
-A picture is written before the row that names it is committed, and removed after the row's deletion is: a process that is
-killed between leaves a picture without a row, never the other way round, and the next start removes it.
+A picture is written before the row that names it is committed. It is removed after the row's deletion is committed. So a process that
+is killed in between leaves a picture without a row, and never a row without a picture. The next start removes such a picture.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NAME = re.compile(r"stranger-\d+-[0-9a-f]{12}\.jpg")
 
 
 class Pictures:
-    """The folder, and what the transaction that runs has written there and wants removed."""
+    """The folder of pictures. It also keeps which files the current transaction has written, and which it wants removed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -29,7 +29,7 @@ class Pictures:
         self._doomed: list[str] = []
 
     def write(self, stranger: int, photo: bytes) -> str:
-        """Keep a picture; its file name. Raises what disk_fault makes of a disk that refuses."""
+        """Write a picture (JPEG) of a stranger. Returns its file name. Raises the RollcallError of `disk_fault` if that fails."""
         make_private_folder(self._folder)
         name = f"stranger-{stranger}-{uuid.uuid4().hex[:12]}.jpg"
         path = self._folder / name
@@ -42,22 +42,22 @@ class Pictures:
         return name
 
     def doom(self, names: Iterable[str]) -> None:
-        """Have pictures removed once the transaction is committed."""
+        """Note pictures that are to be removed after the commit."""
         self._doomed += names
 
     def mark(self) -> tuple[int, int]:
-        """Where the transaction stands, for `undo`."""
+        """How much the transaction has written and noted so far, for `undo`."""
         return len(self._written), len(self._doomed)
 
     def undo(self, mark: tuple[int, int] = (0, 0)) -> None:
-        """Take back what was done since `mark`: it was rolled back."""
+        """Undo what was done since `mark`, after the rows were rolled back to there."""
         for name in self._written[mark[0] :]:
-            with contextlib.suppress(OSError):  # what can't be removed now is at the next start
+            with contextlib.suppress(OSError):  # the next start removes what can't be removed now
                 (self._folder / name).unlink(missing_ok=True)
         del self._written[mark[0] :], self._doomed[mark[1] :]
 
     def settle(self) -> Kept:
-        """The transaction is committed: what is to be removed now."""
+        """To be called after the commit. Returns the files that are to be removed now."""
         gone = Kept([self._folder / name for name in self._doomed if _NAME.fullmatch(name)])
         self._written, self._doomed = [], []
         return gone
@@ -67,11 +67,11 @@ class Pictures:
         return sorted(Path(entry.path) for entry in self._entries() if entry.name.startswith(f"stranger-{stranger}-"))
 
     def present(self) -> set[str]:
-        """Names of all pictures in the folder that hold anything; files of other names are somebody else's."""
+        """The names of all pictures in the folder that are not empty. Files with other names are not ours and are ignored."""
         return {entry.name for entry in self._entries() if entry.stat().st_size}
 
     def sweep(self, known: set[str]) -> None:
-        """Remove every picture that no row names."""
+        """Remove every picture whose name is not in `known`, the names in the rows."""
         for entry in self._entries():
             if entry.name not in known:
                 with contextlib.suppress(OSError):  # as in `undo`

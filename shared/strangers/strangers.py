@@ -1,13 +1,14 @@
-"""Strangers: people who were seen and are not enrolled. One who comes back is known again, under an id that tells nothing.
+"""Strangers: people who were seen and are not enrolled. A stranger who comes back gets the same id again. The id reveals nothing.
 
-A stranger is a few crops' embeddings with the pictures they are of, under a number that is never given twice. Who it is, is
-decided per track: the traces of its first event are compared with everybody's, and from the cosine on that names a person
-(the camera's `alike`) the best one it is. All later events of that track are the same stranger's, and the same visit.
+A stranger has a number that is never given twice, and a few traces. A *trace* is the embedding, the quality and the picture of one
+crop. Which stranger a track shows is decided once, at the track's first event: its traces are compared with all kept traces. If the
+best cosine reaches `alike`, the cosine at which the camera names people, the track shows that trace's stranger; otherwise a new one.
+All later events of the track belong to the same stranger and to the same visit.
 
-At that cosine insightface's small pack, shown lfw_mini's 30 people one photo a visit, gives no id to two people, and 29 of the
-30 a single id (`tests/component/test_strangers.py`). A trial of the rule alone, the first five photos of each kept, in that order and 19
-shuffled ones: at .45 no order mixed two people, at .42 one did, at .40 four; at .50 only 27 people had a single id. dlib's .945
-splits more, 17 with a single id, and mixed two people in a few orders.
+How well this works, with insightface's small pack on lfw_mini's 30 people, one photo a visit (`tests/component/test_strangers.py`): no
+id is given to two people, and 29 of the 30 people have a single id. A trial of the rule alone kept the first five photos of each
+person, in that order and in 19 shuffled ones. At .45 no order mixed two people, at .42 one did, at .40 four did; at .50 only 27 people
+had a single id. dlib's .945 splits more: 17 people had a single id, and a few orders mixed two people.
 """
 
 from __future__ import annotations
@@ -29,13 +30,12 @@ from shared.store.store import Store
 from shared.strangers.pictures import Pictures
 from shared.strangers.traces import Offer, Trace, TraceIndex, offer_of
 
-MAX_STRANGERS = (
-    5000  # with 5 traces of 512 numbers each: 50 MB of the writer's memory; the one seen longest ago goes first
-)
+# With 5 traces of 512 numbers each this is 50 MB of the writer's memory. Beyond it, the stranger seen longest ago is removed.
+MAX_STRANGERS = 5000
 MAX_TRACES = 5
 FOLDER = "strangers"  # in data_dir
 
-_MAX_CAMERAS = 64  # remembered of one stranger
+_MAX_CAMERAS = 64  # remembered for each stranger
 _ENDS_VISITS = frozenset({"camera_up", "camera_down"})
 
 
@@ -47,25 +47,27 @@ class _Kept(NamedTuple):
 
 
 class Strangers:
-    """The strangers of one store, and their pictures. What changes rows is called inside the store's transaction; then
-    `settle` once it is committed, or `undo` when it was rolled back."""
+    """The strangers of one store, and their pictures.
+
+    Call what changes rows inside the store's transaction. Then call `settle` after the commit, or `undo` after a rollback.
+    """
 
     def __init__(self, store: Store, data_dir: Path, keep_days: int, say: Say) -> None:
-        """`keep_days`: strangers first seen longer ago go; 0: nothing of any stranger is kept, and none gets an id."""
+        """`keep_days`: strangers who were first seen longer ago are removed. 0: nothing of a stranger is kept, and none gets an id."""
         self._store, self._keep_days = store, keep_days
         self._execute = store.connection.execute
         self.pictures = Pictures(data_dir / FOLDER)
         self._index: tuple[str, TraceIndex] | None = None
         self._say, self._complained = say, False
-        self._forgotten: set[tuple[str, int | None]] = set()  # places of tracks, as many as were in view when forgotten
+        self._forgotten: set[tuple[str, int | None]] = set()  # (camera, track) of strangers forgotten while in view
 
-    # --- what happens ------------------------------------------------------------------------------------------
+    # --- events ------------------------------------------------------------------------------------------------
 
     def take(self, event: Event) -> int | None:
-        """Take a new event in; the stranger it is of. An event must be given once.
+        """Process a new event. Returns the number of its stranger; None if it shows none. Give each event once.
 
-        Who a stranger is, is worth less than the sightings it came with: what can't be kept (a folder that can't be written,
-        malformed traces) leaves the sighting without.
+        A sighting is worth more than its stranger's number. So if the stranger can't be kept (the folder can't be written, the traces
+        are malformed), the sighting is kept without one.
         """
         mark = self.pictures.mark()
         try:
@@ -79,7 +81,7 @@ class Strangers:
             return None
 
     def _complain(self, error: Exception) -> None:
-        if not self._complained:  # once: it would be said for every stranger
+        if not self._complained:  # logged once, not for every stranger
             line = error.line() if isinstance(error, RollcallError) else f"malformed traces ({type(error).__name__})"
             self._say(f"a stranger could not be kept: {line}; strangers get no id until that is mended")
         self._complained = True
@@ -101,9 +103,9 @@ class Strangers:
     def _meet(self, event: Event) -> int | None:
         offer = offer_of(event) if self._keep_days else None
         if offer is not None and self._store.fingerprint not in (None, offer.fingerprint):
-            offer = None  # the gallery's model was switched, and this camera has not followed yet
+            offer = None  # the gallery's model was switched, and this camera still uses the old one
         camera, track, time = event.camera, event.track, event.ended or event.time
-        if (camera, track) in self._forgotten:  # its pictures are from before
+        if (camera, track) in self._forgotten:  # the track's pictures were taken before the stranger was forgotten
             if event.event == "left":
                 self._forgotten.discard((camera, track))
             return None
@@ -125,7 +127,7 @@ class Strangers:
         return number
 
     def _is_no_stranger(self, camera: str, track: int | None, person: str) -> None:
-        """A track that was a stranger's got a name: a stranger who was never seen but in this track is none."""
+        """A stranger's track got a name. If the stranger was seen in no other track, they are this person, and the stranger goes."""
         number = self._visitor(camera, track)
         self._end_visit(camera, track)
         if number is not None:
@@ -163,7 +165,7 @@ class Strangers:
 
     def _seen(self, number: int, camera: str, time: str) -> None:
         (known,) = self._execute("SELECT cameras FROM strangers WHERE id=?", (number,)).fetchone()
-        others = [one for one in json.loads(known) if one != camera]
+        others = [other for other in json.loads(known) if other != camera]
         self._execute(
             "UPDATE strangers SET last_seen=MAX(last_seen, ?), cameras=? WHERE id=?",
             (time, json.dumps([*others[1 - _MAX_CAMERAS :], camera]), number),
@@ -172,16 +174,16 @@ class Strangers:
     # --- traces ------------------------------------------------------------------------------------------------
 
     def _keep_best(self, number: int, offer: Offer) -> None:
-        """Keep the best traces, and of those of one moment the best one: five looks tell more than one look five times."""
+        """Keep the best traces, but of near-duplicates only the best: five different traces help more than one trace five times."""
         kept = list(self._traces(number, offer.fingerprint))
         for trace in offer.traces:
-            rivals = [one for one in kept if float(one.vector @ trace.embedding) >= offer.nearly_same]
+            rivals = [old for old in kept if float(old.vector @ trace.embedding) >= offer.nearly_same]
             if not rivals and len(kept) >= MAX_TRACES:
-                rivals = [min(kept, key=lambda one: one.quality)]
-            if any(one.quality >= trace.quality for one in rivals):
+                rivals = [min(kept, key=lambda old: old.quality)]
+            if any(old.quality >= trace.quality for old in rivals):
                 continue
             self._drop_traces(rivals)
-            kept = [one for one in kept if one not in rivals]
+            kept = [old for old in kept if old not in rivals]
             kept.append(self._add_trace(number, offer.fingerprint, trace))
 
     def _traces(self, number: int, fingerprint: str) -> Iterator[_Kept]:
@@ -203,14 +205,14 @@ class Strangers:
         return _Kept(row_id, trace.quality, trace.embedding, photo)
 
     def _drop_traces(self, traces: list[_Kept]) -> None:
-        for one in traces:
-            self._execute("DELETE FROM stranger_traces WHERE id=?", (one.id,))
-        self.pictures.doom(one.photo for one in traces)
+        for trace in traces:
+            self._execute("DELETE FROM stranger_traces WHERE id=?", (trace.id,))
+        self.pictures.doom(trace.photo for trace in traces)
         if self._index is not None:
-            self._index[1].drop(one.id for one in traces)
+            self._index[1].drop(trace.id for trace in traces)
 
     def _index_of(self, fingerprint: str, dim: int) -> TraceIndex:
-        """Every trace of this model, read once and then kept up with."""
+        """All traces of this model in memory. They are read once; after that every change of the table is made here, too."""
         if self._index is None or self._index[0] != fingerprint or self._index[1].dim != dim:
             index = TraceIndex(dim)
             for row_id, number, blob in self._execute(
@@ -221,10 +223,10 @@ class Strangers:
             self._index = fingerprint, index
         return self._index[1]
 
-    # --- asking ------------------------------------------------------------------------------------------------
+    # --- queries -----------------------------------------------------------------------------------------------
 
     def listed(self, after: int = 0, limit: int = 1000) -> list[Stranger]:
-        """At most `limit` strangers with a number > `after`; `photos`: paths in data_dir, the best first."""
+        """At most `limit` strangers with a number > `after`, by number. Their `photos`: paths relative to data_dir, the best first."""
         rows = self._execute(
             "SELECT id, first_seen, last_seen, visits, cameras FROM strangers WHERE id>? ORDER BY id LIMIT ?",
             (after, max(0, limit)),
@@ -239,10 +241,11 @@ class Strangers:
         return [f"{FOLDER}/{photo}" for (photo,) in rows]
 
     def is_kept(self, number: int) -> bool:
+        """Whether there is a stranger with this number now."""
         return self._execute("SELECT 1 FROM strangers WHERE id=?", (number,)).fetchone() is not None
 
     def was_met(self, number: int) -> bool:
-        """Whether this number was ever given to anybody."""
+        """Whether this number was ever given to a stranger."""
         row = self._execute("SELECT seq FROM sqlite_sequence WHERE name='strangers'").fetchone()
         return row is not None and 0 < number <= row[0]
 
@@ -256,16 +259,19 @@ class Strangers:
     def _known_photos(self) -> set[str]:
         return {photo for (photo,) in self._execute("SELECT photo FROM stranger_traces")}
 
-    # --- going -------------------------------------------------------------------------------------------------
+    # --- removal -----------------------------------------------------------------------------------------------
 
     def forget(self, number: int) -> int:
-        """`remove`, and take nothing more of the tracks in which the stranger is in view."""
+        """As `remove`, and from now on ignore the tracks in which the stranger is in view. Returns how many pictures."""
         for camera, track in self._execute("SELECT camera, track FROM stranger_visits WHERE stranger=?", (number,)):
             self._forgotten.add((camera, track))
         return self.remove(number)
 
     def forget_like(self, vectors: NDArray[np.float32]) -> int:
-        """Forget every stranger who is one of `vectors` (n, dim), unit norm, by the cosine at which they are known again."""
+        """Forget every stranger whose cosine with one of `vectors` (n, dim; unit L2 norm) reaches `alike`. Returns how many.
+
+        `alike` is the last one that a camera sent: the cosine at which a stranger gets the same id again.
+        """
         alike, fingerprint = self._store.fact("alike"), self._store.fingerprint
         gone = 0
         while alike and fingerprint and len(vectors):
@@ -278,7 +284,7 @@ class Strangers:
         return gone
 
     def remove(self, number: int) -> int:
-        """Remove a stranger with embeddings and pictures; how many pictures. Sightings stay."""
+        """Remove a stranger with embeddings and pictures. The sightings stay. Returns how many pictures."""
         photos = self._execute("SELECT id, photo FROM stranger_traces WHERE stranger=?", (number,)).fetchall()
         self._execute("DELETE FROM strangers WHERE id=?", (number,))
         self.pictures.doom(photo for _, photo in photos)
@@ -287,10 +293,10 @@ class Strangers:
         return len(photos)
 
     def purge(self, now: datetime | None = None) -> int:
-        """Remove strangers first seen more than `keep_days` ago, however often they came back; how many."""
+        """Remove strangers first seen more than `keep_days` ago, however often they came back. Returns how many."""
         now = now or datetime.now(UTC)
         limit, today = now - timedelta(days=self._keep_days), f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"
-        # seen by a clock that was ahead: not later than now, whenever it was
+        # A time in the future comes from a clock that was ahead. The stranger was seen by now, so `now` is the latest possible time.
         self._execute("UPDATE strangers SET first_seen=?1, last_seen=?1 WHERE first_seen>?1", (today,))
         rows = self._execute(
             "SELECT id FROM strangers WHERE ? OR first_seen<?",
@@ -301,7 +307,7 @@ class Strangers:
         return len(rows)
 
     def of_model_only(self, fingerprint: str) -> int:
-        """Remove strangers who can't be known again with this model; how many."""
+        """Remove strangers without a trace of this model: it can't recognise them. Returns how many."""
         rows = self._execute(
             "SELECT id FROM strangers WHERE NOT EXISTS "
             "(SELECT 1 FROM stranger_traces t WHERE t.stranger=strangers.id AND t.fingerprint=?)",
@@ -312,8 +318,9 @@ class Strangers:
         return len(rows)
 
     def mend(self) -> set[str]:
-        """Bring rows and pictures together again, which a killed process or a lost disk write left apart: a trace whose picture
-        is gone goes, and a stranger with no trace left. The names of all pictures that have a row, for `pictures.sweep`.
+        """Remove traces whose picture is missing, and strangers with no trace left, after a killed process or a lost disk write.
+
+        Returns the names of all pictures that had a row, for `pictures.sweep`.
         """
         known = self._known_photos()
         if missing := known - self.pictures.present():
@@ -326,10 +333,10 @@ class Strangers:
     # --- transactions ------------------------------------------------------------------------------------------
 
     def undo(self, mark: tuple[int, int] = (0, 0)) -> None:
-        """Rows were rolled back to where `pictures.mark()` was `mark`."""
+        """To be called after the rows were rolled back to where `pictures.mark()` was `mark`."""
         self.pictures.undo(mark)
         self._index = None
 
     def settle(self) -> Kept:
-        """Rows were committed: the pictures to be removed now."""
+        """To be called after the commit. Returns the pictures that are to be removed now."""
         return self.pictures.settle()

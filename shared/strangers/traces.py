@@ -1,4 +1,4 @@
-"""A stranger's crops as a camera sends them, and the search among those that are kept. No database, no file."""
+"""Traces: a stranger's crops as a camera sends them, and the search among all kept traces. No database and no file is used here."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from numpy.typing import NDArray
 from shared.embeddings import unit_vector
 from shared.events import Event
 
-_MAX_TRACES = 3  # of one event
-_MAX_PHOTO_BYTES = 512 << 10  # a face with room round it has some 10 to 50 KiB
+_MAX_TRACES = 3  # used of one event
+_MAX_PHOTO_BYTES = 512 << 10  # a picture of a face with some room round it takes 10 to 50 KiB
 _JPEG_START = b"\xff\xd8\xff"
 _FIRST_ROOM = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """One crop: `embedding` (dim,) float32 of unit L2 norm, `quality` 0 to 1, `photo`: the picture round it, JPEG."""
+    """One crop: its `embedding` (dim,) float32 of unit L2 norm, its `quality` 0 to 1, and `photo`: its picture with some room round
+    it, as JPEG."""
 
     embedding: NDArray[np.float32]
     quality: float
     photo: bytes
 
     def to_json(self) -> dict[str, Any]:
-        """As a camera sends it: the embedding as little-endian float32, and the picture, both in base64."""
+        """The trace as a camera sends it. The embedding (little-endian float32) and the picture are encoded in base64."""
         return {
             "embedding": base64.b64encode(self.embedding.astype("<f4").tobytes()).decode(),
             "quality": round(self.quality, 4),
@@ -37,7 +38,7 @@ class Trace:
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Trace:
-        """Raises KeyError, TypeError, ValueError or RefusedError for what is malformed."""
+        """A trace from what a camera sent. Raises KeyError, TypeError, ValueError or RefusedError if it is malformed."""
         vector = np.frombuffer(base64.b64decode(given["embedding"], validate=True), "<f4").astype(np.float32)
         quality, photo = float(given["quality"]), base64.b64decode(given["photo"], validate=True)
         if not 0 <= quality <= 1:
@@ -49,8 +50,8 @@ class Trace:
 
 @dataclass(frozen=True, eq=False)
 class Offer:
-    """The traces of one event. `alike`: the cosine from which on two faces are one person's, for the model that is
-    `fingerprint`."""
+    """The traces of one event. `fingerprint`: of the model that made the embeddings. `alike`: with that model, faces whose cosine
+    reaches this are the same person's."""
 
     traces: list[Trace]
     fingerprint: str
@@ -58,18 +59,18 @@ class Offer:
 
     @property
     def nearly_same(self) -> float:
-        """Above this cosine two traces are near-duplicates: frames of one moment."""
+        """Above this cosine two traces are near-duplicates: crops of the same moment."""
         return 1 - (1 - self.alike) / 4
 
 
 def offer_of(event: Event) -> Offer | None:
-    """What an event has in its private fields; None when it has no traces.
+    """The traces in an event's private fields; None if it has none.
 
-    Raises KeyError, TypeError, ValueError or RefusedError for what is malformed.
+    Raises KeyError, TypeError, ValueError or RefusedError if they are malformed.
     """
     if not event.traces:
         return None
-    traces = [Trace.from_json(one) for one in event.traces[:_MAX_TRACES]]
+    traces = [Trace.from_json(trace) for trace in event.traces[:_MAX_TRACES]]
     if len({len(trace.embedding) for trace in traces}) != 1:
         raise ValueError("traces of different lengths")
     if event.alike is None or not 0 < event.alike < 1 or event.fingerprint is None:
@@ -78,7 +79,7 @@ def offer_of(event: Event) -> Offer | None:
 
 
 class TraceIndex:
-    """Every kept trace of one model: (n, dim) float32, searched whole. Rows lie in no order; a gap is filled with the last."""
+    """All kept traces of one model: (n, dim) float32. A search compares all of them. The rows have no order: the last fills a gap."""
 
     def __init__(self, dim: int) -> None:
         self._rows = np.empty((_FIRST_ROOM, dim), np.float32)
@@ -94,7 +95,7 @@ class TraceIndex:
         return int(self._rows.shape[1])
 
     def add(self, trace_id: int, owner: int, vector: NDArray[np.float32]) -> None:
-        """Keep a trace (dim,) of `owner` under an id that is not here yet."""
+        """Add a trace (dim,) of stranger `owner` under an id that is not here yet."""
         place = len(self._ids)
         if place == len(self._rows):
             self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
@@ -104,7 +105,7 @@ class TraceIndex:
         self._places[trace_id] = place
 
     def drop(self, trace_ids: Iterable[int]) -> None:
-        """Let go of traces; ids that are not here are passed over."""
+        """Remove traces. Ids that are not here are ignored."""
         for trace_id in trace_ids:
             place = self._places.pop(trace_id, None)
             if place is None:
@@ -114,10 +115,13 @@ class TraceIndex:
             if place != last:
                 self._rows[place], self._owners[place] = self._rows[last], self._owners[last]
                 self._ids[place], self._places[last_id] = last_id, place
-            self._rows[last] = 0  # what was let go of is not left in memory
+            self._rows[last] = 0  # nothing of a removed trace stays in memory
 
     def best(self, probes: NDArray[np.float32]) -> tuple[int, float] | None:
-        """The owner of the trace that is most like any of `probes` (n, dim), and that cosine; None without traces."""
+        """The owner of the trace with the highest cosine to any of `probes` (n, dim; unit L2 norm), and that cosine.
+
+        None if there are no traces.
+        """
         if not self._ids:
             return None
         scores = (self._rows[: len(self._ids)] @ probes.T).max(axis=1)
