@@ -81,7 +81,7 @@ Who may write what, and when
 5.  Overwriting. Published bytes are overwritten only when no reading that counts can depend on them.
     a. A reader reads the head, reads the rows, and reads the head again. The reading counts if the first head's sequence is not below
        the second head's `counts_from`. If it is below, the reader reads everything again.
-    b. Before the writer overwrites something, it sets `counts_from` to the sequence of the first head with which no reader uses it.
+    b. Before the writer overwrites something, it sets `counts_from` to the sequence of the first head whose readers do not use it.
     c. Before b the writer pauses, so that most readings that began earlier finish in time and few are repeated.
 6.  What is overwritten.
     Erase wipes dead rows, and the texts of people who have no row. A reading that begins with the head that announced the death, or

@@ -1,1 +1,1 @@
-"""The SQLite store: tables, connections, older databases, backups."""
+"""The SQLite store: the tables, the connections, older databases, backups."""

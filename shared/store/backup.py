@@ -1,7 +1,7 @@
-"""The site's own backup: a copy of the database beside it, made in the background, at most a day old.
+"""The site's own backup: a copy of the database beside it. It is made in the background and is at most a day old.
 
-A thread copies through a read-only connection, so that the writer's loop goes on; the loop itself puts the finished copy in
-place. Somebody who is forgotten meanwhile ends the copy, and nothing of it is kept.
+A thread copies through a read-only connection, so that the writer's loop goes on. The loop itself puts the finished copy in place. If
+somebody is forgotten while a copy is made, the copy is stopped and removed.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from shared.store.store import Store, explain
 
 _EVERY_S = 24 * 3600.0
 _FIRST_AFTER_S = 60.0
-_AT_STOP_BYTES = 256 << 20  # a larger file would hold up the stop; its backup is at most a day old anyway
-_GIVE_UP_S = 10.0  # a step of a copy takes milliseconds; a disk that hangs must not hold up the stop
+_AT_STOP_BYTES = 256 << 20  # copying a larger file would delay the stop; its backup is at most a day old anyway
+_GIVE_UP_S = 10.0  # a step of a copy takes milliseconds; a disk that hangs must not delay the stop for longer
 
 _log = logging.getLogger("backup")
 
 
 class BackupKeeper:
-    """Keeps the backup of one database; `turn` is called from the writer's loop."""
+    """Keeps the backup of one database. The writer's loop calls `turn`."""
 
     def __init__(self, db_path: Path) -> None:
         self._db_path, self._target = db_path, backup_path(db_path)
         self._fresh = self._target.with_name(self._target.name + ".new")
-        # Of a writer that was killed: a forgotten person may be in it. On a read-only disk it stays until the next start.
+        # A copy that a killed writer left: a forgotten person may be in it. On a read-only disk it stays until the next start.
         with contextlib.suppress(OSError):
             self._fresh.unlink(missing_ok=True)
         self._thread: threading.Thread | None = None
@@ -42,7 +42,10 @@ class BackupKeeper:
         self._due_at: float | None = None
 
     def turn(self, now: float, store: Store, erasures: int) -> None:
-        """Start a backup when one is due and anything changed; put a finished one in place."""
+        """Start a backup if one is due and something has changed; put a finished one in place.
+
+        `now`: time.monotonic(). `erasures`: how often somebody was forgotten; if it rises, the running copy is stopped.
+        """
         if self._thread is not None:
             if erasures != self._erasures:
                 self._wanted.clear()
@@ -60,8 +63,8 @@ class BackupKeeper:
                 self._thread.start()
 
     def finish(self, store: Store) -> None:
-        """At a clean stop: end a copy that is being made, so that nobody reads the WAL any more; then, when the file is small
-        enough not to hold the stop up, a last backup."""
+        """At a clean stop: stop a running copy, so that it no longer reads the WAL. Then make a last backup if the file is small enough
+        not to delay the stop."""
         if self._thread is not None:
             self._wanted.clear()
             self._thread.join(_GIVE_UP_S)
@@ -93,7 +96,7 @@ class BackupKeeper:
             if with_sightings and backup.sightings.last_id() != store.sightings.last_id():
                 return True
             if 0 < backup.sightings.first_id() != store.sightings.first_id():
-                return True  # it holds what is past its time
+                return True  # it holds sightings that are kept no longer
             return backup.change_number != store.change_number
         finally:
             backup.close()

@@ -1,4 +1,4 @@
-"""Proves a database sound."""
+"""Checks that a database is sound: SQLite's own checks, the schema, the rows, and the tables' agreement."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from shared.store.rewriting import room_to_write_anew
 from shared.store.store import Store
 from shared.store.unsound_rows import aside_line, damaged_rows, unsound_rows
 
-_FAULTS_AT_MOST = 20
+_MAX_FAULTS = 20
 
 
 def store_faults(store: Store) -> list[str]:
-    """What is unsound in the file, one line each; empty when it is sound."""
+    """What is unsound in the database, one line for each fault; empty if it is sound."""
     faults: list[str] = []
     try:
         for (line,) in store.connection.execute("PRAGMA integrity_check(20)"):
             if line != "ok":
                 faults.append(f"{store.path.name}: {line}")
         return faults + _faults_of_content(store)
-    except sqlite3.Error as error:  # a damaged file can't be read to its end
+    except sqlite3.Error as error:  # a damaged file may not be readable to its end
         return [*faults, store.explained(error).line()]
 
 
@@ -37,9 +37,9 @@ def _faults_of_content(store: Store) -> list[str]:
     unsound = [
         f"{store.path.name}: row {row_id}: {why}" for row_id, why in unsound_rows(store.connection, store.dim or 0)
     ]
-    faults += unsound[:_FAULTS_AT_MOST]
-    if len(unsound) > _FAULTS_AT_MOST:
-        faults.append(f"{store.path.name}: and {len(unsound) - _FAULTS_AT_MOST} more unsound rows")
+    faults += unsound[:_MAX_FAULTS]
+    if len(unsound) > _MAX_FAULTS:
+        faults.append(f"{store.path.name}: and {len(unsound) - _MAX_FAULTS} more unsound rows")
     faults += [f"{store.path.name}: {what}" for what in people.faults(store.connection)]
     if store.remains_are_due():
         faults.append(

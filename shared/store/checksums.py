@@ -1,4 +1,4 @@
-"""Checksums of the rows of references, written anew where what they are of has changed."""
+"""Writes the checksums of references' rows, after the rows have changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROWS_AT_ONCE = 1000
 
 
 def write_checksums(connection: sqlite3.Connection, row_ids: Sequence[int] | None = None) -> None:
-    """Have the checksums of these rows, or of all, be those of what they hold now; inside the store's transaction."""
+    """Compute and store the checksums of these rows, or of all rows. Call it inside the store's transaction."""
     chosen = "" if row_ids is None else "AND id IN (SELECT value FROM json_each(:chosen))"
     query = f"SELECT id, person_name, user_id, embedding FROM embeddings WHERE id>:last {chosen} ORDER BY id LIMIT {_ROWS_AT_ONCE}"  # noqa: S608  # constants
     last = -(1 << 63)

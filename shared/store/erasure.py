@@ -1,4 +1,4 @@
-"""What a deletion leaves to be done beyond the gallery's rows: photos kept, the site's own backup, copies set aside."""
+"""What a deletion has to change beyond the gallery's own rows: kept photos, the site's own backup, copies that migrations left."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.store.unsound_rows import forget_damaged_rows
 
 
 def photo_named(data_dir: Path, store: Store, person: str, photo: str) -> str | None:
-    """The stored path of one of `person`'s photos, named by stored path, absolute path or file name; None: there is none."""
+    """The stored path of one of `person`'s photos. `photo`: its stored path, its absolute path, or its file name. None if not found."""
     known = photos_of(store, person)
     wanted = (data_dir / photo).resolve()
     ways: tuple[Callable[[str], bool], ...] = (
@@ -33,13 +33,13 @@ def photo_named(data_dir: Path, store: Store, person: str, photo: str) -> str | 
 
 
 def photos_of(store: Store, person: str) -> list[str]:
-    """The stored paths of a person's photos, however the name is spelt."""
+    """The stored paths of a person's photos, in every spelling of the name."""
     found = [row.image_path for one in spellings_of(store, person) for row in list_references(store, one)]
     return [path for path in found if isinstance(path, str) and path]
 
 
 def was_deleted(data_dir: Path, store: Store, person: str, photo: str) -> bool:
-    """Whether a photo, named as for `photo_named`, is one of `person`'s that was deleted: by its path then, or by its bytes."""
+    """Whether a photo of `person` was deleted. `photo`: as for `photo_named`. Known by the path it had, or by its bytes."""
     stored = Path(os.path.normpath(data_dir / photo))
     names = [photo, f"faces/{person}/{Path(photo).name}"]
     if stored.is_relative_to(data_dir):
@@ -48,14 +48,15 @@ def was_deleted(data_dir: Path, store: Store, person: str, photo: str) -> bool:
     return any(is_photo_marked(store, person, one) for one in (*map(path_mark, names), digest) if one)
 
 
-# Writing a file of this size anew takes a second or two, in which the writer does nothing else; cameras go on meanwhile.
+# A file up to this size is written anew at once. That takes a second or two, in which the writer does nothing else; cameras go on.
 AT_ONCE_BYTES = 256 << 20
 
 
 def change_backup(backup: Path, changes: Sequence[Callable[[Store], object]], say: Say, *, erase: bool) -> None:
-    """Carry out `changes`, which were committed to the gallery, on the site's own backup too; an unfit backup is removed.
+    """Make `changes`, which were committed to the gallery, in the site's own backup, too. The backup must not bring back anybody.
 
-    It must bring nobody back. `erase`: nothing of what they delete stays in its free space; in a large one until the next start.
+    A backup that can't be changed is removed. `erase`: overwrite what the changes delete in the file's free space; if the file is
+    large, this is done at the next start.
     """
     if not backup.exists():
         return
@@ -77,7 +78,10 @@ def change_backup(backup: Path, changes: Sequence[Callable[[Store], object]], sa
 
 
 def change_copies_of_before(db_path: Path, forgotten: Sequence[tuple[str, str | None]], say: Say) -> None:
-    """Take people, or a photo of theirs, out of what migrations left, whatever its version; a copy where that can't be is removed."""
+    """Delete people, or one photo of theirs, from the copies that migrations left, of whatever version.
+
+    `forgotten`: (person, photo) pairs; photo None: the whole person. A copy that can't be changed is removed.
+    """
     for copy in copies_of_before(db_path):
         try:
             _change_copy_of_before(copy, forgotten)
@@ -92,7 +96,7 @@ def change_copies_of_before(db_path: Path, forgotten: Sequence[tuple[str, str | 
 def _change_copy_of_before(copy: Path, forgotten: Sequence[tuple[str, str | None]]) -> None:
     connection = connect(copy)
     try:
-        TimeLimit(connection, copy)  # it can be of anybody's making
+        TimeLimit(connection, copy)  # somebody may have made this file to do harm
         if connection.execute("SELECT 1 FROM sqlite_master WHERE type='trigger'").fetchone():
             raise RefusedError("a database with triggers", where=str(copy), remedy="none: they may keep its rows")
         connection.execute("BEGIN IMMEDIATE")
@@ -108,7 +112,7 @@ def _change_copy_of_before(copy: Path, forgotten: Sequence[tuple[str, str | None
 
 
 def _delete_from_copy(connection: sqlite3.Connection, person: str, photo: str | None) -> int:
-    """Delete a person's rows, or those of one photo, however the name is spelt there; how many."""
+    """Delete a person's rows, or those of one photo, in every spelling of the name. Returns how many."""
     found, wanted, deleted = tables(connection), name_key(person), 0
     for table, column in (("embeddings", "person_name"), ("left_out", "person_name"), ("sightings", "person")):
         if table not in found or (photo is not None and table != "embeddings"):
@@ -125,5 +129,5 @@ def _delete_from_copy(connection: sqlite3.Connection, person: str, photo: str | 
 
 
 def knows_strangers(store: Store) -> bool:
-    """Whether this database has the strangers' tables: a backup made before there were any has not."""
+    """Whether this database has the tables for strangers. Backups of older versions don't."""
     return "strangers" in tables(store.connection)

@@ -1,8 +1,7 @@
-"""Copies of the gallery that a killed process left unfinished, and what else in the data folder may hold somebody.
+"""Finds and removes copies of the gallery that a killed process left unfinished, and finds other files that may hold a person's data.
 
-Every copy of ours is made under a name that is known here, so that whoever holds the lock can remove what was not finished. SQLite
-opens its files by name, so a copy can't be made without one (O_TMPFILE): one that is made outside the data folder is noted in
-data/run first.
+We make every copy under a name that this module knows, so that the holder of the lock can remove unfinished copies. SQLite opens its
+files by name, so a copy can't be made without a name (O_TMPFILE). A copy outside the data folder is noted in data/run first.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ _NOTE = re.compile(r"copy-[0-9a-f-]{36}\.path")
 _OWN_RESTORE = "restore-{}-"
 _MAX_NOTE_BYTES = 8192
 _SQLITE = b"SQLite format 3\0"
-BEFORE_MIGRATION = ".before-v"  # what was there when a database was migrated is called so, behind its name
-_MAX_ENTRIES = 20_000  # of the data folder that are looked at for other copies
+BEFORE_MIGRATION = ".before-v"  # follows the database's name in the name of the copy that a migration leaves
+_MAX_ENTRIES = 20_000  # entries of the data folder that are searched for other copies
 _MAX_NAMED = 100
 _NOT_OURS_TO_LIST = frozenset({"faces", "models", "run", "strangers"})
 
 
 @contextmanager
 def unfinished_copy(target: Path, run_dir: Path) -> Iterator[Path]:
-    """Where a copy is made before it is put in `target`'s place; what is there of it afterwards is removed."""
+    """A path for a copy that is then renamed to `target`. If it was not renamed, the unfinished copy is removed at the end."""
     number = new_uuids(1)[0]
     path, note = target.with_name(f".rollcall-{number}.part"), run_dir / f"copy-{number}.path"
     if target.parent != run_dir.parent:
-        # Without room for the note the copy is worth more than the note: a full disk is when somebody wants a copy elsewhere.
+        # If there is no room for the note, go on without it: a full disk is when an operator wants a copy elsewhere.
         with contextlib.suppress(OSError):
             run_dir.mkdir(mode=0o700, exist_ok=True)
             with open(note, "xb", opener=_private) as file:
@@ -48,7 +47,7 @@ def unfinished_copy(target: Path, run_dir: Path) -> Iterator[Path]:
 
 
 def staged_restore(run_dir: Path) -> Path:
-    """Where this process copies a backup to that it is about to restore: the one copy that its own `sweep` leaves."""
+    """The path to which this process copies a backup before it restores it. Only `sweep` of this same process leaves it there."""
     return run_dir / f"{_OWN_RESTORE.format(os.getpid())}{new_uuids(1)[0]}.db"
 
 
@@ -57,9 +56,10 @@ def _private(path: str, flags: int) -> int:
 
 
 def sweep(db_path: Path) -> list[str]:
-    """Remove every unfinished copy; what could not be removed, one line each. The caller holds the site's lock.
+    """Remove every unfinished copy. Returns what could not be removed, one line each. The caller holds the site's lock.
 
-    A copy that somebody is making at this moment goes too: they are told to try again, and who was forgotten is not in it then.
+    A copy that a command is making at this moment is removed, too. That command fails and asks the operator to try again; the next copy
+    does not have the forgotten person.
     """
     data_dir, run_dir = db_path.parent, db_path.parent / "run"
     ours = (f".{db_path.stem}.", f"{db_path.stem}.backup.db.new", TEMPORARY)
@@ -74,13 +74,13 @@ def sweep(db_path: Path) -> list[str]:
 
 
 def _sweep_noted(note: Path) -> list[str]:
-    """Remove the copy that a note tells of: only a file of the name that goes with the note's, whatever the note says."""
+    """Remove the copy that a note names. The file's name must belong to the note's own name; any other path in the note is ignored."""
     try:
         with note.open("rb") as file:
             path = Path(os.fsdecode(file.read(_MAX_NOTE_BYTES)))
         if path.name == f".rollcall-{note.stem.removeprefix('copy-')}.part" and path.is_absolute():
             if not path.parent.is_dir():
-                return []  # a stick that was pulled out: the note stays for when it is back
+                return []  # for example an unplugged USB stick: the note stays until it is back
             _remove_with_parts(path)
         note.unlink()
     except (OSError, ValueError) as error:
@@ -106,17 +106,18 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def copies_of_before(db_path: Path) -> list[Path]:
-    """What migrations of this database left beside it. `forget` reaches them."""
+    """The copies that migrations of this database left beside it. `forget` removes people from them, too."""
     return [path for path in _entries(db_path.parent) if path.name.startswith(db_path.name + BEFORE_MIGRATION)]
 
 
 def other_copies(db_path: Path) -> list[str]:
-    """Files in the data folder that may still hold a person, which only the operator may delete: paths in it, 100 at most.
+    """Other files in the data folder that may hold a person's data, as paths relative to it, 100 at most. Only the operator deletes them.
 
-    Set aside as damaged, databases of any name, photos outside `faces`; what lies in `models` or behind a
-    link is not looked at.
+    They are files set aside as damaged, databases of any name, and photos outside `faces`. The folders of `_NOT_OURS_TO_LIST` are not
+    searched, and links are not followed.
     """
-    from shared.photos.reading import is_photo_name  # Pillow has no business in a writer until somebody is forgotten
+    # Imported here: a writer needs no Pillow until somebody is forgotten.
+    from shared.photos.reading import is_photo_name
 
     data_dir = db_path.parent
     own = {db_path.name + part for part in (*PARTS, ".lock")} | {f"{db_path.stem}.backup.db"}
@@ -145,7 +146,7 @@ def _walk(data_dir: Path) -> Iterator[Path]:
 
 
 def _is_database(path: Path) -> bool:
-    """Whether a file that is not the site's database is one of SQLite's: by its first bytes, whatever its name."""
+    """Whether a file is a SQLite database, by its first bytes. Not for the site's own database, whose locks a close would release."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

@@ -1,10 +1,11 @@
-"""The store's references as they lie in SQLite, handed on for the block without touching each row in Python.
+"""Loads the store's references in batches, for the block, without handling each row in Python.
 
-16 KiB pages and a memory-mapped database make SQLite's part a copy. A thousand rows come as one: Python gives up the interpreter for
-each row it takes from SQLite, and a thread that codes meanwhile would wait for it as often; so two threads were no faster than one.
+With pages of 16 KiB and a memory-mapped database, SQLite does little more than copy. A query returns a thousand rows as one row of its
+result: Python releases the interpreter's lock for each row that it gets from SQLite, and a thread that quantises meanwhile would have
+to wait as often. With single rows two threads were no faster than one.
 
-A row that is unsound ends the reading. Whoever reads then has `set_unsound_aside` look at every row for itself, which takes longer,
-and goes on without those that it found: one damaged row must not keep a site down.
+An unsound row ends the loading. Then the caller has `set_unsound_aside` check every row by itself, which takes longer, and loads again
+without the unsound rows: one damaged row must not keep a site from running.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from shared.store import people
 from shared.store.store import Store, explain
 from shared.store.unsound_rows import set_aside, unsound_rows
 
-_ROWS_AT_ONCE = 1024  # 2 MiB of references: still in the cache when they are coded and written
-_NAMED_AT_MOST = 20
-_FIRST = -(1 << 63)
-# Aggregates go over the rows in the order in which the inner query gives them. group_concat takes a blob for the database's text.
+_ROWS_AT_ONCE = 1024  # 2 MiB of references: still in the cache when they are quantised and written
+_MAX_LOGGED = 20
+_BEFORE_FIRST = -(1 << 63)  # below every id
+# Aggregates take the rows in the order of the inner query. group_concat treats a blob as text, so the result is cast back.
 _BATCH = """
     SELECT COUNT(*), json_group_array(id), json_group_array(person_name), json_group_array(user_id),
         SUM(typeof(embedding) <> 'blob' OR length(embedding) <> ?), CAST(group_concat(embedding, '') AS BLOB),
@@ -39,36 +40,37 @@ _WITHOUT = "AND id NOT IN (SELECT value FROM json_each(?))"
 
 
 def stored_batches(
-    store: Store, row_ids: Sequence[int] | None = None, *, without: Collection[int] = (), after: int = _FIRST
+    store: Store, row_ids: Sequence[int] | None = None, *, without: Collection[int] = (), after: int = _BEFORE_FIRST
 ) -> Iterator[Batch]:
-    """Every reference with id > `after`, or those of `row_ids`, but for those in `without`, in id order.
+    """All references with id > `after`, or those with the ids `row_ids`; in id order, without the ids in `without`.
 
-    Raises UnsoundRowError for a row that can't be read. Norms and checksums are looked at by `require_sound`, where the codes are made.
+    Raises UnsoundRowError for a row that can't be read, RollcallError if the file can't be read. This does not check norms and
+    checksums; `require_sound` does, where the references are quantised.
     """
     size, last = 4 * (store.dim or 0), after
     query = _BATCH.format(chosen="" if row_ids is None else _CHOSEN, without=_WITHOUT if without else "")
-    lists = [json.dumps(list(one)) for one in (row_ids, without or None) if one is not None]
+    lists = [json.dumps(list(ids)) for ids in (row_ids, without or None) if ids is not None]
     while True:
         try:
-            (one,) = store.connection.execute(query, (size, last, *lists, _ROWS_AT_ONCE)).fetchall()
+            (result,) = store.connection.execute(query, (size, last, *lists, _ROWS_AT_ONCE)).fetchall()
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:  # a name that JSON can't hold
                 raise UnsoundRowError(f"behind {last}", "a name or a user id that is no text", "text") from error
             raise explain(error, store.path) from error
-        count, found, names, user_ids, wrong, references, checksums = one
+        count, found, names, user_ids, wrong, references, checksums = result
         if not count:
             return
         if wrong:
             raise UnsoundRowError(f"behind {last}", "bytes that are no vector", f"{size} bytes")
-        ids = json.loads(found)
+        found_ids = json.loads(found)
         vectors = np.frombuffer(references, "<f4").reshape(count, -1)
-        yield Batch(ids, json.loads(names), json.loads(user_ids), vectors, json.loads(checksums))
-        last = ids[-1]
+        yield Batch(found_ids, json.loads(names), json.loads(user_ids), vectors, json.loads(checksums))
+        last = found_ids[-1]
 
 
 def sound_batches(store: Store, say: Say) -> Iterator[Batch]:
-    """Every sound reference, in id order; what is unsound is set aside and told. Raises RollcallError."""
-    last = _FIRST
+    """All sound references, in id order. Unsound rows are set aside and reported with `say`. Raises RollcallError."""
+    last = _BEFORE_FIRST
     unsound: dict[int, str] = {}
     while True:
         try:
@@ -84,19 +86,19 @@ def sound_batches(store: Store, say: Say) -> Iterator[Batch]:
 
 
 def set_unsound_aside(store: Store, say: Say) -> dict[int, str]:
-    """Look at every row, and move those that are unsound to `left_out`, each with its reason, which is also what is returned.
+    """Check every row, and move unsound rows to `left_out`, each with its reason. Returns the reasons by row id.
 
-    Where they can't be moved (a full disk, a store that is only read) that is told: whoever loads has to do without them all the same.
-    Raises RollcallError where the file itself can't be read.
+    On a full disk or with a read-only store the rows are not moved. They are returned nevertheless, because the caller has to load
+    without them. Raises RollcallError if the file itself can't be read.
     """
     try:
         found = dict(unsound_rows(store.connection, store.dim or 0))
     except sqlite3.Error as error:
         raise explain(error, store.path) from error
-    for row_id, reason in list(found.items())[:_NAMED_AT_MOST]:
+    for row_id, reason in list(found.items())[:_MAX_LOGGED]:
         say(f"DAMAGED ROW: {store.path} row {row_id}: {reason}; the gallery goes on without it")
-    if len(found) > _NAMED_AT_MOST:
-        say(f"DAMAGED ROWS: and {len(found) - _NAMED_AT_MOST} more")
+    if len(found) > _MAX_LOGGED:
+        say(f"DAMAGED ROWS: and {len(found) - _MAX_LOGGED} more")
     if not found or store.read_only:
         return found
     try:

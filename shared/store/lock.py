@@ -1,4 +1,4 @@
-"""The lock that a site's database is written under."""
+"""The site's lock. Only the process that holds it may write the site's database."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class GalleryInUseError(TemporaryError):
 
 
 class SiteLock:
-    """The lock that its holder writes under, for as long as it lives. The kernel frees it when the process dies."""
+    """The site's file lock. The kernel releases it when the process that holds it dies."""
 
     def __init__(self, db_path: Path) -> None:
         self._lock = FolderLock(db_path.with_name(db_path.name + ".lock"))
 
     def acquire(self, timeout_s: float) -> None:
-        """Raises GalleryInUseError when another process holds it past `timeout_s`."""
+        """Take the lock. Raises GalleryInUseError if another process still holds it after `timeout_s`."""
         try:
             self._lock.acquire(timeout_s)
         except LockedError as error:
@@ -35,7 +35,7 @@ class SiteLock:
             ) from error
 
     def watch(self, say: Say) -> None:
-        """Make the lock file anew when somebody removed it."""
+        """Make the lock file anew if it was removed, and report that with `say`."""
         if self._lock.is_lost():
             try:
                 self._lock.mend()

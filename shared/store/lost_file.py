@@ -1,4 +1,4 @@
-"""A database whose file was removed under the process that has it open: what is open is whole, and is written anew."""
+"""Notices that the file of an open database was removed, and writes it anew. What the process has open is still complete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.store.store import Store, explain
 
 
 class DatabaseFile:
-    """Which file an open store is in, so that its removal is noticed."""
+    """The file of an open store, and its WAL, to notice if they are removed."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._path = store, store.path
@@ -24,15 +24,18 @@ class DatabaseFile:
         self._file, self._wal = identity(self._path), identity(self._wal_path)
 
     def is_lost(self) -> bool:
-        """Whether there is no file, or another one, where the store's was: what is committed is lost with this process."""
+        """Whether the store's file was removed or replaced. If this process ends then, all that is committed is lost."""
         return identity(self._path) != self._file
 
     def has_lost_wal(self) -> bool:
-        """Whether the last changes lie in a file that has no name any more: a kill would lose them."""
+        """Whether the WAL was removed or replaced. If this process is killed then, the last changes are lost."""
         return self._wal is not None and identity(self._wal_path) != self._wal
 
     def empty_wal(self) -> None:
-        """Have all that is committed in the database itself; then it must be opened again. Raises TemporaryError, nothing lost then."""
+        """Move all that is committed into the database file; then the store must be opened again.
+
+        Raises TemporaryError if another process reads the WAL; then nothing is lost.
+        """
         try:
             done = self._store.truncate_wal()
         except sqlite3.Error as error:
@@ -43,7 +46,7 @@ class DatabaseFile:
             )
 
     def write_anew(self) -> None:
-        """Write what is open to where it was; then the store must be opened again. Raises TemporaryError, nothing done then."""
+        """Write the open database to its old path; then the store must be opened again. Raises TemporaryError, with nothing done."""
         if identity(self._path) is not None:
             raise TemporaryError(
                 "another file lies in place of the database",
@@ -60,7 +63,7 @@ class DatabaseFile:
                 copy.execute("PRAGMA journal_mode=DELETE")
             finally:
                 copy.close()
-            for part in schema.PARTS[1:]:  # those of the file that is gone
+            for part in schema.PARTS[1:]:  # the WAL and the others of the removed file
                 self._path.with_name(self._path.name + part).unlink(missing_ok=True)
             self._put_in_place(half)
             sync_folder(self._path.parent)
@@ -70,7 +73,7 @@ class DatabaseFile:
             raise disk_fault(error, self._path) from error
 
     def _put_in_place(self, half: Path) -> None:
-        """Not over a file that somebody puts there in this moment, where the file system has links."""
+        """Give the file its name. If the file system has hard links, this never overwrites a file that appears there at this moment."""
         try:
             os.link(half, self._path)
         except OSError as error:

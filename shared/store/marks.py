@@ -1,4 +1,7 @@
-"""Deletion marks: whoever was deleted stays out of the gallery, whatever old folder or backup names them."""
+"""Deletion marks: they keep a deleted person or photo out of the gallery when an old folder or a backup still has it.
+
+A mark is a keyed hash of a name or of a photo's digest, so that it reveals neither.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from shared.uuid7 import new_uuids
 
 
 def mark_of(store: Store, text: str) -> str:
-    """Keyed hash of a name or photo digest, as deletion marks keep it. Raises ConfigurationError when the key is gone."""
+    """The keyed hash of a name or photo digest, as deletion marks store it. Raises ConfigurationError if the key is missing."""
     if store._mark_key is None:
         key = read_key(store.path)
         if key is None:
@@ -32,6 +35,7 @@ def mark_of(store: Store, text: str) -> str:
 def leave_mark(
     store: Store, reference_uuid: str | None, person_mark: str, photo_mark: str | None, *, whole: bool
 ) -> None:
+    """Store a deletion mark. `whole`: it stands for the whole person, not only for one reference."""
     store.connection.execute(
         "INSERT OR REPLACE INTO deletion_marks(uuid, person_mark, photo_mark, whole_person, change_number) VALUES (?, ?, ?, ?, ?)",
         (reference_uuid or new_uuids(1)[0], person_mark, photo_mark, int(whole), store.next_change()),
@@ -48,19 +52,19 @@ def is_marked(store: Store, name: str, photo_digest: str | None = None) -> bool:
 
 
 def drop_old_marks(store: Store, now: datetime) -> int:
-    """Delete marks that are older than MARKS_KEPT, or count one that is dated ahead from now on; how many were."""
-    limit, ahead, today = (f"{one:%Y-%m-%d %H:%M:%S}" for one in (now - MARKS_KEPT, now + timedelta(days=1), now))
+    """Delete marks older than MARKS_KEPT. Returns how many. A mark with a time in the future gets the time `now`."""
+    limit, ahead, today = (f"{time:%Y-%m-%d %H:%M:%S}" for time in (now - MARKS_KEPT, now + timedelta(days=1), now))
     store.connection.execute("UPDATE deletion_marks SET deleted_at=? WHERE deleted_at>?", (today, ahead))
     return store.connection.execute("DELETE FROM deletion_marks WHERE deleted_at<?", (limit,)).rowcount
 
 
 def mark_photo(store: Store, name: str, image_path: str) -> None:
-    """Have `is_photo_marked` know a deleted photo of a person by its path."""
+    """Leave a mark for a deleted photo of a person, by its path (`path_mark`)."""
     leave_mark(store, None, mark_of(store, name), mark_of(store, path_mark(image_path)), whole=False)
 
 
 def is_photo_marked(store: Store, name: str, known_by: str) -> bool:
-    """Whether this photo of a person was deleted and not enrolled again since."""
+    """Whether this photo of a person was deleted and not enrolled again since. `known_by`: its digest, or its `path_mark`."""
     row = store.connection.execute(
         "SELECT 1 FROM deletion_marks WHERE person_mark=? AND photo_mark=? LIMIT 1",
         (mark_of(store, name), mark_of(store, known_by)),
@@ -68,10 +72,11 @@ def is_photo_marked(store: Store, name: str, known_by: str) -> bool:
     return row is not None
 
 
-# How long a mark keeps somebody out: a backup should not be kept for longer. It is personal data itself, so it has an end.
+# How long a mark is kept, and with it how long a deleted person is kept out. No backup should be kept for longer. A mark is personal
+# data itself, so it must have an end.
 MARKS_KEPT = timedelta(days=3 * 365)
 
 
 def path_mark(image_path: str) -> str:
-    """What a mark knows a deleted photo by when nobody has its bytes any more; no digest looks like it."""
+    """Identifies a deleted photo by its path, for use when its bytes are gone. It can't be confused with a digest."""
     return f"path:{image_path}"

@@ -1,6 +1,7 @@
-"""Kept photos that have to lie elsewhere, since their person has another name: noted with the rename itself, moved right after it.
+"""Moves kept photos to another folder when their person gets another name.
 
-So a process that is killed between the two leaves nothing behind: whoever opens the store next moves them.
+The moves are noted in the same transaction as the rename, and done right after it. If the process is killed in between, the next
+process that opens the store does them.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ _MAX_AT_ONCE = 10_000
 
 
 def note_moves(store: Store, files: Iterable[tuple[str, str]]) -> None:
-    """Inside the transaction that renames: each of these paths in data_dir, and its place from now on."""
+    """Note moves, inside the transaction that renames. `files`: (path, new path) pairs, relative to data_dir."""
     for path, place in files:
-        # Moved already, but not yet: from where it really lies.
+        # An earlier move of this photo may not be done yet. Then the photo still lies at that move's path.
         earlier = store.connection.execute("SELECT path FROM pending_moves WHERE place=?", (path,)).fetchone()
         store.connection.execute("DELETE FROM pending_moves WHERE place=?", (path,))
         store.connection.execute(
@@ -29,7 +30,7 @@ def note_moves(store: Store, files: Iterable[tuple[str, str]]) -> None:
 
 
 def finish_moves(store: Store, data_dir: Path, say: Say) -> str | None:
-    """Move what is noted; a line when something is left, which the next start tries again. Folders that are empty then go."""
+    """Do the noted moves, and remove folders that become empty. Returns a warning if something is left; the next start retries."""
     rows = store.connection.execute("SELECT path, place FROM pending_moves LIMIT ?", (_MAX_AT_ONCE,)).fetchall()
     if not rows:
         return None
@@ -54,10 +55,10 @@ def finish_moves(store: Store, data_dir: Path, say: Say) -> str | None:
 
 def _move(data_dir: Path, source: Path, target: Path) -> None:
     if not os.path.lexists(source) or os.path.lexists(target):
-        return  # moved before, or removed by somebody
+        return  # it was moved before, or somebody removed it
     for folder in (
         data_dir / "faces",
-        *reversed([one for one in target.parents if one.is_relative_to(data_dir / "faces")]),
+        *reversed([parent for parent in target.parents if parent.is_relative_to(data_dir / "faces")]),
     ):
         make_private_folder(folder)
     source.rename(target)
@@ -68,6 +69,6 @@ def _move(data_dir: Path, source: Path, target: Path) -> None:
 
 
 def _is_within_faces(path: str) -> bool:
-    """Whether a noted path is one that we may have noted: a database can be anybody's."""
+    """Whether a noted path can be one that we noted. Somebody else may have written the database."""
     parts = PurePosixPath(path).parts
     return len(parts) > 2 and parts[0] == "faces" and ".." not in parts

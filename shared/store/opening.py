@@ -1,8 +1,8 @@
-"""Opening the store: what may be wrong with the file is found, said, and never made worse.
+"""Opens the store: finds and reports what is wrong with the database, and never makes it worse.
 
-Only the holder of the site's lock opens it for writing. A damaged file is set aside under a new name and the site runs from
-its own backup, or from photos; it is never overwritten. Nothing here reads the file but SQLite: closing a descriptor of our own
-would drop the locks that a connection of this process holds on it.
+Only the holder of the site's lock opens it for writing. A damaged file is never overwritten: it is set aside under a new name, and the
+site runs from its own backup, or from the photos. Only SQLite reads the file here. If we opened and closed it ourselves, the close would
+release the locks that a connection of this process holds on it (POSIX).
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ from shared.store.schema import PARTS
 from shared.store.sightings import Sightings
 from shared.store.store import Store, explain
 
-_IDS_PER_S = 1000  # more sightings than any site has; see _continue_ids
-_STRANGERS_SINCE_S, _S_PER_STRANGER = (
-    1767225600,
-    10,
-)  # 2026 began then; no site meets 8,640 strangers a day, year after year
+# After damage, ids go on above what can have been given out (`_continue_ids`): no site has so many sightings a second, or meets 8,640
+# strangers a day, year after year.
+_IDS_PER_S = 1000
+_STRANGERS_SINCE_S, _S_PER_STRANGER = 1767225600, 10  # the beginning of 2026, in seconds since 1970
 
 
-# Files as this process left them when it last closed them: what has not changed since need not be proven sound again.
+# The state of each file when this process last closed it. A file in that same state need not be checked again.
 _left_sound: dict[Path, tuple[int, int, int]] = {}
 
 
 def backup_path(db_path: Path) -> Path:
-    """Where the writer keeps the site's own backup."""
+    """The path of the site's own backup."""
     return db_path.with_name(db_path.stem + ".backup.db")
 
 
 def open_read_only(db_path: Path, *, unwritten: bool = False) -> Store:
-    """A read-only store beside a writer. Raises ConfigurationError when there is none or it is unfit.
+    """Open a store for reading, beside a writer. Raises RollcallError if there is no database, or one that can't be used.
 
-    `unwritten`: nobody writes it, as on a full disk, where there is no room for what readers and a writer share.
+    `unwritten`: no process writes it. On a full disk nothing can be written, and there is no room for the files that readers and a
+    writer share.
     """
     connection: sqlite3.Connection | None = None
     try:
@@ -73,7 +73,7 @@ def open_read_only(db_path: Path, *, unwritten: bool = False) -> Store:
 
 
 def open_store(db_path: Path, say: Say) -> Store:
-    """The store for writing, created, migrated or adopted as needed; the caller holds the SiteLock.
+    """Open the store for writing. It is created, migrated or adopted as needed. The caller holds the SiteLock.
 
     `say` gets what the operator should know, one line each. Raises ConfigurationError or TemporaryError.
     """
@@ -98,7 +98,7 @@ def open_store(db_path: Path, say: Say) -> Store:
         connection.execute("PRAGMA journal_mode=WAL")
         store = Store(connection, db_path, read_only=False)
         if was_left_open and not damage:
-            with contextlib.suppress(sqlite3.Error):  # a full disk is no reason not to run
+            with contextlib.suppress(sqlite3.Error):  # the site can run on a full disk
                 store.proof_is_due = True
         _settle_mark_key(store, say)
         _finish_erasing(store, say)
@@ -115,10 +115,10 @@ def open_store(db_path: Path, say: Say) -> Store:
 
 
 def open_store_or_look(db_path: Path, say: Say) -> tuple[Store, TemporaryError | None]:
-    """As `open_store`; where the disk is full or read-only, the store as it lies there, to be read only, and why it is so.
+    """As `open_store`. But on a full or read-only disk, open the store for reading only, and return also why it can't be written.
 
-    SQLite needs room even to read beside a writer. Nobody writes here: the caller holds the lock. Raises as `open_store` does where
-    the file can't be served as it is: there is none, it is damaged, or of another schema.
+    SQLite needs room on the disk even to read beside a writer. Here no process writes, because the caller holds the lock, so it can read
+    without. Raises as `open_store` if the file can't be used as it is: there is none, it is damaged, or it needs a migration.
     """
     try:
         return open_store(db_path, say), None
@@ -152,10 +152,10 @@ def open_store_or_look(db_path: Path, say: Say) -> tuple[Store, TemporaryError |
 
 
 def _unwritten_mode(db_path: Path) -> str:
-    """How a database is opened that nobody writes and that can't be written.
+    """The mode for a database that no process writes and that can't be written.
 
-    What a killed writer left in the WAL is read with it where SQLite needs to write nothing for that: on a read-only disk, with a
-    -shm beside it, whose content SQLite then does not trust.
+    A killed writer can have left changes in the WAL. They are read, too, if SQLite needs to write nothing for that. This is so on a
+    read-only disk with a -shm file beside the database; SQLite then does not trust that file's content.
     """
     wal, shared_memory = (db_path.with_name(db_path.name + part) for part in ("-wal", "-shm"))
     has_changes = wal.exists() and wal.stat().st_size > 0 and shared_memory.exists()
@@ -163,7 +163,7 @@ def _unwritten_mode(db_path: Path) -> str:
 
 
 def _holds_nothing(db_path: Path) -> bool:
-    """Whether it is a database in which no table was made yet."""
+    """Whether the database has no table yet."""
     connection = connect(db_path)
     try:
         return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
@@ -172,15 +172,14 @@ def _holds_nothing(db_path: Path) -> bool:
 
 
 def _settle_mark_key(store: Store, say: Say) -> None:
-    """Have a key for the marks. Marks that were made with a key that is gone can't be read by anybody any more."""
+    """Make sure that there is the key of the deletion marks. Marks made with a key that is lost are useless and are dropped."""
     key, known = read_key(store.path), store.fact("mark_key_id")
     if key is not None and key_id(key) == known:
         return
     if key is None:
         key = new_key()
-        write_key(
-            store.path, key
-        )  # before the database says so: killed between the two, the next start comes here again
+        # The file comes before the fact in the database. If the process is killed in between, the next start does this again.
+        write_key(store.path, key)
     with store.transaction():
         lost = store.connection.execute("DELETE FROM deletion_marks").rowcount
         store.set_fact("mark_key_id", key_id(key))
@@ -192,20 +191,21 @@ def _settle_mark_key(store: Store, say: Say) -> None:
 
 
 def _finish_erasing(store: Store, say: Say) -> None:
-    """What a deletion left to be done: its process was killed before, or the file too large for a pause while the site runs."""
+    """Overwrite the remains of deletions, if that is due: a process was killed before it, or the file was too large to do it while the
+    site runs."""
     if not store.remains_are_due():
         return
     try:
         store.erase_remains()
-        store.truncate_wal()  # it is as large as the file now
-    except RollcallError as error:  # a full disk is no reason not to run
+        store.truncate_wal()  # the WAL is now as large as the file
+    except RollcallError as error:  # the site can run on a full disk
         say(f"remains of a deletion are not overwritten yet: {error.line()}")
     except sqlite3.Error as error:
         say(explain(error, store.path).line())
 
 
 def _finish_erasing_backup(backup: Path, say: Say) -> None:
-    """The same for the site's own backup. One that can't be read is left to who makes the next."""
+    """As `_finish_erasing`, for the site's own backup. A backup that can't be read stays; the next backup replaces it."""
     with contextlib.suppress(sqlite3.Error, RollcallError):
         if not backup.exists() or not _owes_erasing(backup):
             return
@@ -225,7 +225,7 @@ def _owes_erasing(path: Path) -> bool:
 
 
 def close_store(store: Store) -> None:
-    """Close a writable store, and remember that its file was sound, so that opening it again soon costs no proof."""
+    """Close a store. For a writable one, remember that its file was sound, so that opening it again soon needs no check."""
     store.close()
     if store.read_only:
         return
@@ -233,7 +233,7 @@ def close_store(store: Store) -> None:
 
 
 def _create(db_path: Path, *, after_damage: bool) -> None:
-    """A new database, made beside and put in place whole: a process killed here leaves no half of one."""
+    """Make a new database beside the path and put it in place when it is complete, so that a killed process leaves no half database."""
     half = half_made(db_path)
     half.touch(mode=0o600)
     connection = connect(half)
@@ -247,7 +247,7 @@ def _create(db_path: Path, *, after_damage: bool) -> None:
 
 
 def _put_in_place(half: Path, db_path: Path) -> None:
-    """Make `half` the database. What is left of one that somebody deleted goes: SQLite would write its WAL into ours."""
+    """Make `half` the database. First remove the WAL of an older database that somebody deleted, or SQLite would apply it to this one."""
     for part in PARTS[1:]:
         db_path.with_name(db_path.name + part).unlink(missing_ok=True)
     half.replace(db_path)
@@ -255,20 +255,21 @@ def _put_in_place(half: Path, db_path: Path) -> None:
 
 
 def _continue_ids(connection: sqlite3.Connection) -> None:
-    """Sightings' ids only rise, also when the newest were lost with a damaged file: go on beyond what can have been given out."""
+    """Let new ids begin above all that can have been given out. Ids only rise, even if the newest rows were lost with a damaged file."""
     Sightings(connection).ids_begin_after(int(time.time() * _IDS_PER_S))
     schema.ids_begin_after(connection, "strangers", int(time.time() - _STRANGERS_SINCE_S) // _S_PER_STRANGER)
 
 
 def damage_of(db_path: Path) -> str | None:
-    """What makes the file unusable, or None; for files that are not ours to open for writing. Changes nothing."""
-    # A file that nobody writes is read as it stands: SQLite would otherwise leave a -wal and a -shm beside it.
+    """What makes the file unusable as a database; None if nothing does. It changes nothing, so it is safe for other people's files."""
+    # A file that no process writes is opened as immutable, or SQLite would leave a -wal and a -shm file beside it.
     alone = not any(db_path.with_name(db_path.name + part).exists() for part in PARTS[1:])
     return _damage(db_path, _unwritten_mode(db_path) if alone or is_read_only(db_path.parent) else "ro")
 
 
 def _damage(db_path: Path, mode: str) -> str | None:
-    """What makes an existing file unusable as a database. `mode` "rw" lets SQLite roll a crashed program's journal back."""
+    """What makes an existing file unusable as a database; None if nothing does. With `mode` "rw" SQLite may roll back the journal of a
+    program that crashed."""
     if not db_path.exists():
         return None
     if not db_path.stat().st_size:
@@ -287,7 +288,7 @@ def _damage(db_path: Path, mode: str) -> str | None:
         if code & 0xFF == sqlite3.SQLITE_CORRUPT:
             return str(error)
         if code == sqlite3.SQLITE_READONLY_ROLLBACK:
-            return None  # a program died while it wrote; opening it for writing puts that right
+            return None  # a program died while it wrote; opening the file for writing repairs that
         if limit is not None:
             limit.require_time(error)
         raise explain(error, db_path) from error
@@ -302,7 +303,7 @@ def _signature(db_path: Path) -> tuple[int, int, int]:
 
 
 def _is_as_left(db_path: Path) -> bool:
-    """Whether the file is as this process closed it, with nothing beside that would change it."""
+    """Whether the file is as this process left it when it closed it, with no WAL or journal beside it that would change it."""
     if any(db_path.with_name(db_path.name + part).exists() for part in PARTS[1:]) or not db_path.exists():
         return False
     return _left_sound.get(db_path) == _signature(db_path)
@@ -329,7 +330,7 @@ def _restore_backup(db_path: Path, say: Say) -> None:
     try:
         key = key_within(source)
         if key is not None and read_key(db_path) is None:
-            write_key(db_path, key)  # one of an older version has it in itself, and copies have none
+            write_key(db_path, key)  # a database of an older version contains the key; the copy made here does not
         copy_database(source, half)
     finally:
         source.close()

@@ -1,8 +1,10 @@
-"""The table of people: a row a person, beside the original's table, in which every reference has its person's name and user id.
+"""The table of people, with one row for each person. The table of references, whose form is fixed, repeats name and user id in each row.
 
-The two agree at every commit: each name with a reference has a row here, each row here has a reference, and all of a person's references
-have the person's user id. A rename or a merge can be undone for UNDO_DAYS: what that takes is kept until then, or until the person is
-forgotten, renamed or merged again.
+At every commit the two tables agree: each name with a reference has a row here; each row here has a reference; all references of a
+person have the person's user id.
+
+A rename or a merge can be undone for UNDO_DAYS. What that needs is kept until then, or until the person is forgotten, renamed or merged
+again.
 """
 
 from __future__ import annotations
@@ -32,10 +34,11 @@ _PERSON = "uuid, name, user_id, created_at, former_names, consented_at, expires_
 
 @dataclass(frozen=True)
 class Moved:
-    """What a rename, a merge or its undoing did: `person` is `other` now.
+    """What a rename, a merge or its undoing did: the person called `person` is called `other` now.
 
-    `row_ids`: references that changed; `removed`: those that both people had, kept once; `restored`: those that came back.
-    `files`: kept photos, each with the place where it has to lie now, relative to data_dir.
+    `row_ids`: references that changed. `removed`: references that both people had, so that one of the two was removed. `restored`:
+    references that came back. `sightings`: how many changed. `files`: (path, new path) of kept photos that have to be moved, relative
+    to data_dir.
     """
 
     person: str
@@ -50,7 +53,8 @@ class Moved:
 
 @dataclass(frozen=True)
 class _Undo:
-    """What undoing takes. `person`: the row of the one who is no more, after a merge; `former_names`, `user_id`: the other's before."""
+    """What undoing needs. `person`: after a merge, the row of the person who was merged away. `former_names`, `user_id`: the remaining
+    person's before the change."""
 
     row_ids: list[int]
     sightings: list[int]
@@ -61,13 +65,14 @@ class _Undo:
     person: list[Any] | None = None
 
 
-# --- in step with the references ------------------------------------------------------------------------------------
+# --- agreement with the references ----------------------------------------------------------------------------------
 
 
 def complete(connection: sqlite3.Connection, names: Iterable[str] | None = None) -> None:
-    """Give everybody with a reference a row, and delete the rows of all others; of all people, or of `names`. Inside a transaction.
+    """Give each person with a reference a row, and delete the rows of people without one. For all people, or only for `names`.
 
-    `created_at` is the time of the person's oldest reference."""
+    `created_at` of a new row is that of the person's oldest reference. Call it inside a transaction.
+    """
     if not _is_there(connection):
         return
     chosen = None if names is None else json.dumps(sorted(set(names)))
@@ -89,19 +94,19 @@ def complete(connection: sqlite3.Connection, names: Iterable[str] | None = None)
 
 
 def _is_there(connection: sqlite3.Connection) -> bool:
-    """Whether there are these tables: a backup of an older version has none."""
+    """Whether the database has these tables. A backup of an older version has none."""
     return "people" in schema.tables(connection)
 
 
 def give_user_ids(connection: sqlite3.Connection, user_ids: Mapping[str, str]) -> None:
-    """Give people these user ids, by name. `settle_user_ids` gives them to their references."""
+    """Set the user ids of people, by name. `settle_user_ids` then copies them to the references."""
     connection.executemany(
         "UPDATE people SET user_id=? WHERE name=?", [(user_id, name) for name, user_id in user_ids.items()]
     )
 
 
 def settle_user_ids(connection: sqlite3.Connection, names: Iterable[str] | None = None) -> None:
-    """Have every reference have its person's user id; of all people, or of these."""
+    """Set the user id of every reference to its person's. For all people, or only for `names`."""
     chosen = None if names is None else json.dumps(sorted(set(names)))
     within = "" if chosen is None else "AND p.name IN (SELECT value FROM json_each(?1))"
     rows = connection.execute(
@@ -115,7 +120,7 @@ def settle_user_ids(connection: sqlite3.Connection, names: Iterable[str] | None 
 
 
 def adopt_user_ids(connection: sqlite3.Connection) -> None:
-    """Give people the user ids that were given last with one of their references, where the table is new."""
+    """For a new table: set each person's user id to the one given last with a reference of theirs."""
     connection.execute(
         "UPDATE people SET user_id=(SELECT e.user_id FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id "
         "WHERE e.person_name=people.name AND e.user_id IS NOT NULL ORDER BY f.change_number DESC, e.id DESC LIMIT 1) "
@@ -125,7 +130,7 @@ def adopt_user_ids(connection: sqlite3.Connection) -> None:
 
 
 def faults(connection: sqlite3.Connection) -> list[str]:
-    """Where the two tables do not agree, one line each, at most some twenty."""
+    """Where the two tables do not agree, one line for each fault, at most 20."""
     found = connection.execute(
         "SELECT 'a reference of nobody in people: row ' || id FROM embeddings "
         "WHERE NOT EXISTS (SELECT 1 FROM people WHERE name=person_name) "
@@ -141,7 +146,10 @@ def faults(connection: sqlite3.Connection) -> list[str]:
 
 
 def rename(store: Store, name: str, new: str) -> Moved:
-    """Have the person `name` be called `new`: rows, sightings and the places of photos. Raises RefusedError."""
+    """Rename the person `name` to `new`, in references, sightings and the paths of photos.
+
+    Raises RefusedError if nobody is called `name`, or another person is called `new`.
+    """
     person = _require_person(store, name)
     other = _by_spelling(store, new)
     if other is not None and other != name:
@@ -164,7 +172,10 @@ def rename(store: Store, name: str, new: str) -> Moved:
 
 
 def merge(store: Store, name: str, into: str) -> Moved:
-    """Have two people be one, called `into`. A reference that both have of one photo is kept once. Raises RefusedError."""
+    """Merge two people into one, called `into`. If both have a reference of the same photo, one of the two is kept.
+
+    Raises RefusedError if nobody has one of the names, or both names are the same.
+    """
     if name == into:
         raise RefusedError("that is one person", where=name)
     gone, kept = _require_person(store, name), _require_person(store, into)
@@ -198,7 +209,7 @@ def merge(store: Store, name: str, into: str) -> Moved:
 
 
 def undo(store: Store) -> Moved:
-    """Take back the last rename or merge. Raises RefusedError when there is none that can be."""
+    """Undo the last rename or merge. Raises RefusedError if there is none that can be undone."""
     row = store.connection.execute(
         "SELECT id, kind, name, other, document FROM people_changes WHERE at>=? ORDER BY id DESC LIMIT 1",
         (_now(-UNDO_DAYS),),
@@ -236,7 +247,7 @@ def undo(store: Store) -> Moved:
 
 
 def drop_undo(store: Store, names: Iterable[str]) -> None:
-    """Forget what undoing would need of these people."""
+    """Delete what undoing would need, for all changes of these people."""
     if not _is_there(store.connection):
         return
     chosen = json.dumps(list(names))
@@ -247,16 +258,17 @@ def drop_undo(store: Store, names: Iterable[str]) -> None:
 
 
 def drop_old_undo(store: Store, now: datetime) -> int:
-    """Delete what can't be undone any more; how many changes."""
+    """Delete the notes of changes that can't be undone any more. Returns how many."""
     limit = f"{now - timedelta(days=UNDO_DAYS):%Y-%m-%dT%H:%M:%S.%fZ}"
     return store.connection.execute("DELETE FROM people_changes WHERE at<?", (limit,)).rowcount
 
 
 def has_person(store: Store, name: str) -> bool:
+    """Whether a person with exactly this name is enrolled."""
     return store.connection.execute("SELECT 1 FROM people WHERE name=?", (name,)).fetchone() is not None
 
 
-# --- what they are made of ------------------------------------------------------------------------------------------
+# --- the steps of these operations ----------------------------------------------------------------------------------
 
 
 class _PersonRow(NamedTuple):
@@ -280,14 +292,14 @@ def _require_person(store: Store, name: str) -> _PersonRow:
 
 
 def _by_spelling(store: Store, name: str) -> str | None:
-    """Whoever is enrolled under a name that looks like this one."""
+    """The stored name that looks the same as `name` on a screen; None if there is none."""
     wanted = name_key(name)
-    names = (one for (one,) in store.connection.execute("SELECT name FROM people"))
-    return next((one for one in names if name_key(one) == wanted), None)
+    names = (stored for (stored,) in store.connection.execute("SELECT name FROM people"))
+    return next((stored for stored in names if name_key(stored) == wanted), None)
 
 
 def _move(store: Store, name: str, other: str, photos: Sequence[str] = ()) -> Moved:
-    """Give all references and sightings of `name` to `other`. `photos`: further kept photos that go with them."""
+    """Give all references and sightings of `name` to `other`. `photos`: further kept photos that move with them."""
     rows = store.connection.execute("SELECT id, image_path FROM embeddings WHERE person_name=?", (name,)).fetchall()
     taken = {
         path for (path,) in store.connection.execute("SELECT image_path FROM embeddings WHERE person_name=?", (other,))
@@ -310,7 +322,7 @@ def _move(store: Store, name: str, other: str, photos: Sequence[str] = ()) -> Mo
 
 
 def _move_back(store: Store, name: str, other: str, kept: _Undo) -> Moved:
-    """Give `name` what is left of what was `name`'s before."""
+    """Give back to `name` what `name` had before the change and what still exists."""
     back = {place: path for path, place in kept.files}
     rows = store.connection.execute(
         "SELECT id, image_path FROM embeddings WHERE person_name=? AND id IN (SELECT value FROM json_each(?))",
@@ -325,7 +337,7 @@ def _move_back(store: Store, name: str, other: str, kept: _Undo) -> Moved:
 
 
 def _place_under(other: str, name: str, path: str, taken: set[str | None]) -> str:
-    """Where a kept photo of `name` lies once it is `other`'s; a path that is not in the person's folder stays as it is."""
+    """The new path of a kept photo of `name` when it belongs to `other`. A path outside the person's folder stays as it is."""
     parts = PurePosixPath(path).parts
     if parts[:2] != ("faces", name) or len(parts) < 3:
         return path
@@ -366,7 +378,7 @@ def _give_left_out(store: Store, name: str, of: str, ids: list[int] | None) -> N
 
 
 def _set_aside(store: Store, change: int, row_ids: list[int]) -> list[str]:
-    """Take references out, to be brought back by an undoing; their photos' paths."""
+    """Move references out of the gallery, so that undoing can bring them back. Returns the paths of their photos."""
     store.connection.executemany(
         f"INSERT INTO merged_references SELECT ?, {', '.join(f'e.{one}' for one in schema.COLUMNS)}, f.uuid, f.photo_digest "  # noqa: S608  # constants
         "FROM embeddings e JOIN reference_facts f ON f.embedding_id=e.id WHERE e.id=?",
@@ -378,7 +390,7 @@ def _set_aside(store: Store, change: int, row_ids: list[int]) -> list[str]:
 
 
 def _bring_back(store: Store, change: int) -> tuple[list[int], list[str]]:
-    """Have the references again that were set aside: their ids, and their photos' paths."""
+    """Bring back the references that were set aside. Returns their ids and the paths of their photos."""
     found = store.connection.execute(
         "SELECT id, image_path FROM merged_references WHERE change=?", (change,)
     ).fetchall()
@@ -398,7 +410,7 @@ def _bring_back(store: Store, change: int) -> tuple[list[int], list[str]]:
 
 
 def _note(store: Store, kind: str, name: str, other: str, kept: _Undo) -> int:
-    """Note a change; an earlier one of either person can't be undone any more."""
+    """Note a change for undoing. Earlier changes of either person can't be undone any more."""
     drop_undo(store, [name, other])
     cursor = store.connection.execute(
         "INSERT INTO people_changes(kind, name, other, at, document) VALUES (?, ?, ?, ?, ?)",
@@ -412,7 +424,7 @@ def _amend(store: Store, change: int, kept: _Undo) -> None:
 
 
 def _lift_mark(store: Store, name: str) -> None:
-    """Somebody who is called so on purpose is no longer kept out."""
+    """Remove the deletion mark of a name that is given to somebody on purpose."""
     store.connection.execute("DELETE FROM deletion_marks WHERE person_mark=? AND whole_person", (mark_of(store, name),))
 
 

@@ -1,7 +1,8 @@
-"""Proves a database whole that a process left open: `PRAGMA integrity_check` in the background, while the site serves.
+"""Checks a database that a killed process left open: `PRAGMA integrity_check` in the background, while the site runs.
 
-A start looks with quick_check only, which takes a tenth of the time and compares no index with its table. A thread does the rest
-through a connection of its own. Somebody who is forgotten meanwhile ends it, as the WAL can't be emptied while it reads; it begins anew.
+The start itself runs only quick_check, which takes a tenth of the time and compares no index with its table. A thread does the full
+check through a connection of its own. If somebody is forgotten meanwhile, the check is stopped and begins anew: while it reads, the WAL
+can't be emptied.
 """
 
 from __future__ import annotations
@@ -16,24 +17,24 @@ from shared.errors import DamagedError, RollcallError, Say, damage_fault
 from shared.store.opening import open_read_only
 from shared.store.store import Store, explain
 
-_FAULTS_AT_MOST = 20
-_GIVE_UP_S = 10.0  # a thread that was told to end does so within some thousand instructions, but on a disk that hangs
-_TRIES = 6  # of a process; then it is left to the next start
-_AGAIN_S = 60.0  # after a first failure, twice as long after each further one
+_MAX_FAULTS = 20
+_GIVE_UP_S = 10.0  # the thread stops within some thousand of SQLite's instructions, unless the disk hangs
+_TRIES = 6  # of one process; after that the next start tries again
+_AGAIN_S = 60.0  # the wait after a first failure; it doubles with each further one
 _OF_AN_INDEX = re.compile(
     r"(row \d+ (missing from|values differ from)|rowid not at end-of-record for row \d+ of|"
     r"wrong # of entries in|non-unique entry in) index \w+"
 )
-# integrity_check goes on where a page can't be had, and tells SQLite's code: a disk's fault among the file's.
+# If a page can't be read, integrity_check goes on and reports SQLite's error code. Such a line means a fault of the disk, not of the file.
 _PAGE_NOT_READ = re.compile(r"unable to get the page\. error code=(\d+)")
 _HEADING = re.compile(r"\*\*\* in database \w+ \*\*\*")
 
 
 class IntegrityProof:
-    """One proof of one database; `turn` is called from the writer's loop.
+    """The check of one database. The writer's loop calls `turn`.
 
-    Only what SQLite says of the file itself makes it unsound. Whatever else keeps it from being read (a lock, a disk that reports
-    errors or is full) proves nothing: the proof stays due and is tried again.
+    The file is unsound only if SQLite reports a fault in the file itself. Other reasons why it can't be read (a lock, a disk that
+    reports errors or is full) prove nothing: the check stays due and is tried again.
     """
 
     def __init__(self, db_path: Path, say: Say, *, wanted: bool) -> None:
@@ -47,11 +48,15 @@ class IntegrityProof:
         self._erasures = 0
 
     def want(self) -> None:
-        """Have it proven, though a proof was not due."""
+        """Ask for a check, though none is due."""
         self._wanted = True
 
     def turn(self, now: float, store: Store, erasures: int) -> None:
-        """Begin when it is wanted; tell what was found. Indexes that don't fit their tables are made anew; damage is noted in `store`."""
+        """Start a check that is wanted, or handle the result of one that has ended.
+
+        Indexes that don't fit their tables are made anew. Damage is noted in `store.damage`. `now`: time.monotonic(). `erasures`: how
+        often somebody was forgotten; if it rises, the check begins anew.
+        """
         if self._thread is None:
             if self._wanted and now >= self._not_before:
                 self._wanted, self._erasures, self._faults, self._failure = False, erasures, [], None
@@ -68,10 +73,10 @@ class IntegrityProof:
             elif self._failure is not None:
                 self._put_off(now, self._failure)
             else:
-                self._tell(store, self._faults)
+                self._report(store, self._faults)
 
     def finish(self) -> None:
-        """At a stop: end it, so that nobody reads the WAL any more."""
+        """Stop the check at the end of the process, so that it no longer reads the WAL."""
         if self._thread is not None:
             self._end()
             self._thread.join(_GIVE_UP_S)
@@ -95,7 +100,7 @@ class IntegrityProof:
             self._connection = store.connection
             if self._ended.is_set():
                 return
-            rows = store.connection.execute(f"PRAGMA integrity_check({_FAULTS_AT_MOST})").fetchall()
+            rows = store.connection.execute(f"PRAGMA integrity_check({_MAX_FAULTS})").fetchall()
             lines = [line for row in rows for line in str(row[0]).splitlines()]
             self._faults = [line for line in lines if line != "ok" and not _HEADING.fullmatch(line)]
             self._failure = _failure_of_disk(self._faults, self._db_path)
@@ -116,7 +121,7 @@ class IntegrityProof:
         again = f"in {self._not_before - now:.0f} s" if self._wanted else "at the next start"
         self._say(f"whether the database is sound could not be proven; tried again {again}: {failure.line()}")
 
-    def _tell(self, store: Store, faults: list[str]) -> None:
+    def _report(self, store: Store, faults: list[str]) -> None:
         for fault in faults:
             self._say(f"DATABASE UNSOUND: {self._db_path}: {fault}")
         if faults and not all(_OF_AN_INDEX.fullmatch(fault) for fault in faults):
@@ -131,12 +136,12 @@ class IntegrityProof:
                 self._say(f"{self._db_path.name} has been read whole, and is sound")
             with store.transaction():
                 store.proof_is_due = False
-        except RollcallError as error:  # a full disk: it stays due
+        except RollcallError as error:  # a full disk: the check stays due
             self._say(f"{'indexes could not be made anew' if faults else 'that could not be noted'}: {error.line()}")
 
 
 def _failure_of_disk(lines: list[str], path: Path) -> RollcallError | None:
-    """What the disk has to do with it, where nothing of what was found is the file's own fault."""
+    """The error of the disk, if all lines come from pages that the disk could not read. None if the file itself has a fault."""
     codes = [int(found[1]) for line in lines if (found := _PAGE_NOT_READ.search(line))]
     if not codes or len(codes) < len(lines) or any(code & 0xFF == sqlite3.SQLITE_CORRUPT for code in codes):
         return None

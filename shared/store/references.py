@@ -1,4 +1,4 @@
-"""People and references: listed, counted, deleted, forgotten."""
+"""References and their people: count, list, delete and forget them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def count_people(store: Store) -> int:
 
 
 def vector_of(store: Store, row_id: int) -> NDArray[np.float32]:
-    """One reference's (dim,) float32. Raises RefusedError for an unknown id."""
+    """The embedding (dim,) of one reference, float32, unit L2 norm. Raises RefusedError for an unknown id."""
     row = store.connection.execute("SELECT embedding FROM embeddings WHERE id=?", (row_id,)).fetchone()
     if row is None:
         raise RefusedError("no such reference", got=row_id)
@@ -37,13 +37,13 @@ def vector_of(store: Store, row_id: int) -> NDArray[np.float32]:
 
 
 def user_id_of(store: Store, name: str) -> str | None:
-    """The person's user id: the one given last."""
+    """The user id of a person, which is the one given last. None if there is no such person, or no user id."""
     row = store.connection.execute("SELECT user_id FROM people WHERE name=?", (name,)).fetchone()
     return None if row is None or row[0] is None else str(row[0])
 
 
 def user_ids_of(store: Store, names: Collection[str]) -> dict[str, str | None]:
-    """The user id of each of these people who is enrolled."""
+    """The user ids, or None, of those of these people who are enrolled, by name."""
     rows = store.connection.execute(
         "SELECT name, user_id FROM people WHERE name IN (SELECT value FROM json_each(?))", (json.dumps(list(names)),)
     )
@@ -51,9 +51,9 @@ def user_ids_of(store: Store, names: Collection[str]) -> dict[str, str | None]:
 
 
 def list_people(store: Store, after: str | None = None, limit: int | None = None) -> list[Person]:
-    """Everybody enrolled, or at most `limit` people behind the name `after`, in the names' order.
+    """All enrolled people in the order of their names: at most `limit`, and only names behind `after`.
 
-    Name, user id, number of references, first and last change.
+    Each with name, user id, number of references, and the times of the first and the last change.
     """
     rows = store.connection.execute(
         "SELECT person_name, COUNT(*), MIN(created_at), MAX(updated_at) FROM embeddings "
@@ -69,8 +69,8 @@ def list_people(store: Store, after: str | None = None, limit: int | None = None
 def list_references(
     store: Store, name: str | None = None, after_id: int | None = None, limit: int | None = None
 ) -> list[Reference]:
-    """Each reference's row without its vector, in id order: of one person or of all; at most `limit` with id > `after_id`."""
-    wanted = "" if name is None else "e.person_name=:name AND "  # its own text, so that the index serves it
+    """References without their embeddings, in id order, of one person or of all: at most `limit`, with id > `after_id`."""
+    wanted = "" if name is None else "e.person_name=:name AND "  # a condition of its own, so that SQLite uses the index
     rows = store.connection.execute(
         "SELECT e.id, e.person_name, e.image_path, f.photo_digest, f.change_number FROM embeddings e "  # noqa: S608  # two constants
         f"LEFT JOIN reference_facts f ON f.embedding_id=e.id WHERE {wanted}e.id>:after ORDER BY e.id LIMIT :limit",
@@ -86,7 +86,10 @@ def list_references(
 def delete_references(
     store: Store, name: str, image_path: str | None = None, photo_digest: str | None = None
 ) -> Deleted:
-    """Remove a person, or one photo of theirs, and leave marks. `photo_digest`: for a row that does not know its own."""
+    """Delete the references of a person, or of one photo of theirs, and leave deletion marks.
+
+    `photo_digest`: used in the marks of rows that have no digest themselves.
+    """
     spellings = spellings_of(store, name)
     rows = [row for one in spellings for row in _rows_to_delete(store, one, image_path)]
     person_mark = mark_of(store, name)
@@ -112,7 +115,8 @@ def _rows_to_delete(
 
 
 def spellings_of(store: Store, name: str) -> list[str]:
-    """`name`, and every stored one that looks the same: NFC or NFD, spaces around, invisible characters in it."""
+    """`name`, and all stored names that look the same on a screen: they differ in NFC or NFD, in spaces around them, or in invisible
+    characters."""
     wanted = name_key(name)
     stored = store.connection.execute(
         "SELECT DISTINCT person_name FROM embeddings UNION SELECT DISTINCT person FROM sightings WHERE person IS NOT NULL "
@@ -125,7 +129,7 @@ def spellings_of(store: Store, name: str) -> list[str]:
 
 
 def names_of(store: Store, name: str) -> list[str]:
-    """`name`, in whatever spelling, and every name that this person had before."""
+    """All spellings of `name` (see `spellings_of`), and all names that this person had before."""
     known = spellings_of(store, name)
     rows = store.connection.execute(
         "SELECT former_names FROM people WHERE name IN (SELECT value FROM json_each(?))", (json.dumps(known),)
@@ -134,10 +138,9 @@ def names_of(store: Store, name: str) -> list[str]:
 
 
 def forget_person(store: Store, name: str) -> Deleted:
-    """Remove every row that tells of a person, however the name is spelt: references, sightings, what was left out; and leave
-    marks.
+    """Delete all rows of a person, in every spelling of the name: references, sightings, rows in `left_out`. Leave deletion marks.
 
-    Like any deletion that has to be one for good, it is finished by `erase_remains`.
+    SQLite leaves remains of deleted rows in the file. `Store.erase_remains` has to follow.
     """
     spellings = spellings_of(store, name)
     people.drop_undo(store, spellings)
@@ -157,13 +160,13 @@ def forget_person(store: Store, name: str) -> Deleted:
 
 
 def is_referred_to(store: Store, image_path: str) -> bool:
-    """Whether any reference is of this photo."""
+    """Whether any reference was made from this photo."""
     row = store.connection.execute("SELECT 1 FROM embeddings WHERE image_path=? LIMIT 1", (image_path,)).fetchone()
     return row is not None
 
 
 def odd_image_paths(store: Store) -> Iterator[str]:
-    """Paths that are not written as we write them, `faces/PERSON/PHOTO`: of adopted rows, or made up."""
+    """Stored paths that do not have our form, `faces/PERSON/PHOTO`. They come from adopted databases, or somebody invented them."""
     for (path,) in store.connection.execute(
         "SELECT image_path FROM embeddings WHERE image_path NOT LIKE 'faces/%' OR image_path LIKE '%/.%' OR image_path LIKE '%//%'"
     ):
@@ -173,7 +176,7 @@ def odd_image_paths(store: Store) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Deleted:
-    """What a deletion removed."""
+    """What a deletion removed: the ids and photo paths of references, and numbers of sightings and of rows in `left_out`."""
 
     row_ids: list[int]
     image_paths: list[str]
@@ -182,13 +185,13 @@ class Deleted:
 
 
 def _iso(timestamp: str | None) -> str | None:
-    """SQLite's CURRENT_TIMESTAMP as ISO 8601 in UTC."""
+    """A time as SQLite's CURRENT_TIMESTAMP writes it, in ISO 8601, UTC."""
     return None if timestamp is None else timestamp.replace(" ", "T") + ("" if timestamp.endswith("Z") else "Z")
 
 
 @dataclass(frozen=True)
 class StoredPhotoRows:
-    """What one store's rows say of photos, for shared/photos/kept.py."""
+    """What the rows of one store know about photos. photos/kept.py needs this and may not import the store."""
 
     store: Store
 

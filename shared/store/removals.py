@@ -1,7 +1,7 @@
-"""Files of somebody who was forgotten that are to be removed, noted with the deletion itself and crossed off once they are gone.
+"""The list of files that have to be removed because somebody was forgotten.
 
-So a process that is killed between the two, and a disk that refuses, leave nothing behind for good: the next process, and the
-running site once a minute, tries again.
+Files are noted in the same transaction as the deletion, and crossed off when they are removed. So nothing stays for good if the process
+is killed in between, or if the disk refuses: the next process retries, and so does the running site once a minute.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ _MAX_AT_ONCE = 1000
 
 
 def note_removals(store: Store, data_dir: Path, kept: Kept) -> None:
-    """Inside the transaction that deletes the rows: these are to go."""
+    """Note files and folders that are to be removed. Call it inside the transaction that deletes the rows."""
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     rows = [(name, now) for path in (*kept.photos, *kept.folders) if (name := _name(data_dir, path)) is not None]
     store.connection.executemany("INSERT OR IGNORE INTO pending_removals VALUES (?, ?)", rows)
 
 
 def cross_off(store: Store, data_dir: Path, kept: Iterable[Kept], left: Iterable[Left]) -> None:
-    """Inside a transaction: what was noted and is gone is done with, what is left is noted."""
-    for one in kept:
-        names = [(_name(data_dir, path),) for path in (*one.photos, *one.folders)]
+    """Cross off what is removed, `kept`, and note what could not be removed, `left`. Call it inside a transaction."""
+    for removed in kept:
+        names = [(_name(data_dir, path),) for path in (*removed.photos, *removed.folders)]
         store.connection.executemany("DELETE FROM pending_removals WHERE path=?", names)
     for stays in left:
         note_removals(store, data_dir, Kept([stays.path]))
 
 
 def pending(store: Store) -> list[str]:
-    """What could not be removed yet: paths in data_dir, what lies in a folder before the folder."""
+    """What could not be removed yet: paths relative to data_dir, the contents of a folder before the folder."""
     rows = store.connection.execute("SELECT path FROM pending_removals ORDER BY path DESC LIMIT ?", (_MAX_AT_ONCE,))
     return [path for (path,) in rows if isinstance(path, str)]
 
 
 def try_again(store: Store, data_dir: Path) -> tuple[Kept, list[Left]]:
-    """Try to remove what is pending: what is done with, which the caller crosses off, and what is left.
+    """Try to remove what is pending. Returns what is done, which the caller crosses off, and what could not be removed.
 
-    Somebody can have been enrolled again meanwhile: a photo that a reference is of stays, and a folder goes only when it is empty.
+    The person may be enrolled again by now. So a photo that a reference was made from stays, and a folder goes only if it is empty.
     """
     done = Kept()
     left: list[Left] = []
@@ -57,7 +57,7 @@ def try_again(store: Store, data_dir: Path) -> tuple[Kept, list[Left]]:
                 else:
                     path.unlink()
             except OSError as error:
-                used_again = error.errno == errno.ENOTEMPTY and not any(one.path.is_relative_to(path) for one in left)
+                used_again = error.errno == errno.ENOTEMPTY and not any(old.path.is_relative_to(path) for old in left)
                 if not used_again:
                     left.append(Left(path, error.strerror or str(error)))
                     continue
@@ -66,7 +66,7 @@ def try_again(store: Store, data_dir: Path) -> tuple[Kept, list[Left]]:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a noted path is one that `forget` may have noted: a database can be anybody's."""
+    """Whether a noted path can be one that `forget` noted. Somebody else may have written the database."""
     from shared.photos.reading import is_photo_name
 
     parts = Path(name).parts
@@ -74,7 +74,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _name(data_dir: Path, path: Path) -> str | None:
-    """A path as it is noted; None for one that can't be: outside data_dir, or bytes that are no text."""
+    """A path in the form in which it is noted. None if it can't be noted: it is outside data_dir, or its bytes are no text."""
     for home in (data_dir, data_dir.resolve()):
         if path.is_relative_to(home):
             name = path.relative_to(home).as_posix()

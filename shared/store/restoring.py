@@ -1,4 +1,4 @@
-"""The references of a backup in place of the gallery's own, but for people deleted since."""
+"""Restores a backup: its references replace the gallery's own, except those of people deleted since."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ _COLUMNS = ", ".join(schema.COLUMNS)
 
 
 class Replaced(NamedTuple):
-    """`kept_deleted`: references of the backup that stay deleted. `marks_lost`: deletions that the backup remembers with another key."""
+    """What a restore did.
+
+    `restored`: references taken from the backup. `kept_deleted`: references of the backup that stay deleted. `marks_lost`: deletion
+    marks of the backup that were made with another key, and can't be used.
+    """
 
     restored: int
     kept_deleted: int
@@ -25,10 +29,10 @@ class Replaced(NamedTuple):
 
 
 def replace_from(store: Store, backup: Path) -> Replaced:
-    """Take all references from `backup`, which `migration.copy_of_backup` made, but for those deleted here since.
+    """Replace all references by those of `backup`, which `migration.copy_of_backup` made, except those deleted here since.
 
-    Sightings stay the site's own; a site that has none yet takes the backup's, but for those of people who were deleted. Must not
-    be called inside the store's transaction: ATTACH can't be. Raises RollcallError, nothing changed then, or sqlite3.Error.
+    The site keeps its own sightings. If it has none yet, it takes the backup's, except those of deleted people. Do not call this inside
+    the store's transaction, where SQLite permits no ATTACH. Raises RollcallError, with nothing changed, or sqlite3.Error.
     """
     if any(row[1] == "backup" for row in store.connection.execute("PRAGMA database_list")):
         store.connection.execute("DETACH DATABASE backup")
@@ -37,7 +41,7 @@ def replace_from(store: Store, backup: Path) -> Replaced:
         with store.transaction():
             return _replace(store)
     finally:
-        with contextlib.suppress(sqlite3.Error):  # what was committed is; the next restore detaches it
+        with contextlib.suppress(sqlite3.Error):  # the restore is committed; the next restore detaches it
             store.connection.execute("DETACH DATABASE backup")
 
 
@@ -74,7 +78,7 @@ def _take_references(store: Store, gone: list[tuple[int]], backups_change: int) 
         (store.next_change(),),
     )
     store.connection.executemany("DELETE FROM embeddings WHERE id=?", gone)
-    execute("DELETE FROM people_changes")  # they are of references that are no more
+    execute("DELETE FROM people_changes")  # notes for undoing; their references no longer exist
     execute("DELETE FROM people")
     execute("INSERT INTO people SELECT * FROM backup.people")
     people.complete(store.connection)
@@ -84,20 +88,22 @@ def _take_sightings(store: Store) -> None:
     execute = store.connection.execute
     if execute("SELECT 1 FROM sightings LIMIT 1").fetchone() is not None:
         return
-    last_id = store.sightings.last_id()  # of sightings that were deleted here: their ids are given out
+    last_id = store.sightings.last_id()  # ids of sightings deleted here must not be given out again
     people = execute("SELECT DISTINCT person FROM backup.sightings WHERE person IS NOT NULL").fetchall()
     execute("INSERT INTO sightings SELECT * FROM backup.sightings WHERE id>?", (last_id,))
     if execute("SELECT 1 FROM strangers LIMIT 1").fetchone() is not None:
-        execute("UPDATE sightings SET stranger=NULL")  # our own strangers have those numbers
+        execute("UPDATE sightings SET stranger=NULL")  # here these numbers belong to other strangers
     (highest,) = execute("SELECT MAX(stranger) FROM sightings").fetchone()
-    schema.ids_begin_after(store.connection, "strangers", highest or 0)  # the ids in them are given out
+    # Numbers in the sightings must not be given out again.
+    schema.ids_begin_after(store.connection, "strangers", highest or 0)
     for (person,) in people:
         if is_marked(store, person):
             store.sightings.forget(person)
 
 
 def _take_marks(store: Store, key: str | None) -> int:
-    """What was deleted before the backup was made stays so too, where its marks are of our key; how many are not."""
+    """Take over the backup's deletion marks, so that what was deleted before the backup stays deleted. Returns how many can't be used,
+    because they were made with another key."""
     execute = store.connection.execute
     if store.fact("mark_key_id") != key:
         return int(execute("SELECT COUNT(*) FROM backup.deletion_marks").fetchone()[0])

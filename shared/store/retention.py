@@ -1,31 +1,34 @@
-"""When the wall clock may be trusted to delete what is past its time.
+"""Decides whether the wall clock can be trusted when old data is to be deleted.
 
-A box without a battery starts in some other year until the network tells it better; +400 days for a second must not delete a
-month of sightings. A clock is trusted when it shows little more than was known of it, or once it has agreed with the kernel's own
-count of seconds for an hour: then whoever set it wrong has had the time to see it.
+A machine without a clock battery starts in some other year, until the network sets its clock. If the clock is 400 days ahead for a
+second, that must not delete a month of sightings. So a clock is trusted in two cases:
+1. it shows little more than the last time that is known;
+2. it has agreed with the kernel's own count of seconds for an hour. In that time a person who set it wrong can notice.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-# That a site was off: a weekend. A clock that is so far ahead deletes no more than that early.
+# So much later than the last known time is plausible: a site that was off over a weekend. A clock that is this far ahead deletes data at
+# most this much too early.
 PLAUSIBLE = timedelta(days=3)
 STEADY_S = 3600.0
-_SET_BACK = timedelta(hours=1)  # by a person or a server; a clock that is behind deletes less, not more
+# A person or a server may set the clock back by this; a clock that is behind deletes less, not more.
+_SET_BACK = timedelta(hours=1)
 _DRIFT_S = 60.0  # in an hour; NTP slews by 1.8 s
 
 
 class ClockWatch:
-    """Told the wall clock from time to time; says whether to trust it. Pure: it reads no clock."""
+    """Decides whether to trust the wall clock, from its readings over time. Pure: it reads no clock itself."""
 
     def __init__(self, known: datetime | None) -> None:
-        """`known`: what a trusted clock showed last, as it was stored; None: nothing is known yet."""
+        """`known`: the last stored time of a trusted clock (aware, UTC); None if there is none."""
         self._known = known
         self._steady_since: tuple[datetime, float] | None = None
 
     def trusts(self, wall: datetime, elapsed_s: float) -> bool:
-        """Whether to trust `wall` (aware, UTC) now. `elapsed_s`: any count of seconds that nobody sets and that goes on in sleep."""
+        """Whether to trust `wall` (aware, UTC) now. `elapsed_s`: seconds of a clock that nobody can set and that counts during sleep."""
         since = self._steady_since
         if since is None or abs((wall - since[0]).total_seconds() - (elapsed_s - since[1])) > _DRIFT_S:
             since = wall, elapsed_s

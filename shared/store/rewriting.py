@@ -1,8 +1,9 @@
-"""A database's file written anew, so that nothing of what was deleted is left in it: in little memory, and nowhere but in its folder.
+"""Writes a database's file anew, so that nothing of deleted rows is left in it. It needs little memory, and writes only in the
+database's folder.
 
-VACUUM makes a second database and copies it back. In memory that takes as much of it as the file has bytes, and a unit with a limit
-ends the process for it, at every start again. So the second one is a temporary file of SQLite's beside the database: it has mode 0600
-and loses its name as soon as it is open, so that nothing of it is left by a process that is killed.
+VACUUM makes a second database and copies it back. If that second database were in memory, it would take as much memory as the file has
+bytes. A systemd unit with a memory limit would then kill the process, at every start again. So the second database is a temporary file
+of SQLite's beside the database. It has mode 0600 and loses its name as soon as it is open, so that a killed process leaves nothing.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from pathlib import Path
 from shared.errors import TemporaryError
 from shared.store.connection import CACHE_KIB, MMAP_BYTES
 
-TEMPORARY = "etilqs_"  # how SQLite's temporary files begin: one is left, empty, by a kill in the moment before it loses its name
-SLACK_BYTES = 1 << 20  # room that is asked for beside what a copy of the database needs
+# How the names of SQLite's temporary files begin. A kill in the moment before such a file loses its name leaves it, empty.
+TEMPORARY = "etilqs_"
+SLACK_BYTES = 1 << 20  # more room than a copy of the database needs
 _REWRITING_CACHE_KIB = 8 << 10
-_one_at_a_time = threading.Lock()  # the folder of temporary files is one for the whole process
+_one_at_a_time = threading.Lock()  # SQLite has one setting for the folder of temporary files in the whole process
 
 
 def write_anew(connection: sqlite3.Connection, path: Path) -> None:
-    """Write the open database anew in place, at about 100 MB a second. Killed at any moment, it is as it was or done.
+    """Write the open database anew in place, at about 100 MB a second. If the process is killed, the file is either old or new.
 
-    Needs twice the file's size on its disk for as long as it lasts. Raises TemporaryError without that room, nothing done then;
+    Meanwhile it needs room for twice the file's size on its disk. Raises TemporaryError if that room is missing, with nothing done; or
     sqlite3.Error.
     """
     require_room(path, room_to_write_anew(connection), "to write the database anew")
@@ -35,13 +37,16 @@ def write_anew(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def copy_anew(connection: sqlite3.Connection, target: Path) -> None:
-    """A copy of the open database in `target`, an empty file, of one moment and without what was deleted. Raises sqlite3.Error."""
+    """Copy the open database into `target`, an empty file. The copy is of one moment and has no remains of deleted rows.
+
+    Raises sqlite3.Error.
+    """
     with _in_little_memory(connection):
         connection.execute("VACUUM INTO ?", (str(target.absolute()),))
 
 
 def room_to_write_anew(connection: sqlite3.Connection) -> int:
-    """Bytes that must be free: for the second database, and for the WAL that it goes through on its way back."""
+    """How many bytes must be free on the disk: for the second database, and for the WAL through which it is copied back."""
     pages, free, size = (
         int(connection.execute(f"PRAGMA {name}").fetchone()[0])
         for name in ("page_count", "freelist_count", "page_size")
@@ -50,7 +55,7 @@ def room_to_write_anew(connection: sqlite3.Connection) -> int:
 
 
 def require_room(path: Path, needed_bytes: int, purpose: str) -> None:
-    """Raises TemporaryError when the disk of `path` has less than `needed_bytes` free, with how much is missing."""
+    """Raise TemporaryError, with how much is missing, if the disk of `path` has less than `needed_bytes` free."""
     found = os.statvfs(path.parent)
     free = found.f_bavail * found.f_frsize
     if free < needed_bytes:
@@ -79,12 +84,12 @@ def _temporary_files_beside(connection: sqlite3.Connection, path: Path) -> Itera
     folder = str(path.parent.absolute())
     try:
         folder.encode()
-    except UnicodeEncodeError:  # bytes that are no text, which a PRAGMA can't name
+    except UnicodeEncodeError:  # the path's bytes are no text, and a PRAGMA can't name it
         yield
         return
     connection.execute("PRAGMA temp_store_directory='{}'".format(folder.replace("'", "''")))
     try:
-        # A SQLite that was built without this PRAGMA would write to a folder that is not ours: there it stays in memory.
+        # A SQLite that was built without this PRAGMA would write to a folder that is not ours. Then stay in memory.
         if connection.execute("PRAGMA temp_store_directory").fetchone() == (folder,):
             connection.execute("PRAGMA temp_store=FILE")
         yield

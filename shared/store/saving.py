@@ -1,8 +1,8 @@
-"""Saving references, many in one transaction.
+"""Saves references, many in one transaction.
 
-A reference is the same as one that is there when it has its UUID, or its person and photo, or, without a photo, its person and
-its very vector: then it is updated in place. Everything is looked up and written a batch at a time: a query a row would cost
-more than the writing.
+A given reference replaces a stored one if both have the same UUID; or the same person and photo; or, without a photo, the same person
+and exactly the same vector. Then the row is updated in place. Everything is searched and written a batch at a time: a query for each
+row would cost more than the writing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from shared.store.store import Store
 from shared.store.unsound_rows import forget_damaged_rows_of
 from shared.uuid7 import new_uuids
 
-_Key = tuple[str, str | bytes]  # a person, and the photo's path or, without one, the vector's bytes
+_Key = tuple[str, str | bytes]  # a person's name, and the photo's path or, without a photo, the vector's bytes
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What `save` did, a place each in the order given: the row's id, and whether it replaced what the row held before.
+    """What `save` did with each reference, in the order given: the id of its row, and whether it replaced an older content of the row.
 
-    `vectors`: (n, dim) float32 of unit norm, as they were stored.
+    `vectors`: (n, dim) float32, unit L2 norm, as they were stored.
     """
 
     row_ids: list[int]
@@ -46,17 +46,17 @@ class Saved:
 
 
 def save(store: Store, references: Sequence[NewReference], vectors: NDArray[np.float32]) -> Saved:
-    """Insert, or update in place what is there already: same id, same created_at; inside the store's transaction.
+    """Insert references, or update them in place, where id and created_at stay. Call it inside the store's transaction.
 
-    `vectors`: (n, dim), of any length but zero. Marks against these people and photos are lifted: somebody asks for them.
-    Raises RefusedError, nothing written, for a vector that is not one, or of another dimension than the gallery's.
+    `vectors`: (n, dim), of any length but zero. Deletion marks against these people and photos are removed, because somebody wants them
+    in the gallery. Raises RefusedError, with nothing written, for an unsound vector or another dimension than the gallery's.
     """
     if not references:
         return Saved([], [], vectors)
-    rows = unit_rows(vectors, [one.person_name for one in references])
+    rows = unit_rows(vectors, [reference.person_name for reference in references])
     _require_dim(store, rows.shape[1], references[0].person_name)
     blobs = _blobs(rows)
-    keys = [_key(one, blob) for one, blob in zip(references, blobs, strict=True)]
+    keys = [_key(reference, blob) for reference, blob in zip(references, blobs, strict=True)]
     row_ids, replaced = _places(store, references, keys)
     _lift_marks(store, references)
     forget_damaged_rows_of(store.connection, {one.person_name for one in references})
@@ -70,7 +70,7 @@ def save(store: Store, references: Sequence[NewReference], vectors: NDArray[np.f
 
 
 def _settle_people(store: Store, references: Sequence[NewReference]) -> None:
-    """Everybody has a row; a user id that was given is the person's, and all of their references'."""
+    """Give each person a row in `people`. A given user id becomes the person's, and that of all their references."""
     names = {one.person_name for one in references}
     people.complete(store.connection, names)
     people.give_user_ids(
@@ -80,7 +80,7 @@ def _settle_people(store: Store, references: Sequence[NewReference]) -> None:
 
 
 def _require_dim(store: Store, dim: int, name: str) -> None:
-    """The first reference decides the dimension, unless a model did already."""
+    """The first reference decides the gallery's dimension, unless a model was stamped before. Raises RefusedError for another one."""
     known = store.dim
     if known == dim:
         return
@@ -97,7 +97,7 @@ def _require_dim(store: Store, dim: int, name: str) -> None:
 
 
 def _blobs(rows: NDArray[np.float32]) -> list[memoryview]:
-    """Each row as it is stored, without a copy."""
+    """The bytes of each row as they are stored, as views without a copy."""
     view, size = np.ascontiguousarray(rows, dtype="<f4").data.cast("B"), 4 * rows.shape[1]
     return [view[at : at + size] for at in range(0, size * len(rows), size)]
 
@@ -107,7 +107,7 @@ def _key(reference: NewReference, blob: memoryview) -> _Key:
 
 
 def _places(store: Store, references: Sequence[NewReference], keys: list[_Key]) -> tuple[list[int], list[bool]]:
-    """The row of each reference, and whether something is in it by then; a batch may name one place several times."""
+    """For each reference the id of its row, and whether the row has a content before. A batch may use one row several times."""
     people = _people_of_uuids(references)
     following = _last_id(store) + 1
     by_uuid: dict[str, int] = {}
@@ -129,7 +129,7 @@ def _places(store: Store, references: Sequence[NewReference], keys: list[_Key]) 
 
 
 def _people_of_uuids(references: Sequence[NewReference]) -> dict[str, str]:
-    """Whose reference each UUID of the batch is. Raises RefusedError when two people's."""
+    """The person of each UUID in the batch. Raises RefusedError if one UUID is given for two people."""
     people: dict[str, str] = {}
     for one in references:
         if one.uuid is not None and people.setdefault(one.uuid, one.person_name) != one.person_name:
@@ -138,7 +138,7 @@ def _people_of_uuids(references: Sequence[NewReference]) -> dict[str, str]:
 
 
 def _rows_of_uuids(store: Store, people: dict[str, str]) -> dict[str, int]:
-    """Which rows have these UUIDs. Raises RefusedError when one is of another person than it is there."""
+    """The ids of the rows with these UUIDs. Raises RefusedError if such a row belongs to another person than given."""
     if not people:
         return {}
     found = store.connection.execute(
@@ -176,7 +176,7 @@ def _rows_of_keys(store: Store, references: Sequence[NewReference], keys: list[_
 
 
 def _rows_without_photo(store: Store, name: str, blobs: list[bytes]) -> list[tuple[bytes, int]]:
-    """The person's rows without a photo that may hold one of these vectors: SQLite compares one, Python many."""
+    """The person's rows without a photo that can hold one of these vectors. SQLite compares a single vector; the caller many."""
     query, values = "SELECT embedding, id FROM embeddings WHERE person_name=? AND image_path IS NULL", [name]
     if len(blobs) == 1:
         return store.connection.execute(f"{query} AND embedding=?", (*values, blobs[0])).fetchall()
@@ -184,7 +184,7 @@ def _rows_without_photo(store: Store, name: str, blobs: list[bytes]) -> list[tup
 
 
 def _last_id(store: Store) -> int:
-    """The highest id ever given out; what AUTOINCREMENT counts on from."""
+    """The highest id ever given out, from which AUTOINCREMENT counts on."""
     row = store.connection.execute(
         "SELECT MAX(COALESCE((SELECT seq FROM sqlite_sequence WHERE name='embeddings'), 0), "
         "COALESCE((SELECT MAX(id) FROM embeddings), 0))"
@@ -193,7 +193,7 @@ def _last_id(store: Store) -> int:
 
 
 def _lift_marks(store: Store, references: Sequence[NewReference]) -> None:
-    """Who is enrolled on purpose is no longer kept out, nor is that photo."""
+    """Remove the deletion marks of these people and photos: they are enrolled again on purpose."""
     if store.connection.execute("SELECT 1 FROM deletion_marks LIMIT 1").fetchone() is None:
         return
     marks = {name: mark_of(store, name) for name in {one.person_name for one in references}}
@@ -209,7 +209,7 @@ def _lift_marks(store: Store, references: Sequence[NewReference]) -> None:
 
 
 class _Row(NamedTuple):
-    """One reference on its way into its row; `vector` (dim,) float32."""
+    """A reference with the row that it is written to. `vector` (dim,) float32; `change`: its change number."""
 
     id: int
     reference: NewReference
@@ -253,12 +253,12 @@ def _update(store: Store, rows: list[_Row]) -> None:
         [(row.change, row.reference.photo_digest, row.id) for row in rows],
     )
     write_checksums(store.connection, [row.id for row in rows])
-    # What another model made of the photo that was there before says nothing about the new one.
+    # Another model's embedding of the old photo is not valid for the new photo.
     store.connection.executemany("DELETE FROM staged_embeddings WHERE embedding_id=?", ids)
 
 
 def references_by_id(store: Store, row_ids: Sequence[int]) -> tuple[Saved, list[NewReference]]:
-    """These references as `save` returns them, for the block: each in its row, which held something before."""
+    """Stored references in the form in which `save` returns them, for the block; each counts as having replaced its row's content."""
     rows = store.connection.execute(
         "SELECT e.id, e.embedding, e.person_name, e.image_path, e.user_id, f.uuid, f.photo_digest FROM embeddings e "
         "JOIN reference_facts f ON f.embedding_id=e.id WHERE e.id IN (SELECT value FROM json_each(?)) ORDER BY e.id",

@@ -1,4 +1,4 @@
-"""The table of sightings: each kept once, under an id that is durable and only rises, for as long as the settings say."""
+"""The table of sightings. Each event is kept once. Its id never changes, ids only rise, and the settings limit how long it is kept."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from shared.events import Event, Sighting, stranger_id
 from shared.store.schema import ids_begin_after
 
 _MAX_UNREADABLE = 1000
-_AHEAD = timedelta(days=1)  # clocks of cameras and files may be ahead of ours by less
+_AHEAD = timedelta(days=1)  # clocks of cameras and files may be ahead of ours by up to this
 _Answer_co = TypeVar("_Answer_co", covariant=True)
 
 
 class TakesEvents(Protocol[_Answer_co]):
-    """What is told every new event, in order, and has something to say on it."""
+    """Is given every new event, in order, and returns something to store with it."""
 
     def take(self, event: Event) -> _Answer_co: ...
 
 
 class Sightings:
-    """The sightings of one store. What changes rows is called inside the store's transaction."""
+    """The sightings of one store. Call what changes rows inside the store's transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self.unreadable: set[int] = set()  # ids of rows that were passed over, as many as are worth telling
+        self.unreadable: set[int] = set()  # ids of rows that could not be read, up to _MAX_UNREADABLE
 
     def record(
         self,
@@ -37,10 +37,10 @@ class Sightings:
         strangers: TakesEvents[int | None] | None = None,
         presence: TakesEvents[list[dict[str, Any]]] | None = None,
     ) -> list[Sighting]:
-        """Keep events as sightings; those already kept (same key) are passed over. Returns the new ones.
+        """Keep events as sightings. Returns the new ones. An event whose key is kept already is skipped.
 
-        A person who was deleted meanwhile is not written down again: the sighting becomes one of nobody known. `strangers`
-        says whose the sighting of nobody known is: `unknown` in it; `presence` where else a person is: `also_at` in it.
+        A person who was deleted meanwhile is not stored again: the sighting is kept without the person. `strangers` gives the number of
+        the stranger, stored as `unknown`; `presence` gives where else the person is, stored as `also_at`.
         """
         kept = []
         for event in events:
@@ -55,7 +55,7 @@ class Sightings:
         return kept
 
     def _without_deleted_person(self, event: Event) -> Event | None:
-        """The event as one of nobody known when its person was deleted meanwhile; None when it then says nothing."""
+        """The event, without its person if that person was deleted meanwhile. None if it has no meaning without the person."""
         if event.person is None or self._is_enrolled(event.person):
             return event
         if event.event in ("named", "withdrawn"):
@@ -64,7 +64,7 @@ class Sightings:
         return replace(event, person=None, user_id=None, score=None, margin=None, verdict=verdict)
 
     def _keep(self, event: Event, site: str, stranger: int | None, also_at: list[dict[str, Any]] | None) -> Sighting:
-        given = {one.name: getattr(event, one.name) for one in fields(Event)}
+        given = {field.name: getattr(event, field.name) for field in fields(Event)}
         unknown = None if stranger is None else stranger_id(stranger)
         sighting = Sighting(**given, id=0, site=site, unknown=unknown, also_at=also_at)
         cursor = self._connection.execute(
@@ -93,10 +93,11 @@ class Sightings:
     def since(self, after_id: int = 0, since: str | None = None, limit: int = 1000) -> list[Sighting]:
         """At most `limit` kept sightings with id > `after_id` and time >= `since` (ISO 8601, UTC), oldest first.
 
-        A row that can't be read is passed over, its id in `unreadable`: one must not keep all others from being told.
+        A row that can't be read is skipped, and its id is added to `unreadable`: one bad row must not hide all others.
         """
         if since is not None:
-            # The index by time finds where to begin (+id: not the order of ids); else every older sighting would be read.
+            # Find where to begin with the index by time, or every older sighting would be read. `+id` keeps SQLite from using the order
+            # of the ids instead.
             first = self._connection.execute("SELECT MIN(+id) FROM sightings WHERE time>=?", (since,)).fetchone()[0]
             if first is None:
                 return []
@@ -119,22 +120,23 @@ class Sightings:
         return found
 
     def last_id(self) -> int:
-        """The highest id ever given out, also when that sighting is gone."""
+        """The highest id ever given out, even if that sighting was deleted."""
         row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name='sightings'").fetchone()
         return 0 if row is None else int(row[0])
 
     def ids_begin_after(self, last_id: int) -> None:
-        """Give out no id up to `last_id` any more."""
+        """Give out only ids above `last_id` from now on."""
         ids_begin_after(self._connection, "sightings", last_id)
 
     def purge(self, keep_days: int, now: datetime | None = None) -> int:
-        """Delete sightings older than `keep_days`, by their time or, of one that is dated ahead, by when it was written; how many.
+        """Delete sightings older than `keep_days`. Returns how many.
 
-        A row that was also written by a clock that was ahead counts from now on.
+        A sighting's age counts from its time. If that lies in the future, it counts from when the row was written. If our own clock was
+        ahead when the row was written, it counts from now.
         """
         now = now or datetime.now(UTC)
         limit, ahead, today = (
-            f"{one:%Y-%m-%dT%H:%M:%S.%fZ}" for one in (now - timedelta(days=keep_days), now + _AHEAD, now)
+            f"{time:%Y-%m-%dT%H:%M:%S.%fZ}" for time in (now - timedelta(days=keep_days), now + _AHEAD, now)
         )
         deleted = self._connection.execute("DELETE FROM sightings WHERE time<?", (limit,)).rowcount
         deleted += self._connection.execute(
@@ -147,24 +149,24 @@ class Sightings:
         return int(deleted)
 
     def first_id(self) -> int:
-        """The id of the oldest sighting that is kept; 0: none is."""
+        """The id of the oldest kept sighting; 0 if none is kept."""
         return int(self._connection.execute("SELECT COALESCE(MIN(id), 0) FROM sightings").fetchone()[0])
 
     def last_recorded(self) -> datetime | None:
-        """When the newest sighting was written, by the clock of then; None: it is not known."""
+        """When the newest sighting was written, by the clock of that time. None if this is not known."""
         row = self._connection.execute("SELECT recorded_at FROM sightings ORDER BY id DESC LIMIT 1").fetchone()
         return None if row is None or row[0] is None else datetime.fromisoformat(row[0])
 
     def forget(self, person: str) -> int:
-        """Delete every sighting of a person; how many."""
+        """Delete all sightings of a person. Returns how many."""
         return self._connection.execute("DELETE FROM sightings WHERE person=?", (person,)).rowcount
 
     def give_to(self, stranger: int, person: str) -> int:
-        """A stranger turned out to be `person`: their sightings are that person's, to be forgotten with them; how many."""
+        """Give all sightings of a stranger to `person`, so that they are forgotten with that person. Returns how many."""
         return self._connection.execute(
             "UPDATE sightings SET person=COALESCE(person, ?), stranger=NULL WHERE stranger=?", (person, stranger)
         ).rowcount
 
     def forget_stranger(self, stranger: int) -> int:
-        """Delete every sighting of a stranger; how many."""
+        """Delete all sightings of a stranger. Returns how many."""
         return self._connection.execute("DELETE FROM sightings WHERE stranger=?", (stranger,)).rowcount

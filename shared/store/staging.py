@@ -1,4 +1,4 @@
-"""Another model's embeddings: collected beside the active ones, then made the active ones in one step."""
+"""Another model's embeddings: they are collected beside the active ones, and then replace them in one step."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _NOT_STAGED = "NOT EXISTS (SELECT 1 FROM staged_embeddings s WHERE s.embedding_i
 def stage(
     store: Store, row_ids: Sequence[int], changes: Sequence[int], vectors: NDArray[np.float32], fingerprint: str
 ) -> int:
-    """Keep embeddings of another model (n, dim) beside the active ones; how many are kept.
+    """Keep embeddings of another model, `vectors` (n, dim), beside the active ones. Returns how many were kept.
 
-    `changes`: the change numbers that the references had when their photos were read. One that was changed or deleted since
-    is passed over: what was made of it is out of date.
+    `changes`: the change numbers that the references had when their photos were read. A reference that was changed or deleted since is
+    skipped, because its embedding is out of date.
     """
     rows = unit_rows(vectors, [f"row {row_id}" for row_id in row_ids]).astype("<f4", copy=False)
     return store.connection.executemany(
@@ -36,20 +36,20 @@ def stage(
 
 
 def unstage(store: Store) -> None:
-    """Let go of everything that was collected."""
+    """Delete all collected embeddings."""
     store.connection.execute("DELETE FROM staged_embeddings")
 
 
 def not_staged(store: Store, fingerprint: str) -> list[int]:
-    """Ids of the references that nothing was collected for."""
+    """The ids of the references for which no embedding of the model with this fingerprint was collected."""
     query = f"SELECT id FROM embeddings WHERE {_NOT_STAGED} ORDER BY id"  # noqa: S608  # a constant
     return [row[0] for row in store.connection.execute(query, (fingerprint,))]
 
 
 def switch_model(store: Store, model: ModelId) -> int:
-    """Make the staged embeddings the active ones. References that were not staged go to `left_out`; how many did.
+    """Make the staged embeddings the active ones. References without one move to `left_out`. Returns how many did.
 
-    Raises RefusedError, nothing changed, when what was staged is not of `dim` numbers.
+    Raises RefusedError, with nothing changed, if a staged embedding has another length than the model's `dim`.
     """
     wrong = store.connection.execute(
         "SELECT LENGTH(embedding)/4 FROM staged_embeddings WHERE fingerprint=? AND LENGTH(embedding)<>? LIMIT 1",

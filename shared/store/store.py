@@ -1,7 +1,8 @@
-"""The SQLite store: one writable connection under the site's lock, or a read-only one beside it.
+"""The SQLite store: a connection to the site's database, with its facts and transactions.
 
-Everything that changes rows happens inside `transaction`; nothing here publishes, locks or talks to a socket. What belongs
-together beyond that lies in modules of its own beside this one: saving, sightings, staging, restoring and others.
+There is one writable connection, under the site's lock; others are read-only. Every change of rows happens inside `transaction`. The
+store does not publish, does not lock and uses no socket. Other modules of this folder work on a store, a subject each: saving,
+sightings, staging, restoring and more.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from shared.store.connection import BUSY_TIMEOUT_S, CACHED_STATEMENTS
 from shared.store.rewriting import write_anew
 from shared.store.sightings import Sightings
 
-_TRUNCATE_PATIENCE_S = 1.0  # the writer's heartbeat must not wait for a reader of the WAL
+_TRUNCATE_PATIENCE_S = 1.0  # the writer must not miss its heartbeat while it waits for a reader of the WAL
 _PROOF_DUE = "proof_due"
 
 
@@ -59,7 +60,7 @@ def _disk_error(code: int, text: str, path: Path) -> RollcallError:
 
 
 def explain(error: sqlite3.Error, path: Path) -> RollcallError:
-    """What a person can do about a fault that SQLite reports."""
+    """The RollcallError for an error of SQLite's, with a remedy. `path`: of the database."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     text = str(error)
     if code in _OF_THE_DISK:
@@ -72,17 +73,17 @@ def explain(error: sqlite3.Error, path: Path) -> RollcallError:
 
 
 class Store:
-    """An open gallery database of the current schema. `store_opening.open_store` makes one."""
+    """An open gallery database of the current schema. store/opening.py makes one."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
         self.connection, self.path, self.read_only = connection, path, read_only
         self.sightings = Sightings(connection)
         self._change_number = 0
         self._mark_key: bytes | None = None
-        self.damage: DamagedError | None = None  # what SQLite said last, until whoever serves the store has seen to it
+        self.damage: DamagedError | None = None  # the last damage found; the writer handles it and resets this
 
     def explained(self, error: sqlite3.Error) -> RollcallError:
-        """What `explain` makes of a fault of this store; damage is noted."""
+        """As `explain`, for this store. If the error means that the file is damaged, `damage` is set."""
         fault = explain(error, self.path)
         if isinstance(fault, DamagedError):
             self.damage = fault
@@ -91,6 +92,7 @@ class Store:
     # --- facts -------------------------------------------------------------------------------------------------
 
     def fact(self, key: str) -> str | None:
+        """A value of the store_facts table; None if there is none."""
         row = self.connection.execute("SELECT value FROM store_facts WHERE key=?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
@@ -104,32 +106,33 @@ class Store:
 
     @property
     def dim(self) -> int | None:
-        """Length of every embedding; None while nothing has been saved."""
+        """The length of every embedding; None while nothing has been saved."""
         found = self.fact("dim")
         return None if found is None else int(found)
 
     @property
     def fingerprint(self) -> str | None:
-        """Fingerprint of the model that made the embeddings; None: not stamped yet."""
+        """The fingerprint of the model that made the embeddings; None while they are not stamped."""
         return self.fact("fingerprint")
 
     @property
     def model(self) -> str | None:
-        """The model's engine and name, like `insightface/buffalo_l`."""
+        """The model's engine and name, like `insightface/buffalo_l`; None while the embeddings are not stamped."""
         return self.fact("model")
 
     @property
     def model_id(self) -> ModelId | None:
-        """None: the embeddings are not stamped yet."""
+        """The model that made the embeddings; None while they are not stamped."""
         model, fingerprint, dim = self.model, self.fingerprint, self.dim
         return ModelId.parse(model, fingerprint, dim) if model and fingerprint and dim else None
 
     @property
     def change_number(self) -> int:
+        """The highest change number given out so far. Every change of a reference gets one, and they only rise."""
         return int(self.fact("change_number") or 0)
 
     def stamp(self, model: ModelId) -> None:
-        """Say which model the embeddings are of."""
+        """Note which model made the embeddings."""
         for key, value in (("model", model.label), ("fingerprint", model.fingerprint), ("dim", str(model.dim))):
             self.set_fact(key, value)
 
@@ -137,7 +140,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """BEGIN IMMEDIATE … COMMIT, rolled back on any error; SQLite's faults come out explained."""
+        """BEGIN IMMEDIATE … COMMIT, rolled back on any error. Raises RollcallError for SQLite's errors."""
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             before = self._change_number = self.change_number
@@ -154,14 +157,14 @@ class Store:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """One request inside a group commit: its faults undo only itself."""
+        """One request inside the transaction of a group: an error undoes only this request."""
         self.connection.execute("SAVEPOINT request")
         change_number = self._change_number
         try:
             yield
         except BaseException:
             self._change_number = change_number
-            if self.connection.in_transaction:  # a full disk can have rolled the whole transaction back already
+            if self.connection.in_transaction:  # on a full disk SQLite may have rolled back the whole transaction
                 self.connection.execute("ROLLBACK TO request")
                 self.connection.execute("RELEASE request")
             raise
@@ -172,28 +175,27 @@ class Store:
             self.connection.execute("ROLLBACK")
 
     def next_change(self, count: int = 1) -> int:
-        """Take `count` change numbers inside a transaction; the first of them."""
+        """Take `count` change numbers, inside a transaction. Returns the first of them."""
         self._change_number += count
         return self._change_number - count + 1
 
     def change_at_least(self, number: int) -> None:
-        """Let the change numbers to come be higher than `number`, which another copy of this gallery has given out."""
+        """Make all further change numbers higher than `number`, which another copy of this gallery has given out."""
         self._change_number = max(self._change_number, number)
-
-    # --- deletions ---------------------------------------------------------------------------------------------
 
     # --- the whole file ----------------------------------------------------------------------------------------
 
     def want_remains_erased(self) -> None:
-        """Note, inside a transaction, that `erase_remains` is to follow: also a process that is killed before comes to it."""
+        """Note, inside a transaction, that `erase_remains` has to follow. If the process is killed before, the next start does it."""
         self.set_fact(schema.ERASURE_DUE, "1")
 
     def remains_are_due(self) -> bool:
+        """Whether `erase_remains` has to be done."""
         return self.fact(schema.ERASURE_DUE) is not None
 
     @property
     def proof_is_due(self) -> bool:
-        """Whether the file was left open by a process that was killed, and has not been read whole since."""
+        """Whether a killed process left the file open, and the file has not been checked whole since."""
         return self.fact(_PROOF_DUE) is not None
 
     @proof_is_due.setter
@@ -204,23 +206,23 @@ class Store:
             self.connection.execute("DELETE FROM store_facts WHERE key=?", (_PROOF_DUE,))
 
     def erase_remains(self) -> None:
-        """Write the whole file anew: nothing of what was deleted is left in it.
+        """Write the whole file anew, so that nothing of deleted rows is left in it. Raises RollcallError; then it stays due.
 
-        secure_delete overwrites deleted rows and pages, but not the copies of rows that SQLite left in the free middle of a page
-        when it once moved them to its neighbour. Raises RollcallError; then it stays due.
+        `secure_delete` is not enough. It overwrites deleted rows and pages, but not old copies of rows: SQLite leaves these in the free
+        middle of a page when it moves rows to a neighbouring page.
         """
         try:
             write_anew(self.connection, self.path)
             self.drop_fact(schema.ERASURE_DUE)
         except sqlite3.Error as error:
-            with contextlib.suppress(sqlite3.Error):  # the room that the WAL took is for others
+            with contextlib.suppress(sqlite3.Error):  # give back the room that the WAL took
                 self.truncate_wal()
             raise self.explained(error) from error
 
     def truncate_wal(self, patience_s: float = _TRUNCATE_PATIENCE_S) -> bool:
-        """Move everything into the database file and empty the WAL, so that erased rows are not left in it.
+        """Move everything from the WAL into the database file and empty the WAL, so that erased rows are not left in it.
 
-        False when somebody went on reading the WAL for `patience_s`: to be tried again.
+        Returns False if another process kept reading the WAL for `patience_s`; then try again later. Raises sqlite3.Error.
         """
         self.connection.execute(f"PRAGMA busy_timeout={round(patience_s * 1000)}")
         try:
@@ -234,14 +236,14 @@ class Store:
         return not busy
 
     def drop_what_is_cached(self) -> None:
-        """Give back what this connection keeps in memory and can hold somebody who is forgotten: pages of the file, and statements
-        with the values that they were run with last."""
-        for number in range(CACHED_STATEMENTS):  # each takes the place of another
+        """Drop what this connection keeps in memory, because it can contain a forgotten person: pages of the file, and statements with
+        the values of their last run."""
+        for number in range(CACHED_STATEMENTS):  # each new statement replaces one that is kept
             self.connection.execute(f"SELECT {number}")
         self.connection.execute("PRAGMA shrink_memory")
 
     def close(self) -> None:
-        """Close; a writable store's file is then complete alone."""
+        """Close the connection. A writable store's file is then complete without a WAL. Raises RollcallError."""
         try:
             if not self.read_only:
                 self.truncate_wal(BUSY_TIMEOUT_S)

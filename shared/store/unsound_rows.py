@@ -1,4 +1,4 @@
-"""Rows of references that are not what they must be: found, told, and set aside, so that they cost nobody but themselves."""
+"""Finds unsound rows of references and sets them aside, so that a damaged row costs only that one reference."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from shared.process.work_progress import beat
 from shared.row_checksum import checksum_fits
 from shared.store import schema
 
-_DAMAGED = "damaged: "  # how the reason begins in left_out: another than that a row was never of use
+_DAMAGED = "damaged: "  # begins the reason in left_out; other rows there were never usable
 _ROWS_AT_ONCE = 1000
-# Texts as bytes: what is no UTF-8 must be seen, and not replaced.
+# Texts are read as bytes: text that is no UTF-8 must be found, and not replaced.
 _ROWS = """
     SELECT id, typeof(person_name), CAST(person_name AS BLOB), typeof(user_id), CAST(user_id AS BLOB), embedding, checksum
     FROM embeddings LEFT JOIN reference_facts ON embedding_id=id WHERE id>? ORDER BY id LIMIT ?
@@ -24,7 +24,7 @@ _ROWS = """
 
 
 def unsound_rows(connection: sqlite3.Connection, dim: int) -> Iterator[tuple[int, str]]:
-    """Each reference that can't be used, and why, in the order of their ids. Nothing in the reason tells whose it is."""
+    """The id of each reference that can't be used, and why, in the order of the ids. The reason does not reveal the person."""
     last = -(1 << 63)
     while rows := connection.execute(_ROWS, (last, _ROWS_AT_ONCE)).fetchall():
         beat()
@@ -47,7 +47,7 @@ def _why_unsound(
         return f"{f'{len(blob)} bytes' if isinstance(blob, bytes) else 'no bytes'} where a vector has {4 * dim}"
     vector = np.frombuffer(blob, "<f4")
     norm = float(np.linalg.norm(vector))
-    if not abs(norm - 1) < NORM_TOLERANCE:  # NaN is none, too
+    if not abs(norm - 1) < NORM_TOLERANCE:  # written so that NaN is unsound, too
         return f"a vector of norm {norm:.4g} where it is 1"
     try:
         name, user_id = raw_name.decode(), None if raw_user is None else raw_user.decode()
@@ -63,7 +63,10 @@ def _why_unsound(
 
 
 def set_aside(connection: sqlite3.Connection, unsound: dict[int, str]) -> None:
-    """Move rows to `left_out`, each with its reason; inside a transaction. Indexes that don't fit are made anew. Raises sqlite3.Error."""
+    """Move rows to `left_out`, each with its reason, inside a transaction. `unsound`: reasons by row id. Raises sqlite3.Error.
+
+    An index that does not fit its table is made anew.
+    """
     columns = ", ".join(schema.COLUMNS)
     for row_id, reason in unsound.items():
         connection.execute("DELETE FROM left_out WHERE id=?", (row_id,))
@@ -76,30 +79,30 @@ def set_aside(connection: sqlite3.Connection, unsound: dict[int, str]) -> None:
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
                 raise
-            connection.execute("REINDEX")  # the name was changed in the row, and the index still has the old one
+            connection.execute("REINDEX")  # damage changed the name in the row, and the index still has the old name
             connection.execute("DELETE FROM embeddings WHERE id=?", (row_id,))
 
 
 def damaged_rows(connection: sqlite3.Connection) -> int:
-    """How many rows lie aside as damaged."""
+    """How many rows are set aside as damaged."""
     return int(connection.execute("SELECT COUNT(*) FROM left_out WHERE reason GLOB ?", (_DAMAGED + "*",)).fetchone()[0])
 
 
 def aside_line(count: int) -> str:
-    """What to tell of so many damaged rows."""
+    """The line to report so many damaged rows."""
     return (
         f"{count} damaged rows lie aside in left_out; remedy: supervisor.py restore FILE, or enrol these people again"
     )
 
 
 def forget_damaged_rows(connection: sqlite3.Connection) -> None:
-    """Let go of the damaged rows: a backup has taken their place, or somebody is forgotten, whose they may be: a damaged name tells
-    nobody's."""
+    """Delete all damaged rows, after a backup has replaced them, or because somebody is forgotten. A damaged row does not show reliably
+    whose it is, so it may belong to that person."""
     connection.execute("DELETE FROM left_out WHERE reason GLOB ?", (_DAMAGED + "*",))
 
 
 def forget_damaged_rows_of(connection: sqlite3.Connection, names: Iterable[str]) -> None:
-    """Let go of these people's damaged rows: they have been enrolled again."""
+    """Delete the damaged rows of these people, who have been enrolled again."""
     if damaged_rows(connection):
         connection.executemany(
             "DELETE FROM left_out WHERE person_name=? AND reason GLOB ?", [(name, _DAMAGED + "*") for name in names]
