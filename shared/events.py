@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from shared.errors import RefusedError
 
@@ -78,6 +78,13 @@ class Event:
         return cls(**_parted(cls, document))
 
 
+class Elsewhere(TypedDict):
+    """Another track on which a person is seen now."""
+
+    camera: str
+    track: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sighting(Event):
     """An event as it is kept. `id` is durable and only rises. `unknown`: the stranger it is of. `also_at`: where else the person is."""
@@ -85,7 +92,7 @@ class Sighting(Event):
     id: int
     site: str | None = None
     unknown: str | None = None
-    also_at: Sequence[Mapping[str, Any]] | None = None
+    also_at: Sequence[Elsewhere] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The public document, `id` first."""

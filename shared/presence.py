@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from datetime import datetime
-from typing import Any
 
-from shared.events import Event
+from shared.events import Elsewhere, Event
 
 WITHIN_S = 600.0
 MAX_TRACKS = 1000
@@ -30,7 +29,7 @@ class Presence:
         self._within_s, self._most = within_s, most
         self._here: OrderedDict[Place, tuple[str, float]] = OrderedDict()
 
-    def take(self, event: Event) -> list[dict[str, Any]]:
+    def take(self, event: Event) -> list[Elsewhere]:
         """Process an event. For a `named`, returns where else the person is, as `{"camera", "track"}`, the latest last; else nothing.
 
         Taking the same event again changes nothing.
@@ -49,7 +48,7 @@ class Presence:
             return []
         person, at_s = event.person, datetime.fromisoformat(event.time).timestamp()
         also = [
-            {"camera": place[0], "track": place[1]}
+            Elsewhere(camera=place[0], track=place[1])
             for place, (other, since_s) in self._here.items()
             if other == person and place != here and abs(at_s - since_s) <= self._within_s
         ]

@@ -134,6 +134,7 @@ SEGMENT_MAGIC = b"RCBLOCK\0"
 _SLOT = struct.Struct("<8sII5QI")
 _SLOT_SIZE = 64
 HEAD_SIZE = 2 * _SLOT_SIZE
+MAX_TEXT_BYTES = 0xFFFF  # of a name or a user id: 16 bits of its entry hold the length
 CONSTANTS = struct.Struct("<8sII4Q128s64s")
 ENDED, ENDED_AT = struct.Struct("<Q"), 2048
 SECTIONS = (
@@ -162,6 +163,11 @@ class Head:
     counts_from: int
     moves: int
     published_ns: int
+
+    @property
+    def offset(self) -> int:
+        """Where its slot begins."""
+        return self.sequence % 2 * _SLOT_SIZE
 
     def pack(self) -> bytes:
         body = _SLOT.pack(

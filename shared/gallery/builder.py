@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.embeddings import Batch, UnsoundRowError, require_sound
-from shared.gallery.block import OF_ROWS, Constants, Shape
+from shared.gallery.block import MAX_TEXT_BYTES, OF_ROWS, Constants, Shape
 from shared.gallery.files import segment_path
 from shared.gallery.match import quantise
 from shared.gallery.segment import Segment, reserve, take_huge
@@ -29,7 +29,6 @@ from shared.gallery.segment import Segment, reserve, take_huge
 _CODE_ROWS = 1024  # rows checked and quantised between two writes
 _MAX_AHEAD = 4  # batches whose rows are written, and whose references are not
 _WRITE_BYTES = 16 << 20
-_MAX_TEXT = 0xFFFF
 
 
 @dataclass
@@ -56,8 +55,8 @@ def text_entry(text: str, offset: int) -> tuple[int, bytes]:
     Raises UnsoundRowError for a text of more than 65,535 bytes.
     """
     raw = text.encode()
-    if len(raw) > _MAX_TEXT:
-        raise UnsoundRowError("of somebody", f"a text of {len(raw)} bytes", f"at most {_MAX_TEXT}")
+    if len(raw) > MAX_TEXT_BYTES:
+        raise UnsoundRowError("of somebody", f"a text of {len(raw)} bytes", f"at most {MAX_TEXT_BYTES}")
     return offset << 16 | len(raw), raw
 
 
@@ -82,8 +81,8 @@ class Building:
         self.people = People()
         self.rows = 0
 
-    def fill(self, batches: Any) -> None:
-        """Write `batches` (an iterable of Batch). A second thread quantises and writes the references.
+    def fill(self, batches: Iterable[Batch]) -> None:
+        """Write `batches`. A second thread quantises and writes the references.
 
         Raises UnsoundRowError for a row that must not be published, OSError if there is no room.
         """

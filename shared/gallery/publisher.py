@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from shared.embeddings import Batch, UnsoundRowError
 from shared.errors import TemporaryError
 from shared.files.folder_lock import identity
-from shared.gallery.block import Constants, Head, Shape
+from shared.gallery.block import MAX_TEXT_BYTES, Constants, Head, Shape
 from shared.gallery.builder import Building, People, text_entry
 from shared.gallery.check import check_segment
 from shared.gallery.files import (
@@ -47,7 +47,6 @@ _MIN_DEAD = 1024  # with fewer dead rows it is not compacted
 # The pause in which readings finish (rule 5c): a quarter of a second with a million rows, which is five to ten matches. With few rows
 # it is too short to notice.
 _PAUSE_S_PER_ROW, _MAX_PAUSE_S = 0.25e-6, 1.0
-_MAX_TEXT = 0xFFFF
 __all__ = ["Batch", "GalleryPublisher", "NoRoomError", "UnsoundRowError"]
 
 
@@ -302,7 +301,7 @@ class GalleryPublisher:
                 write(building)
                 people, text_bytes = people + building.people.count, text_bytes + building.text_bytes
                 room = _room(self._dim, rows, people, text_bytes)
-                heap = _ADDRESSES * text_bytes + _HEAP_PER_PERSON * shape.rows + 2 * _MAX_TEXT
+                heap = _ADDRESSES * text_bytes + _HEAP_PER_PERSON * shape.rows + 2 * MAX_TEXT_BYTES
                 fresh = building.finish(shape.rows, heap, room)
             except BaseException:
                 building.discard()
@@ -393,7 +392,7 @@ class GalleryPublisher:
             old.moves + moves,
             time.time_ns(),
         )
-        os.pwrite(self._descriptor, self._head.pack(), (self._head.sequence % 2) * 64)
+        os.pwrite(self._descriptor, self._head.pack(), self._head.offset)
         self._published_at = time.monotonic()
 
 

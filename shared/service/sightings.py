@@ -41,7 +41,7 @@ class SightingRequests:
                 faults.append(error.what)
         if request.events and not sound:
             raise RefusedError("no sighting can be kept", got=faults[0])
-        kept = self._store.sightings.record(sound, self._site, self._strangers, presence)
+        kept = self._store.sightings.record(sound, self._site, self._strangers.take, presence.take)
         self.new += kept
         return requests.Recorded(recorded=len(kept), refused=faults)
 

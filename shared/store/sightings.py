@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar
 
-from shared.events import Event, Sighting, stranger_id
+from shared.events import Elsewhere, Event, Sighting, stranger_id
 from shared.store.schema import ids_begin_after
 
 _MAX_UNREADABLE = 1000
 _AHEAD = timedelta(days=1)  # clocks of cameras and files may be ahead of ours by up to this
-_Answer_co = TypeVar("_Answer_co", covariant=True)
-
-
-class TakesEvents(Protocol[_Answer_co]):
-    """Is given every new event, in order, and returns something to store with it."""
-
-    def take(self, event: Event) -> _Answer_co: ...
 
 
 class Sightings:
@@ -34,13 +26,13 @@ class Sightings:
         self,
         events: Iterable[Event],
         site: str,
-        strangers: TakesEvents[int | None] | None = None,
-        presence: TakesEvents[list[dict[str, Any]]] | None = None,
+        stranger_of: Callable[[Event], int | None] = lambda _: None,
+        elsewhere: Callable[[Event], list[Elsewhere]] = lambda _: [],
     ) -> list[Sighting]:
         """Keep events as sightings. Returns the new ones. An event whose key is kept already is skipped.
 
-        A person who was deleted meanwhile is not stored again: the sighting is kept without the person. `strangers` gives the number of
-        the stranger, stored as `unknown`; `presence` gives where else the person is, stored as `also_at`.
+        A person who was deleted meanwhile is not stored again: the sighting is kept without the person. `stranger_of` gives the number of
+        the stranger, stored as `unknown`; `elsewhere` gives where else the person is, stored as `also_at`.
         """
         kept = []
         for event in events:
@@ -49,9 +41,7 @@ class Sightings:
             known = self._without_deleted_person(event)
             if known is None:
                 continue
-            stranger = None if strangers is None else strangers.take(known)
-            also_at = None if presence is None else presence.take(known) or None
-            kept.append(self._keep(known, site, stranger, also_at))
+            kept.append(self._keep(known, site, stranger_of(known), elsewhere(known) or None))
         return kept
 
     def _without_deleted_person(self, event: Event) -> Event | None:
@@ -63,7 +53,7 @@ class Sightings:
         verdict = "unknown" if event.verdict == "named" else event.verdict
         return replace(event, person=None, user_id=None, score=None, margin=None, verdict=verdict)
 
-    def _keep(self, event: Event, site: str, stranger: int | None, also_at: list[dict[str, Any]] | None) -> Sighting:
+    def _keep(self, event: Event, site: str, stranger: int | None, also_at: list[Elsewhere] | None) -> Sighting:
         given = {field.name: getattr(event, field.name) for field in fields(Event)}
         unknown = None if stranger is None else stranger_id(stranger)
         sighting = Sighting(**given, id=0, site=site, unknown=unknown, also_at=also_at)
