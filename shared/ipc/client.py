@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from shared.errors import RollcallError, TemporaryError
 from shared.ipc import wire
-from shared.ipc.requests import WHOLE_GALLERY, Answer_co, Request, Status
+from shared.ipc.requests import SENT_ONCE, Answer_co, Request, Status
 
 REQUEST_TIMEOUT_S = 60.0
 _WHOLE_GALLERY_TIMEOUT_S = 3600.0
@@ -46,10 +46,10 @@ class SiteClient:
         """The answer to one request. Raises what the writer raised, or TemporaryError when there is no writer.
 
         A connection that breaks is made anew and the request repeated: saves carry uuids and sightings keys, so that a
-        repeated one counts once. What changes the whole gallery is sent once, and never again: then it may have been done.
+        repeated one counts once. What is in SENT_ONCE is never sent again: it may have been done.
         """
         arguments, blob = request.to_wire()
-        once = isinstance(request, WHOLE_GALLERY)
+        once = isinstance(request, SENT_ONCE)
         return cast(Answer_co, request.answer.from_json(self._exchange(request.op, arguments, blob, once=once)))
 
     def ask_to_reload(self) -> None:

@@ -614,8 +614,9 @@ REQUESTS: dict[str, type[Request[Any]]] = {
         Follow, Stage, Unstage, SwitchModel, Stamp, Info, Restore, Status, PutStatus,
     )
 }  # fmt: skip  # in the order above
-# What changes the whole gallery takes long, and must not be done a second time because the answer to the first got lost.
-WHOLE_GALLERY: tuple[type[Request[Any]], ...] = (Restore, SwitchModel)
+# What must not be done a second time because the first answer was lost. A change of the whole gallery takes long; a second rename finds
+# nobody of the old name; a second undo takes back the change before.
+SENT_ONCE: tuple[type[Request[Any]], ...] = (Restore, SwitchModel, Rename, Merge, UndoPeople)
 
 
 def request_of(document: Mapping[str, Any], blob: bytes | memoryview) -> Request[Any]:

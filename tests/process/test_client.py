@@ -25,13 +25,16 @@ from shared.ipc.event_sender import EventSender
 from shared.ipc.requests import (
     Count,
     Forget,
+    Merge,
     Record,
     References,
+    Rename,
     Request,
     Restore,
     Save,
     Sightings,
     SwitchModel,
+    UndoPeople,
     request_of,
 )
 from shared.model_id import ModelId
@@ -195,12 +198,16 @@ def test_a_request_is_repeated_after_a_broken_connection_and_counts_once(start: 
 
 
 @pytest.mark.parametrize("fate", [Fate.LOST, Fate.UNTOLD])
-@pytest.mark.parametrize("request_sent", [Restore("restore-1.db"), _SWITCH], ids=["restore", "switch_model"])
-def test_what_changes_everything_is_asked_once(
+@pytest.mark.parametrize(
+    "request_sent",
+    [Restore("restore-1.db"), _SWITCH, Rename("Ada", "Zed"), Merge("Ada", "Bo"), UndoPeople()],
+    ids=lambda request: request.op,
+)
+def test_what_must_not_be_done_twice_is_asked_once(
     start: Start, connect: Connect, request_sent: Request[Any], fate: Fate
 ) -> None:
-    """A connection that breaks before the answer to a restore or a switch: it is not sent again, and the error says that it may have
-    been done. The next request gets through."""
+    """A connection that breaks before the answer to a restore, a switch, a rename, a merge or an undo: the request is not sent again, and
+    the error says that it may have been done. The next request gets through."""
     writer, client = start(fate), connect()
     with pytest.raises(TemporaryError, match="may have been done"):
         client.ask(request_sent)
