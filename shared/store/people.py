@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from shared.errors import RefusedError
-from shared.person_names import name_key
+from shared.person_names import MAX_NAME_CHARACTERS, name_key, unfitness
 from shared.store import schema
 from shared.store.checksums import write_checksums
 from shared.store.marks import mark_of
@@ -151,6 +151,7 @@ def rename(store: Store, name: str, new: str) -> Moved:
     Raises RefusedError if nobody is called `name`, or another person is called `new`.
     """
     person = _require_person(store, name)
+    _require_folder_name(new)
     other = _by_spelling(store, new)
     if other is not None and other != name:
         raise RefusedError(
@@ -179,6 +180,7 @@ def merge(store: Store, name: str, into: str) -> Moved:
     if name == into:
         raise RefusedError("that is one person", where=name)
     gone, kept = _require_person(store, name), _require_person(store, into)
+    _require_folder_name(into)
     sightings, left_out = (
         [row for (row,) in store.connection.execute(query, (name,))]
         for query in ("SELECT id FROM sightings WHERE person=?", "SELECT id FROM left_out WHERE person_name=?")
@@ -289,6 +291,17 @@ def _require_person(store: Store, name: str) -> _PersonRow:
     if found is None:
         raise RefusedError("nobody of that name", where=name, remedy="see: supervisor.py people")
     return _PersonRow(*found)
+
+
+def _require_folder_name(name: str) -> None:
+    """Refuse a name that `enrol` refuses: kept photos are moved to a folder of that name."""
+    if reason := unfitness(name):
+        raise RefusedError(
+            f"the name {reason}",
+            got=ascii(name[:50]),
+            expected=f"1 to {MAX_NAME_CHARACTERS} visible characters without slashes, no dot in front",
+            remedy="choose another name",
+        )
 
 
 def _by_spelling(store: Store, name: str) -> str | None:

@@ -207,6 +207,8 @@ def test_after_thirty_days_nothing_can_be_undone(gallery: Gallery) -> None:
         (Rename("Ada", "Ada"), "that is the name already"),
         (Rename("Ada", ""), "not a name"),
         (Rename("Ada", "A\u200bda"), "nobody sees"),
+        (Rename("Ada", "Ada/Bo"), "contains a slash"),
+        (Rename("Ada", "../Bo"), "starts with a dot"),
         (Merge("Ada", "Nobody"), "nobody of that name"),
         (Merge("Ada", "Ada"), "one person"),
     ],
@@ -217,6 +219,18 @@ def test_what_can_not_be_is_refused_and_changes_nothing(gallery: Gallery, reques
     with pytest.raises(RefusedError, match=what):
         gallery.service.ask(request_)
     assert gallery.state() == before
+
+
+def test_nobody_is_merged_into_a_name_that_is_no_folder(gallery: Gallery) -> None:
+    """Others than `enrol` can save such a name: kept photos could not be moved there. That person renamed, the merge works."""
+    gallery.ask(Save([NewReference("../x")], vectors=noise(_RNG, 1, _DIM)))
+    before = gallery.state()
+    with pytest.raises(RefusedError, match="starts with a dot"):
+        gallery.service.ask(Merge("Ada", "../x"))
+    assert gallery.state() == before
+    gallery.ask(Rename("../x", "Xu"))
+    gallery.ask(Merge("Ada", "Xu"))
+    assert {path.split("/")[0] for path in gallery.files()} == {"Xu", "Bo"}
 
 
 def test_a_name_that_was_taken_meanwhile_is_not_given_twice(gallery: Gallery) -> None:
