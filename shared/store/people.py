@@ -265,6 +265,16 @@ def drop_old_undo(store: Store, now: datetime) -> int:
     return store.connection.execute("DELETE FROM people_changes WHERE at<?", (limit,)).rowcount
 
 
+def former_names(store: Store, names: Iterable[str]) -> list[str]:
+    """What these people were called before. A backup of an older version knows none of that."""
+    if not _is_there(store.connection):
+        return []
+    rows = store.connection.execute(
+        "SELECT former_names FROM people WHERE name IN (SELECT value FROM json_each(?))", (json.dumps(list(names)),)
+    ).fetchall()
+    return [one for (former,) in rows for one in json.loads(former)]
+
+
 def has_person(store: Store, name: str) -> bool:
     """Whether a person with exactly this name is enrolled."""
     return store.connection.execute("SELECT 1 FROM people WHERE name=?", (name,)).fetchone() is not None

@@ -131,10 +131,7 @@ def spellings_of(store: Store, name: str) -> list[str]:
 def names_of(store: Store, name: str) -> list[str]:
     """All spellings of `name` (see `spellings_of`), and all names that this person had before."""
     known = spellings_of(store, name)
-    rows = store.connection.execute(
-        "SELECT former_names FROM people WHERE name IN (SELECT value FROM json_each(?))", (json.dumps(known),)
-    ).fetchall()
-    return list(dict.fromkeys([*known, *(one for (former,) in rows for one in json.loads(former))]))
+    return list(dict.fromkeys([*known, *people.former_names(store, known)]))
 
 
 def forget_person(store: Store, name: str) -> Deleted:
@@ -142,9 +139,13 @@ def forget_person(store: Store, name: str) -> Deleted:
 
     SQLite leaves remains of deleted rows in the file. `Store.erase_remains` has to follow.
     """
-    spellings = spellings_of(store, name)
+    spellings, names = spellings_of(store, name), names_of(store, name)
     people.drop_undo(store, spellings)
     deleted = delete_references(store, name)
+    for former in names:
+        # An older backup has the person under that name. Somebody else can have it by now.
+        if former not in spellings and not people.has_person(store, former):
+            leave_mark(store, None, mark_of(store, former), None, whole=True)
     sightings = sum(store.sightings.forget(one) for one in spellings)
     left_out = [
         path
