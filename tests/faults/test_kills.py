@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import re
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -25,44 +23,13 @@ from shared.service.access import FilesOfSite, RunningSite
 from shared.settings.file import load_settings
 from shared.uuid7 import new_uuids
 from tests.support.eight_threads import eight_threads
-from tests.support.paths import FACES, ROOT, VIDEOS, needs_data
+from tests.support.paths import FACES, VIDEOS, needs_data
 from tests.support.site_process import SiteProcess, command
 from tests.support.sites import enrol, write_site
 from tests.support.vectors import noise
+from tests.support.writer_process import WriterProcess
 
 _SOFA = f'source = "{VIDEOS / "friends_in_video.mp4"}"\nloop = true'
-
-
-class WriterProcess:
-    """The writer alone, started again at once whenever it is gone."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._closing = False
-        self.starts = 0
-        self._process = self._spawn()
-        self._thread = threading.Thread(target=self._keep_alive)
-        self._thread.start()
-
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        self.starts += 1
-        words = [sys.executable, "-m", "workers.writer", "--config", str(self._folder / "site.toml")]
-        return subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
-
-    def _keep_alive(self) -> None:
-        while not self._closing:
-            self._process.wait()
-            if not self._closing:
-                self._process = self._spawn()
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def close(self) -> int:
-        self._closing = True
-        self._process.terminate()
-        self._thread.join(30)
-        return self._process.wait(30)
 
 
 @pytest.fixture
