@@ -26,7 +26,6 @@ from shared.store.store import Store
 from shared.uuid7 import new_uuids
 
 UNDO_DAYS = 30
-_TIME = "%Y-%m-%dT%H:%M:%fZ"  # as SQLite's strftime writes ISO 8601
 _RENAMED, _MERGED = "rename", "merge"
 _ROW = ", ".join(schema.COLUMNS)
 _PERSON = "uuid, name, user_id, created_at, former_names, consented_at, expires_at, groups"
@@ -78,13 +77,15 @@ def complete(connection: sqlite3.Connection, names: Iterable[str] | None = None)
     chosen = None if names is None else json.dumps(sorted(set(names)))
     within = "" if chosen is None else "AND {} IN (SELECT value FROM json_each(:names))"
     missing = connection.execute(
-        f"SELECT person_name, strftime('{_TIME}', MIN(CASE WHEN typeof(created_at)='text' THEN created_at END)) FROM embeddings "  # noqa: S608  # constants
-        f"WHERE NOT EXISTS (SELECT 1 FROM people WHERE name=person_name) {within.format('person_name')} GROUP BY person_name",
+        "SELECT person_name, MIN(strftime('%Y-%m-%dT%H:%M:%SZ', created_at)) FROM embeddings "  # noqa: S608  # constants
+        "WHERE NOT EXISTS (SELECT 1 FROM people WHERE name=person_name) "
+        + within.format("person_name")
+        + " GROUP BY 1",
         {"names": chosen},
     ).fetchall()
     connection.executemany(
         "INSERT INTO people(uuid, name, created_at) VALUES (?, ?, ?)",
-        [(uuid, name, since or _now()) for uuid, (name, since) in zip(new_uuids(len(missing)), missing, strict=True)],
+        [(uuid, name, day or _now()) for uuid, (name, day) in zip(new_uuids(len(missing)), missing, strict=True)],
     )
     connection.execute(
         "DELETE FROM people WHERE NOT EXISTS (SELECT 1 FROM embeddings WHERE person_name=name) "  # noqa: S608  # constants
