@@ -26,7 +26,7 @@ from shared.store.opening import backup_path, open_read_only, open_store
 from shared.store.references import count_references, list_people
 from tests.conftest import SmallDisk
 from tests.support.full_disks import fill
-from tests.support.old_stores import MARK_KEY, write_version_2
+from tests.support.old_stores import MARK_KEY, REFERENCES_3, write_version_2, write_version_3
 from tests.support.paths import FACES, ROOT, SMALL_PACK, needs_data, needs_dlib
 from tests.support.site_process import SiteProcess, command, command_json
 from tests.support.sites import write_site
@@ -111,6 +111,18 @@ def originals() -> tuple[list[Row], NDArray[np.float32]]:
         ("Zero", bytes(2048), None, None),
     ]
     return given, unit
+
+
+def write_version(version: int, path: Path) -> None:
+    """A database of this schema; 0: the original's, with one row of every kind."""
+    if version:
+        {2: write_version_2, 3: write_version_3}[version](path)
+    else:
+        write_original(path, originals()[0])
+
+
+# What the databases of `write_version` have: references, and rows that were left out; and rows of the original's table.
+_REFERENCES, _LEFT_OUT, _ROWS = {0: 5, 2: 1, 3: 5}, {0: 8, 2: 1, 3: 1}, {0: 13, 2: 1, 3: 5}
 
 
 def test_it_is_adopted_as_it_stands(tmp_path: Path) -> None:
@@ -208,16 +220,12 @@ def test_most_rows_of_a_wrong_length_do_not_outvote_the_originals(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", [FailingConnection, InterruptedConnection], ids=["statement", "instruction"])
-@pytest.mark.parametrize("version", [0, 2])
+@pytest.mark.parametrize("version", [0, 2, 3])
 def test_a_migration_that_fails_anywhere_changes_nothing(tmp_path: Path, kind: Failing, version: int) -> None:
     """Each step made to fail in turn, in the old file and in the new one: the rows are as they were and nothing is left beside; at
     last it passes."""
-    given, _ = originals()
     path = tmp_path / "face_embeddings.db"
-    if version:
-        write_version_2(path)
-    else:
-        write_original(path, given)
+    write_version(version, path)
     before, there = everything(path), {one.name for one in tmp_path.iterdir()}
     for fails_at in range(1, 10_000):
         armed = armed_at(kind, fails_at)
@@ -226,12 +234,12 @@ def test_a_migration_that_fails_anywhere_changes_nothing(tmp_path: Path, kind: F
         except (sqlite3.Error, ConfigurationError):
             assert armed.has_failed()
             assert everything(path) == before
-            assert {one.name for one in tmp_path.iterdir() if one.name != "marks.key"} == there
+            assert {one.name for one in tmp_path.iterdir() if one.name != "marks.key"} == there - {"marks.key"}
             continue
         break
     assert fails_at > 20
     with store_in(tmp_path) as store:
-        assert count_references(store) == (1 if version else 5)
+        assert count_references(store) == _REFERENCES[version]
         assert store_faults(store) == []
     assert len(list(tmp_path.glob("*.bak"))) == 1
 
@@ -256,28 +264,27 @@ open_store(Path(sys.argv[1]), lambda line: None).close()
 """
 
 
-@pytest.mark.parametrize("version", [0, 2])
+@pytest.mark.parametrize("version", [0, 2, 3])
 def test_a_power_cut_leaves_the_old_file_or_the_new_one(tmp_path: Path, version: int) -> None:
     """Ended at each step on the file system in turn: the next opening has everything, marks included, and a copy of what was there beside."""
-    given, _ = originals()
     for ends_at in range(1, 500):
         folder = tmp_path / str(ends_at)
         folder.mkdir()
         path = folder / "face_embeddings.db"
-        write_version_2(path) if version else write_original(path, given)
+        write_version(version, path)
         words = [sys.executable, "-c", _CUT_SHORT, str(path), str(ends_at)]
         code = subprocess.run(words, cwd=ROOT, timeout=60, check=False).returncode
         assert code in (0, 9)
         said: list[str] = []
         with store_in(folder, said) as store:
             assert store_faults(store) == []
-            assert count_references(store) == (1 if version else 5)
-            assert rows(store, "SELECT COUNT(*) FROM left_out") == [(1 if version else 8,)]
+            assert count_references(store) == _REFERENCES[version]
+            assert rows(store, "SELECT COUNT(*) FROM left_out") == [(_LEFT_OUT[version],)]
             assert is_marked(store, "Gone") == bool(version)
             assert not any("DELETIONS" in line or "DAMAGED" in line for line in said)
         copies = list(folder.glob("*.bak"))
         assert len(copies) == 1, "one of an attempt that was ended is made anew"
-        assert all(len(everything(copy)["embeddings"]) == (1 if version else 13) for copy in copies)
+        assert all(len(everything(copy)["embeddings"]) == _ROWS[version] for copy in copies)
         assert {one.name.partition(".before")[0] for one in folder.iterdir()} == {path.name, "marks.key"}
         if code == 0:
             break
@@ -410,7 +417,59 @@ def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
         assert MARK_KEY.encode() not in file.read_bytes()
 
 
-@pytest.mark.parametrize("version", [0, 2])
+def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
+    """Each person has a row, with the user id that was given last and the day of the oldest reference; all of a person's references have
+    that user id. Everything else is unchanged, and the file as it was lies beside. A second opening changes nothing."""
+    path, said = tmp_path / "face_embeddings.db", []  # type: tuple[Path, list[str]]
+    write_version_3(path)
+    before, key = everything(path), (tmp_path / "marks.key").read_bytes()
+    with store_in(tmp_path, said) as store:
+        assert "schema 3 -> 4" in said[0]
+        assert store_faults(store) == []
+        assert rows(store, "SELECT name, user_id, created_at, former_names, groups FROM people ORDER BY name") == [
+            ("Ada", "e-1", "2025-01-02T03:04:05Z", "[]", "[]"),
+            ("Bo", None, "2025-03-01T10:00:00Z", "[]", "[]"),
+            ("Cy", "new", "2025-05-06T07:08:09Z", "[]", "[]"),
+        ]
+        assert rows(
+            store, "SELECT COUNT(DISTINCT uuid) FROM people WHERE consented_at IS NULL AND expires_at IS NULL"
+        ) == [(3,)]
+        assert is_marked(store, "Gone")
+        assert is_marked(store, "Bo", None) is False
+        assert (store.model, store.dim, store.change_number) == ("test/none", 64, 11)
+        assert store.sightings.last_id() == 90
+        assert [one.person for one in store.sightings.since()] == ["Ada", None]
+    after = everything(path)
+    assert after.pop("people_changes") == after.pop("merged_references") == after.pop("pending_moves") == []
+    assert len(after.pop("people")) == 3
+    users = {"Ada": "e-1", "Bo": None, "Cy": "new"}
+    wanted = [(*row[:4], users[row[1]], *row[5:]) for row in before["embeddings"]]
+    assert after.pop("embeddings") == wanted
+    # The checksum covers the user id, which is another in one row only.
+    changed = [one for one in after.pop("reference_facts") if one not in before["reference_facts"]]
+    assert [one[:4] for one in changed] == [one[:4] for one in before["reference_facts"] if one[0] == 6]
+    assert dict(after.pop("store_facts")) == {**dict(before["store_facts"]), "schema_version": "4"}
+    untouched = {name: found for name, found in before.items() if name in after}
+    assert after == untouched
+    assert before.keys() - untouched.keys() == {"embeddings", "reference_facts", "store_facts"}
+    (copy,) = tmp_path.glob("face_embeddings.db.before-v4-*.bak")
+    assert copy.stat().st_mode & 0o777 == 0o600
+    kept = everything(copy)
+    private = ("sightings", "strangers", "stranger_traces", "stranger_visits", "pending_removals")
+    assert {name: found for name, found in kept.items() if name not in private} == {
+        name: found for name, found in before.items() if name not in private
+    }
+    assert not any(kept[name] for name in private), "a copy would keep them for longer than the settings say"
+    assert (tmp_path / "marks.key").read_bytes() == key
+    whole = everything(path)
+    del said[:]
+    with store_in(tmp_path, said):
+        pass
+    assert (said, everything(path)) == ([], whole)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, copy.name, "marks.key"]
+
+
+@pytest.mark.parametrize("version", [0, 2, 3])
 def test_whoever_is_forgotten_is_in_no_copy_of_before(tmp_path: Path, version: int) -> None:
     """`forget` reaches the copy that a migration left, whatever its version and however the name is spelt there: no byte of the
     person stays in it, everybody else does; one photo that is forgotten goes from it too."""
@@ -418,8 +477,8 @@ def test_whoever_is_forgotten_is_in_no_copy_of_before(tmp_path: Path, version: i
     path.parent.mkdir()
     unit = noise(_RNG, 4, 512)
     if version:
-        write_version_2(path)
-        person, others = "Ada", 0
+        write_version(version, path)
+        person, others = "Ada", {2: 0, 3: sum(one[1] != "Ada" for one in REFERENCES_3)}[version]
     else:
         names = (("Zoe\u0308 ", None), ("Bo", "faces/Bo/1.jpg"), ("Bo", "faces/Bo/2.jpg"), ("Cy", None))
         write_original(path, [(name, raw(one), photo, "e-1") for (name, photo), one in zip(names, unit, strict=True)])
@@ -429,7 +488,7 @@ def test_whoever_is_forgotten_is_in_no_copy_of_before(tmp_path: Path, version: i
         service = service_of(store, path.parent)
         vector = rows(store, "SELECT embedding FROM embeddings WHERE person_name=?", person)[0][0]
         answer = service.ask(Forget(person))
-        assert answer.references == 1
+        assert answer.references == (2 if version == 3 else 1)
         assert answer.other_copies == []
         assert answer.warning is None
         if not version:
