@@ -14,10 +14,9 @@ from shared.store.marks import MARKS_KEPT, drop_old_marks, is_marked, mark_of
 from shared.store.opening import backup_path, open_read_only
 from shared.store.references import delete_references
 from shared.store.retention import PLAUSIBLE, STEADY_S, ClockWatch
-from tests.component.test_store import event, vectors
 from tests.component.test_strangers import service_of as service_with_strangers
 from tests.component.test_strangers import tell
-from tests.support.stores import bytes_under, keep, record, rows, service_of, sightings, store_in
+from tests.support.stores import bytes_under, event, keep, record, rows, service_of, sightings, store_in, vectors
 from tests.support.stranger_events import seen, trace
 from tests.support.vectors import noise
 

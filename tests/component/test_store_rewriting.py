@@ -24,10 +24,9 @@ from shared.store.opening import backup_path, open_read_only
 from shared.store.references import count_references, list_people
 from shared.store.rewriting import TEMPORARY
 from shared.store.store import Store
-from tests.component.test_store import vectors
 from tests.conftest import SmallDisk
 from tests.support.paths import ROOT
-from tests.support.stores import bytes_under, keep, service_of, store_in
+from tests.support.stores import bytes_under, keep, service_of, store_in, vectors
 
 _LARGE_BYTES = 300 << 20
 _GONE = b"the embedding of somebody who is gone"

@@ -28,12 +28,12 @@ from shared.store.marks import is_marked
 from shared.store.opening import backup_path, open_read_only
 from shared.store.references import list_people
 from shared.store.removals import note_removals
-from tests.component.test_store import event, vectors
 from tests.support.paths import ROOT
 from tests.support.site_process import SUPERVISOR, SiteProcess, command, command_json
 from tests.support.stores import (
     FailingConnection,
     bytes_under,
+    event,
     failing_store,
     files_of,
     keep,
@@ -42,6 +42,7 @@ from tests.support.stores import (
     service_of,
     site_settings,
     store_in,
+    vectors,
 )
 from tests.support.vectors import noise
 

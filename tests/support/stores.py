@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.events import Event
+from shared.gallery.publisher import GalleryPublisher
+from shared.ipc.requests import Request, Save, request_of
 from shared.records import NewReference
 from shared.service.access import FilesOfSite
 from shared.service.service import StoreService
@@ -24,7 +26,10 @@ from shared.store.connection import connect
 from shared.store.opening import open_store
 from shared.store.saving import Saved, save
 from shared.store.store import Store
+from tests.support.vectors import noise
 
+DIM = 64  # of the embeddings that `vectors` invents
+_RNG = np.random.default_rng(7)
 DLIB = '[recognition]\nengine = "dlib"\n'
 
 
@@ -219,3 +224,32 @@ def record(store: Store, events: Sequence[dict[str, Any]], site: str = "s") -> l
 def sightings(store: Store, **given: Any) -> list[dict[str, Any]]:
     """The documents of what is kept."""
     return [one.to_json() for one in store.sightings.since(**given)]
+
+
+def vectors(count: int, dim: int = DIM) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """(count, dim): invented embeddings, others each time."""
+    return noise(_RNG, count, dim)
+
+
+def request(op: str, blob: bytes = b"", **arguments: Any) -> Request[Any]:
+    """A request as a socket brings it. Raises UsageError for what is none."""
+    return request_of({"op": op, "arguments": arguments}, blob)
+
+
+def save_request(count: int, *names: str, dim: int = DIM, **fields: str | None) -> Save:
+    """A save of `count` invented vectors."""
+    return Save([NewReference(name, **fields) for name in names], vectors=vectors(count, dim))
+
+
+def service_with(store: Store, publisher: GalleryPublisher, data_dir: Path) -> StoreService:
+    """A service that publishes to a block, with all references in it."""
+    site = SiteSettings(name="s", keep_sightings_days=1)
+    service = StoreService(store, publisher, site=site, data_dir=data_dir, say=silent)
+    service.publish_everything()
+    return service
+
+
+def event(key: str, person: str | None = None, kind: str = "named", **fields: Any) -> dict[str, Any]:
+    """An event as a camera sends it."""
+    when = {"time": "2026-01-31T08:00:00.000Z", "camera": "door", "track": 1}
+    return {"key": key, "event": kind, "person": person, "user_id": None, "score": 0.7, "margin": 0.3, **when, **fields}

@@ -1,0 +1,71 @@
+"""Sightings: each is kept once, of people who are enrolled, for as long as the settings say."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from shared.records import NewReference
+from tests.support.stores import (
+    event,
+    keep,
+    record,
+    rows,
+    sightings,
+    store_in,
+    vectors,
+)
+
+
+def test_a_sighting_is_kept_once(tmp_path: Path) -> None:
+    """The same key, in one batch or in another, is one sighting; ids rise; `id` and `site` are added."""
+    with store_in(tmp_path) as store:
+        keep(store, vectors(1), NewReference("Ada"))
+        with store.transaction():
+            first = record(store, [event("k1", "Ada"), event("k1", "Ada"), event("k2", kind="unknown")], "head office")
+            second = record(store, [event("k2", kind="unknown"), event("k3", kind="unknown")], "head office")
+        assert [one["site"] for one in first] == ["head office"] * 2
+        assert [one["event"] for one in second] == ["unknown"]
+        assert first[0]["id"] < first[1]["id"] < second[0]["id"]
+        assert sightings(store) == first + second
+        assert "key" not in first[0]
+
+
+def test_a_person_who_is_not_enrolled_is_not_written_down(tmp_path: Path) -> None:
+    """A sighting of somebody deleted meanwhile: `named` is dropped, `left` is kept as of nobody known."""
+    with store_in(tmp_path) as store:
+        with store.transaction():
+            left = event("k2", "Ada", "left", verdict="named", user_id="e-1")
+            kept = record(store, [event("k1", "Ada"), left], "s")
+        assert [one["event"] for one in kept] == ["left"]
+        fields = ("person", "user_id", "score", "margin", "verdict")
+        assert [kept[0][key] for key in fields] == [None, None, None, None, "unknown"]
+        assert b"Ada" not in json.dumps(rows(store, "SELECT * FROM sightings")).encode()
+
+
+def test_sightings_since_a_time_and_past_their_time(tmp_path: Path) -> None:
+    """`since` gives what is not older, in the ids' order also where times are not; purge deletes what is older."""
+    with store_in(tmp_path) as store:
+        times = [
+            "2026-01-01T00:00:00.000Z",
+            "2026-01-03T00:00:00.500Z",
+            "2026-01-02T00:00:00.000Z",
+            "2026-01-04T00:00:00.000Z",
+        ]
+        with store.transaction():
+            record(store, [event(f"k{i}", kind="unknown", time=when) for i, when in enumerate(times)], "s")
+
+        def ids(**given: Any) -> list[int]:
+            return [one["id"] for one in sightings(store, **given)]
+
+        assert ids(since="2026-01-02T00:00:00.000000Z") == [2, 3, 4]
+        assert ids(since="2026-01-03T00:00:00.500000Z") == [2, 4]
+        assert ids(since="2027-01-01T00:00:00.000000Z") == []
+        assert ids(after_id=2, since="2026-01-02T00:00:00.000000Z") == [3, 4]
+        assert ids(limit=2) == [1, 2]
+        assert ids(limit=0) == ids(limit=-1) == []
+        with store.transaction():
+            assert store.sightings.purge(2, datetime(2026, 1, 4, 12, tzinfo=UTC)) == 2
+        assert ids() == [2, 4]
