@@ -1,1 +1,1 @@
-"""What a process does for itself: its memory, its limits, its first signals, the libraries it needs."""
+"""What a process does for itself: its memory, its limits, its signals at the start, the libraries it needs."""

@@ -1,4 +1,7 @@
-"""SIGHUP and SIGTERM in a program's first second, when there is no site yet that could reload or stop. Imports nothing that takes time."""
+"""Keeps SIGHUP and SIGTERM that come in a program's first second, before there is a site that can reload or stop.
+
+This module imports nothing that takes time.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ Handler = Callable[[int, FrameType | None], object]
 HELD = (signal.SIGHUP, signal.SIGTERM)
 _SITE_SIGNALS = (*HELD, signal.SIGINT)
 _early: list[int] = []
-_before: dict[signal.Signals, object] = {}  # their dispositions at the start: nohup ignores SIGHUP
+_before: dict[signal.Signals, object] = {}  # the handlers at the start; under nohup SIGHUP is ignored
 
 
 def hold() -> None:
-    """Remember these signals instead of dying of them, until `hand_over` or `let_go`."""
+    """Remember these signals, instead of dying, until `hand_over` or `let_go`."""
     for number in HELD:
         _before[number] = signal.signal(number, _remember)
 
@@ -26,7 +29,7 @@ def _remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # 
 
 
 def hand_over(handler: Handler) -> list[int]:
-    """From now on `handler` gets SIGTERM, SIGINT and SIGHUP; what came before is returned. For the main thread only."""
+    """Let `handler` get SIGTERM, SIGINT and SIGHUP from now on. Returns the signals that came before. For the main thread only."""
     for number in _SITE_SIGNALS:
         signal.signal(number, handler)
     came = list(_early)
@@ -35,8 +38,8 @@ def hand_over(handler: Handler) -> list[int]:
 
 
 def let_go() -> None:
-    """For commands that run no site: the signals mean again what they meant, also those that have come already."""
+    """For commands that run no site: restore the handlers of the start, and send this process the signals that came meanwhile."""
     for number, before in _before.items():
-        signal.signal(number, before)  # type: ignore[arg-type]  # what signal.signal has returned
+        signal.signal(number, before)  # type: ignore[arg-type]  # a value that signal.signal returned
     for came in _early:
         os.kill(os.getpid(), came)

@@ -1,7 +1,7 @@
-"""A process that overwrites at once what it frees: a name or an embedding of somebody who is forgotten must not stay in its heap.
+"""Makes a process overwrite memory as soon as it frees it, so that no name and no embedding of a forgotten person stays in its heap.
 
-glibc does that when it is told to by the environment, for all that goes through its malloc but for its thread caches, which are
-therefore off; Python's small objects go through it when Python is told so. Where there is no glibc, nothing is overwritten.
+The environment can tell glibc to overwrite all memory that goes through its malloc. Its thread caches are an exception, so they are
+turned off. Python's small objects go through malloc only if the environment tells Python so. Without glibc nothing is overwritten.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BY_GLIBC = ("glibc.malloc.perturb=170", "glibc.malloc.tcache_count=0")
 
 
 def overwriting(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` so that a process that is started with it overwrites what it frees."""
+    """`environment`, completed so that a process started with it overwrites what it frees."""
     if not _has_glibc():
         return dict(environment)
     tunables = [*_other_tunables(environment), *_BY_GLIBC]
@@ -26,21 +26,22 @@ def overwriting(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def start_over() -> None:
-    """Be this program once more, from its beginning, as a process that overwrites. To be called first, and again in that process.
+    """Replace this process by the same program, started anew with `overwriting`. Call it first; the new process calls it again.
 
-    Signals that ask for a reload or a stop wait from here on, until `let_signals_in`.
+    Signals that ask for a reload or a stop are blocked from here on, until `let_signals_in`.
     """
     wanted = overwriting(os.environ)
-    if wanted == dict(os.environ):  # we do; what we start does when it is told so
+    if wanted == dict(os.environ):  # this process overwrites already; children do so only if they are started so
         os.environ.pop("PYTHONMALLOC", None)
         os.environ["GLIBC_TUNABLES"] = ":".join(_other_tunables(os.environ))
     elif sys.executable:
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-        with contextlib.suppress(OSError):  # of a system that lets nobody start a program: nor will it the children
-            os.execve(sys.executable, sys.orig_argv, wanted)  # noqa: S606  # ourselves, as we were called
+        with contextlib.suppress(OSError):  # a system that permits no execve: then children can't be started either
+            os.execve(sys.executable, sys.orig_argv, wanted)  # noqa: S606  # this program, with its own arguments
 
 
 def let_signals_in() -> None:
+    """Unblock the signals that `start_over` blocked."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 

@@ -1,4 +1,7 @@
-"""A library that can't be imported, as a fault with the line to type: a restart does not mend it. Imports no library itself."""
+"""Turns a library that can't be imported into an error with the command that installs it. A restart would not help.
+
+This module imports no library itself.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ _OPENCV = "opencv-python"
 
 
 def library_fault(error: Exception) -> ConfigurationError:
-    """What a person has to type so that this import works."""
+    """The error for a failed import. Its remedy is the command to type."""
     text = str(error)
     missing = _SHARED_OBJECT.search(text)
     if missing and missing.group(1) in _PACKAGES:
@@ -48,12 +51,12 @@ def library_fault(error: Exception) -> ConfigurationError:
 
 @contextmanager
 def imports_explained() -> Iterator[None]:
-    """Raises ConfigurationError for a library that is missing, or misses one of its own, among what is imported in this block."""
+    """Raise ConfigurationError if an import in this block fails because a library is missing, or lacks a library that it needs."""
     try:
         yield
     except (ImportError, OSError) as error:
         if (getattr(error, "name", None) or "").partition(".")[0] in _OURS:
-            raise  # a fault of ours
+            raise  # one of our own modules is missing: a bug
         raise library_fault(error) from error
     except AttributeError as error:
         if not _opencv_is_hollow():
@@ -64,6 +67,7 @@ def imports_explained() -> Iterator[None]:
 
 
 def _opencv_is_hollow() -> bool:
-    """Where two OpenCV packages were installed, removing one takes the other's files: `import cv2` then gives an empty module."""
+    """Whether `import cv2` gave an empty module. This happens if two OpenCV packages were installed and one was removed: the removal
+    deletes the other's files."""
     module = sys.modules.get("cv2")
     return module is not None and getattr(module, "__file__", None) is None

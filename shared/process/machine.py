@@ -1,7 +1,7 @@
-"""What of this machine a process may use: processors and memory, as its affinity and its control groups leave them.
+"""How many processors and how much memory of the machine a process may use, by its CPU affinity and its control groups.
 
-Control groups of both versions, version 1 as mounted by older systemd and containers, version 2 everywhere else; each
-limit of the own group and of all above it counts.
+Control groups exist in two versions. Older systemd and containers mount version 1, everything else version 2. The limits of the
+process's own group and of all groups above it count.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _PROC = Path("/proc/self")
 
 
 def usable_cpus(proc: Path = _PROC) -> int:
-    """Processors that this process may keep busy, at least one: by its affinity and its groups' quotas, rounded up.
+    """How many processors this process may keep busy, by its affinity and its groups' quotas, rounded up. At least 1.
 
     `proc`: the process's folder in /proc.
     """
@@ -24,7 +24,7 @@ def usable_cpus(proc: Path = _PROC) -> int:
 
 
 def usable_memory_bytes(proc: Path = _PROC) -> int:
-    """Memory that this process may still take: what the system has available, and what its groups' limits leave."""
+    """How many bytes of memory this process may still take: what the system has available, but no more than its groups permit."""
     import psutil
 
     left = [room for group in _groups(proc, "memory") if (room := _memory_room(group)) is not None]
@@ -32,7 +32,7 @@ def usable_memory_bytes(proc: Path = _PROC) -> int:
 
 
 def _cpu_quota(group: Path) -> float | None:
-    """Processors' worth of time in each period; None where there is no limit."""
+    """How many processors the group may use in each period, as a fraction; None if there is no limit."""
     quota, period = _numbers(group / "cpu.max") or (None, None)
     if quota is None:
         quota, period = _number(group / "cpu.cfs_quota_us"), _number(group / "cpu.cfs_period_us")
@@ -40,7 +40,7 @@ def _cpu_quota(group: Path) -> float | None:
 
 
 def _memory_room(group: Path) -> int | None:
-    """What is left below the group's limit, when file pages that nobody uses are given back; None where there is none."""
+    """How many bytes are left below the group's limit. Unused file pages count as free. None if there is no limit."""
     names = ("memory.max", "memory.current", "inactive_file")
     if not (group / names[0]).exists():
         names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -51,7 +51,7 @@ def _memory_room(group: Path) -> int | None:
 
 
 def _groups(proc: Path, controller: str) -> Iterator[Path]:
-    """The process's control groups that limit `controller`, from the own one up to the highest that is visible here."""
+    """The process's control groups for `controller`, from its own one up to the highest that is visible here."""
     ours: dict[str, str] = {}
     for line in _lines(proc / "cgroup"):
         _, controllers, path = line.split(":", 2)
@@ -75,7 +75,7 @@ def _groups(proc: Path, controller: str) -> Iterator[Path]:
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # no /proc, or a group that went: then it limits nothing
+    except OSError:  # there is no /proc, or the group was removed: then it limits nothing
         return []
 
 

@@ -1,4 +1,4 @@
-"""Limits that a process sets for itself. One that can't be set is one less, and no reason to stop."""
+"""Limits that a process sets for itself. If a limit can't be set, the process goes on without it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 
 def lower_limit(what: int, most: int) -> None:
-    """From now on this process may have at most `most` of `what`, a resource.RLIMIT_…; a lower limit that it has stays."""
-    with contextlib.suppress(ValueError, OSError):  # a sandbox may refuse even to tell
+    """Limit this process to at most `most` of `what`, a resource.RLIMIT_…. A lower limit that it already has stays."""
+    with contextlib.suppress(ValueError, OSError):  # a sandbox may even refuse to read the limit
         soft, hard = resource.getrlimit(what)
         set_already = [value for value in (soft, hard) if value != resource.RLIM_INFINITY]
         resource.setrlimit(what, (min([most, *set_already]), hard))
 
 
 def allow_cpu(seconds: int) -> None:
-    """From now on this process may use so much processor time more, whatever it was allowed before; then it is ended."""
+    """Allow this process `seconds` of processor time from now on, whatever it was allowed before. Then the kernel ends it."""
     with contextlib.suppress(ValueError, OSError):
         used = resource.getrusage(resource.RUSAGE_SELF)
         hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
@@ -25,10 +25,10 @@ def allow_cpu(seconds: int) -> None:
 
 
 def may_allocate(more_bytes: int) -> None:
-    """From now on this process gets so much more of private memory than it has, and an error instead of more than that.
+    """Allow this process `more_bytes` of private memory beyond what it has. Allocating more than that fails.
 
-    RLIMIT_DATA counts what is private and writable; the gallery's shared mapping and its reserved addresses, which
-    RLIMIT_AS would count, are neither. Where there is no /proc that says what it has, nothing is limited.
+    RLIMIT_DATA counts private writable memory. It does not count the gallery's shared mapping and its reserved addresses, which RLIMIT_AS
+    would count. Without /proc, which says how much the process has, nothing is limited.
     """
     with contextlib.suppress(OSError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
@@ -37,7 +37,7 @@ def may_allocate(more_bytes: int) -> None:
 
 @contextlib.contextmanager
 def limited_memory(more_bytes: int) -> Iterator[None]:
-    """What this process may allocate meanwhile beyond what it has; allocating more raises MemoryError."""
+    """In this block the process may allocate `more_bytes` beyond what it has. Allocating more raises MemoryError."""
     before = None
     with contextlib.suppress(ValueError, OSError):
         before = resource.getrlimit(resource.RLIMIT_DATA)

@@ -1,4 +1,4 @@
-"""A process whose memory stays its own: it holds camera passwords and embeddings."""
+"""Keeps a process's memory private, because it holds camera passwords and embeddings."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _PR_SET_DUMPABLE = 4
 
 
 def keep_memory_private() -> None:
-    """No core dump of this process, and no other process of the same user may read its memory or trace it (Linux)."""
-    # Under the unit's filter this call is refused; there LimitCORE=0 says the same.
+    """Prevent core dumps of this process; on Linux also that other processes of the same user read its memory or trace it."""
+    # The systemd unit's filter refuses this call; there LimitCORE=0 does the same.
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":

@@ -1,4 +1,4 @@
-"""Where the program itself lies: the folder with supervisor.py, shared and workers."""
+"""The program's folder, which contains supervisor.py, shared and workers."""
 
 from __future__ import annotations
 
