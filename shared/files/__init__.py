@@ -1,1 +1,1 @@
-"""Files and folders on the disk: private, durable, locked."""
+"""Files and folders on the disk: private folders, durable changes, locks."""

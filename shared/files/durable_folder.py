@@ -1,4 +1,4 @@
-"""A folder's own entries on the disk: what was created, renamed or removed in it outlives a power cut."""
+"""Makes changes of a folder's entries durable, so that created, renamed and removed files stay so after a power cut."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import errno
 import os
 from pathlib import Path
 
-# What file systems without hard links (vfat, some of a network) answer to one.
+# The errors with which file systems without hard links (vfat, some network ones) refuse to make a link.
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk keep what was created, renamed and removed in `folder`. Raises OSError."""
+    """Write to the disk what was created, renamed and removed in `folder`. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

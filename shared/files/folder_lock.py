@@ -1,7 +1,8 @@
-"""A lock on a folder that holds for as long as the process lives: the kernel frees it.
+"""A lock on a folder, held until it is released or the process dies; then the kernel releases it.
 
-It is a lock file, and beside it a lock on the folder itself: a lock file that somebody removes is locked again by the next who comes,
-but the folder stays. Where a file can't be made (a full disk, a disk that is read-only), the folder's lock is enough.
+It consists of two locks: a lock file, and a lock on the folder itself. If somebody removes the lock file, another process can make and
+lock a new one; but the folder stays, and its lock with it. Where no file can be made (a full or read-only disk), the folder's lock is
+enough.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class FolderLock:
         return FileLock(self.path, mode=0o600, fallback_to_soft=False, thread_local=False)
 
     def acquire(self, timeout_s: float) -> None:
-        """Raises LockedError when another process holds it past `timeout_s`; what disk_fault makes of a folder that can't be used."""
+        """Take the lock. Raises LockedError if another process still holds it after `timeout_s`; the RollcallError of `disk_fault` if
+        the folder can't be used."""
         deadline = time.monotonic() + timeout_s
         try:
             self._file.acquire(timeout=timeout_s)
@@ -68,16 +70,16 @@ class FolderLock:
                     os.close(descriptor)
                     raise LockedError("locked", where=str(self.path.parent)) from error
                 time.sleep(_TRY_AGAIN_S)
-            except OSError:  # a network file system that can't lock folders: there is the lock file
+            except OSError:  # a network file system that can't lock folders: the lock file has to do
                 os.close(descriptor)
                 return
 
     def is_lost(self) -> bool:
-        """Whether the lock file was removed, so that somebody else could make and lock another one."""
+        """Whether the lock file was removed, so that another process could make and lock a new one."""
         return self._file.is_locked and not self.path.exists()
 
     def mend(self) -> None:
-        """Make the lock file anew. Raises LockedError when somebody else was faster, or what disk_fault makes of the folder."""
+        """Make the lock file anew. Raises LockedError if another process was faster, or the RollcallError of `disk_fault`."""
         fresh = self._new_file()
         try:
             fresh.acquire(timeout=0)
@@ -90,9 +92,11 @@ class FolderLock:
             old.release(force=True)
 
     def close(self) -> None:
+        """As `release`."""
         self.release()
 
     def release(self) -> None:
+        """Release the lock. Does nothing if it is not held."""
         self._file.release()
         if self._folder is not None:
             os.close(self._folder)
@@ -100,7 +104,7 @@ class FolderLock:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Which file has this name; None: none has."""
+    """Device and inode of the file with this name, which identify it. None if there is no such file."""
     try:
         found = path.lstat()
     except OSError:

@@ -1,7 +1,7 @@
 """The key of the deletion marks, in a file of its own beside the database: `marks.key`, mode 0600.
 
-Marks are keyed hashes of names. Whoever has the key can try names against them, so it is in no backup and in no copy of the
-database; the database holds a short hash of it, which tells whose key the marks were made with.
+Marks are keyed hashes of names. A person who has the key can try names against them. So the key is in no backup and in no copy of the
+database. The database holds only a short hash of the key, to recognise the key with which the marks were made.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ _ID_LETTERS = 16
 
 
 def key_path(db_path: Path) -> Path:
-    """Where the key of this database's marks lies."""
+    """The path of the key of this database's marks."""
     return db_path.with_name("marks.key")
 
 
 def new_key() -> str:
+    """A new random key, 64 hex digits."""
     return secrets.token_hex(_LETTERS // 2)
 
 
 def key_id(key: str) -> str:
-    """What the database says of the key: enough to know it again, too little to guess names with."""
+    """The short hash of the key that the database holds: enough to recognise the key, too little to guess names with."""
     return hashlib.sha256(b"rollcall deletion marks\0" + key.encode()).hexdigest()[:_ID_LETTERS]
 
 
 def read_key(db_path: Path) -> str | None:
-    """The key; None when there is none, or something else in its place. Raises RollcallError for a file that can't be read."""
+    """The key. None if there is no file, or it contains no key. Raises RollcallError if the file can't be read."""
     path = key_path(db_path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -53,7 +54,7 @@ def read_key(db_path: Path) -> str | None:
 
 
 def write_key(db_path: Path, key: str) -> None:
-    """Put the key in place, whole and on disk when this returns. Raises RollcallError."""
+    """Write the key. When this returns, the file is complete and on the disk. Raises RollcallError."""
     path = key_path(db_path)
     half = path.with_name(f".{path.name}.new")
     try:

@@ -1,4 +1,4 @@
-"""Private folders: mode 0700, and never root's files among another user's."""
+"""Makes private folders, with mode 0700. Keeps root from writing files in another user's folder."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from shared.files.run_folder import is_in_memory, make_run_folder
 
 
 def require_own(folder: Path) -> None:
-    """Root must not write among another user's files: what it leaves there, that user can neither read nor remove.
+    """Raise ConfigurationError if this process runs as root and `folder` exists and belongs to another user.
 
-    Raises ConfigurationError for a folder that is there and another user's, when this process is root's.
+    That user could neither read nor remove what root writes there.
     """
     if os.geteuid() != 0 or not folder.exists() or (owner := folder.stat().st_uid) == 0:
         return
     try:
         name = pwd.getpwuid(owner).pw_name
-    except KeyError:  # a user of another system, as in a container
+    except KeyError:  # the user is unknown on this system, as it happens in a container
         name = f"#{owner}"
     raise ConfigurationError(
-        "root's files must not lie among another user's: the site could not remove them when somebody is forgotten",
+        "root must not write files in another user's folder: the site could not remove them when somebody is forgotten",
         where=str(folder),
         got="this command as root",
         expected=f"as {name}, whose folder it is",
@@ -35,7 +35,7 @@ def require_own(folder: Path) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create `folder` with mode 0700, and tighten it when it is ours and open to others. Raises RollcallError."""
+    """Create `folder` with mode 0700. If it exists, is ours and is open to others, set that mode. Raises RollcallError."""
     if is_in_memory(folder):
         make_run_folder(folder)
         return

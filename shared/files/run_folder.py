@@ -1,10 +1,12 @@
-"""Where a site's run folder lies: what its processes and commands meet at, the socket, the supervisor's lock, the way to the block.
+"""Finds a site's run folder. It contains what the site's processes and commands share: the socket, the supervisor's lock, the link to
+the gallery block.
 
-It is data_dir/run. Where data_dir lies on a read-only disk nothing can be made there, so the site takes a folder in memory in its
-place. Once taken it stays until the site stops, also when the disk can be written again: whoever looks for the site finds it there.
+It is data_dir/run. On a read-only disk nothing can be made there, so the site uses a folder in memory instead. It uses that folder until
+it stops, even if the disk can be written again, so that commands find the site there.
 
-Anybody may make folders in memory, also under names that are meant for us. So the name comes from the path and from the marks' key,
-which nobody else can read, and whoever sees it while a site runs and takes it later is stepped over: the next of some names is free.
+Everybody may make folders in memory, and so could take a name that the site needs. Therefore the name is computed from the path and the
+marks' key, which nobody else can read. Somebody could still see the name while the site runs, and take it later. Then the site uses the
+next of several names.
 """
 
 from __future__ import annotations
@@ -26,12 +28,12 @@ _IN_MEMORY = "rollcall-run-"
 _PREFIX_LETTERS = 12
 _SECRET_LETTERS = 16
 _NAME_IN_MEMORY = re.compile(rf"{_IN_MEMORY}[0-9a-f]{{{_PREFIX_LETTERS}}}-[0-9a-f]{{{_SECRET_LETTERS}}}")
-_PLACES = 16  # names of one site: a stranger has to see each in use before it can be taken
+_PLACES = 16  # names for one site; somebody else can take a name only after seeing it in use
 _ANSWER_S = 2.0
 
 
 def memory_folder() -> Path | None:
-    """Where files in memory are made; None where the system has no such folder."""
+    """The folder for files in memory; None if the system has none."""
     if chosen := os.environ.get("ROLLCALL_SHM_DIR"):
         return Path(chosen)
     memory = Path("/dev/shm")  # noqa: S108  # POSIX shared memory on Linux; our files in it are 0600
@@ -39,19 +41,19 @@ def memory_folder() -> Path | None:
 
 
 def site_prefix(run_dir: Path) -> str:
-    """How the names of the site's block begin: the same, wherever its run folder is."""
+    """The beginning of the names of the site's block folders. It is the same for both places of the run folder."""
     if is_in_memory(run_dir):
         return f"rollcall-{run_dir.name.removeprefix(_IN_MEMORY)[:_PREFIX_LETTERS]}-"
     return f"rollcall-{hashlib.sha256(os.fsencode(run_dir.resolve())).hexdigest()[:_PREFIX_LETTERS]}-"
 
 
 def is_in_memory(run_dir: Path) -> bool:
-    """Whether it is a folder that stands in for data_dir/run."""
+    """Whether this is a folder in memory that replaces data_dir/run."""
     return _NAME_IN_MEMORY.fullmatch(run_dir.name) is not None and run_dir.parent == memory_folder()
 
 
 def is_read_only(folder: Path) -> bool:
-    """Whether the file system that `folder` lies on is mounted read-only, or became so after an error."""
+    """Whether the file system of `folder` is mounted read-only, or became read-only after an error."""
     try:
         return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
     except OSError:
@@ -59,10 +61,9 @@ def is_read_only(folder: Path) -> bool:
 
 
 def run_folder(data_dir: Path) -> Path:
-    """The run folder of the site that runs on `data_dir`, or of the next one to start there.
+    """The run folder of the site that runs on `data_dir`, or of the next site that starts there.
 
-    Raises ConfigurationError when the disk is read-only and strangers have taken every name that the folder in memory can have: on a
-    disk that can be written that means nothing.
+    Raises ConfigurationError if the disk is read-only and others have taken all names that the folder in memory can have.
     """
     own, memory = data_dir / "run", memory_folder()
     if memory is None:
@@ -80,9 +81,9 @@ def run_folder(data_dir: Path) -> Path:
 
 
 def _places(data_dir: Path, memory: Path) -> Iterator[Path]:
-    """Where the site's folder in memory may be, in the order in which it is looked for and made.
+    """The possible paths of the site's folder in memory, in the order in which they are searched and used.
 
-    Those without a key come last: a site that has none yet is there, also once its writer has made one.
+    Paths made without the marks' key come last. A site that started before there was a key is there, even after its writer made one.
     """
     prefix = hashlib.sha256(os.fsencode((data_dir / "run").resolve())).hexdigest()[:_PREFIX_LETTERS]
     try:
@@ -97,11 +98,11 @@ def _places(data_dir: Path, memory: Path) -> Iterator[Path]:
 
 
 def _answers(run_dir: Path) -> bool:
-    """Whether a site answers there: one that was running when its disk became read-only."""
+    """Whether a running site answers in this run folder. It does if it ran before its disk became read-only."""
     try:
         wire.connect(run_dir, _ANSWER_S).close()
     except (TimeoutError, BlockingIOError):
-        return True  # so many wait for it that it can't be connected to now
+        return True  # it runs, but so many processes are waiting for it that it accepts no connection now
     except OSError:
         return False
     return True
@@ -120,13 +121,13 @@ def _is_of_site(found: os.stat_result, data_dir: Path) -> bool:
 
 
 def _is_of(found: os.stat_result, owners: set[int]) -> bool:
-    """Whether it is a folder of one of these users that is closed to everybody else."""
+    """Whether this is a folder of one of these users to which nobody else has access."""
     return stat.S_ISDIR(found.st_mode) and found.st_uid in owners and not found.st_mode & 0o077
 
 
 def _in_the_way(folder: Path) -> ConfigurationError:
     return ConfigurationError(
-        "the data folder's disk is read-only, and something that is not this site's lies where its run folder has to be",
+        "the data folder's disk is read-only, and something that is not this site's is in the place of its run folder",
         where=str(folder),
         expected="nothing, or a folder of the site's user with mode 0700, there or under another of its names",
         remedy="remove it, or mount the disk writable",
@@ -134,7 +135,7 @@ def _in_the_way(folder: Path) -> ConfigurationError:
 
 
 def make_run_folder(run_dir: Path) -> None:
-    """Make the folder in memory that stands in for data_dir/run. Raises ConfigurationError, or what disk_fault makes of it."""
+    """Make the folder in memory that replaces data_dir/run. Raises ConfigurationError, or the RollcallError of `disk_fault`."""
     try:
         run_dir.mkdir(mode=0o700)
     except FileExistsError as error:

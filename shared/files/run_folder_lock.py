@@ -1,4 +1,4 @@
-"""A site's run folder from its start to its stop: made, locked, and removed again where it stood in memory."""
+"""Makes and locks a site's run folder at its start. At the stop it is unlocked, and removed if it was in memory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from shared.files.run_folder import is_in_memory, is_read_only, run_folder
 
 
 def hold_run_folder(data_dir: Path, held: ExitStack) -> Path:
-    """Have the run folder of a site that starts, locked until `held` is closed; one in memory is removed then.
+    """Make and lock the run folder of a site that starts, until `held` is closed. A folder in memory is removed then.
 
-    Raises LockedError when another site holds it, and RollcallError when there can't be one.
+    Returns the folder. Raises LockedError if another site holds it, RollcallError if it can't be made.
     """
     own, run_dir = data_dir / "run", run_folder(data_dir)
     if is_in_memory(run_dir):
@@ -23,9 +23,10 @@ def hold_run_folder(data_dir: Path, held: ExitStack) -> Path:
         held.callback(shutil.rmtree, run_dir, ignore_errors=True)
         if is_read_only(data_dir):
             if own.is_dir():
-                _lock(own, held)  # where a site that was running when the disk became read-only has its lock
+                _lock(own, held)  # a site that was running when the disk became read-only holds its lock here
             return run_dir
-        shutil.rmtree(run_dir, ignore_errors=True)  # of a site that was killed, and the disk can be written again
+        # A killed site left this folder, and the disk can be written again.
+        shutil.rmtree(run_dir, ignore_errors=True)
     make_private_folder(own)
     _lock(own, held)
     return own
