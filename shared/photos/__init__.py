@@ -1,1 +1,1 @@
-"""Photos on the disk: read, cleaned, kept."""
+"""Photos on the disk: read them, strip their metadata, keep them."""

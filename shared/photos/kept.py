@@ -1,4 +1,7 @@
-"""Kept photos, data/faces: found, told apart by their digest, removed. No path from a database is followed anywhere else."""
+"""The kept photos in data/faces: find them, compute their digests, remove them. A path from a database is followed nowhere else.
+
+Somebody else may have written the database. So a path in it must never lead to a file that is not a kept photo.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _OTHERS = frozenset({"strangers", "models", "run"})
 
 @dataclass(frozen=True)
 class Kept:
-    """What we keep of a person outside the database: photos, and the folders that are theirs."""
+    """What we keep of a person outside the database: photos, and the person's folders."""
 
     photos: list[Path] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
@@ -36,38 +39,40 @@ class Left:
 
 
 class PhotoRows(Protocol):
-    """What the gallery's rows say of photos."""
+    """What the gallery's rows know about photos."""
 
     def is_referred_to(self, image_path: str) -> bool:
-        """Whether any reference is of this photo; its path as we write paths."""
+        """Whether any reference was made from this photo. `image_path`: in our form, faces/PERSON/PHOTO."""
         ...
 
     def odd_image_paths(self) -> Iterable[str]:
-        """Paths that are not written as we write them."""
+        """The stored paths that do not have our form."""
         ...
 
 
 def kept_digest(data_dir: Path, person: str, image_path: str) -> str | None:
-    """SHA-256 of a photo that we keep for `person`, by which a mark knows it again; None when it is not there."""
+    """The SHA-256 of a photo that we keep for `person`, for a deletion mark. None if the photo is not there."""
     photo = _kept_photo(data_dir, person, image_path)
     return None if photo is None else digest_of(photo)
 
 
 def kept_photo(data_dir: Path, rows: PhotoRows, person: str, image_path: str) -> Kept:
-    """The photo of a reference that was deleted, when we keep it for `person` and no reference is of it any more."""
+    """The photo of a deleted reference, if we keep it for `person` and no other reference was made from it. Else nothing."""
     photo = _kept_photo(data_dir, person, image_path)
     return Kept() if photo is None or _is_referred_to(rows, data_dir, [photo]) else Kept([photo])
 
 
 def kept_of_person(data_dir: Path, rows: PhotoRows, person: str, image_paths: Iterable[str]) -> Kept:
-    """Everything kept of a person: their folders in data/faces, photos right in it by their name, and what their rows named.
+    """Everything kept of a person: their folders in data/faces, the photos beside them with the person's name, and `image_paths`, the
+    photos that the person's rows named.
 
-    Names are compared as `name_key` does: a folder's name, in whatever form a file system keeps it, becomes a person's.
+    Names are compared with `name_key`, because a file system may change the form of a name (NFC or NFD).
     """
-    from shared.photos.reading import is_photo_name  # Pillow has no business in a writer until somebody is forgotten
+    # Imported here, because a writer needs no Pillow until somebody is forgotten.
+    from shared.photos.reading import is_photo_name
 
     faces, wanted = data_dir / "faces", name_key(person)
-    photos: dict[Path, Path] = {}  # by where they really are: a row can name what is in the folder too
+    photos: dict[Path, Path] = {}  # by resolved path, because a row can name a photo that is also in the folder
     folders = []
     for entry in sorted(faces.iterdir()) if faces.is_dir() else []:
         if entry.is_dir() and not entry.is_symlink() and _is_of(entry.name, wanted):
@@ -83,7 +88,7 @@ def kept_of_person(data_dir: Path, rows: PhotoRows, person: str, image_paths: It
 
 
 def remove(kept: Kept) -> list[Left]:
-    """Remove photos and folders; what could not be removed."""
+    """Remove photos and folders. Returns what could not be removed."""
     left: dict[Path, str] = {}
 
     def note(path: Path, error: BaseException) -> None:
@@ -96,16 +101,16 @@ def remove(kept: Kept) -> list[Left]:
         except OSError as error:
             note(path, error)
     for folder in kept.folders:
-        # rmtree goes on with the rest; a folder that is not empty is told by what is in it
+        # After an error rmtree goes on with the rest. It calls `note` for what it could not remove.
         shutil.rmtree(folder, onerror=lambda _, path, info: note(Path(path), info[1]))
     return [Left(path, reason) for path, reason in left.items() if os.path.lexists(path)]
 
 
 def _kept_photo(data_dir: Path, person: str, image_path: str) -> Path | None:
-    """A photo that a row of `person` names, when it is one that is theirs: no other file is touched at a database's word.
+    """The resolved path of a photo that a row of `person` names, if the photo can be this person's. Else None.
 
-    In data/faces only what lies in the person's own folder, or bears their name; of the rest of the data folder nothing that is kept
-    for strangers, models or the running site.
+    In data/faces it must be in the person's own folder or have the person's name. Elsewhere in the data folder it must not be in the
+    folders of strangers, models or the running site. So a database can't make us touch any other file.
     """
     from shared.photos.reading import is_photo_name
 
@@ -114,7 +119,11 @@ def _kept_photo(data_dir: Path, person: str, image_path: str) -> Path | None:
         path = (home / image_path).resolve()
         if not (path.is_relative_to(home) and is_photo_name(path) and path.is_file()):
             return None
-    except (OSError, ValueError, RuntimeError):  # a path that can't be one: too long, a NUL in it, links in a circle
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ):  # no valid path: it is too long, has a NUL in it, or links lead in a circle
         return None
     first, *rest = path.relative_to(home).parts
     if first == "faces":
@@ -128,7 +137,7 @@ def _is_of(name: str, wanted: str) -> bool:
 
 
 def _is_referred_to(rows: PhotoRows, data_dir: Path, photos: Iterable[Path]) -> set[Path]:
-    """Which of these resolved photos any reference is of, in whatever way its row writes the path."""
+    """Those of these resolved photos from which a reference was made, in whatever form its row has the path."""
     home, wanted = data_dir.resolve(), set(photos)
     found = {photo for photo in wanted if rows.is_referred_to(photo.relative_to(home).as_posix())}
     if not wanted - found:
@@ -136,12 +145,13 @@ def _is_referred_to(rows: PhotoRows, data_dir: Path, photos: Iterable[Path]) -> 
     names = {photo.name for photo in wanted}
     for path in rows.odd_image_paths():
         if path.rpartition("/")[2] in names:
-            with contextlib.suppress(OSError, ValueError, RuntimeError):  # as in _kept_photo
+            with contextlib.suppress(OSError, ValueError, RuntimeError):  # no valid path, as in _kept_photo
                 found |= wanted & {(home / path).resolve()}
     return found
 
 
 def digest_of(photo: Path) -> str | None:
+    """The SHA-256 of a file, 64 hex digits; None if it can't be read."""
     try:
         with photo.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -150,9 +160,9 @@ def digest_of(photo: Path) -> str | None:
 
 
 def stored_photo(data_dir: Path, base: Path, person: str, path: str | None) -> Path | None:
-    """The photo of a reference of `person`, when it lies where a site's photos lie: no other path from a database is opened.
+    """The photo of a reference of `person`, if it is in the data folder or in `base`. Else None: no other path of a database is opened.
 
-    `base`: the folder of site.toml, which the original's paths are relative to.
+    `base`: the folder of site.toml. In databases of the original program paths are relative to it.
     """
     if not path:
         return None
@@ -167,6 +177,6 @@ def stored_photo(data_dir: Path, base: Path, person: str, path: str | None) -> P
             real = candidate.resolve()
             if (real.is_relative_to(home) or real.is_relative_to(beside)) and real.is_file():
                 return real
-        except (OSError, ValueError):  # a path that can't be one: too long, a NUL in it
+        except (OSError, ValueError):  # no valid path: it is too long, or has a NUL in it
             continue
     return None

@@ -1,11 +1,11 @@
-"""A photo's bytes without what they tell besides the picture: position, time, device, comments, thumbnails, whatever follows.
+"""Strips a photo's bytes of everything but the image itself: position, time, device, comments, thumbnails, bytes behind the end.
 
-Nothing is decoded or encoded again: a file is cut into its segments, chunks or tags, and only those that a decoder needs
-are put together anew, with the orientation. What comes out gives the same pixels, and itself when it goes in again: its
-digest is therefore the same for a photo as it was handed in and for the copy that is kept.
+Nothing is decoded or encoded again. A file is cut into its segments, chunks or tags. Those that a decoder needs are put together anew,
+with the orientation. The result gives the same pixels. Stripping the result again changes nothing, so the digest of the kept copy is
+the same as that of the photo that was handed in.
 
-It reads bytes that anybody may have made: every length is checked, and what comes out is no longer than what went in, but
-for the orientation and, of a TIFF, tags that share their bytes, of which each has at most a mebibyte.
+Somebody may have made the bytes to do harm, so every length is checked. The result is no longer than the input, with two exceptions:
+the orientation, and tags of a TIFF that share their bytes, each of which has at most a mebibyte.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ from collections.abc import Iterator
 
 from shared.errors import RefusedError
 
-MAX_SCANS = (
-    500  # of a JPEG: each goes over the whole picture again; progressive ones that cameras and editors write have 10
-)
-_MAX_PARTS = 100_000  # segments, chunks or tags: more only cost time
+# Scans of a JPEG. Decoding each one takes as long as the whole image. Progressive JPEGs of cameras and editors have 10.
+MAX_SCANS = 500
+_MAX_PARTS = 100_000  # segments, chunks or tags; more only cost time
 
 _ORIENTATION = 0x0112
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=\"|>)([1-8])")
 
 
 def without_metadata(data: bytes) -> bytes:
-    """`data` with nothing but the picture and its orientation; what is no photo in a format that we read stays as it is.
+    """`data` with only the image and its orientation. Of several images in a file only the first stays.
 
-    Of a file with several pictures: the first. Raises RefusedError for what can't be told apart into its parts, and for a
-    JPEG of more than MAX_SCANS scans.
+    Bytes in a format that we do not read are returned as they are. Raises RefusedError if the file can't be cut into its parts, and for
+    a JPEG of more than MAX_SCANS scans.
     """
     try:
         if data.startswith(b"\xff\xd8"):
@@ -41,12 +40,12 @@ def without_metadata(data: bytes) -> bytes:
         if data[:4] in _TIFF_KINDS:
             return _tiff(data)
         return _bmp(data) if data.startswith(b"BM") else data
-    except (struct.error, IndexError, OverflowError) as error:  # the last: an offset beyond any memory
+    except (struct.error, IndexError, OverflowError) as error:  # OverflowError: an offset beyond all memory
         raise _damaged("it ends in the middle of a header") from error
 
 
 def suffix_of(data: bytes) -> str:
-    """The file name's suffix for the format of these bytes; empty for none that we read."""
+    """The file name's suffix for the format of these bytes, like ".jpg". Empty for a format that we do not read."""
     if data.startswith(b"\xff\xd8\xff"):
         return ".jpg"
     if data.startswith(_PNG):
@@ -62,7 +61,7 @@ def suffix_of(data: bytes) -> str:
 
 
 def _exif_orientation(exif: bytes) -> int:
-    """The orientation in a TIFF structure, 1 to 8; 1 where it says none."""
+    """The orientation in a TIFF structure, 1 to 8; 1 if it contains none."""
     kind = _TIFF_KINDS.get(exif[:4])
     if kind is None or kind.big:
         return 1
@@ -85,7 +84,7 @@ def _xmp_orientation(xmp: bytes) -> int:
 
 
 def _exif(orientation: int) -> bytes:
-    """A TIFF structure that says the orientation alone."""
+    """A TIFF structure that contains only the orientation."""
     return struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, _ORIENTATION, 3, 1, orientation, 0, 0)
 
 
@@ -94,7 +93,7 @@ def _exif(orientation: int) -> bytes:
 _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _SOS, _EOI, _APP0, _APP1, _APP14 = 0xDA, 0xD9, 0xE0, 0xE1, 0xEE
-# Frames, Huffman and arithmetic tables, quantisation, restart interval, number of lines.
+# The markers of frame headers, Huffman and arithmetic tables, quantisation, restart interval, number of lines.
 _PICTURE_MARKERS = {*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD} - {0xC8}
 
 
@@ -132,17 +131,17 @@ def _app1(content: bytes) -> bytes:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """(marker, content, the segment as it lies there); a scan's with its coded data; up to the first end of image."""
+    """Each segment up to the first end of image: (marker, content, the segment's bytes). A scan's bytes include its coded data."""
     at = 2
     for _ in range(_MAX_PARTS):
         found = _NEXT_MARKER.search(data, at)
         if found is None:
-            return  # cut short: the decoder says so
+            return  # the file is cut short; the decoder will report that
         marker, at = found[1][0], found.end()
         if marker == _EOI:
             yield marker, b"", b"\xff\xd9"
             return
-        if 0xD0 <= marker <= 0xD8 or marker == 0x01:  # they have no length
+        if 0xD0 <= marker <= 0xD8 or marker == 0x01:  # these segments have no length
             continue
         (length,) = struct.unpack_from(">H", data, at)
         end = at + length
@@ -170,7 +169,7 @@ def _png(data: bytes) -> bytes:
     at = len(_PNG)
     for _ in range(_MAX_PARTS):
         if at + 8 > len(data):
-            break  # cut short: the decoder says so
+            break  # the file is cut short; the decoder will report that
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         if kind in {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}:
@@ -226,7 +225,7 @@ def _webp(data: bytes) -> bytes:
 
 
 def _webp_chunk(kind: bytes, content: bytes, length: int) -> bytes:
-    """One that was cut short keeps the length that it claims: the decoder shall see it."""
+    """A chunk. If its content is cut short, it keeps the length that it claims, so that the decoder notices."""
     padding = b"\0" if length % 2 and len(content) == length else b""
     return kind + struct.pack("<I", length) + content + padding
 
@@ -235,14 +234,14 @@ def _webp_chunk(kind: bytes, content: bytes, length: int) -> bytes:
 
 
 def _bmp(data: bytes) -> bytes:
-    """Header, palette and pixels: what lies behind them (a colour profile, anything) goes."""
+    """Keep header, palette and pixels. What lies behind them is dropped, for example a colour profile."""
     (pixels_at, header_size) = struct.unpack_from("<II", data, 10)
     if header_size == 12:
         width, height, _, depth = struct.unpack_from("<HHHH", data, 18)
         packing = size = 0
     else:
         width, height, _, depth, packing, size = struct.unpack_from("<iiHHII", data, 18)
-    if packing in (0, 3, 6):  # not packed
+    if packing in (0, 3, 6):  # the pixels are not compressed
         size = (abs(width) * depth + 31) // 32 * 4 * abs(height)
     end = pixels_at + size if size else len(data)
     return data[:2] + struct.pack("<I", min(end, len(data))) + b"\0\0\0\0" + data[10:end]
@@ -252,7 +251,7 @@ def _bmp(data: bytes) -> bytes:
 
 
 class _Kind:
-    """A byte order, and whether offsets have eight bytes (BigTIFF)."""
+    """A kind of TIFF: its byte order, and whether offsets have eight bytes (BigTIFF)."""
 
     def __init__(self, order: str, *, big: bool) -> None:
         self.order, self.big = order, big
@@ -267,13 +266,13 @@ _TIFF_KINDS = {
 }
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TIFF_INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
-# Size, depth, compression, colours, orientation, predictor, sample format, subsampling: what a decoder needs.
+# The tags that a decoder needs: size, depth, compression, colours, orientation, predictor, sample format, subsampling.
 _TIFF_KEPT = {
     *(256, 257, 258, 259, 262, 266, _ORIENTATION, 277, 278, 284, 292, 293, 317, 320, 322, 323),
     *(332, 338, 339, 347, 529, 530, 531, 532),
 }
-_MAX_TAG_BYTES = 1 << 20  # the places of 262,144 strips
-# Where the strips, or the tiles, are: offsets and lengths.
+_MAX_TAG_BYTES = 1 << 20  # enough for the offsets of 262,144 strips
+# The tags with the offsets and the lengths of strips, and of tiles.
 _TIFF_PLACES = ((273, 279), (324, 325))
 _TIFF_READ = _TIFF_KEPT | {tag for places in _TIFF_PLACES for tag in places}
 _COMPRESSION, _OLD_JPEG = 259, 6
@@ -281,7 +280,7 @@ _TIFF_LONG = 4
 
 
 def _tiff(data: bytes) -> bytes:
-    """The first picture of the file, its strips or tiles one after another, with the tags that a decoder needs."""
+    """The first image of the file: its strips or tiles one after the other, with the tags that a decoder needs."""
     kind = _TIFF_KINDS[data[:4]]
     tags = _tiff_tags(data, kind)
     if _integers(tags, _COMPRESSION, kind)[:1] == [_OLD_JPEG]:
@@ -307,7 +306,7 @@ def _tiff(data: bytes) -> bytes:
 
 
 def _with_tags(out: bytearray, tags: dict[int, tuple[int, bytes]], kind: _Kind) -> bytes:
-    """`out` with a directory of `tags` behind it, and the header that says where it is."""
+    """`out` with a directory of `tags` behind it. The header, which is in `out`, gets the directory's offset."""
     entries = []
     for tag, (form, value) in sorted(tags.items()):
         place = value.ljust(4, b"\0")
@@ -322,7 +321,7 @@ def _with_tags(out: bytearray, tags: dict[int, tuple[int, bytes]], kind: _Kind) 
 
 
 def _tiff_tags(data: bytes, kind: _Kind) -> dict[int, tuple[int, bytes]]:
-    """The first directory's tags that are kept: (type, value's bytes), integers of eight bytes as such of four."""
+    """Those tags of the first directory that we read: (type, bytes of the value) by tag. 8-byte integers become 4-byte ones."""
     if kind.big:
         (start,) = struct.unpack_from(kind.order + "Q", data, 8)
         (count,) = struct.unpack_from(kind.order + "Q", data, start)

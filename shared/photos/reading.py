@@ -1,12 +1,11 @@
-"""Photos from disk: which files are photos, and one photo as pixels, whatever state the file is in.
+"""Reads photos from disk: decides which files are photos, and decodes one to pixels, whatever state the file is in.
 
-People hand in what they have: phone photos of 40 megapixels, sideways ones, scans, half-copied files, files that only
-claim to be pictures. Each is either decoded within modest memory or refused with the reason; none may take the process
-down. So the size is read from the header before anything is decoded, and a large photo is decoded reduced: a face needs
-about a hundred pixels, not a thousand.
+People hand in what they have: phone photos of 40 megapixels, sideways ones, scans, half-copied files, files that only claim to be
+photos. Each is either decoded within modest memory, or refused with the reason. None may crash the process. So the size is read from the
+header before anything is decoded, and a large photo is decoded at a reduced size: a face needs about a hundred pixels, not a thousand.
 
-A photo is opened once and read whole. What is told apart, decoded and kept are these bytes, without metadata; whoever
-changes the file meanwhile changes nothing.
+A photo is opened once and read whole. These bytes, without metadata, are then recognised, decoded and kept. If somebody changes the file
+meanwhile, that has no effect.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-# The plugins are imported for their registration: otherwise the first unusual file would load all of Pillow's.
+# Importing these plugins registers them. Without that, the first unusual file would make Pillow load all its plugins.
 from PIL import (
     BmpImagePlugin,
     ImageOps,
@@ -46,7 +45,7 @@ Image = NDArray[np.uint8]
 PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"}
 )
-# Photos to their owner though not to us: listed, so that they are refused by name instead of passed over in silence.
+# Formats that people use for photos and we do not read. They are listed so that such a file is refused by name, and not silently ignored.
 _FOREIGN_SUFFIXES = frozenset(
     {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raw"}
 )
@@ -64,15 +63,15 @@ _FORMATS = tuple(
 )
 _FORMAT_NAMES = "JPEG, PNG, WebP, BMP or TIFF"
 
-MAX_FILE_BYTES = 128 << 20  # a BMP of MAX_WHOLE_MEGAPIXELS, the largest there is, has 120 MB
-MAX_MEGAPIXELS = 100  # above any camera people carry
-# For what a decoder holds whole before it can be reduced: all formats but JPEG, and JPEGs of several scans. Of 30 megapixels
-# no format takes more than half a gigabyte, of 100 WebP takes 1.5.
+MAX_FILE_BYTES = 128 << 20  # the largest accepted file, a BMP of MAX_WHOLE_MEGAPIXELS, has 120 MB
+MAX_MEGAPIXELS = 100  # more than any camera that people carry
+# The limit for images that a decoder must hold whole before it can reduce them: all formats but JPEG, and JPEGs of several scans. At 30
+# megapixels no format takes more than half a gigabyte; at 100, WebP takes 1.5.
 MAX_WHOLE_MEGAPIXELS = 30
-DECODED_MEGAPIXELS = 12  # what is handed on at most: 36 MB
+DECODED_MEGAPIXELS = 12  # a decoded photo has at most this size, 36 MB
 MIN_SIDE_PX = 16  # no detector finds a face in less
 
-# What Pillow's readers let through on malformed files; it documents only the first. MemoryError is told apart below.
+# What Pillow's readers raise for malformed files. Pillow documents only the first. MemoryError is handled on its own below.
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -87,13 +86,13 @@ _DECODER_ERRORS = (
     Pillow.DecompressionBombError,
 )
 
-# Our own limit, checked by ourselves on the header, replaces Pillow's, which warns at 89 and raises at 179 megapixels.
+# Pillow's own limit warns at 89 and raises at 179 megapixels. We switch it off, because we check our own limit on the header.
 Pillow.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One file's bytes, `data`: without metadata (see `photo_metadata`). `file_digest`: SHA-256 of the file as it lies."""
+    """One photo. `data`: the file's bytes without metadata (see photos/metadata.py). `file_digest`: SHA-256 of the unchanged file."""
 
     path: Path
     data: bytes
@@ -106,10 +105,10 @@ class Photo:
 
 
 def load_photo(path: Path | str) -> Photo:
-    """The file at `path`, opened once and read whole.
+    """Read the photo at `path`. The file is opened once and read whole.
 
-    Raises RefusedError, with the reason, for what is no regular file, can't be read, is empty or larger than MAX_FILE_BYTES,
-    and for what `without_metadata` refuses.
+    Raises RefusedError, with the reason, if it is no regular file, can't be read, is empty, or is larger than MAX_FILE_BYTES; and if
+    `without_metadata` refuses it.
     """
     path = Path(path)
     raw = _read(path)
@@ -120,26 +119,30 @@ def load_photo(path: Path | str) -> Photo:
 
 
 def read_photo(path: Path | str) -> Image:
-    """The photo at `path` as `decode_photo` gives it. Raises RefusedError as that and `load_photo` do, with the path."""
+    """Load and decode the photo at `path`: (height, width, 3) uint8, BGR, as `decode_photo` returns it.
+
+    Raises RefusedError, with the path, as `load_photo` and `decode_photo` do.
+    """
     return read_scaled(path)[0]
 
 
 def read_scaled(path: Path | str) -> tuple[Image, int]:
-    """As `read_photo`, with the number of the photo's own pixels a side that one pixel stands for: 1, 2, 4 or 8."""
+    """As `read_photo`, and by what number each side was divided: 1, 2, 4 or 8."""
     photo = load_photo(path)
     with _at(photo.path):
         return decode_photo(photo.data, photo.path.suffix)
 
 
 def decode_photo(data: bytes, suffix: str = "") -> tuple[Image, int]:
-    """A photo's bytes as (height, width, 3) uint8, BGR, upright by its EXIF orientation; and how often a side was divided.
+    """Decode a photo's bytes. Returns (height, width, 3) uint8, BGR, upright by its EXIF orientation; and by what number each side was
+    divided.
 
-    Up to DECODED_MEGAPIXELS it keeps its size; above, it is halved until it fits (JPEG while it is decoded). Greyscale,
-    palette, 16-bit, CMYK and transparent images (on white) are converted. Of an image with several frames: the first.
+    Up to DECODED_MEGAPIXELS the photo keeps its size. A larger one is halved until it fits (JPEG while it is decoded). Greyscale, palette,
+    16-bit, CMYK and transparent images (on white) are converted. Of several images in a file the first is used.
 
-    Raises RefusedError, with the reason, for what is no photo, is damaged, truncated, in a format we don't read (of which
-    the file's `suffix` tells more), narrower than MIN_SIDE_PX, or larger than MAX_MEGAPIXELS or, where it has to be decoded
-    whole, MAX_WHOLE_MEGAPIXELS; sizes from the header alone.
+    Raises RefusedError, with the reason, if the bytes are no photo, are damaged or cut short, or have a format that we do not read (the
+    file's `suffix` helps to name it). Also if the photo is narrower than MIN_SIDE_PX, larger than MAX_MEGAPIXELS, or larger than
+    MAX_WHOLE_MEGAPIXELS and must be decoded whole. The sizes are those of the header.
     """
     with _decoder_faults(data[:32], suffix), Pillow.open(io.BytesIO(data), formats=_FORMATS) as photo:
         factor = _reduction(*photo.size, whole=not _is_decoded_reduced(photo, data))
@@ -147,8 +150,10 @@ def decode_photo(data: bytes, suffix: str = "") -> tuple[Image, int]:
 
 
 def entries_in(folder: Path | str) -> tuple[list[Path], list[Path]]:
-    """What is directly in `folder`, sorted by name, nothing hidden (macOS leaves `._x.jpg` beside every `x.jpg`); and apart from
-    it the links that lead outside, which nobody follows. Raises RefusedError when the folder can't be listed."""
+    """The entries of `folder`, sorted by name; and in a second list the links that lead out of it, which must not be followed.
+
+    Hidden entries are left out: macOS leaves a `._x.jpg` beside every `x.jpg`. Raises RefusedError if the folder can't be listed.
+    """
     folder = Path(folder)
     try:
         inside = folder.resolve(strict=True)
@@ -160,12 +165,12 @@ def entries_in(folder: Path | str) -> tuple[list[Path], list[Path]]:
 
 
 def is_photo_name(path: Path) -> bool:
-    """Whether a file of this name is taken for a photo: by suffix, formats included that are refused when they are read."""
+    """Whether a file counts as a photo by its suffix. This includes formats that are refused when they are read."""
     return path.suffix.lower() in PHOTO_SUFFIXES | _FOREIGN_SUFFIXES
 
 
 def is_photo_without_suffix(path: Path) -> bool:
-    """Whether a file whose name has no suffix starts as a photo does."""
+    """Whether a file without a suffix begins with the bytes of a photo."""
     if path.suffix:
         return False
     try:
@@ -175,7 +180,7 @@ def is_photo_without_suffix(path: Path) -> bool:
 
 
 def shown(path: Path | str) -> str:
-    """A path as text that can always be printed and put into JSON, also when its bytes are not UTF-8."""
+    """A path as text that can be printed and put into JSON, even if its bytes are not UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -187,9 +192,10 @@ def _lies_in(entry: Path, folder: Path) -> bool:
 
 
 def _read(path: Path, most_bytes: int | None = None) -> bytes:
-    """A regular file's bytes, at most `most_bytes`; None: all, of which MAX_FILE_BYTES are too many.
+    """The bytes of a regular file: the first `most_bytes`, or all. Raises RefusedError, also for more than MAX_FILE_BYTES.
 
-    Opened without waiting: a FIFO would block for ever. What was opened is judged, not what lies at the path by then.
+    The file is opened without waiting, because a FIFO would block for ever. The checks are made on the opened file, because the path may
+    lead to another file a moment later.
     """
     where = shown(path)
     try:
@@ -223,7 +229,7 @@ def _read(path: Path, most_bytes: int | None = None) -> bytes:
 
 @contextmanager
 def _at(path: Path) -> Iterator[None]:
-    """Refusals get the photo's path."""
+    """Add the photo's path to refusals raised in this block."""
     try:
         yield
     except RefusedError as error:
@@ -264,12 +270,12 @@ def _not_a_photo(start: bytes, suffix: str) -> RefusedError:
 
 
 def _is_decoded_reduced(photo: Pillow.Image, data: bytes) -> bool:
-    """Whether its decoder can leave pixels out from the start: a JPEG of one scan. Of several it holds all coefficients."""
+    """Whether the decoder can decode at a reduced size. It can for a JPEG of one scan; for several scans it holds all coefficients."""
     return photo.format == JpegImagePlugin.JpegImageFile.format and data.count(b"\xff\xda") == 1
 
 
 def _reduction(width: int, height: int, *, whole: bool) -> int:
-    """By what power of two both sides are divided. Raises RefusedError for sizes out of bounds."""
+    """The power of two by which to divide both sides. `whole`: see MAX_WHOLE_MEGAPIXELS. Raises RefusedError for sizes out of bounds."""
     if min(width, height) < MIN_SIDE_PX:
         raise RefusedError(
             "the photo is too small", got=f"{width}×{height}", expected=f"{MIN_SIDE_PX} pixels a side or more"
@@ -293,24 +299,24 @@ def _reduction(width: int, height: int, *, whole: bool) -> int:
 def _decode(photo: Pillow.Image, factor: int) -> Image:
     wanted_area = photo.width * photo.height / factor**2
     if factor > 1:
-        # JPEG decodes straight to 1/2, 1/4 or 1/8; other formats ignore this and are reduced below.
+        # JPEG is decoded directly to 1/2, 1/4 or 1/8. Other formats ignore this and are reduced below.
         photo.draft(None, (photo.width // factor, photo.height // factor))
     photo.load()
     plain = _plain(photo)
-    # By area: TIFF turns itself upright while it loads.
+    # The areas are compared, not the sides, because Pillow turns a TIFF upright while it loads.
     if (left_over := round(math.sqrt(photo.width * photo.height / wanted_area))) > 1:
         plain = plain.reduce(left_over)
-    ImageOps.exif_transpose(plain, in_place=True)  # no copy of a photo that is upright already
+    ImageOps.exif_transpose(plain, in_place=True)  # makes no copy if the photo is upright already
     rgb = np.asarray(_without_alpha(plain))
     return np.ascontiguousarray(rgb[:, :, ::-1])
 
 
 def _plain(photo: Pillow.Image) -> Pillow.Image:
-    """One of the modes that can be averaged: L, LA, RGB, RGBA or CMYK."""
+    """The image in a mode whose pixels can be averaged: L, LA, RGB, RGBA or CMYK."""
     if photo.mode in {"L", "LA", "RGB", "RGBA", "CMYK"}:
         return photo
     if photo.mode.startswith("I"):
-        # 16-bit grey. Pillow's own conversion clips at 255 where scaling is meant.
+        # 16-bit grey must be scaled. Pillow's own conversion clips it at 255 instead.
         grey = Pillow.fromarray((np.asarray(photo) >> 8).clip(0, 255).astype(np.uint8))
         grey.info = dict(photo.info)
         return grey
@@ -319,7 +325,7 @@ def _plain(photo: Pillow.Image) -> Pillow.Image:
 
 
 def _without_alpha(photo: Pillow.Image) -> Pillow.Image:
-    """RGB; what is transparent becomes white: the colours hidden below it are arbitrary."""
+    """The image as RGB. Transparent pixels become white, because their hidden colours are arbitrary."""
     if photo.mode not in {"LA", "RGBA"}:
         return photo if photo.mode == "RGB" else photo.convert("RGB")
     white = Pillow.new("RGB", photo.size, "white")
