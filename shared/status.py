@@ -1,4 +1,4 @@
-"""What is known of a site's processes: each says how it is, the supervisor completes it, `status`, `check` and the demo show it."""
+"""The status of a site's processes. Each reports its own, the supervisor completes it, and `status`, `check` and the demo show it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, Self, cast, get_args, get_type_hints
 
 
 class ChildState(StrEnum):
-    """What `status` says of a child. The first four are what it says of itself."""
+    """The state of a child, as `status` shows it. The child reports the first four itself."""
 
     STARTING = "starting"
     LOADING = "loading"
     RUNNING = "running"
     ENDED = "ended"  # its file has come to its end
     STOPPING = "stopping"
-    WAITING = "waiting"  # for its restart
+    WAITING = "waiting"  # it will be restarted
     STOPPED = "stopped"
-    FAILED = "failed"  # and not started again
+    FAILED = "failed"  # it will not be restarted
 
 
 _WITHOUT_PICTURES = (ChildState.WAITING, ChildState.FAILED, ChildState.RUNNING)
@@ -27,7 +27,7 @@ _WITHOUT_PICTURES = (ChildState.WAITING, ChildState.FAILED, ChildState.RUNNING)
 
 @dataclass(frozen=True)
 class ChildStatus:
-    """How a child is. It says `state` itself; the supervisor knows the rest."""
+    """The status of one child. The child reports `state`, the supervisor adds the rest."""
 
     state: ChildState = ChildState.STARTING
     pid: int | None = None
@@ -38,11 +38,11 @@ class ChildStatus:
 
     @property
     def outline(self) -> tuple[object, ...]:
-        """What is worth telling at once when it changes."""
+        """What is passed on at once when it changes; other changes wait for the next second."""
         return (self.state, self.restarts)
 
     def to_json(self) -> dict[str, Any]:
-        """Every field by its name."""
+        """All fields by their names."""
         return asdict(self)
 
     @classmethod
@@ -51,7 +51,10 @@ class ChildStatus:
         return cls().updated(document)
 
     def updated(self, document: Mapping[str, Any]) -> Self:
-        """With the fields that are there. Others are left out: a newer program may say more. Raises ValueError for a value of another type."""
+        """This status with the fields that `document` has. Unknown fields are ignored: a newer version may send more.
+
+        Raises ValueError if a value has another type than the field.
+        """
         kinds = _kinds(cast(type, type(self)))
         given: dict[str, Any] = {name: document[name] for name in kinds if name in document}
         for name, value in given.items():
@@ -83,21 +86,23 @@ class WriterStatus(ChildStatus):
 
 @dataclass(frozen=True)
 class CameraStatus(ChildStatus):
-    """`up`: its process runs and its latest frames arrived. `down_since` (ISO 8601, UTC): since when it has not been up, where it
-    should be; `down_reason`: why. `picture_fault`: what is wrong with pictures that do arrive: frozen, or without content.
+    """The status of one camera.
 
-    Ages and latencies are of the latest frames. `unsent`: sightings that the writer does not have yet."""
+    `up`: its process runs, and frames arrive. `down_since` (ISO 8601, UTC) and `down_reason`: since when and why a camera that should
+    be up is not. `picture_fault`: what is wrong with frames that do arrive: they are frozen, or have no content. Ages and latencies are
+    those of the latest frames. `unsent`: sightings that the writer does not have yet.
+    """
 
     up: bool = False
     down_since: str | None = None
     down_reason: str | None = None
     source: str | None = None
-    # of its source
+    # the source
     picture_fault: str | None = None
     frames: int = 0
     dropped: int = 0
     losses: int = 0
-    # of its work
+    # the work
     model: str | None = None
     looked_at: int = 0
     faces: int = 0
@@ -117,12 +122,12 @@ class CameraStatus(ChildStatus):
 
     @property
     def is_down(self) -> bool:
-        """Whether it gives no pictures and is not just starting, stopping, or at its file's end."""
+        """Whether the camera gives no frames, and is not just starting or stopping, or at the end of its file."""
         return not self.up and self.state in _WITHOUT_PICTURES
 
     @property
     def word(self) -> str:
-        """up, down, or the state that it is in instead."""
+        """ "up", "down", or else the name of the state."""
         return "up" if self.up else "down" if self.is_down else self.state.value
 
 

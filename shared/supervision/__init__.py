@@ -1,1 +1,1 @@
-"""A child process and its supervisor: start, heartbeat, stop, restart."""
+"""A child process and its supervisor: start, heartbeat, stop and restart."""

@@ -1,6 +1,6 @@
-"""A process's bond with the supervisor: its title, its heartbeat, how it is asked to stop, and that it does not outlive it.
+"""The child's end of the connection with the supervisor: process title, heartbeat, stop, and an end when the supervisor dies.
 
-Without a supervisor (run by hand) everything works but the heartbeat goes nowhere.
+A process that is started by hand has no supervisor. Then everything works, but nobody receives the heartbeat.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ _HEARTBEAT_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
-class StopAsked(BaseException):  # no error, and no handler of errors on the way may keep it
-    """Raised out of long work when the process was asked to stop; the outermost loop ends with exit code 0."""
+class StopAsked(BaseException):  # not an Exception, so that no handler of errors catches it on its way
+    """Ends long work when the process is asked to stop. The outermost loop then ends with exit code 0."""
 
 
 class Child:
-    """One process's side of the bond."""
+    """The child's end. Make one at the start of the process, in its main thread."""
 
     def __init__(self, title: str) -> None:
+        """`title`: how `ps` shows this process."""
         setproctitle(title)
         self.stop_event = threading.Event()
         self._wake: list[Callable[[], None]] = []
@@ -56,7 +57,7 @@ class Child:
             die_with_parent(int(parent))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
-        # A terminal's hang-up reaches the supervisor, which tells us what to do. It started us with the signal blocked.
+        # A terminal's SIGHUP reaches the supervisor, and the supervisor decides what we do. It started us with the signal blocked.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         if self._channel is not None:
@@ -64,19 +65,22 @@ class Child:
 
     @property
     def stopping(self) -> bool:
+        """Whether the process was asked to stop."""
         return self.stop_event.is_set()
 
     def on_stop(self, wake: Callable[[], None]) -> None:
-        """Call `wake`, from the signal handler, when a stop is asked for: it must be safe there."""
+        """Have `wake` called when the process is asked to stop. The signal handler calls it, so it must be safe there."""
         self._wake.append(wake)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for a stop to be asked for; True when it was."""
+        """Wait until the process is asked to stop, at most `timeout_s`. Returns whether it was."""
         return self.stop_event.wait(timeout_s)
 
     def heartbeat(self, status: ChildStatus | None = None) -> None:
-        """Prove progress from the work loop; None: there is no news. At most one message a second goes out, and one at every change
-        of the status' outline."""
+        """Report progress, from the work loop. `status` None: nothing has changed.
+
+        Sends at most one message a second, and one at each change of the status' outline.
+        """
         now = time.monotonic()
         outline = self._sent_outline if status is None else status.outline
         if self._channel is None or (now - self._sent_at < _HEARTBEAT_S and outline == self._sent_outline):
@@ -85,11 +89,12 @@ class Child:
         said = {} if status is None else status.to_json()
         line = json.dumps(said, separators=(",", ":")).encode() + b"\n"
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            # A full channel loses a heartbeat, never blocks the work; the flag, since _watch_parent's copy makes the socket block.
+            # A full channel loses a heartbeat and never blocks the work. The flag is needed because _watch_parent sets the socket, which
+            # its copy shares, to blocking.
             self._channel.send(line, socket.MSG_DONTWAIT)
 
     def progress(self, *_: object) -> None:
-        """A heartbeat from inside long work, which a stop ends there. Raises StopAsked."""
+        """Report progress from inside long work. Raises StopAsked if the process was asked to stop, which ends the work."""
         self.heartbeat()
         if self.stopping:
             raise StopAsked
@@ -100,7 +105,7 @@ class Child:
             wake()
 
     def _watch_parent(self) -> None:
-        """Where there is no death signal (macOS), the channel's end tells that the supervisor is gone."""
+        """End the process when the channel ends, because the supervisor is gone then. Needed without a death signal (macOS)."""
         assert self._channel is not None  # started only with a channel
         reader = self._channel.dup()
         reader.setblocking(True)
@@ -121,7 +126,7 @@ def _open_channel() -> socket.socket | None:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when `parent`, which started it, dies; at once when that has happened already."""
+    """Have the kernel kill this process when `parent`, which started it, dies. Ends it at once if `parent` is dead already."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -129,20 +134,20 @@ def die_with_parent(parent: int) -> None:
 
 
 def settings_of(arguments: Any) -> Settings:
-    """The settings a child runs with: from the supervisor on standard input, or, by hand, from the file."""
+    """The settings of a child: from the supervisor on standard input, or from the file if it was started by hand."""
     if arguments.settings_stdin:
         return Settings.from_json(json.loads(sys.stdin.readline()))
     return load_settings(find_config(arguments.config))
 
 
 def _traceback() -> str:
-    """Its lines hold our code; its last one may hold anything."""
+    """The traceback for the log. Addresses are hidden, because its last line, the error's text, may contain anything."""
     lines = hide_addresses(traceback.format_exc()).splitlines()
     return "".join(f"{for_log(line)}\n" for line in lines)
 
 
 def run_child(main: Callable[[], int]) -> int:
-    """A process's outermost loop: every way to end becomes an exit code, every fault a line for the person who can mend it."""
+    """Run a process's main function. Every way to end becomes an exit code, and every fault a line on standard error."""
     keep_memory_private()
     start_logging()
     try:
@@ -153,7 +158,7 @@ def run_child(main: Callable[[], int]) -> int:
         for fault in error.faults if isinstance(error, FaultList) else [error]:
             sys.stderr.write(f"{for_log(fault.line())}\n")
         return error.exit_code
-    except ImportError as error:  # one that a module imports only when it is needed
+    except ImportError as error:  # a library that a module imports only when it needs it
         absent = library_fault(error)
         sys.stderr.write(f"{for_log(absent.line())}\n")
         return absent.exit_code

@@ -1,6 +1,6 @@
-"""The kinds of children that a supervisor starts, a row each. What differs between two kinds stands here and nowhere else.
+"""The kinds of children that a supervisor starts, as a table. All differences between kinds are here and nowhere else.
 
-To add a process: write its module in `workers`, and its row here.
+To add a kind of process, write its module in `workers` and its entry here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from shared.settings.schema import Settings
 from shared.status import CameraStatus, ChildStatus, WriterStatus
 
-# Cameras 8 s: the last sightings are sent meanwhile. The writer a minute: what it was sent is on the disk then.
+# How long a child may take to stop. A camera sends its last sightings in this time. The writer brings all that it was sent to the disk.
 _CAMERA_STOP_S = 8.0
 _WRITER_STOP_S = 60.0
 _PREPARE_STOP_S = 10.0
@@ -19,23 +19,28 @@ _PREPARE_STOP_S = 10.0
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What `run` was told that its children need to know."""
+    """Options of `run` that its children need."""
 
     assume_model: bool = False
 
 
 @dataclass(frozen=True)
 class ChildKind:
-    """`name`: its module in `workers`; `python -m workers NAME` starts it.
+    """One kind of child.
 
-    `needs`: kinds that come before it, at the start. One that others need is waited for, and without it the site can't begin.
-    `ends`: it does its work and ends; others run until they are stopped.
-    `stop_turn`: kinds stop in this order, those of one turn together; `stop_grace_s`: a child has so long to end.
-    `names`: its children under these settings. `camera_of`: the camera whose source and passwords a child needs, if any.
-    `status`: what it says of itself. `restarts_with`: a reload that changes this value restarts the child. `arguments`: of its command line.
-    `gives_up`: whether a child that ended well, or for its settings, stays down.
-    `overwrites`: it lives on and hears of people, so that its memory is overwritten when it is freed. In cameras that costs 8 % of
-    their work, since pictures of 2.7 MB are overwritten too; what `forget` promises is worth that.
+    `name`: its module in `workers`; `python -m workers NAME` starts it.
+    `needs`: kinds that have to be ready before it starts. Without them the site can't begin.
+    `ends`: whether it does its work and ends. Other kinds run until they are stopped.
+    `stop_turn`: kinds stop in the order of this number; kinds with the same number stop together.
+    `stop_grace_s`: how many seconds a child may take to stop.
+    `names`: the names of its children under given settings.
+    `camera_of`: the camera whose source and passwords a child needs, if any.
+    `status`: the type of what a child reports of itself.
+    `restarts_with`: if a reload changes this value, the child is restarted.
+    `arguments`: of the child's command line.
+    `gives_up`: whether a child stays down after it ended with exit code 0, or because of its settings.
+    `overwrites`: whether its memory is overwritten when it is freed, because it runs for long and handles people's data. In cameras
+    this costs 8 % of their work, because frames of 2.7 MB are overwritten, too. What `forget` promises is worth that.
     """
 
     name: str
@@ -58,7 +63,7 @@ PREPARE = ChildKind(
     stop_grace_s=_PREPARE_STOP_S,
     names=lambda _: ("prepare",),
     ends=True,
-    overwrites=False,  # it ends, and what it held goes with it
+    overwrites=False,  # it ends soon, and its memory with it
     arguments=lambda _, options: ("--assume-model",) if options.assume_model else (),
 )
 WRITER = ChildKind(
@@ -68,7 +73,7 @@ WRITER = ChildKind(
     names=lambda _: ("writer",),
     needs=("prepare",),
     status=WriterStatus,
-    # Without a writer nothing is kept. What stopped it may pass (a disk that is read-only for an hour), whatever its exit code.
+    # Without a writer nothing is kept. What stopped it may pass, whatever the exit code was: a disk can be read-only for an hour.
     gives_up=False,
 )
 CAMERA = ChildKind(
@@ -82,10 +87,10 @@ CAMERA = ChildKind(
     restarts_with=lambda settings, name: (settings.models_dir, settings.camera(name)),
     arguments=lambda name, _: ("--camera", name),
 )
-# In the order of their start: each stands behind what it needs.
+# In the order of their start: each kind comes after those that it needs.
 KINDS = (PREPARE, WRITER, CAMERA)
 
 
 def is_needed(kind: ChildKind) -> bool:
-    """Whether other kinds wait for it."""
+    """Whether another kind needs this one."""
     return any(kind.name in other.needs for other in KINDS)

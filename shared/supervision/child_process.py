@@ -1,4 +1,4 @@
-"""The supervisor's side of one child: start it, hear its heartbeat, stop it, say how it ended. No call here waits for the child."""
+"""The supervisor's end of one child: start it, read its heartbeat, stop it, get its exit code. No call here waits for the child."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ from shared.supervision.restart_policy import RestartPolicy
 CHANNEL_VARIABLE = "ROLLCALL_SUPERVISOR_FD"
 PARENT_VARIABLE = "ROLLCALL_SUPERVISOR_PID"
 HEARTBEAT_TIMEOUT_S = 10.0
-# Between two signs of progress of a child that prepares or loads: one step of it may be a model's first run, or a download that stalls.
+# The time between two heartbeats may be longer while a child prepares or loads: a single step can be a model's first run, or a download
+# that stalls.
 LOADING_TIMEOUT_S = 180.0
 _MAX_LINE = 64 << 10
-_MAX_FIGURES = 64  # in a heartbeat; one with more is none
+_MAX_FIGURES = 64  # in a heartbeat; a line with more is ignored
 _SYSTEMD_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")  # only the supervisor speaks to systemd
 
 
@@ -36,26 +37,28 @@ _OWN_STATES = (ChildState.STARTING, ChildState.LOADING, ChildState.RUNNING, Chil
 
 
 def child_environment(hidden: Collection[str] = ()) -> dict[str, str]:
-    """What a child gets: ours, without what speaks to systemd and without the `hidden` variables, which may hold secrets that it
-    does not need, and with the way to our modules."""
+    """The environment of a child: ours, with the path of our modules, and without two kinds of variables.
+
+    These are systemd's, and those named in `hidden`, which may hold secrets that this child does not need.
+    """
     path = os.pathsep.join(filter(None, [str(PROGRAM_DIR), os.environ.get("PYTHONPATH")]))
     kept = {key: value for key, value in os.environ.items() if key not in {*_SYSTEMD_VARIABLES, *hidden}}
     return {**kept, PARENT_VARIABLE: str(os.getpid()), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-# What a process needs that only computes: where programs, libraries and folders are, how numbers and texts are written, and how many
-# threads libraries start.
+# The variables that a process needs if it only computes: paths of programs, libraries and folders, the language, and how many threads
+# libraries start.
 _BARE = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "VIRTUAL_ENV", "LD_LIBRARY_PATH", PARENT_VARIABLE)
 _BARE_FAMILIES = ("LC_", "PYTHON", "ORT_", "OMP_", "OPENBLAS_", "MKL_", "OPENCV_", "CUDA_", "NVIDIA_")
 
 
 def bare_environment() -> dict[str, str]:
-    """What a child gets that reads what anybody may have made: nothing that could be a secret."""
+    """The environment of a child that reads untrusted files. It has nothing that could be a secret."""
     return {key: value for key, value in child_environment().items() if key in _BARE or key.startswith(_BARE_FAMILIES)}
 
 
 class ChildProcess:
-    """One child by name: at most one process at a time, started again as `policy` says."""
+    """One child: at most one process at a time, restarted according to `policy`."""
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class ChildProcess:
         hidden: Collection[str] = (),
         output: int | None = None,
     ) -> None:
-        """`hidden`: variables of our environment that it does not get.
+        """`settings`: what the child gets on standard input. `hidden`: variables of our environment that it does not get.
         `output`: a descriptor for what the child prints; default: our standard error."""
         self.name, self.settings, self.hidden = name, settings, hidden
         self.kind, self._arguments = kind, list(arguments)
@@ -83,24 +86,28 @@ class ChildProcess:
         self.killed_at: float | None = None
         self._started_at = self._heard_at = 0.0
         self._kill_at: float | None = None
-        self._starts = 0  # with the settings that it has
+        self._starts = 0  # with its current settings
         self._starts_again = False
         self._partial = b""
 
     @property
     def restarts(self) -> int:
+        """How many times it was restarted with its current settings."""
         return max(0, self._starts - 1)
 
     @property
     def was_started(self) -> bool:
+        """Whether it was started with its current settings."""
         return self._starts > 0
 
     @property
     def running(self) -> bool:
+        """Whether there is a process that has not been reaped."""
         return self.process is not None
 
     @property
     def state(self) -> ChildState:
+        """The state as `status` shows it."""
         if self.running:
             return ChildState.STOPPING if self.stop_asked else self.said.state
         if self.restart_at is not None:
@@ -112,9 +119,9 @@ class ChildProcess:
     # --- start -------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Spawn the process. Its settings go through standard input: neither argv nor a second reading of the file.
+        """Start the process. It gets its settings on standard input, so that they are not in argv and the file is not read again.
 
-        Raises OSError when the system has no descriptor, process or memory to spare; nothing of the attempt is left then.
+        Raises OSError if the system has no descriptor, process or memory left. Then nothing of the attempt remains.
         """
         self.said, self.exit_code, self.restart_at, self.stop_asked = self.kind.status(), None, None, False
         self.start_refused, self.killed_at, self._kill_at, self._starts_again = False, None, None, False
@@ -135,7 +142,8 @@ class ChildProcess:
         environment = {**child_environment(self.hidden), CHANNEL_VARIABLE: str(channel)}
         if self.kind.overwrites:
             environment = overwriting(environment)
-        # A session of its own would outlive a terminal; a group of its own keeps Ctrl-C with the supervisor, which stops in order.
+        # The child gets a process group of its own, so that Ctrl-C reaches only the supervisor, which stops everything in order. It gets
+        # no session of its own, with which it would outlive its terminal.
         with _hang_up_held_back():
             return subprocess.Popen(
                 [sys.executable, "-m", "workers", self.kind.name, *self._arguments, "--settings-stdin"],
@@ -148,7 +156,7 @@ class ChildProcess:
             )
 
     def start_failed(self, now: float) -> float:
-        """Count a start that the system refused, as a temporary failure; when it is tried again."""
+        """Count a start that the system refused as a temporary failure. Returns when it is tried again (monotonic seconds)."""
         self.start_refused, self.exit_code = True, EXIT_TEMPORARY
         self.restart_at = now + (self.policy.delay_s(EXIT_TEMPORARY, 0.0) or 0.0)
         return self.restart_at
@@ -156,14 +164,14 @@ class ChildProcess:
     # --- the heartbeat -----------------------------------------------------------------------------------------
 
     def read_heartbeats(self) -> bool:
-        """Take in what the child wrote to its channel; False once the child has closed it."""
+        """Read what the child wrote to its channel. Returns False once the child has closed it."""
         if self.channel is None:
             return False
         try:
             data = self.channel.recv(_MAX_LINE)
         except (BlockingIOError, InterruptedError):
             return True
-        except OSError:  # reset: it died with something unread
+        except OSError:  # a reset: the child died before it read everything
             return False
         if not data:
             return False
@@ -174,7 +182,7 @@ class ChildProcess:
         return True
 
     def _take_heartbeat(self, line: bytes) -> None:
-        """A line that is no heartbeat proves no progress, and must not reach further: the child may be in a stranger's hands."""
+        """Take one heartbeat. A line that is none is ignored: an attacker may control the child."""
         try:
             told = json.loads(line)
             if len(told) > _MAX_FIGURES or any(isinstance(value, list | dict) for value in told.values()):
@@ -186,25 +194,27 @@ class ChildProcess:
             self.said, self._heard_at = said, time.monotonic()
 
     def is_stuck(self, now: float) -> bool:
-        """Whether the child's work loop has not proved progress for too long. One that was asked to stop has its grace instead."""
+        """Whether the child has sent no heartbeat for too long. A child that was asked to stop is judged by `is_overdue` instead."""
         if not self.running or self.stop_asked or self.was_killed:
             return False
         limit = HEARTBEAT_TIMEOUT_S if self.said.state is ChildState.RUNNING else LOADING_TIMEOUT_S
         return now - self._heard_at > limit
 
     def heartbeat_age_s(self, now: float) -> float:
+        """How many seconds ago the last heartbeat came, or the start was."""
         return now - self._heard_at
 
     @property
     def heard_at(self) -> float:
-        """When the child last proved progress, or was started; the monotonic clock's seconds."""
+        """When the last heartbeat came, or else when the child was started, in seconds of the monotonic clock."""
         return self._heard_at
 
     def uptime_s(self, now: float) -> float:
+        """How many seconds ago the process was started."""
         return now - self._started_at
 
     def allow_for_pause(self, now: float, pause_s: float) -> None:
-        """The machine stood still for `pause_s`: the child could not prove progress, and nobody listened. Its time begins anew."""
+        """The machine was suspended for `pause_s`, so the child could send no heartbeat. Start its time limits anew."""
         self._heard_at = now
         if self._kill_at is not None:
             self._kill_at += pause_s
@@ -212,7 +222,7 @@ class ChildProcess:
     # --- stop --------------------------------------------------------------------------------------------------
 
     def ask_to_stop(self, now: float) -> None:
-        """SIGTERM; `is_overdue` once its kind's grace has passed without its end."""
+        """Send SIGTERM. If the child has not ended within the grace of its kind, `is_overdue` becomes true."""
         self._starts_again = False
         self.restart_at = None
         if not self.stop_asked:
@@ -221,36 +231,38 @@ class ChildProcess:
             self.signal(signal.SIGTERM)
 
     def restart(self, now: float) -> None:
-        """Have it stopped, and started again once it has ended, with the settings that it was given meanwhile."""
+        """Stop the child, and start it again once it has ended, with the settings that it has by then."""
         self.ask_to_stop(now)
         self._starts_again = True
         if not self.running:
             self._start_over(now)
 
     def _start_over(self, now: float) -> None:
-        """What the old settings brought about does not count against the new ones."""
+        """Plan a start at once. Failures under the old settings do not count for the new ones."""
         self.policy.failures = self._starts = 0
         self.restart_at = now
 
     def is_overdue(self, now: float) -> bool:
-        """Whether it was asked to stop, its grace has passed, and it was not killed yet."""
+        """Whether the child was asked to stop, its grace is over, and it was not killed yet."""
         return self.running and not self.was_killed and self._kill_at is not None and now >= self._kill_at
 
     @property
     def was_killed(self) -> bool:
-        """Whether we killed the process, since it hung."""
+        """Whether we killed the process because it hung."""
         return self.killed_at is not None
 
     def kill(self, now: float) -> None:
+        """Send SIGKILL."""
         self.killed_at = now
         self.signal(signal.SIGKILL)
 
     def signal(self, number: int) -> None:
+        """Send the process a signal, if there is a process."""
         if self.process is not None:
             self.process.send_signal(number)
 
     def reap(self, now: float) -> int | None:
-        """The exit code when the process has ended since the last call, its restart then planned; None otherwise."""
+        """If the process has ended since the last call, plan its restart and return its exit code; else return None."""
         if self.process is None:
             return None
         code = self.process.poll()
@@ -268,7 +280,7 @@ class ChildProcess:
         return code
 
     def status(self, now: float) -> ChildStatus:
-        """What the child says of itself, and what we know of it; of its kind's type."""
+        """What the child reports of itself, and what we know of it. It has its kind's type of status."""
         return replace(
             self.said,
             state=self.state,
@@ -282,7 +294,7 @@ class ChildProcess:
 
 @contextlib.contextmanager
 def _settings_file(settings: Mapping[str, Any]) -> Iterator[IO[bytes]]:
-    """The settings as a child's standard input: a file in memory, which unlike a pipe takes any length without a reader."""
+    """The settings as a file in memory, for a child's standard input. A pipe would block if nobody read long settings from it."""
     descriptor = os.memfd_create("rollcall-settings") if sys.platform == "linux" else None
     with tempfile.TemporaryFile() if descriptor is None else os.fdopen(descriptor, "w+b") as file:
         file.write(json.dumps(settings).encode() + b"\n")
@@ -292,7 +304,7 @@ def _settings_file(settings: Mapping[str, Any]) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def _hang_up_held_back() -> Iterator[None]:
-    """A child starts with SIGHUP blocked, until it has said that it ignores it: `kill -HUP` to all of a unit ends no child."""
+    """Let a child start with SIGHUP blocked, until it ignores the signal itself. So `kill -HUP` to a whole unit kills no child."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield

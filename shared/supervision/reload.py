@@ -1,4 +1,4 @@
-"""What a reload does: from the old settings and the new ones to the children that stop, restart and start. Pure."""
+"""Plans a reload: from the old and the new settings, which children stop, restart and start. Pure: it touches no process."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from shared.settings.schema import Settings
 from shared.supervision.child_kinds import KINDS, ChildKind
 
-ChildId = tuple[str, str]  # the name of its kind, and its own
+ChildId = tuple[str, str]  # the name of the child's kind, and its own name
 
 
 @dataclass(frozen=True)
 class ReloadPlan:
-    """Children by id. What is in none of the three goes on as it is."""
+    """What a reload does. Children that are in none of the three lists run on unchanged."""
 
     stop: tuple[ChildId, ...] = ()
     restart: tuple[ChildId, ...] = ()
@@ -21,13 +21,13 @@ class ReloadPlan:
 
 
 def plan_reload(old: Settings, fresh: Settings, kinds: Sequence[ChildKind] = KINDS) -> ReloadPlan:
-    """What has to be done so that a site that runs with `old` runs with `fresh`."""
+    """What to do so that a site that runs with the settings `old` then runs with `fresh`."""
     stop: list[ChildId] = []
     restart: list[ChildId] = []
     start: list[ChildId] = []
     for kind in kinds:
         if kind.ends:
-            continue  # it did its work at the start
+            continue  # it has done its work and does not run any more
         before, after = list(kind.names(old)), list(kind.names(fresh))
         stop += [(kind.name, name) for name in before if name not in after]
         start += [(kind.name, name) for name in after if name not in before]

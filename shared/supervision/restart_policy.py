@@ -1,7 +1,8 @@
-"""When a process that ended is started again. Pure: no clock, no process.
+"""Decides when a process that has ended is restarted. Pure: it reads no clock and touches no process.
 
-The exit code decides (see errors.py): 0 was asked to stop and 78 needs a person, so neither is started again; everything else,
-a death by signal too, is tried again after a backoff with jitter that doubles from 1 to 60 s and starts over after a healthy minute.
+The exit code decides (see errors.py). 0 means that the process was asked to stop, and 78 that a person has to change something: no
+restart. After any other exit code, and after a death by a signal, the process is restarted after a wait. The wait doubles from 1 to 60 s,
+has jitter, and starts at 1 s again after a healthy minute.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ HEALTHY_AFTER_S = 60.0
 
 @dataclass
 class RestartPolicy:
-    """One process's restarts. `jitter` gives a factor for each delay; `gives_up`: False, where a site can't do without it."""
+    """The restarts of one process. `jitter` gives a random factor for each wait. `gives_up`: False for a process that a site needs; it is
+    then restarted after every exit code."""
 
     jitter: random.Random = field(default_factory=random.Random)
     failures: int = 0
     gives_up: bool = True
 
     def delay_s(self, exit_code: int, uptime_s: float) -> float | None:
-        """Seconds to wait before the process that ended so is started again; None: it is not."""
+        """How many seconds to wait before the process is restarted; None: it is not restarted."""
         if self.gives_up and exit_code in (EXIT_DONE, EXIT_CONFIGURATION):
             return None
         if uptime_s >= HEALTHY_AFTER_S:

@@ -1,4 +1,4 @@
-"""Tells the writer what the supervisor knows, so that `status` has one place to ask: once a second, and at once what changed."""
+"""Sends the supervisor's status to the writer, so that `status` needs to ask only the writer. Once a second, and sooner at a change."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from shared.ipc.requests import PutStatus
 from shared.status import SiteSnapshot
 
 _EVERY_S = 1.0
-_AT_MOST_EVERY_S = 0.1  # a camera that comes and goes must not keep the writer busy
+_MIN_INTERVAL_S = 0.1  # a camera that often goes up and down must not keep the writer busy
 
 
 class StatusReporter:
-    """A thread of its own: a writer that is stuck must not hold up the supervisor's loop, which is to replace it."""
+    """Reports in a thread of its own: a writer that hangs must not block the supervisor's loop, which has to replace it."""
 
     def __init__(self, run_dir: Path, snapshot: Callable[[], SiteSnapshot | None]) -> None:
         self._client, self._snapshot = SiteClient(run_dir, patience_s=0.0), snapshot
@@ -38,11 +38,11 @@ class StatusReporter:
         self._client.close()
 
     def changed(self) -> None:
-        """A child is another one, or in another state: worth telling before the second is over."""
+        """A child was replaced or has changed its state: report before the second is over."""
         self._changed.set()
 
     def _report(self) -> None:
-        while not self._leaving.wait(_AT_MOST_EVERY_S):
+        while not self._leaving.wait(_MIN_INTERVAL_S):
             self._changed.clear()
             with contextlib.suppress(RollcallError):
                 if (snapshot := self._snapshot()) is not None:

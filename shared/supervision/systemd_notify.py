@@ -1,6 +1,6 @@
-"""What a service tells systemd: sd_notify(3) over the datagram socket that systemd names, and the watchdog's deadline.
+"""Messages of a service to systemd: sd_notify(3) over the datagram socket that systemd names, and the watchdog's deadline.
 
-Outside systemd ($NOTIFY_SOCKET unset) everything here does nothing and says so by its result.
+Without systemd ($NOTIFY_SOCKET unset) the functions here do nothing, and return False or None.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from collections.abc import Mapping
 
 
 def notify(*assignments: str, environ: Mapping[str, str] | None = None) -> bool:
-    """Send `READY=1`, `STATUS=…`, `WATCHDOG=1`, `STOPPING=1` … in one datagram; True when systemd has it.
+    """Send `READY=1`, `STATUS=…`, `WATCHDOG=1`, `STOPPING=1` … in one datagram. Returns whether systemd has it.
 
-    Never raises and never blocks: a site does not stop or wait because its manager is busy; the next call
-    says it again.
-    The protocol, sd_notify(3): newline-separated assignments (so a value holds no newline) to $NOTIFY_SOCKET, where a
-    leading `@` means an abstract socket.
+    Never raises and never blocks: a site must not stop or wait because systemd is busy. The next call sends the message again.
+    The protocol, sd_notify(3): assignments, separated by newlines (so no value may contain one), to $NOTIFY_SOCKET. A leading `@` means
+    an abstract socket.
     """
     address = (os.environ if environ is None else environ).get("NOTIFY_SOCKET", "")
     if not assignments or not address.startswith(("/", "@")):
@@ -31,9 +30,9 @@ def notify(*assignments: str, environ: Mapping[str, str] | None = None) -> bool:
 
 
 def watchdog_interval_s(environ: Mapping[str, str] | None = None, pid: int | None = None) -> float | None:
-    """How often to send `WATCHDOG=1`, in seconds: half of systemd's deadline, as sd_watchdog_enabled(3) advises.
+    """The interval for `WATCHDOG=1`, in seconds: half of systemd's deadline, as sd_watchdog_enabled(3) advises.
 
-    None: no watchdog, or one that watches another process ($WATCHDOG_PID).
+    None: there is no watchdog, or it watches another process ($WATCHDOG_PID).
     """
     values = os.environ if environ is None else environ
     deadline_us, watched = values.get("WATCHDOG_USEC", ""), values.get("WATCHDOG_PID", "")
