@@ -1,7 +1,7 @@
-"""Rollcall's entry point and its supervisor: `python supervisor.py` runs a site, other words are commands.
+"""Rollcall's entry point and its supervisor. `python supervisor.py` runs a site; `python supervisor.py COMMAND` runs a command.
 
-The supervisor starts the writer, then the cameras, watches them and starts again what fell; it touches no frame and no row.
-Signal handlers only queue; everything happens in one loop.
+The supervisor starts the site's processes, watches them, and restarts those that crash or hang. It never touches a
+picture or a database row. Signal handlers only put the signal in a queue; everything else happens in one loop.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import sys
 from shared.process import early_signals, freed_memory
 
 if __name__ == "__main__":
-    if sys.argv[1:2] in ([], ["run"]) or sys.argv[1].startswith("-"):  # a site; other commands soon end
+    if sys.argv[1:2] in ([], ["run"]) or sys.argv[1].startswith("-"):  # only for a site: the other commands are short
         freed_memory.start_over()
-    early_signals.hold()  # before what takes time to import: a reload or stop that is asked for at once must not kill
+    # Before the slow imports: a signal to reload or stop that arrives during them must not kill us.
+    early_signals.hold()
     freed_memory.let_signals_in()
 
 import contextlib
@@ -64,33 +65,34 @@ try:
         from shared.supervision.child_process import LOADING_TIMEOUT_S, ChildProcess
         from shared.supervision.reload import ChildId, plan_reload
         from shared.supervision.status_reporter import StatusReporter
-except ConfigurationError as fault:  # no command can say it: they need the same libraries
+except ConfigurationError as fault:  # printed here, since every command needs the same libraries
     sys.stderr.write(f"{fault.line()}\n")
     sys.exit(fault.exit_code)
 
 _log = logging.getLogger("rollcall")
 
 _TURN_S = 0.2
-_LATE_S = 5.0  # a turn that took this long was not work of ours: the machine stood still
-_UNKILLABLE_S = 5.0  # a process that the kernel does not let go in this time hangs in a disk or a driver
-_FILE_PATIENCE_S = 10.0
+_LATE_S = 5.0  # our own work never takes this long: after such a turn, the whole machine stood still
+_UNKILLABLE_S = 5.0  # a killed process that still exists after this time hangs in a disk or a driver
+_FILE_PATIENCE_S = 10.0  # a camera that has read no frame of its file by then will not read one
 _EXTEND_EVERY_S = 5.0
-# What systemd is asked for at each sign of progress: the next may take this long, and a child that hangs has then been killed by us.
+# How much time we ask systemd for at each sign of progress. It is longer than the time after which we kill a child that hangs.
 _EXTEND_US = int((LOADING_TIMEOUT_S + 30.0) * 1e6)
-# What no child needs of our environment today: where the backend is, and how to log in to its database.
+# Environment variables that no child needs today: where the backend is, and how to log in to its database.
 _SECRETS = frozenset({"BACKEND_API", "MONGODB_URI"})
-# Variables that are no secret also where a source names one: without them a process may not start.
+# Never hidden from a child, even if a camera's source names one of them: without them a process may not start.
 _ORDINARY = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"})
-_CREDENTIALS = "CREDENTIALS_DIRECTORY"  # systemd's folder of secrets: for cameras whose source names one
+_CREDENTIALS = "CREDENTIALS_DIRECTORY"  # systemd's folder of secrets; only cameras whose source names a variable get it
 _SETTLED = (ChildState.RUNNING, ChildState.ENDED, ChildState.WAITING, ChildState.STOPPED, ChildState.FAILED)
-_LOOKS_FOR_WRITER = 10
+_WRITER_CHECKS = 10
 _OVER = (ChildState.ENDED, ChildState.STOPPED, ChildState.FAILED)
 
 
 class Supervisor:
-    """One site and its children: what kinds there are, and in which order they start and stop, says child_kinds.py.
+    """One site and its child processes. child_kinds.py lists the kinds, and the order in which they start and stop.
 
-    The loop is `_turn`. Nothing in it waits: a start, a stop, a reload, a child that hangs is a state that later turns see to.
+    The loop repeats `_turn`, which never waits for a child. A start, a stop, a reload or a hang only changes a child's
+    state; later turns act on that state.
     """
 
     def __init__(
@@ -102,7 +104,11 @@ class Supervisor:
         assume_model: bool = False,
         child_output: int | None = None,
     ) -> None:
-        """`child_output`: a descriptor that takes the children's log; default: our standard error."""
+        """`on_event`: called with each sighting, on a thread of its own. `until_ended`: stop once every camera's file has ended.
+
+        `assume_model`: the option --assume-model, for the process `prepare`. `child_output`: a descriptor for the
+        children's log; default: our standard error.
+        """
         self.settings = settings
         self._child_output = child_output
         self._on_event, self._until_ended = on_event, until_ended
@@ -117,8 +123,8 @@ class Supervisor:
         self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
         self._stopping = False
         self._reload_asked = False
-        self._awaited: ChildKind | None = None  # a child of this kind that ends, ends the site
-        self._runs = False  # from here on a reload can be carried out
+        self._awaited: ChildKind | None = None  # if a child of this kind ends, the site ends
+        self._runs = False  # once True, a reload can be carried out
         self._ready = False
         self._turned_at = time.monotonic()
         self._extended_at = self._progress_at = 0.0
@@ -126,14 +132,18 @@ class Supervisor:
         self._watchdog_at = 0.0
         self._snapshot_lock = threading.Lock()
         self._snapshot: SiteSnapshot | None = None
-        self._told_status = ""
-        self._down_since: dict[str, str] = {}  # when a camera was first seen not to be up; wall time
-        self._outline: list[tuple[object, ...]] = []  # of the last snapshot: whether it is news
+        self._told_status = ""  # the status line that systemd has
+        self._down_since: dict[str, str] = {}  # camera → when it was first found down; wall time
+        # The last snapshot's key facts: when they change, we report at once.
+        self._outline: list[tuple[object, ...]] = []
         self._reporter: StatusReporter | None = None
         self._started_at = time.monotonic()
 
     def run(self) -> int:
-        """Run the site until it is asked to stop, or its files have ended; the exit code."""
+        """Run the site until it is asked to stop, or its files have ended. Returns the exit code.
+
+        Raises TemporaryError when another site runs on the same data_dir.
+        """
         settings = self.settings
         make_private_folder(settings.data_dir)
         with contextlib.ExitStack() as held:
@@ -147,29 +157,29 @@ class Supervisor:
             self._install_signals()
             self._take_signals()
             if self._stopping:
-                return EXIT_DONE  # asked for before anything was begun
+                return EXIT_DONE  # asked to stop before any child was started
             self._turned_at = time.monotonic()
             return self._run_held()
 
     def ask_to_stop(self) -> None:
-        """Stop in order, as if SIGTERM had come; safe from any thread."""
+        """Stop in order, as SIGTERM does. Safe from any thread."""
         self._queue_signal(signal.SIGTERM, None)
 
     def snapshot(self) -> SiteSnapshot | None:
-        """The state of every child, as `status` shows it; None before the first is there. Safe from any thread."""
+        """The state of every child, as the command `status` shows it. None until the first one is there. Safe from any thread."""
         with self._snapshot_lock:
             return self._snapshot
 
     # --- start -------------------------------------------------------------------------------------------------
 
     def _add(self, kind: ChildKind, name: str) -> ChildProcess:
-        """A child of the site, not started yet."""
+        """Make a child of the site; it is not started yet."""
         child = ChildProcess(name, kind, kind.arguments(name, self._options), {}, output=self._child_output)
         self._children[kind.name, name] = child
         return child
 
     def _equip(self, child: ChildProcess) -> None:
-        """Give a child the settings, and of the secrets those of its own camera."""
+        """Give a child its settings. Of the secrets it gets only those that its own camera's source names."""
         camera = child.kind.camera_of(child.name)
         needed = set() if camera is None else self.settings.variables(camera)
         child.settings = self.settings.for_child(camera).to_json()
@@ -178,7 +188,7 @@ class Supervisor:
             child.hidden |= {_CREDENTIALS}
 
     def _run_held(self) -> int:
-        """From the first child's start to the last one's end; the exit code."""
+        """Start every child, run the loop, stop every child. Returns the exit code."""
         for kind in filter(is_needed, KINDS):
             code = self._start_needed(kind)
             if code is not None or self._stopping:
@@ -187,7 +197,7 @@ class Supervisor:
         self._take_snapshot(time.monotonic())
         with events, StatusReporter(self.settings.run_dir, self.snapshot) as self._reporter:
             while not events.following and not self._stopping:
-                self._turn()  # a camera's first sighting must not be missed
+                self._turn()  # cameras start only once we follow the sightings, so that their first is not missed
             for kind in KINDS:
                 if not is_needed(kind):
                     self._start_all(kind)
@@ -202,9 +212,10 @@ class Supervisor:
             return self._stop(EXIT_DONE)
 
     def _start_needed(self, kind: ChildKind) -> int | None:
-        """Start children that the site can't begin without. None once they are ready, or the site is to stop; else its exit code.
+        """Start the children that the site can't begin without, and wait until they are ready.
 
-        They may take as long as they make progress: the first start of a site may embed thousands of photos.
+        Returns None once they are ready or a stop was asked for. If one of them ends before, returns the site's exit code.
+        There is no time limit while they make progress: the first start of a site may embed thousands of photos.
         """
         systemd_notify.notify(f"STATUS=starting: {kind.name}")
         self._awaited = kind
@@ -228,7 +239,7 @@ class Supervisor:
         return children
 
     def _spawn(self, child: ChildProcess, now: float) -> None:
-        """Start a process; what the system refuses for a moment (descriptors, processes, memory) is tried again, as a child that fell."""
+        """Start a child's process. If the system refuses it (no descriptors, processes or memory left), try again later, as after a crash."""
         self._equip(child)
         try:
             child.start()
@@ -257,16 +268,16 @@ class Supervisor:
         self._take_snapshot(now)
 
     def _wait(self, timeout_s: float) -> None:
-        """Until a signal or a heartbeat comes, at most `timeout_s`; heartbeats are read."""
+        """Wait for a signal or a heartbeat, at most `timeout_s`, and read the heartbeats that came."""
         for key, _ in self._selector.select(timeout_s):
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_reader, 4096)
             elif not key.data.read_heartbeats():
-                self._selector.unregister(key.fileobj)  # it is closed; the reaping says how the process ended
+                self._selector.unregister(key.fileobj)  # the child closed it; `_reap` finds out how the process ended
 
     def _allow_for_pause(self, now: float) -> None:
-        """After a pause of the whole machine the children have been silent for want of time: each gets its grace anew."""
+        """After the whole machine stood still, no child could have sent a heartbeat: give each its full time again."""
         late_s = now - self._turned_at - _TURN_S
         self._turned_at = now
         if late_s < _LATE_S:
@@ -314,28 +325,28 @@ class Supervisor:
             )
 
     def _has_lost_run_folder(self) -> bool:
-        """Whether a writer that fell can't take its place again, since nothing can be made in the run folder any more."""
+        """Whether the writer has ended and can't be restarted, because no file can be made in the run folder any more."""
         run_dir = self.settings.run_dir
         return not (self._writer.running or is_in_memory(run_dir)) and is_read_only(run_dir)
 
     def _files_have_ended(self) -> bool:
-        """Whether every camera on a file that ends has ended, can't go on, or could never be read."""
+        """Whether every camera that reads a file with an end is finished: ended, stopped, failed, or never able to read it."""
         unread = self._unread_files()
         return all(name in unread or camera.state in _OVER for name, camera in self._cameras_on_files())
 
     def _code_of_ended(self) -> int:
-        """What to say once every file has ended: done only when each was read and all that was seen in it is stored."""
+        """The exit code once every file has ended: EXIT_DONE only if every file was read and every sighting is stored."""
         if any(_said(camera).unsent for _, camera in self._cameras_on_files()):
             _log.error("not everything that was seen could be stored")
             return EXIT_TEMPORARY
         return EXIT_REFUSED if self._unread_files() else EXIT_DONE
 
     def _unread_files(self) -> set[str]:
-        """Cameras on files that end which failed, or gave no frame in all the time that a real one needs to open."""
+        """Names of the cameras that failed, or got no frame from their file in far more time than a good file needs to open."""
         return {name for name, camera in self._cameras_on_files() if _is_hopeless(camera)}
 
     def _cameras_on_files(self) -> list[tuple[str, ChildProcess]]:
-        """Those whose file has an end; without those that a reload removed and that are on their way out."""
+        """Cameras that read a file with an end. Cameras that a reload removed, and that are still stopping, do not count."""
         known = self.settings.cameras
         return [(name, one) for name, one in self._cameras().items() if name in known and self.settings.ends(name)]
 
@@ -346,7 +357,7 @@ class Supervisor:
 
     def _install_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
-            return  # a demo or a test that runs the site on a thread stops it by ask_to_stop
+            return  # a demo or a test that runs the site on a thread calls `ask_to_stop` instead
         self._signals += early_signals.hand_over(self._queue_signal)
 
     def _queue_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # the handler's signature
@@ -355,7 +366,7 @@ class Supervisor:
             os.write(self._wake_writer, b"x")
 
     def _take_signals(self) -> None:
-        """Act on what was queued. A reload that is asked for while the site starts is carried out once it runs."""
+        """Act on the queued signals. A reload that is asked for while the site starts waits until the site runs."""
         while self._signals:
             if self._signals.pop(0) == signal.SIGHUP:
                 self._reload_asked = True
@@ -366,7 +377,7 @@ class Supervisor:
             self._reload()
 
     def _reload(self) -> None:
-        """Read the file again: only what changed restarts; a faulty file is refused whole and the site goes on."""
+        """Read the settings file again. Only children whose settings changed restart. A file with any fault changes nothing."""
         systemd_notify.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             fresh = replace(load_settings(self.settings.path), held_run_dir=self.settings.held_run_dir)
@@ -387,8 +398,11 @@ class Supervisor:
         systemd_notify.notify("READY=1")
 
     def _require_model_of_gallery(self, fresh: Settings) -> None:
-        """Another model in the file is only right once `models use` has switched the gallery, which cameras follow."""
-        from shared.gallery.reader import GalleryReader  # numpy, which the supervisor otherwise lives without
+        """Raise ConfigurationError when the file names another model than the gallery's.
+
+        `models use` switches the gallery first, and cameras follow the gallery; the file comes after.
+        """
+        from shared.gallery.reader import GalleryReader  # imports numpy, which the supervisor otherwise does not load
 
         with GalleryReader(fresh.run_dir) as gallery:
             wanted = fresh.model_label
@@ -402,7 +416,7 @@ class Supervisor:
                 )
 
     def _apply(self, fresh: Settings, now: float) -> None:
-        """Have what changed stopped, restarted and started, all at once; the loop sees to it."""
+        """Ask every changed child at once to stop, restart or start; the loop carries it out."""
         plan, self.settings = plan_reload(self.settings, fresh), fresh
         for one in plan.stop:
             self._children[one].ask_to_stop(now)
@@ -417,7 +431,7 @@ class Supervisor:
         _log.info("reloaded %s", fresh.path)
 
     def _start_or_restart(self, kind: ChildKind, name: str, now: float) -> None:
-        """A child that is configured again before it has stopped starts once it has."""
+        """Start a child. If its former process is still stopping, it starts again as soon as that has ended."""
         child = self._children.get((kind.name, name))
         if child is None:
             self._spawn(self._add(kind, name), now)
@@ -426,23 +440,24 @@ class Supervisor:
             _log.info("%s: restarted with its new settings", name)
 
     def _drop_ended(self) -> None:
-        """Forget children that did their work, and those that are configured no longer, once their processes have ended."""
+        """Once its process has ended, remove a child that has done its work or is no longer configured."""
         if self._stopping:
-            return  # then all of them stop, and `status` shows them to the end
+            return  # while the site stops, `status` shows every child to the end
         for one, child in list(self._children.items()):
             is_done = child.kind.ends and child.exit_code == EXIT_DONE
             if not child.running and (is_done or child.name not in child.kind.names(self.settings)):
                 del self._children[one]
                 self._down_since.pop(child.name, None)
 
-    # --- what others are told ----------------------------------------------------------------------------------
+    # --- reports to systemd and to `status` --------------------------------------------------------------------
 
     def _tell_systemd(self, now: float) -> None:
         if not self._runs:
             self._extend_start(now)
             return
         cameras = self._cameras()
-        up = sum(self._camera_status(one, now).up is True for one in cameras.values())  # a child says what it likes
+        # `is True`: a heartbeat may hold anything.
+        up = sum(self._camera_status(one, now).up is True for one in cameras.values())
         status = f"STATUS={up} of {len(cameras)} cameras up"
         if not self._ready and all(child.state in _SETTLED for child in self._children.values()):
             self._ready = True
@@ -455,27 +470,27 @@ class Supervisor:
             self._told_status = status
             systemd_notify.notify(status)
         if self._watchdog_s and now >= self._watchdog_at:
-            # It vouches for this loop alone: a writer or camera that hangs is killed and started again by it.
+            # This proves only that our loop runs. If a writer or camera hangs, the loop itself kills and restarts it.
             self._watchdog_at = now + self._watchdog_s
             systemd_notify.notify("WATCHDOG=1")
 
     def _extend_start(self, now: float) -> None:
-        """While a site starts, its children's progress earns it time, and nothing else does."""
+        """While the site starts, ask systemd for more time, but only after a child has made progress."""
         heard_at = max(child.heard_at for child in self._children.values())
         if heard_at > self._progress_at and now >= self._extended_at + _EXTEND_EVERY_S and not self._stopping:
             self._extended_at, self._progress_at = now, heard_at
             systemd_notify.notify(f"EXTEND_TIMEOUT_USEC={_EXTEND_US}")
 
     def _camera_status(self, camera: ChildProcess, now: float) -> CameraStatus:
-        """What the camera says of itself, as far as its process lives to mean it, and since when it is down."""
-        said = cast(CameraStatus, camera.status(now))
+        """The camera's last report; "down" if its process does not run. `down_since` says since when it is down."""
+        status = cast(CameraStatus, camera.status(now))
         if camera.state is not ChildState.RUNNING:
-            said = replace(said, up=False, down_reason=self._why_without_process(camera, now))
-        if said.up or camera.state is ChildState.ENDED:
+            status = replace(status, up=False, down_reason=self._why_without_process(camera, now))
+        if status.up or camera.state is ChildState.ENDED:
             self._down_since.pop(camera.name, None)
-            return said
+            return status
         since = self._down_since.setdefault(camera.name, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
-        return replace(said, down_since=since)
+        return replace(status, down_since=since)
 
     @staticmethod
     def _why_without_process(camera: ChildProcess, now: float) -> str | None:
@@ -508,7 +523,7 @@ class Supervisor:
     # --- stop --------------------------------------------------------------------------------------------------
 
     def _stop(self, code: int) -> int:
-        """Stop the kinds in their order, each with a deadline. The site's exit code."""
+        """Stop the kinds of children in their order, each child with a deadline. Returns the site's exit code."""
         self._stopping = True
         systemd_notify.notify("STOPPING=1")
         undrained = EXIT_DONE
@@ -520,7 +535,8 @@ class Supervisor:
             undrained = self._stop_children(children) or undrained
         if self._writer.was_started and self._writer.exit_code != EXIT_DONE:
             self._remove_block()
-            served = self._writer.said.state is ChildState.RUNNING  # while it loads, nothing was sent to it
+            # A writer that loads has received nothing yet.
+            served = self._writer.said.state is ChildState.RUNNING
             if served and code == undrained == EXIT_DONE:
                 _log.error(
                     "writer: %s while it stopped; not everything that was seen may be stored", _how_ended(self._writer)
@@ -529,10 +545,11 @@ class Supervisor:
         return code or undrained
 
     def _remove_block(self) -> None:
-        """The gallery in shared memory, which a writer that ended well has removed itself."""
-        lock = SiteLock(self.settings.db_path)  # a writer that somebody started by hand keeps its block
+        """Remove the gallery from shared memory after a crash of the writer; a writer that ends in order does so itself."""
+        lock = SiteLock(self.settings.db_path)  # under the lock: a writer that somebody started by hand keeps its block
         try:
-            from shared.gallery.files import remove_left_behind  # numpy, which the supervisor otherwise lives without
+            # Imports numpy, which the supervisor otherwise does not load.
+            from shared.gallery.files import remove_left_behind
 
             lock.acquire(0.0)
             try:
@@ -543,7 +560,7 @@ class Supervisor:
             _log.error("the gallery in shared memory is not removed: %s", _fault(error).line())
 
     def _stop_children(self, children: list[ChildProcess]) -> int:
-        """Ask them all, and turn until they have ended. EXIT_TEMPORARY when one had to be killed."""
+        """Ask all of them to stop, and run the loop until they have ended. Returns EXIT_TEMPORARY if one had to be killed."""
         now = time.monotonic()
         for child in children:
             child.ask_to_stop(now)
@@ -559,7 +576,7 @@ def _fault(error: OSError | ImportError | RollcallError) -> RollcallError:
 
 
 def _is_ready(child: ChildProcess) -> bool:
-    """Whether what needs it can start."""
+    """Whether the children that need this one can start."""
     return child.exit_code == EXIT_DONE if child.kind.ends else child.state is ChildState.RUNNING
 
 
@@ -568,7 +585,7 @@ def _is_unkillable(child: ChildProcess) -> bool:
 
 
 def _how_ended(child: ChildProcess) -> str:
-    """As a log line and `status` say it."""
+    """How a child's process ended, in words for the log and for `status`."""
     code = child.exit_code or 0
     if child.start_refused:
         return "could not be started"
@@ -576,14 +593,14 @@ def _how_ended(child: ChildProcess) -> str:
 
 
 def _site_code(child: ChildProcess) -> int:
-    """How a site ends that can't begin because this child has ended: no signal and no unasked end is "done"."""
+    """The exit code of a site that can't begin because this child has ended. It is never 0: the site did not do its work."""
     if child.was_killed:
         return EXIT_TEMPORARY
     return EXIT_BUG if child.exit_code is None or child.exit_code < 0 else child.exit_code or EXIT_BUG
 
 
 def _is_hopeless(camera: ChildProcess) -> bool:
-    """Whether a camera on a file failed, or has found nothing to read for too long."""
+    """Whether a camera that reads a file has failed, or has read no frame for `_FILE_PATIENCE_S`."""
     said = _said(camera)
     waiting = camera.state is ChildState.RUNNING and said.down_reason and not said.frames
     return camera.state is ChildState.FAILED or bool(waiting and camera.uptime_s(time.monotonic()) >= _FILE_PATIENCE_S)
@@ -594,8 +611,8 @@ def _said(camera: ChildProcess) -> CameraStatus:
 
 
 def _is_silent(run_dir: Path) -> bool:
-    """Whether no writer answers: one whose supervisor was killed a moment ago is given the time to end."""
-    for _ in range(_LOOKS_FOR_WRITER):
+    """Whether no writer answers. The writer of a supervisor that was killed a moment ago gets two seconds to end."""
+    for _ in range(_WRITER_CHECKS):
         if not site_is_running(run_dir):
             return True
         time.sleep(_TURN_S)
@@ -612,7 +629,7 @@ def _already_running(settings: Settings) -> TemporaryError:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; see workers/commands/command_line.py for its words."""
+    """Run the command line, which workers/commands/command_line.py defines. Returns the exit code."""
     from workers.commands import command_line
 
     keep_memory_private()

@@ -1,3 +1,3 @@
 """Rollcall's processes and commands. A worker imports `shared`; it never imports another worker's process."""
 
-import shared  # noqa: F401  # first of all: it says to libraries that nothing may leave the box
+import shared  # noqa: F401  # before all other imports: it forbids libraries to send anything off this machine

@@ -1,6 +1,7 @@
-"""`python -m workers writer|camera|prepare …`: how the supervisor starts a child. A library that can't be loaded is a fault in words.
+"""`python -m workers writer|camera|prepare …`: how the supervisor starts a child.
 
-By hand, `python -m workers.camera …` does the same without that.
+If a library can't be loaded, it prints one line with the fault and the remedy, not a traceback. `python -m workers.camera …`
+does the same work without that.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from shared.process.library_faults import imports_explained
 
 
 def main() -> int:
-    """Import the process's module, then be it; the exit code."""
+    """Import the process's module and run it. Returns the exit code."""
     try:
         with imports_explained():
             from shared.supervision.child import run_child  # pydantic and setproctitle

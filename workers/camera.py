@@ -1,4 +1,7 @@
-"""One camera's process: capture to sightings. Started by the supervisor, or by hand beside a running site."""
+"""One camera's process: it captures frames, searches them for faces, and sends sightings to the writer.
+
+The supervisor starts it; it can also be started by hand beside a running site.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ import sys
 import time
 from dataclasses import replace
 
-# One frame keeps one core busy; BLAS threads would only take cores and memory from the other cameras. Read when numpy
-# is loaded.
+# One frame keeps one core busy; BLAS threads would only take cores and memory from the other cameras. numpy reads these
+# variables when it is imported, so they are set before.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
@@ -41,15 +44,15 @@ _FLUSH_S = 3.0
 _CAPTURE_STOP_S = 2.0
 _STATS_EVERY_S = 1.0
 _MAX_WAITING_WITH_TRACES = 200
-# What its process may take beyond the engine, for decoders and pictures: a hostile stream must not cost the others their memory.
-# Measured: an 8K camera takes 0.42 GB.
+# How much memory the process may take beyond the engine's, for decoders and pictures. A hostile stream must not take the
+# memory of other processes. Measured: an 8K camera takes 0.42 GB.
 _EXTRA_BYTES = 1 << 30
 
 _log = logging.getLogger("rollcall.camera")
 
 
 class Camera:
-    """Everything one camera holds, between `open` and `close`."""
+    """One camera's work, from its source to the sightings that it sends to the writer."""
 
     def __init__(self, settings: Settings, name: str, child: Child) -> None:
         """Raises ConfigurationError when there is no such camera, or its source names a variable that is not set."""
@@ -72,15 +75,15 @@ class Camera:
         self._stats_at = float("-inf")
 
     def run(self) -> int:
-        """Work until the file has ended or a stop is asked for; the exit code.
+        """Work until the file has ended or a stop is asked for. Returns the exit code.
 
-        Raises ConfigurationError when the model is missing or not the gallery's, TemporaryError without a gallery.
+        Raises ConfigurationError when the model is missing or is not the gallery's; TemporaryError when there is no gallery.
         """
         cv2.setNumThreads(self._camera.threads)
         self._child.heartbeat(ChildStatus(ChildState.LOADING))
         gallery = self._open_gallery()
         try:
-            # The gallery's model and not the file's: `models use` may have switched it since the supervisor read the file.
+            # Not the model that the settings name: `models use` may have switched the gallery since they were read.
             engine = self._engine_for(gallery)
             self._work(engine, gallery)
         finally:
@@ -95,7 +98,7 @@ class Camera:
         keep_unknowns = settings.site.keep_unknowns_days > 0
         pipeline = CameraPipeline(camera, engine, gallery, liveness=liveness, keep_unknowns=keep_unknowns)
         client = EventSender(self._settings.run_dir)
-        # Only now: a file's time must not run while the engine loads, and a stream not pile up.
+        # Capture starts after the engine has loaded: until then a file's clock must not run, and a stream must not pile up.
         turn = Turn(camera.rotate, camera.flip)
         capture = Capture(self._source, realtime=camera.realtime, loop=camera.loop, fps=camera.fps, turn=turn)
         may_allocate(_EXTRA_BYTES)
@@ -117,7 +120,7 @@ class Camera:
             if capture.ended:
                 if reason := capture.status().reason:
                     _log.warning("camera %s: %s", self._camera.name, reason)
-                # Last: by it the supervisor knows whether everything that was seen is stored.
+                # The last heartbeat. From its `unsent` the supervisor knows whether every sighting is stored.
                 ended = replace(self._status_now(capture, pipeline, client), state=ChildState.ENDED)
                 self._child.heartbeat(ended)
         finally:
@@ -125,7 +128,7 @@ class Camera:
             client.close()
 
     def _step(self, capture: Capture, pipeline: CameraPipeline, gallery: GalleryReader) -> list[Event]:
-        """One frame, or half a second without one."""
+        """Process one frame, or wait half a second without one. Returns the new events."""
         frame = capture.next_frame(_FRAME_WAIT_S)
         events = self._source_lost(capture)
         if frame is None:
@@ -142,7 +145,7 @@ class Camera:
     # -- the source ---------------------------------------------------------------------------------------------------
 
     def _watch_picture(self, frame: Frame) -> None:
-        """Say when the picture stands still or is empty, and when it no longer is."""
+        """Log when the picture becomes frozen or empty, and when it is well again."""
         before = self._watch.fault
         self._watch.look(frame.image, frame.captured_at)
         fault = self._watch.fault
@@ -152,6 +155,7 @@ class Camera:
             _log.info("camera %s: the picture is well again", self._camera.name)
 
     def _source_lost(self, capture: Capture) -> list[Event]:
+        """A `camera_down` event, if the source was lost since the last call and this loss is to be reported."""
         status = capture.status()
         losses = status.lost - self._losses
         if not losses:
@@ -168,7 +172,7 @@ class Camera:
         return [new_event(self._camera.name, "camera_down", time.time(), reason=reason)]
 
     def _source_back(self, capture: Capture) -> list[Event]:
-        """To be called once a frame was processed."""
+        """A `camera_up` event, if the source is back and this is to be reported. Call it after a frame was processed."""
         if capture.status().state not in (CaptureState.UP, CaptureState.ENDED):
             return []
         self._is_up = True
@@ -219,14 +223,15 @@ class Camera:
                     raise
 
     def _switch_model(self, pipeline: CameraPipeline, gallery: GalleryReader) -> None:
-        """`models use` has put another model's gallery in place: go on with that model, between two frames."""
+        """Go on with another model, between two frames: `models use` has put that model's gallery in place."""
         _log.info("camera %s: the gallery is now %s", self._camera.name, gallery.model)
         self._child.heartbeat(replace(self._status, state=ChildState.LOADING))
         engine = self._engine_for(gallery)
         pipeline.use_engine(engine, self._open_liveness(engine))
 
     def _engine_for(self, gallery: GalleryReader) -> Engine:
-        """The engine of the gallery's model. Raises ConfigurationError when it is not installed, or another by that name."""
+        """The engine with the gallery's model. Raises ConfigurationError when that model is not installed, or when the
+        installed one has the same name but another fingerprint."""
         settings = self._settings
         if (wanted := gallery.model_id) is not None:
             chosen = {"engine": wanted.engine, "model": None if wanted.engine == wanted.pack else wanted.pack}
@@ -237,7 +242,7 @@ class Camera:
 
 
 def _return_unused_memory() -> None:
-    """Loading a model leaves 7 MB of holes in a heap that is never as large again; glibc gives them back when asked."""
+    """Have glibc return free memory to the system. Loading a model leaves 7 MB of holes that the process never needs again."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
@@ -245,14 +250,14 @@ def _return_unused_memory() -> None:
 
 
 def _affordable(events: list[Event], backlog: int) -> list[Event]:
-    """While the writer is away sightings pile up: from here on without pictures of strangers, 60 KB each."""
+    """The events without strangers' pictures (60 KB each), if too many already wait for the writer."""
     if backlog < _MAX_WAITING_WITH_TRACES:
         return events
     return [replace(event, traces=None) for event in events]
 
 
 def _require_same_model(engine: Engine, gallery: GalleryReader, where: str) -> None:
-    """Embeddings of two models say nothing about each other. Raises ConfigurationError."""
+    """Raise ConfigurationError when engine and gallery have different models: their embeddings can't be compared."""
     if gallery.model_id is not None and not gallery.model_id.is_same(engine.model_id):
         raise other_model(
             ConfigurationError,
@@ -265,6 +270,7 @@ def _require_same_model(engine: Engine, gallery: GalleryReader, where: str) -> N
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run one camera until it is asked to stop or its file has ended. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m workers.camera", description="One camera of a running site.")
     parser.add_argument("--config")
     parser.add_argument("--settings-stdin", action="store_true", help="settings as one line of JSON on standard input")
@@ -275,7 +281,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return Camera(settings, arguments.camera, child).run()
     except TemporaryError:
-        if child.stopping:  # asked to stop while it waited for the gallery
+        if child.stopping:  # it was asked to stop while it waited for the gallery
             return EXIT_DONE
         raise
 

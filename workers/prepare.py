@@ -1,6 +1,9 @@
-"""What has to be in order before a site's processes start: the model, the database, and an empty gallery's photos.
+"""The process that runs before all others of a site and then ends.
 
-`python -m workers.prepare --config site.toml`: a process of its own, so that the supervisor never loads an engine.
+It fetches a missing model, opens the database, creating or migrating it as needed, and, if nobody is enrolled, enrols
+the photos in data/faces. It is a process of its own so that the supervisor never loads an engine.
+
+`python -m workers.prepare --config site.toml`
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ _log = logging.getLogger("prepare")
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Prepare the site. Returns the exit code; raises RollcallError when the site can't start."""
     parser = argparse.ArgumentParser(
         prog="python -m workers.prepare", description="Checks and fills; started by the supervisor."
     )
@@ -70,7 +74,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _open_files(settings: Settings) -> FilesOfSite:
-    """The store, open. What a killed site left in memory goes before: a large file may be written anew now, within a unit's limit."""
+    """Open the store. Before that, remove the shared memory that a killed site left behind: opening may write a large file
+    anew, which must fit into the systemd unit's memory limit."""
 
     def sweep() -> None:
         if left := remove_left_behind(settings.run_dir):
@@ -80,7 +85,10 @@ def _open_files(settings: Settings) -> FilesOfSite:
 
 
 def _done_by(worker: Worker, work: Callable[[], _T]) -> _T:
-    """The store's work, watched as the writer's is. A stop can't reach it, and ends the process as a kill would: that costs nothing."""
+    """Run the store's work on the worker's thread, with heartbeats while it makes progress, as the writer does.
+
+    A stop can't interrupt that thread, so it ends the process at once, like a kill. Nothing is lost by that.
+    """
     try:
         return worker.run(work)
     except StopAsked:
@@ -88,12 +96,12 @@ def _done_by(worker: Worker, work: Callable[[], _T]) -> _T:
 
 
 def _stop_at_once() -> None:
-    """All that is done here is whole on disk step by step, so a stop need not wait for a download's next piece."""
+    """Stop without waiting, for example for a download's next piece: every finished step is already whole on disk."""
     raise StopAsked
 
 
 def fill(files: FilesOfSite, engine: Engine, settings: Settings, child: Child) -> None:
-    """Fill an empty gallery from data/faces/<person>/*; what is refused is named and skipped."""
+    """Enrol the photos in data/faces/<person>/ into an empty gallery. A photo that is refused is logged and skipped."""
     if not settings.faces_dir.is_dir():
         return
     found = people_in([settings.faces_dir])

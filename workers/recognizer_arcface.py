@@ -1,7 +1,7 @@
 """The insightface engine: a SCRFD detector and an ArcFace recogniser from a model pack, run by onnxruntime.
 
-The models are insightface's, and so is what is done with them; the package itself is not imported. Its import alone
-takes 33 MB of a process's own memory (scipy, scikit-image, onnx), and a site has a process for each camera.
+The models are insightface's, and we run them as insightface does. The package `insightface` itself is not imported: its
+import alone takes 33 MB of a process's own memory (scipy, scikit-image, onnx), and a site has a process for each camera.
 """
 
 from __future__ import annotations
@@ -20,32 +20,35 @@ from workers.recognition.pack import ENGINE, OnnxModel, damaged_model, read_pack
 from workers.recognition.scrfd import Scrfd
 from workers.recognition.unit_norm import unit_rows
 
-# SCRFD's own default; what it scores lower is rarely a face that could be told apart.
+# SCRFD's own default; a face with a lower score can rarely be recognised.
 _DETECTION_THRESHOLD = 0.5
-# SCRFD loses faces that fill more than 0.6 to 0.7 of its input, as in portraits cut to the head, and finds them once
-# the input is small. So such a frame is searched a second time, at 1.7 ms beside 24; a 16:9 frame is too flat.
+# SCRFD misses faces that fill more than 0.6 to 0.7 of its input, as in photos cut to the head, but finds them in a small
+# input. So a frame that can hold such a face is searched a second time with a small input: 1.7 ms beside 24. In a 16:9
+# frame no face can be that large.
 _LARGE_FACE = 0.57
 _LARGE_FACE_INPUT_PX = 128
-# Crops a run. Many at once take as long as one after another (5.6 ms each), and more memory.
+# Crops in one run of the model. Many at once take as long as one after another (5.6 ms each), and more memory.
 _MAX_CROPS = 2
-# A face this wide in the detector's input is found as surely as a larger one; below it, ever fewer are.
+# A face this wide in the detector's input is found as reliably as a larger one; narrower faces are found less and less.
 _SURELY_FOUND_PX = 16
 
-# Working points by the recognition file's name. w600k_r50 at 0.408 has a false accept rate of 1e-6 in insightface's
+# Working points (threshold, margin) by the recognition file's name. w600k_r50 at 0.408 has a false accept rate of 1e-6 in insightface's
 # published table; at 0.45 with this margin 0.5 % of strangers were named by a small model and a gallery of 180 photos.
 _DEFAULT_POINT = (0.45, 0.05)
 _WORKING_POINTS = {"w600k_r50": (0.45, 0.05)}
 
 
 class ArcFaceEngine:
-    """An `Engine` on an insightface pack: `dim` is the model's (512 in published packs), the points are both eyes, the
-    nose and both corners of the mouth, crops are the recogniser's square input (112 pixels in published packs).
+    """An `Engine` that runs an insightface pack.
+
+    `dim` is the model's (512 in published packs). The five points are both eyes, the nose and both corners of the mouth.
+    Crops have the size of the recogniser's square input (112 pixels in published packs).
 
     `det_size`: the longer side of the detector's input in pixels; it finds faces from about 2.5 % of that side up.
-    `least_face_px`: narrower faces need not be found, which makes the input of a large frame smaller; None: all.
-    `threads`: CPU threads a run takes; a GPU is used where onnxruntime has CUDA.
+    `least_face_px`: narrower faces need not be found, so a large frame gets a smaller input; None: find all.
+    `threads`: CPU threads of one run. A GPU is used where onnxruntime has CUDA.
 
-    Raises ConfigurationError when the pack is missing or unfit: before anything is loaded where its files tell.
+    Raises ConfigurationError when the pack is missing or unfit. If its files show this, no model is loaded before.
     """
 
     name = ENGINE
@@ -80,7 +83,7 @@ class ArcFaceEngine:
         """Faces of a BGR frame (height, width, 3), best score first; boxes are cut to the frame."""
         height, width = frame.shape[:2]
         if min(height, width) * self._det_size < max(height, width):
-            return []  # scaled to the detector's input, the short side would have no pixel left
+            return []  # scaled to the detector's input, the short side would be less than one pixel
         faces = self._detector.search(frame, self._det_size, self._scale_limit)
         if self._search_large and min(height, width) > _LARGE_FACE * max(height, width):
             again = self._detector.search(frame, _LARGE_FACE_INPUT_PX)
@@ -89,7 +92,7 @@ class ArcFaceEngine:
         return sorted(faces, key=lambda face: -face.det_score)
 
     def crop(self, frame: Image, face: Face) -> Image:
-        """The aligned BGR crop (side, side, 3) that `embed` takes; black where it reaches beyond the frame."""
+        """The aligned BGR crop (side, side, 3) for `embed`; black where it reaches beyond the frame."""
         return aligned(frame, face.points, self._side_px)
 
     def embed(self, crops: list[Image]) -> Vectors:
@@ -100,7 +103,7 @@ class ArcFaceEngine:
         return unit_rows(np.concatenate(parts), self.model)
 
     def _run(self, crops: list[Image]) -> Any:
-        """Raw embeddings of at most `_batch` crops; a graph with a fixed batch gets its number, the last repeated."""
+        """Raw embeddings of at most `_batch` crops. If the graph has a fixed batch, the last crop is repeated to fill it."""
         missing = self._fixed_batch - len(crops) if self._fixed_batch else 0
         size, mean = (self._side_px, self._side_px), (self._mean, self._mean, self._mean)
         blob = cv2.dnn.blobFromImages([*crops, *crops[-1:] * missing], 1.0 / self._std, size, mean, swapRB=True)
@@ -125,7 +128,7 @@ def _overlap(one: Face, other: Face) -> float:
 
 
 def _session(model: OnnxModel, threads: int) -> Any:
-    """An onnxruntime session of one ONNX file. Raises ConfigurationError when it can't be run."""
+    """An onnxruntime session for one ONNX file. Raises ConfigurationError when onnxruntime can't run it."""
     try:
         return open_session(model.path, threads=threads, providers=best_providers())
     except UnfitGraphError as error:

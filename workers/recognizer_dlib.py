@@ -1,8 +1,8 @@
-"""The dlib engine: HOG detector, five landmarks and a ResNet of 128 dimensions, all in the public domain, no download.
+"""The dlib engine: a HOG detector, five landmarks, and a ResNet that gives embeddings of 128 dimensions.
 
-The weights come with the package `face_recognition_models`; only its files are used. It is never imported (it needs
-pkg_resources, which setuptools removed), and its 68-point landmarks are not touched: their training set forbids
-commercial use.
+All of it is in the public domain, and nothing is downloaded: the weights are files of the package
+`face_recognition_models`. That package is never imported, because it needs pkg_resources, which setuptools removed. Its
+68-point landmarks are not used either, because their training set forbids commercial use.
 """
 
 from __future__ import annotations
@@ -26,36 +26,39 @@ DIM = 128
 WEIGHTS_PACKAGE = "face_recognition_models"
 LANDMARKS_FILE = "shape_predictor_5_face_landmarks.dat"
 RECOGNITION_FILE = "dlib_face_recognition_resnet_model_v1.dat"
-# SHA-256 of dlib's two files, as github.com/davisking/dlib-models publishes them and the package of weights carries them.
+# SHA-256 of dlib's two files. The package holds them as github.com/davisking/dlib-models publishes them.
 _PUBLISHED = {
     LANDMARKS_FILE: "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
     RECOGNITION_FILE: "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
 }
 
-# Cosine of L2-normalised descriptors. The network was trained for L2 distance, so all faces lie close together: pairs
-# of strangers have a median of .827 (1 % above .906, the most .945), of one person .963 (1 % below .919), mirrored .98
-# up. Measured by `python -m tests.benchmark.dlib_threshold` on 229 photos of 35 people (lfw_mini, dlib_johns; 150
-# pixels wide), three photos a person enrolled. At .945 with margin .01: 91.9 % of the other photos are named right,
-# none wrong, and 0.44 % of strangers get a name, as many as with insightface's 0.45. At .94: 97.6 % and 2.2 %; at .95:
-# 85.5 % and none. The margin is the largest that costs no right name.
+# Cosine of L2-normalised embeddings. The network was trained for L2 distance, so all faces lie close together. Pairs of
+# strangers: median .827, 1 % above .906, highest .945. Pairs of one person: median .963, 1 % below .919; a photo and its
+# mirror image: .98 or more. Measured by `python -m tests.benchmark.dlib_threshold` on 229 photos of 35 people (lfw_mini, dlib_johns; 150
+# pixels wide), with three photos of each person enrolled. At .945 with margin .01: 91.9 % of the other photos get the
+# right name, none a wrong one, and 0.44 % of strangers get a name, as many as with insightface's 0.45. At .94: 97.6 % and
+# 2.2 %; at .95: 85.5 % and none. The margin is the largest that loses no right name.
 THRESHOLD = 0.945
 MARGIN = 0.01
 
 CROP_SIDE_PX = 150  # the ResNet's input
-_CROP_PADDING = 0.25  # what the ResNet was trained with
-_SMALLEST_FACE_PX = 80  # the HOG detector's window
-_MAX_ENLARGEMENT = 2.0  # beyond, enlarging finds noise
-# Below lie faces seen in folds and shadows (up to 0.13 on the pictures of installed wheels); almost all real ones lie above.
+_CROP_PADDING = 0.25  # as in the ResNet's training
+_SMALLEST_FACE_PX = 80  # the side of the HOG detector's window
+_MAX_ENLARGEMENT = 2.0  # in a frame that is enlarged more, the detector finds noise
+# HOG's confidence. Folds and shadows that it takes for faces lie below (up to 0.13 on the pictures of installed wheels);
+# almost all real faces lie above.
 _MIN_CONFIDENCE = 0.15
 
 
 class DlibEngine:
-    """An `Engine` on dlib. The five points are the outer and inner corner of the eye at the right of the image, the
-    outer and inner corner of the other one, and the lower end of the nose; crops are 150 pixels, BGR; `dim` is 128.
+    """An `Engine` that runs dlib. `dim` is 128; crops are BGR, 150 pixels wide and high.
 
-    HOG needs faces of 80 pixels where a network's detector does with 20. So a frame is searched at twice `det_size`, in
-    pixels of its long side, but never enlarged more than twice: with 640, faces from 80 pixels up in 1280×720 and from
-    40 up in 640×480 are found.
+    The five points: the outer and inner corner of the eye at the right of the image, the outer and inner corner of the
+    other eye, and the lower end of the nose.
+
+    HOG needs faces of 80 pixels; a neural detector needs 20. So a frame is scaled until its long side has twice `det_size`
+    pixels, but never enlarged more than twofold. With 640 this finds faces from 80 pixels up in 1280×720, and from 40
+    pixels up in 640×480.
 
     Raises ConfigurationError when dlib or its weights are not installed.
     """
@@ -87,15 +90,15 @@ class DlibEngine:
     def detect(self, frame: Image) -> list[Face]:
         """Faces of a BGR frame (height, width, 3), best score first; boxes are cut to the frame.
 
-        `det_score` is 1 / (1 + e^-c) of HOG's confidence c: our limit, 0.15, becomes 0.54; clear faces lie at 0.8 to
-        0.95.
+        `det_score` is 1 / (1 + e^-c), where c is HOG's confidence: our lower limit of 0.15 becomes 0.54; clear faces have
+        0.8 to 0.95.
         """
         import cv2
 
         height, width = frame.shape[:2]
         scale = min(_MAX_ENLARGEMENT, self._search_px / max(height, width))
         if min(height, width) * scale < _SMALLEST_FACE_PX / 2:
-            return []  # no window fits, also where HOG pads
+            return []  # HOG's window does not fit, even with its padding
         # Grey costs a third less than colour and finds the same faces.
         found, confidences, _ = self._detector.run(_scaled_grey(frame, scale), 0, _MIN_CONFIDENCE)
         if not found:
@@ -111,10 +114,10 @@ class DlibEngine:
         return sorted(faces, key=lambda face: -face.det_score)
 
     def crop(self, frame: Image, face: Face) -> Image:
-        """The aligned BGR crop (150, 150, 3) that `embed` takes."""
+        """The aligned BGR crop (150, 150, 3) for `embed`."""
         points = [self._dlib.point(int(x), int(y)) for x, y in face.points]
         shape = self._dlib.full_object_detection(self._dlib.rectangle(*(round(side) for side in face.box)), points)
-        # Only geometry: the order of the channels does not matter here.
+        # dlib only warps here, so the order of the colour channels does not matter.
         return np.asarray(self._dlib.get_face_chip(frame, shape, size=CROP_SIDE_PX, padding=_CROP_PADDING), np.uint8)
 
     def embed(self, crops: list[Image]) -> Vectors:
@@ -136,9 +139,10 @@ def weight_files() -> tuple[Path, Path]:
 
 
 def dlib_fingerprint() -> str:
-    """64 hex digits; reads both weight files once. The landmarks belong to it: they decide how a face is cut.
+    """The engine's fingerprint, 64 hex digits; reads both weight files once.
 
-    Raises ConfigurationError when the weights are not installed, or are others than those published.
+    The landmarks' file is part of it, because the landmarks decide how a crop is aligned.
+    Raises ConfigurationError when the weights are not installed, or are not the published ones.
     """
     landmarks, recognition = (_published_digest(file) for file in weight_files())
     preprocessing = {
@@ -152,7 +156,7 @@ def dlib_fingerprint() -> str:
 
 
 def _published_digest(file: Path) -> str:
-    """SHA-256 of a weight file. Raises ConfigurationError unless it is the published one's."""
+    """SHA-256 of a weight file. Raises ConfigurationError unless it is the published file's."""
     digest = file_sha256(file)
     if digest != _PUBLISHED[file.name]:
         raise ConfigurationError(
@@ -166,7 +170,7 @@ def _published_digest(file: Path) -> str:
 
 
 def require_dlib() -> None:
-    """Raises ConfigurationError unless dlib and its weights are installed; loads neither."""
+    """Raise ConfigurationError unless dlib and its weights are installed. Loads neither."""
     weight_files()
     if importlib.util.find_spec("dlib") is None:
         raise _not_installed("the package dlib is missing")

@@ -2,9 +2,11 @@
 
 `python -m workers.writer --config site.toml`
 
-It holds the site's lock for its whole life, since taking it per write costs more than the commit. One loop: take what has come
-in over the socket, enrolments before sightings, commit it all in one transaction, publish, answer. The store's work is done on a
-second thread while the loop waits for it, so that the loop can tell work from a hang and prove the one.
+It holds the site's lock for its whole life, since taking the lock for each write would cost more than the commit.
+
+One loop: take the requests that came in over the socket, enrolments before sightings; commit them all in one
+transaction; publish; answer. The store's work runs on a second thread while the loop waits for it. So the loop can see
+whether that work makes progress or hangs, and sends a heartbeat only while it makes progress.
 """
 
 from __future__ import annotations
@@ -67,33 +69,34 @@ from shared.supervision.child import Child, run_child, settings_of
 
 _log = logging.getLogger("writer")
 
-_LOCK_TIMEOUT_S = 10.0  # a writer that was just killed is gone within this
+_LOCK_TIMEOUT_S = 10.0  # a writer that was just killed has released the lock by then
 _IDLE_S = 0.25
 _PURGE_EVERY_S = 600.0
 _MAX_GROUP = 256  # requests committed together
-_MAX_WAITING = 1024  # requests that were received and wait for their turn; beyond it nothing is read
+_MAX_WAITING = 1024  # requests received but not yet answered; beyond this number no socket is read
 _MAX_PEERS = 256
-_BACKLOG = 64  # connections that wait to be taken
-_OWN_PLACES = 64  # more, for the supervisor and the cameras alone
+_BACKLOG = 64  # connections that wait to be accepted
+_OWN_PLACES = 64  # places beyond _MAX_PEERS, only for the supervisor and the cameras
 _MAX_FOLLOWERS = 64
-_IDLE_LIMIT_S = 60.0  # without a byte either way; who asks again connects again
-_LOOK_EVERY_S = 1.0  # at whether socket, lock and database are still there
-_LOOK_FOR_ROOM_S = 3.0
-_STALLED_S = 1.0  # for whom somebody else is waiting
-_FRAME_LIMIT_S = 30.0  # for a frame to become whole
-_MAX_INBOX_BYTES = 320 << 20  # of all peers together: a little more than one frame of the largest size
-_MAX_OUTBOXES_BYTES = 128 << 20  # of all peers together
-_HELD_UP_S = 0.5  # work that took longer is not counted against peers' time
+# A connection is closed after this time without a byte in either direction; its client can reconnect.
+_IDLE_LIMIT_S = 60.0
+_FILES_CHECK_EVERY_S = 1.0  # how often we check that socket, lock and database are still there
+_ROOM_CHECK_EVERY_S = 3.0  # how often we check whether the disk can be written again
+_STALLED_S = 1.0  # when no place is free, a peer that sent nothing for this long loses its place
+_MESSAGE_LIMIT_S = 30.0  # a message must have arrived whole within this time
+_MAX_INBOX_BYTES = 320 << 20  # all peers together: a little more than one message of the largest size
+_MAX_OUTBOXES_BYTES = 128 << 20  # all peers together
+_HELD_UP_S = 0.5  # if our own work took longer than this, it does not count against the peers' time limits
 _MAX_OUTBOX_BYTES = 32 << 20  # a follower that does not read is cut off; it can come back with its last id
 _EVENTS_AT_ONCE = 500
-_DOUBT_EVERY_S = 3600.0  # how often the file is read whole because of what a request met
-_UNKNOWN_DIM = 512  # an empty gallery's block needs some dimension; insightface's, until something is saved
+_DOUBT_EVERY_S = 3600.0  # the most often that the whole file is read because a request met damage
+_UNKNOWN_DIM = 512  # an empty gallery's block needs a dimension: insightface's, until something is saved
 
 _Answer = TypeVar("_Answer")
 
 
 class Peer:
-    """One connection: what came in, what has to go out, and whether it follows the sightings."""
+    """One connection: the bytes that came in, the bytes that have to go out, and whether it follows the sightings."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -101,11 +104,12 @@ class Peer:
         self.active_at = time.monotonic()
         self.inbox = wire.MessageBuffer()
         self.outbox = bytearray()
-        self.waiting = 0  # requests of it that are not answered yet
+        self.waiting = 0  # its requests that are not answered yet
         self.follows_after: int | None = None
         self.closing = False
 
     def send(self, document: dict[str, Any]) -> None:
+        """Put a message in the outbox. A peer that leaves too much unread is cut off."""
         self.outbox += wire.encode(document)
         if len(self.outbox) > _MAX_OUTBOX_BYTES:
             self.outbox.clear()
@@ -141,42 +145,42 @@ class Writer:
         self._backup = BackupKeeper(settings.db_path)
         self._proof = IntegrityProof(settings.db_path, _log.warning, wanted=store.proof_is_due)
         self._lock, self._database = lock, DatabaseFile(store)
-        self._without_database = False  # it, or its WAL, has no name any more
-        self._without_room: TemporaryError | None = None
-        self._look_for_room_at = self._doubt_at = 0.0
+        self._without_database = False  # the database's file, or its WAL, was removed
+        self._without_room: TemporaryError | None = None  # why nothing can be stored: a full or read-only disk
+        self._check_room_at = self._doubt_at = 0.0
         self._socket_file: tuple[int, int] | None = None
-        self._purge_at = self._look_at = 0.0
+        self._purge_at = self._check_files_at = 0.0
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_writer.setblocking(False)
         self._listener: socket.socket | None = None
 
     def load(self) -> None:
-        """Publish the whole store. Raises what stops a site from having a gallery."""
+        """Publish the whole store to the gallery block. Raises RollcallError when the site can't have a gallery."""
         self._child.heartbeat(WriterStatus(ChildState.LOADING))
         self._service.begin()
         with progress_bar("loading the gallery") as progress:
             self._worker.run(lambda: self._service.publish_everything(progress))
 
     def store_nothing(self, why: TemporaryError | None) -> None:
-        """Serve what there is and refuse to store anything, until there is room; `why` is the answer."""
+        """Answer reads and refuse every write with `why`, until the disk can be written. None: writes are taken."""
         self._service.refusal = self._without_room = why
 
     def serve(self) -> None:
-        """Answer until asked to stop, then drain: what has been received is still written and answered."""
+        """Answer requests until asked to stop. Then drain: what was received by then is still written and answered."""
         self._listen()
         self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
         self._child.on_stop(self._wake)
         while not self._child.stopping:
             self._turn(_IDLE_S)
         self._stop_listening()
-        for _ in range(20):  # bounded: what keeps sending is cut off
+        for _ in range(20):  # bounded: a peer that keeps sending is cut off
             if not self._turn(0.02):
                 break
         for peer in list(self._peers.values()):
             self._drop(peer)
 
     def make_last_backup(self) -> None:
-        """Bring the site's own backup up to date; a disk without room for it must not make the stop a failure."""
+        """Bring the site's own backup up to date. Failing to (a full disk, say) does not make the stop a failure."""
         self._proof.finish()
         try:
             if self._service.refusal is None:
@@ -210,37 +214,36 @@ class Writer:
             self._listener = None
             path = wire.socket_path(self._settings.run_dir)
             if identity(path) == self._socket_file:
-                with contextlib.suppress(
-                    OSError
-                ):  # the disk became read-only; a socket that nobody listens at is no site
+                # A read-only disk keeps the socket's file; that does no harm, since nobody listens there.
+                with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
 
     def _turn(self, timeout_s: float) -> bool:
-        """One turn of the loop; True when there was anything to do."""
+        """One turn of the loop. True if there was anything to do."""
         ready = self._selector.select(0 if self._waiting else timeout_s)
         for key, mask in ready:
             if key.data is None:
                 self._accept_or_wake(key.fileobj)
             else:
                 self._exchange(key.data, mask)
-        self._drop_who_takes_too_much()
+        self._drop_greedy_peers()
         began = time.monotonic()
         worked = bool(self._waiting)
         if worked:
             self._work()
-        self._look_after_files()
+        self._check_files()
         self._worker.run(self._tick)
-        self._worker.run(self._look_at_damage)
+        self._worker.run(self._handle_damage)
         self._excuse(time.monotonic() - began)
         self._child.heartbeat(WriterStatus(ChildState.RUNNING, waiting=len(self._waiting), peers=len(self._peers)))
         return bool(ready) or worked
 
-    def _look_after_files(self) -> None:
-        """What somebody removed under the running site is said, and made anew where that is possible."""
+    def _check_files(self) -> None:
+        """Find out whether somebody removed a file under the running site, log it, and make the file anew if possible."""
         now = time.monotonic()
-        if now < self._look_at or self._child.stopping:
+        if now < self._check_files_at or self._child.stopping:
             return
-        self._look_at = now + _LOOK_EVERY_S
+        self._check_files_at = now + _FILES_CHECK_EVERY_S
         self._lock.watch(_log.error)
         path = wire.socket_path(self._settings.run_dir)
         if identity(path) != self._socket_file:
@@ -249,13 +252,13 @@ class Writer:
                 make_private_folder(self._settings.run_dir)
                 self._stop_listening()
                 self._listen()
-            except (OSError, RollcallError) as error:  # tried again at the next look
+            except (OSError, RollcallError) as error:  # tried again at the next check
                 _log.error("that is not possible yet: %s", error)
         if self._without_room is None and is_read_only(self._settings.data_dir):
             self.store_nothing(read_only_fault(self._settings.data_dir))
             _log.error("NOTHING CAN BE STORED: %s", self._without_room)
         if self._without_room is not None:
-            self._worker.run(self._look_for_room)
+            self._worker.run(self._check_room)
         elif self._database.is_lost():
             self._worker.run(self._save_database)
         elif self._database.has_lost_wal():
@@ -264,14 +267,15 @@ class Writer:
             self._without_database, self._service.refusal = False, None
             _log.warning("the database is back: %s; what comes in is stored again", self._settings.db_path)
 
-    def _look_for_room(self) -> None:
-        """Raises TemporaryError once the store can be opened for writing: a new writer does.
+    def _check_room(self) -> None:
+        """Raise TemporaryError once the disk can be written again, so that a new writer opens the store for writing.
 
-        Not tried after a read-only disk: what SQLite opened there stays read-only for the whole process.
+        After a full disk, opening the store proves it. After a read-only disk that is not tried: a file that SQLite opened
+        there stays read-only for the life of the process.
         """
-        if time.monotonic() < self._look_for_room_at or is_read_only(self._settings.data_dir):
+        if time.monotonic() < self._check_room_at or is_read_only(self._settings.data_dir):
             return
-        self._look_for_room_at = time.monotonic() + _LOOK_FOR_ROOM_S
+        self._check_room_at = time.monotonic() + _ROOM_CHECK_EVERY_S
         try:
             if not isinstance(self._without_room, ReadOnlyError):
                 close_store(open_store(self._settings.db_path, lambda _: None))
@@ -282,7 +286,7 @@ class Writer:
         )
 
     def _save_database(self) -> None:
-        """Raises TemporaryError once it is written anew: a new writer opens it. Until then nothing more is taken."""
+        """Write the removed database anew, then raise TemporaryError, so that a new writer opens it. Until then writes are refused."""
         self._rescue(
             f"THE DATABASE WAS REMOVED under the running site: {self._settings.db_path}; nothing is stored until it is back",
             self._database.write_anew,
@@ -290,7 +294,10 @@ class Writer:
         )
 
     def _save_wal(self) -> None:
-        """Raises TemporaryError once what it held is in the database: a new writer makes a new one. Until then nothing more is taken."""
+        """Move the removed WAL's content into the database, then raise TemporaryError, so that a new writer makes a new WAL.
+
+        Until then writes are refused.
+        """
         self._rescue(
             f"THE DATABASE'S WAL WAS REMOVED under the running site: {self._settings.db_path}-wal",
             self._database.empty_wal,
@@ -298,7 +305,7 @@ class Writer:
         )
 
     def _rescue(self, loss: str, rescue: Callable[[], None], done: str) -> None:
-        """Say the loss once; take no write while `rescue` fails; raise TemporaryError(`done`) when it has not."""
+        """Log the loss once and call `rescue`. While that fails, writes are refused; once it works, raise TemporaryError(`done`)."""
         if not self._without_database:
             self._without_database = True
             _log.error("%s", loss)
@@ -310,13 +317,13 @@ class Writer:
         raise TemporaryError(done, where=str(self._settings.db_path))
 
     def _refuse_writes(self, why: RollcallError) -> None:
-        """Take no write, for this reason; a new one is said."""
+        """Refuse writes for this reason. A reason is logged only when it is a new one."""
         if self._service.refusal is None or self._service.refusal.what != why.what:
             _log.error("%s", why.line())
         self._service.refusal = why
 
     def _tick(self) -> None:
-        """What has to be done from time to time. Raises RollcallError, but for damage, which is noted in the store."""
+        """Do what is due from time to time. Raises RollcallError, except for damage: `_handle_damage` finds that in the store."""
         try:
             self._do_what_is_due(time.monotonic())
         except sqlite3.Error as error:
@@ -334,10 +341,11 @@ class Writer:
         self._backup.turn(now, self._service.store, self._service.times_forgotten)
         self._proof.turn(now, self._service.store, self._service.times_forgotten)
 
-    def _look_at_damage(self) -> None:
-        """SQLite said that the file is damaged. Raises TemporaryError where a new writer can put that right, from the site's own backup.
+    def _handle_damage(self) -> None:
+        """If SQLite reported damage, find out whether the database is really damaged, and act on it.
 
-        What would be stored in a file that is set aside at the next start would be lost, so without a sound backup nothing is.
+        With a sound backup of the site's own: raise TemporaryError, and a new writer restores it. Without one: refuse
+        writes, because the next start sets the damaged file aside, and whatever was stored in it would be lost.
         """
         store = self._service.store
         damage, store.damage = store.damage, None
@@ -347,13 +355,13 @@ class Writer:
         try:
             found = damage_of(path)
             has_backup = bool(found) and backup_path(path).exists() and damage_of(backup_path(path)) is None
-        except RollcallError as error:  # a disk that reports errors: the next request that meets it comes here again
+        except RollcallError as error:  # the disk reports errors; the next request that meets damage leads here again
             _log.error("%s; and it can't be read: %s", damage.line(), error.line())
             return
         if found is None:
             if now >= self._doubt_at:
                 self._doubt_at = now + _DOUBT_EVERY_S
-                _log.error("DATABASE UNSOUND: %s: %s; its pages are whole, its indexes are looked at", path, damage.got)
+                _log.error("DATABASE UNSOUND: %s: %s; its pages are whole, its indexes are checked", path, damage.got)
                 self._proof.want()
             return
         _log.error("DATABASE DAMAGED under the running site: %s: %s", path, found)
@@ -377,12 +385,12 @@ class Writer:
                 return
 
     def _accept(self, listener: socket.socket) -> bool:
-        """Take one connection that waits; False when there is none, or none can be taken."""
+        """Accept one connection. False when none waits, or none can be accepted."""
         try:
             connection, _ = listener.accept()
         except BlockingIOError:
             return False
-        except OSError as error:  # no descriptor left: somebody has to go, or the loop would spin
+        except OSError as error:  # no descriptor left: drop a peer, or the loop would spin
             if not self._make_place():
                 _log.warning("a connection could not be taken: %s", error.strerror)
             return False
@@ -397,11 +405,11 @@ class Writer:
         return True
 
     def _is_own(self, peer: Peer) -> bool:
-        """Whether it is the supervisor or one of its cameras."""
+        """Whether the peer is the supervisor or one of its cameras."""
         return peer.pid is not None and (peer.pid == self._supervisor or peer.pid in self._cameras)
 
     def _make_place(self) -> bool:
-        """Let go of the peer that has been idle longest, or does not go on with what it began: it can connect again."""
+        """Drop the idle or stalled peer that was active longest ago; it can connect again. False when there is none."""
         stalled_at = time.monotonic() - _STALLED_S
         idle = [
             peer
@@ -418,22 +426,22 @@ class Writer:
     def _is_idle(self, peer: Peer) -> bool:
         return peer.follows_after is None and not (peer.waiting or peer.outbox or len(peer.inbox))
 
-    def _drop_who_takes_too_much(self) -> None:
-        """Peers without business, with a frame that does not become whole, or with more memory than there is for all."""
+    def _drop_greedy_peers(self) -> None:
+        """Drop peers that are idle for too long, whose message does not arrive whole in time, or that hold too much memory."""
         now = time.monotonic()
         for peer in list(self._peers.values()):
             if self._is_idle(peer):
                 if now - peer.active_at > _IDLE_LIMIT_S and not self._is_own(peer):
                     self._drop(peer)
-            elif len(peer.inbox) and now - peer.inbox.began_at > _FRAME_LIMIT_S:
+            elif len(peer.inbox) and now - peer.inbox.began_at > _MESSAGE_LIMIT_S:
                 self._refuse(
-                    peer, RefusedError("a frame that was not whole in time", expected=f"{_FRAME_LIMIT_S:.0f} s")
+                    peer, RefusedError("a message did not arrive whole in time", expected=f"{_MESSAGE_LIMIT_S:.0f} s")
                 )
         peers = list(self._peers.values())
         inboxes = sum(len(peer.inbox) for peer in peers)
         for peer in sorted((one for one in peers if len(one.inbox)), key=lambda one: one.active_at):
             if inboxes <= _MAX_INBOX_BYTES:
-                break  # whoever is still sending came last
+                break  # the peers that are still sending were active last, so they are kept
             inboxes -= len(peer.inbox)
             self._drop(peer)
         outboxes = sum(len(peer.outbox) for peer in peers)
@@ -444,14 +452,14 @@ class Writer:
             self._drop(peer)
 
     def _excuse(self, worked_s: float) -> None:
-        """While the loop worked nobody was heard: that is not the peers' fault."""
+        """Add the time of long work to the peers' deadlines: while the loop worked, it read nothing from them."""
         if worked_s >= _HELD_UP_S:
             for peer in self._peers.values():
                 peer.active_at += worked_s
                 peer.inbox.began_at += worked_s
 
     def _refuse(self, peer: Peer, fault: RollcallError) -> None:
-        """Say why, and let go of the peer: what else it sends can't be read."""
+        """Answer with the fault, then drop the peer: after a faulty message nothing else it sends can be read."""
         peer.send(wire.error_document(fault))
         peer.closing = True
         self._push(peer)
@@ -465,8 +473,8 @@ class Writer:
                     return
                 peer.active_at = time.monotonic()
                 peer.inbox.feed(data)
-                while (frame := peer.inbox.next()) is not None:
-                    self._waiting.append((peer, _request_in(*frame)))
+                while (message := peer.inbox.next()) is not None:
+                    self._waiting.append((peer, _request_in(*message)))
                     peer.waiting += 1
             if mask & selectors.EVENT_WRITE:
                 self._push(peer)
@@ -478,7 +486,7 @@ class Writer:
             self._drop(peer)
 
     def _push(self, peer: Peer) -> None:
-        """Send what fits, and ask to be told when more does."""
+        """Send as much as the socket takes, and have the selector report when it takes more."""
         if peer.connection.fileno() < 0:
             return
         try:
@@ -504,7 +512,10 @@ class Writer:
             peer.connection.close()
 
     def _work(self) -> None:
-        """Answer what has come in: writes in one group, enrolments before sightings, then reads, each peer in its order."""
+        """Answer the waiting requests: first writes, in one group, enrolments before sightings; then reads.
+
+        Each peer's writes keep their order, and so do its reads.
+        """
         taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]
         writes = [(peer, one) for peer, one in taken if isinstance(one, Request) and self._service.is_write(one)]
         writes.sort(key=lambda item: isinstance(item[1], Record))  # stable: a peer's enrolments stay in order
@@ -526,7 +537,7 @@ class Writer:
         except sqlite3.Error as error:
             self._service.doubt_block()
             return [self._as_answered(self._service.store.explained(error))] * len(group)
-        except Exception as error:  # noqa: BLE001  # one group of requests must not end the site's writing; the block is made anew
+        except Exception as error:  # noqa: BLE001  # one faulty group must not end the writer; the block is made anew
             self._service.doubt_block()
             return [request_fault(group[0].op, error, _log.error)] * len(group)
 
@@ -537,11 +548,11 @@ class Writer:
             return self._as_answered(self._service.store.explained(error))
         except DamagedError as error:
             return self._as_answered(error)
-        except Exception as error:  # noqa: BLE001  # one request: whatever is wrong with it is its answer
+        except Exception as error:  # noqa: BLE001  # whatever goes wrong with one request becomes its answer
             return request_fault(request.op, error, _log.error)
 
     def _as_answered(self, answer: _Answer) -> _Answer | TemporaryError:
-        """Damage is nothing that whoever asked has to mend, or that loses what they sent: the site sees to it, or says what to do."""
+        """Turn damage of our database into a TemporaryError: a client can't mend it, and keeps its request to send again."""
         if not isinstance(answer, DamagedError) or answer.where != str(self._settings.db_path):
             return answer
         return TemporaryError(
@@ -574,7 +585,10 @@ class Writer:
         return Done()
 
     def _start_following(self, peer: Peer, after_id: int) -> SightingsPage:
-        """What was kept since `after_id` first, in pieces, then everything new."""
+        """Send the sightings stored after `after_id`, in pieces; from then on the peer gets every new one.
+
+        Raises TemporaryError when too many peers follow already.
+        """
         followers = sum(one.follows_after is not None for one in self._peers.values())
         if followers >= _MAX_FOLLOWERS and not self._is_own(peer):
             raise TemporaryError("too many follow the sightings", got=_MAX_FOLLOWERS, remedy="end some of them first")
@@ -599,7 +613,7 @@ class Writer:
 
 
 def _request_in(document: dict[str, Any], blob: bytes) -> Request[Any] | UsageError:
-    """The request of a message; what is none is answered in its turn."""
+    """The request in a message. A message that is no request gives the error, which is answered in its turn."""
     try:
         return request_of(document, blob)
     except UsageError as error:
@@ -607,6 +621,7 @@ def _request_in(document: dict[str, Any], blob: bytes) -> Request[Any] | UsageEr
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the writer until it is asked to stop. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m workers.writer", description="Rollcall's writer; started by the supervisor."
     )
@@ -635,7 +650,7 @@ def main(argv: list[str] | None = None) -> int:
             publisher.close()
             try:
                 worker.run(store.close)
-            except DamagedError as error:  # the next start sees to it
+            except DamagedError as error:  # the next start mends it
                 _log.error("%s", error.line())
     finally:
         worker.close()
