@@ -176,10 +176,10 @@ def test_proposal_asks_for_an_embedding_only_in_doubt() -> None:
 
 
 def test_proposal_tells_that_the_face_looks_otherwise() -> None:
-    """Its small picture against the one of the look before; what was never seen has not changed."""
+    """A thumbnail is compared with the track's last one; a track without one has not changed."""
     tracks = tracker()
     assert not tracks.propose([box(100)], 0.0, [person(1)])[0].changed
-    tracks.update([Observation(box(100), picture=person(1))], 0.0)
+    tracks.update([Observation(box(100), thumbnail=person(1))], 0.0)
     assert not tracks.propose([box(100)], STEP_S, [look(person(1), 5, 0.9)])[0].changed
     assert tracks.propose([box(100)], STEP_S, [look(person(1), 5, 0.5)])[0].changed
 
@@ -189,12 +189,12 @@ def test_track_that_ran_on_over_somebody_else_goes_back_to_where_it_was_sure() -
     ann, bob = person(1), person(2)
     tracks = tracker()
     for step in range(3):
-        tracks.update([Observation(box(100), look(ann, step), True, picture=ann)], step * STEP_S)
+        tracks.update([Observation(box(100), look(ann, step), True, thumbnail=ann)], step * STEP_S)
     (track,) = tracks.tracks
     for step in range(3, 6):
-        assert numbers(tracks.update([Observation(box(104), picture=bob)], step * STEP_S)) == [1]
+        assert numbers(tracks.update([Observation(box(104), thumbnail=bob)], step * STEP_S)) == [1]
     assert (track.last_s, track.seen) == (5 * STEP_S, 6)
-    assert numbers(tracks.update([Observation(box(104), look(bob, 9), True, picture=bob)], 6 * STEP_S)) == [2]
+    assert numbers(tracks.update([Observation(box(104), look(bob, 9), True, thumbnail=bob)], 6 * STEP_S)) == [2]
     assert (track.last_s, track.seen, track.box, track.cut_short) == (2 * STEP_S, 3, box(100), True)
 
 
@@ -202,11 +202,11 @@ def test_track_whose_picture_changed_is_sure_again_once_an_embedding_agrees() ->
     """A turned head: what was followed meanwhile counts."""
     ann = person(1)
     tracks = tracker()
-    tracks.update([Observation(box(100), look(ann, 1), True, picture=ann)], 0.0)
-    tracks.update([Observation(box(100), picture=person(2))], STEP_S)
+    tracks.update([Observation(box(100), look(ann, 1), True, thumbnail=ann)], 0.0)
+    tracks.update([Observation(box(100), thumbnail=person(2))], STEP_S)
     (track,) = tracks.tracks
     assert track.sure[1] == 0.0
-    tracks.update([Observation(box(100), look(ann, 2), True, picture=person(2))], 2 * STEP_S)
+    tracks.update([Observation(box(100), look(ann, 2), True, thumbnail=person(2))], 2 * STEP_S)
     assert (track.sure[1], track.cut_short) == (2 * STEP_S, False)
 
 
@@ -241,8 +241,8 @@ def test_turned_head_does_not_vouch_for_the_next_face() -> None:
     ann, bob = person(1), person(2)
     tracks = tracker()
     for step in range(3):
-        tracks.update([Observation(box(100), look(ann, step), True, picture=ann)], step * STEP_S)
+        tracks.update([Observation(box(100), look(ann, step), True, thumbnail=ann)], step * STEP_S)
     (track,) = tracks.tracks
-    assert numbers(tracks.update([Observation(box(100), look(bob, 7), False, picture=bob)], 3 * STEP_S)) == [1]
-    assert numbers(tracks.update([Observation(box(100), look(bob, 8), True, picture=bob)], 4 * STEP_S)) == [2]
+    assert numbers(tracks.update([Observation(box(100), look(bob, 7), False, thumbnail=bob)], 3 * STEP_S)) == [1]
+    assert numbers(tracks.update([Observation(box(100), look(bob, 8), True, thumbnail=bob)], 4 * STEP_S)) == [2]
     assert (track.last_s, track.cut_short) == (2 * STEP_S, True)

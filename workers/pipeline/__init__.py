@@ -1,1 +1,1 @@
-"""One camera's frames made into sightings."""
+"""How one camera's frames become sightings: detection, tracking, voting."""

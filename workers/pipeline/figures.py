@@ -1,4 +1,4 @@
-"""How a camera keeps up: frames and faces a second, ages and latencies of the latest frames."""
+"""Figures that show whether a camera keeps up: frames and faces per second, and ages and latencies of the latest frames."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections import deque
 
 import numpy as np
 
-_REMEMBERED = 512  # frames the figures are made from: 100 s at 5 a second
+_REMEMBERED = 512  # the figures are made from so many frames: 100 s at 5 a second
 
 
 class Figures:
-    """What was done with the latest frames that were looked at. All times in seconds, figures out in milliseconds."""
+    """Figures of the frames that were searched for faces. Times come in as seconds; the figures are milliseconds.
+
+    `looked_at`: how many frames were searched; `faces`: how many faces were found in them; `embedded`: how many crops were
+    embedded.
+    """
 
     def __init__(self) -> None:
         self.looked_at = 0
@@ -19,13 +23,14 @@ class Figures:
         self._frames: deque[tuple[float, float, float, int]] = deque(maxlen=_REMEMBERED)
 
     def add(self, *, captured_at: float, taken_at: float, done_at: float, faces: int) -> None:
-        """One frame: when it was captured, when its processing began and ended (one monotonic clock), and its faces."""
+        """Add one searched frame: when it was captured, when its processing began and ended (all on one monotonic clock), and
+        how many faces it had."""
         self.looked_at += 1
         self.faces += faces
         self._frames.append((taken_at - captured_at, done_at - captured_at, done_at, faces))
 
     def latest(self) -> dict[str, float | int | None]:
-        """`age_*`: of a frame when its processing began; `latency_*`: when its sightings were ready."""
+        """The figures by name. `age_*`: how old frames were when their processing began; `latency_*`: when it ended."""
         figures: dict[str, float | int | None] = {
             "looked_at": self.looked_at,
             "faces": self.faces,

@@ -1,7 +1,7 @@
-"""One camera's frames to its sightings: look, track, gate, embed, match, vote.
+"""Turns one camera's frames into sightings: detect, track, judge the crops' quality, embed, match, vote.
 
-No process, no queue, no clock but to measure itself. With `realtime = false` every time that counts is the file's own,
-so the same file gives the same answer every time.
+It starts no process, has no queue, and uses a clock only to measure its own speed. With `realtime = false` all decisions
+use the file's own time, so the same file gives the same answer every time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workers.capture.capture import Frame
 from workers.pipeline.figures import Figures
 from workers.pipeline.frame_selection import FrameSelection
 from workers.pipeline.scene_change import SceneChange
-from workers.pipeline.thumbnail import face_picture
+from workers.pipeline.thumbnail import face_thumbnail
 from workers.pipeline.track_state import TrackState
 from workers.pipeline.tracking import Observation, Proposal, Track, Tracker
 from workers.pipeline.voting import Ballot, Crop, Decision, Rules
@@ -33,13 +33,14 @@ from workers.recognition.working_point import working_point
 if TYPE_CHECKING:
     from shared.gallery.match import Candidate
 
-_MAX_CROPS = 8  # embedded a frame; with more faces than that they take turns
+_MAX_CROPS = 8  # crops embedded per frame; with more faces, they take turns
 _LOST_AFTER_S = 1.5
-_LOOKS_UNTIL_LOST = 2.5  # where frames are looked at so seldom that 1.5 s would be one
+# Frames without the face until a track is lost. It counts where frames are so rare that 1.5 s would be a single frame.
+_FRAMES_UNTIL_LOST = 2.5
 
 
 class Gallery(Protocol):
-    """What the pipeline needs of `shared.gallery.reader.GalleryReader`."""
+    """The part of `shared.gallery.reader.GalleryReader` that the pipeline uses."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -48,7 +49,7 @@ class Gallery(Protocol):
 
 
 class CameraPipeline:
-    """Takes frames in order, answers with sightings: event dicts, without the `id` and `site` that the writer adds."""
+    """Takes frames in order and returns sightings: events without the `id` and `site`, which the writer adds."""
 
     def __init__(
         self,
@@ -59,21 +60,22 @@ class CameraPipeline:
         liveness: Liveness | None = None,
         keep_unknowns: bool = False,
     ) -> None:
-        """`liveness`: the model, where the settings ask for it. `keep_unknowns`: sightings of strangers carry what the
-        writer needs to know them again, their `traces`."""
+        """`liveness`: the liveness model, if the settings ask for it. `keep_unknowns`: sightings of strangers carry `traces`,
+        by which the writer recognises them when they come again."""
         self._settings = settings
         self._gallery = gallery
-        self._file_time = False  # until a back-pressured file's first frame brings its own time
+        self._file_time = False  # True once a frame of a file with `realtime = false` has brought the file's time
         self._cadence = Cadence(settings.fps)
         self._selection = FrameSelection(settings.fps)
         self._scene = SceneChange()
         self._liveness, self._keep_unknowns = liveness, keep_unknowns
         self._lap = 0
-        self._glanced = (float("-inf"), 0.0, cast("float | None", None))  # the frame before: its times
+        # The last frame, searched or not: time_s, wall time, media time.
+        self._last_frame = (float("-inf"), 0.0, cast("float | None", None))
         self._states: dict[int, TrackState] = {}
         self.figures = Figures()
         self._take_engine(engine)
-        lost_after_s = max(_LOST_AFTER_S, _LOOKS_UNTIL_LOST / settings.fps)
+        lost_after_s = max(_LOST_AFTER_S, _FRAMES_UNTIL_LOST / settings.fps)
         self._tracker = Tracker(engine.appearance, lost_after_s=lost_after_s)
 
     def _take_engine(self, engine: Engine) -> None:
@@ -84,11 +86,11 @@ class CameraPipeline:
 
     @property
     def model_changed(self) -> bool:
-        """The gallery holds another model's embeddings: until `use_engine`, frames are passed over."""
+        """Whether the gallery holds another model's embeddings. Until `use_engine` is called, frames are not searched."""
         return self._gallery.fingerprint not in ("", self._engine.fingerprint)  # "": nobody was ever enrolled
 
     def use_engine(self, engine: Engine, liveness: Liveness | None = None) -> None:
-        """Go on with another model, between two frames. Tracks stay; how they looked and were called is dropped."""
+        """Go on with another model, between two frames. The tracks go on; their embeddings and votes are dropped."""
         self._take_engine(engine)
         self._liveness = liveness
         self._tracker.use_appearance(engine.appearance)
@@ -96,7 +98,7 @@ class CameraPipeline:
             state.begin_anew(self._rules)
 
     def process(self, frame: Frame) -> list[Event]:
-        """Look at a frame, if it is due, and report what is new."""
+        """Process a frame, if it is due, and return the new events."""
         taken_at = time.monotonic()
         self._file_time = not self._settings.realtime and frame.media_time_s is not None
         time_s = self._time_of(frame)
@@ -109,10 +111,10 @@ class CameraPipeline:
         scene_ended = change.cut or frame.lap != self._lap
         self._lap = frame.lap
         if scene_ended:
-            self._stay_until_cut()
+            self._extend_to_cut()
         ended = self._tracker.end_all() if scene_ended else self._tracker.end_lost(time_s)
         events += self._leave(ended, frame.wall_time)
-        self._glanced = (time_s, frame.wall_time, frame.media_time_s)
+        self._last_frame = (time_s, frame.wall_time, frame.media_time_s)
         undecided = any(
             state.is_undecided(time_s, self._rules) or state.track.last_s < self._selection.searched_s
             for state in self._states.values()
@@ -121,46 +123,47 @@ class CameraPipeline:
         if self._selection.wants(time_s, cut=scene_ended, moved=change.moved, in_view=in_view, undecided=undecided):
             self._scene.mark()
             faces = [face for face in self._engine.detect(frame.image) if not self._is_ignored(face, frame.image)]
-            events += self._look(frame, faces, time_s)
+            events += self._identify(frame, faces, time_s)
             self.figures.add(
                 captured_at=frame.captured_at, taken_at=taken_at, done_at=time.monotonic(), faces=len(faces)
             )
         return events
 
     def idle(self, now_s: float, wall_time: float) -> list[Event]:
-        """Between frames that do not come: the gallery's news, and, in real time, tracks that are lost by now."""
+        """Call this while no frame comes: returns what changed with the gallery, and the tracks that are lost by now."""
         if self._file_time:
-            return []  # a back-pressured file has no time but that of its frames
+            return []  # with `realtime = false` time passes only from frame to frame
         events = self._gallery_news(now_s, wall_time)
         return events + self._leave(self._tracker.end_lost(now_s), wall_time)
 
     def finish(self) -> list[Event]:
-        """End every track: nothing more comes. Who was forgotten a moment ago is not in the last sightings either."""
+        """End every track; no frame comes after. A person who was just forgotten is not in these last sightings either."""
         self._follow_gallery()
         return self._leave(self._tracker.end_all(), time.time())
 
     def stats(self) -> dict[str, Any]:
-        """Fields of CameraStatus, by name."""
+        """The pipeline's fields of CameraStatus, by name."""
         model = self._engine.model_id.label
         return {"model": model, **self.figures.latest(), "tracks": len(self._states)}
 
     def _time_of(self, frame: Frame) -> float:
         return frame.media_time_s if self._file_time and frame.media_time_s is not None else frame.captured_at
 
-    # -- looking ------------------------------------------------------------------------------------------------------
+    # -- a searched frame ---------------------------------------------------------------------------------------------
 
-    def _look(self, frame: Frame, faces: Sequence[Face], time_s: float) -> list[Event]:
-        pictures = [face_picture(frame.image, face.box) for face in faces]
-        proposals = self._tracker.propose([face.box for face in faces], time_s, pictures)
+    def _identify(self, frame: Frame, faces: Sequence[Face], time_s: float) -> list[Event]:
+        """Join the faces to tracks, embed and match the crops that are worth it, let them vote. Returns the new events."""
+        thumbnails = [face_thumbnail(frame.image, face.box) for face in faces]
+        proposals = self._tracker.propose([face.box for face in faces], time_s, thumbnails)
         crops = self._good_crops(frame.image, faces, proposals, time_s)
         embeddings = self._embed({index: crop for index, (crop, _) in crops.items()})
         observations = [
-            Observation(face.box, embeddings.get(index), index in crops and crops[index][1].clear, pictures[index])
+            Observation(face.box, embeddings.get(index), index in crops and crops[index][1].clear, thumbnails[index])
             for index, face in enumerate(faces)
         ]
         pairs = self._tracker.update(observations, time_s)
         alive = self._liveness.score(frame.image, [faces[index] for index in embeddings]) if self._liveness else []
-        live_scores = dict(zip(embeddings, alive, strict=False))  # none at all where liveness is off
+        live_scores = dict(zip(embeddings, alive, strict=False))  # empty if liveness is off
         answers = self._match([embeddings[pair.face] for pair in pairs if pair.face in embeddings])
         for track, index in pairs:
             state = self._states.get(track.number) or self._begin_state(track, frame, time_s)
@@ -177,14 +180,14 @@ class CameraPipeline:
         return self._news(time_s, frame.wall_time)
 
     def _is_ignored(self, face: Face, image: Image) -> bool:
-        """Whether a face's middle lies in a box that the settings leave out: a poster, a television, a street."""
+        """Whether the face's centre lies in one of the settings' `ignore` boxes: a poster, a television, a street."""
         left, top, right, bottom = face.box
         x, y = 50 * (left + right) / image.shape[1], 50 * (top + bottom) / image.shape[0]
         return any(x1 <= x <= x2 and y1 <= y <= y2 for x1, y1, x2, y2 in self._settings.ignore)
 
-    def _stay_until_cut(self) -> None:
-        """Who was there at the last search was there until the scene ended, though not every frame was searched."""
-        time_s, wall_time, media_time_s = self._glanced
+    def _extend_to_cut(self) -> None:
+        """Extend the tracks of the last search to the scene's last frame: the people stayed, though it was not searched."""
+        time_s, wall_time, media_time_s = self._last_frame
         for state in self._states.values():
             if state.track.last_s >= self._selection.searched_s:
                 state.track.last_s = max(state.track.last_s, time_s)
@@ -198,7 +201,11 @@ class CameraPipeline:
     def _good_crops(
         self, image: Image, faces: Sequence[Face], proposals: Sequence[Proposal], time_s: float
     ) -> dict[int, tuple[Image, Quality]]:
-        """The crops worth embedding that pass the gate; those that tell tracks apart first, then the least known."""
+        """The crops to embed, by the face's index: those that are due and pass the quality gate, at most `_MAX_CROPS`.
+
+        Crops that decide which track a face belongs to come first, then tracks without a name, then those whose last
+        embedding is oldest.
+        """
         wanted = []
         for index, (face, (track, doubtful, changed)) in enumerate(zip(faces, proposals, strict=True)):
             state = self._states.get(track.number) if track else None
@@ -217,7 +224,7 @@ class CameraPipeline:
     def _embed(self, crops: dict[int, Image]) -> dict[int, Vectors]:
         try:
             rows = self._engine.embed(list(crops.values()))
-        except RefusedError:  # a crop that gives no embedding is worth no more than one that the gate refused
+        except RefusedError:  # a crop without an embedding is dropped, like one that the quality gate refuses
             return self._embed_each(crops)
         self.figures.embedded += len(crops)
         return dict(zip(crops, rows, strict=True))
@@ -240,7 +247,7 @@ class CameraPipeline:
         return self._news(time_s, wall_time) if self._follow_gallery() else []
 
     def _follow_gallery(self) -> bool:
-        """Match what is remembered again when the gallery has changed: a person was enrolled, or forgotten."""
+        """If the gallery has changed (a person was enrolled or forgotten), match the kept crops again. Whether it did."""
         if not self._gallery.refresh() or self.model_changed:
             return False
         for state in self._states.values():
@@ -260,7 +267,7 @@ class CameraPipeline:
             state = self._states.pop(track.number)
             state.end()
             if track.seen < 2 and state.ballot.told is None:
-                continue  # a flicker: one detection is as often a pattern as a face
+                continue  # seen in a single frame: such a detection is as often a pattern as a face
             decision = state.decision()
             events.append(
                 replace(

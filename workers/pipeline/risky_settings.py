@@ -1,4 +1,5 @@
-"""Settings that are valid and name strangers: said at start and in `check`, so that nobody has them by oversight."""
+"""Valid settings that are likely to name strangers. A camera logs them at its start, and `check` prints them, so that
+nobody uses them by oversight."""
 
 from __future__ import annotations
 
@@ -6,12 +7,15 @@ from collections.abc import Iterator
 
 from shared.settings.schema import EffectiveCamera
 
-# Cosine below the model's own threshold. There strangers reach it by the per cent, whatever the model.
+# Cosine. So far below the model's own threshold, several per cent of strangers get a name, whatever the model.
 _FAR_BELOW = 0.1
 
 
 def risks_of(camera: EffectiveCamera, own_threshold: float | None) -> Iterator[str]:
-    """What of this camera's settings is likely to name strangers, a line each. `own_threshold`: the model's; None: it is in use."""
+    """A line for each of this camera's settings that is likely to name strangers.
+
+    `own_threshold`: the model's default, raw cosine; None: not known, and the threshold is not judged.
+    """
     if camera.threshold is not None and own_threshold is not None and camera.threshold < own_threshold - _FAR_BELOW:
         yield (
             f"threshold {camera.threshold:g} lies more than {_FAR_BELOW:g} below the model's own {own_threshold:g}: "

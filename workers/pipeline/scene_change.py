@@ -1,6 +1,7 @@
-"""What changed in a camera's picture, told from thumbnails: another scene, or something that moved.
+"""What changed in a camera's picture: another scene began (a cut), or something moved. Compares small grey copies.
 
-Both together cost a millisecond where a detection costs ten: an empty corridor is decoded and looked over, not searched.
+Both comparisons together take one millisecond; a detection takes ten. So the frames of an empty corridor are decoded and
+compared, but not searched for faces.
 """
 
 from __future__ import annotations
@@ -13,32 +14,33 @@ from numpy.typing import NDArray
 
 Grey = NDArray[np.float32]
 
-_COARSE = (256, 144)  # picked pixel by pixel, which costs a tenth of an average over the whole frame
+_COARSE = (256, 144)  # single pixels are picked, which costs a tenth of averaging over the whole frame
 _CUT_SIZE = (64, 36)
 _MOTION_SIZE = (128, 72)  # a face of 40 pixels in 1280 covers 4 x 4 cells
-# Correlation of two thumbnails. Measured .2 s apart: cuts of three films -.08 to .18; the fastest motion in front of a
-# camera that stands still .66, a head that fills the picture .34.
+# Correlation of two small copies. Measured .2 s apart: cuts in three films -.08 to .18; the fastest motion in front of a
+# camera that stands still .66; a head that fills the picture .34.
 _MIN_CORRELATION = 0.3
-# How much of the picture must be another, by how many grey levels. Cuts: .57 to .95; large faces that move in front of a
-# plain wall correlate as badly as a cut, and change a third of it.
+# In a cut, at least this share of the picture changes by at least so many grey levels. Cuts: .57 to .95. Large faces that
+# move in front of a plain wall correlate as badly as a cut, but change only a third of the picture.
 _MIN_SHARE, _MIN_DIFFERENCE = 0.5, 6.0
-_MIN_SPREAD = 4.0  # grey levels; a dark or covered picture holds nothing but noise to correlate
-# Grey levels a cell must change by, above the picture's own noise, and how many cells must. A face 40 pixels wide that is
-# 20 levels off its background changes twelve.
+# Standard deviation, grey levels; a dark or covered picture has only noise, which can't be correlated.
+_MIN_SPREAD = 4.0
+# Motion: at least `_MIN_CELLS` cells must change by so many grey levels, and by more than the picture's own noise. A face 40
+# pixels wide that differs from its background by 20 levels changes twelve cells.
 _MIN_CHANGE = 7.0
 _NOISE_FACTOR = 5.0  # times the median change of all cells
 _MIN_CELLS = 3
 
 
 class Change(NamedTuple):
-    """`cut`: another scene than the picture before. `moved`: something is not where it was in the picture marked last."""
+    """`cut`: the picture shows another scene than the one before. `moved`: something moved since the last marked picture."""
 
     cut: bool
     moved: bool
 
 
 class SceneChange:
-    """Compares each picture of one camera with the one before, and with the one that was `mark`ed."""
+    """Compares each picture of one camera with the one before, and with the last one that was marked."""
 
     def __init__(self) -> None:
         self._before: Grey | None = None
@@ -47,7 +49,10 @@ class SceneChange:
         self._marked: Grey | None = None
 
     def look(self, image: NDArray[np.uint8]) -> Change:
-        """`image`: BGR (height, width, 3). The first one is no cut, and has moved; so has one of another size, a cut."""
+        """Compare the next picture, BGR (height, width, 3).
+
+        The first picture counts as moved, but not as a cut. A picture of another size counts as both.
+        """
         coarse = cv2.cvtColor(cv2.resize(image, _COARSE, interpolation=cv2.INTER_NEAREST), cv2.COLOR_BGR2GRAY)
         grey = cv2.resize(coarse, _MOTION_SIZE, interpolation=cv2.INTER_AREA)
         resized, self._shape = image.shape != self._shape, image.shape
@@ -57,29 +62,29 @@ class SceneChange:
         return Change(self._is_cut(self._current, resized), self._has_moved(self._current))
 
     def mark(self) -> None:
-        """The picture looked at last is what the next ones are compared with: it was searched for faces."""
+        """Measure motion from here on against the last picture given to `look`: it was searched for faces."""
         self._marked = self._current
 
     def _is_cut(self, grey: Grey, resized: bool) -> bool:
-        thumbnail = np.asarray(cv2.resize(grey, _CUT_SIZE, interpolation=cv2.INTER_AREA), np.float32)
-        thumbnail -= thumbnail.mean()
-        before, self._before = self._before, thumbnail
+        small = np.asarray(cv2.resize(grey, _CUT_SIZE, interpolation=cv2.INTER_AREA), np.float32)
+        small -= small.mean()
+        before, self._before = self._before, small
         if before is None or resized:
             return before is not None
-        spread = float(before.std()), float(thumbnail.std())
+        spread = float(before.std()), float(small.std())
         if min(spread) < _MIN_SPREAD:
             return False
-        if float((before * thumbnail).mean()) / (spread[0] * spread[1]) >= _MIN_CORRELATION:
+        if float((before * small).mean()) / (spread[0] * spread[1]) >= _MIN_CORRELATION:
             return False
-        difference = thumbnail - before
+        difference = small - before
         difference = np.abs(difference - np.median(difference))
         return float((difference > _MIN_DIFFERENCE).mean()) >= _MIN_SHARE
 
-    def _has_moved(self, thumbnail: Grey) -> bool:
+    def _has_moved(self, grey: Grey) -> bool:
         if self._marked is None:
             return True
-        change = thumbnail - self._marked
-        change -= np.median(change[::2, ::2])  # what a lamp does to all of it
+        change = grey - self._marked
+        change -= np.median(change[::2, ::2])  # light that changes the whole picture is no motion
         change = np.abs(cv2.blur(change, (3, 3)))
         limit = max(_MIN_CHANGE, _NOISE_FACTOR * float(np.median(change[::2, ::2])))
         return int(np.count_nonzero(change > limit)) >= _MIN_CELLS

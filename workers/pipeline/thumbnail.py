@@ -1,4 +1,7 @@
-"""A face's own thumbnail: enough to tell that it is not the face of a moment ago, a thousandth of an embedding's cost."""
+"""A face's thumbnail, 12 × 12 grey pixels: enough to notice that a face is not the one of a moment ago.
+
+It costs a thousandth of an embedding.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,11 @@ from workers.recognition.engine import Image
 _SIDE = 12
 
 
-def face_picture(frame: Image, box: Box) -> Vector:
-    """(144,) float32 of zero mean and unit norm, so that a dot product is a correlation: the box in a BGR frame, grey."""
+def face_thumbnail(frame: Image, box: Box) -> Vector:
+    """The part of a BGR frame (height, width, 3) inside `box`, as (144,) float32, grey.
+
+    It has zero mean and unit norm, so that the dot product of two thumbnails is their correlation.
+    """
     left, top = (int(max(0.0, side)) for side in box[:2])
     part = frame[top : max(top + 1, int(box[3])), left : max(left + 1, int(box[2]))]
     small = cv2.cvtColor(cv2.resize(part, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)

@@ -1,4 +1,4 @@
-"""What is known about one track beyond its place: its votes, its best crops, whether it is alive, and what was told of it."""
+"""What is known about one track beyond its place: its votes, its best crops, its liveness, and what was reported about it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from workers.pipeline.best_crops import BestCrops
 from workers.pipeline.tracking import Track
 from workers.pipeline.voting import Ballot, Decision, LiveVote, News, Rules
 
-_CONFIRM_S = 3.0  # between two embeddings of a track that has its name, while its face looks the same
-_UNDECIDED_S = 0.5  # of one that has none after enough crops
-# A face that has given no verdict by then (turned away, too small) is looked at less often.
+_CONFIRM_S = 3.0  # between two embeddings of a track that has its name, while its thumbnail stays the same
+_UNDECIDED_S = 0.5  # between two embeddings of a track that has no name after many crops
+# A face that has no verdict by then (it is turned away, or too small) is searched for less often.
 _SETTLES_AFTER_S = 3.0
-_FOLLOWED_AT_MOST_S = 5.0  # at a track's end: what was longer followed without a sign of who it is, is nobody's
+# If the face was not certain for longer than this at the track's end, the track ends at its last certain detection.
+_FOLLOWED_AT_MOST_S = 5.0
 
 
 @dataclass(eq=False)
@@ -22,17 +23,17 @@ class TrackState:
 
     track: Track
     ballot: Ballot
-    started_at: float  # wall clock, as is the next
+    started_at: float  # wall clock
     liveness: LivenessMode = "off"
-    ended_at: float = 0.0
-    media_time_s: float | None = None
-    embedded_s: float = float("-inf")
+    ended_at: float = 0.0  # wall clock, of the last detection
+    media_time_s: float | None = None  # of the last detection
+    embedded_s: float = float("-inf")  # when a crop was embedded last, on the track's clock
     best_crops: BestCrops = field(default_factory=BestCrops)
     live: LiveVote = field(default_factory=LiveVote)
-    _sure: tuple[float, float | None] = (0.0, None)  # the two times when the track was last sure
+    _sure: tuple[float, float | None] = (0.0, None)  # wall time and media time of the last certain detection
 
     def see(self, wall_time: float, media_time_s: float | None) -> None:
-        """It is in this frame, and the tracker has taken it in."""
+        """The track was detected in a frame of these times; the tracker has already been updated."""
         self.ended_at, self.media_time_s = wall_time, media_time_s
         if self.track.sure[1] == self.track.last_s or not self._sure[0]:
             self._sure = wall_time, media_time_s
@@ -45,7 +46,7 @@ class TrackState:
             self.ended_at, self.media_time_s = self._sure
 
     def wants_crop(self, time_s: float, rules: Rules) -> bool:
-        """Whether one more embedding would tell something."""
+        """Whether one more embedding is worth its cost now."""
         since_s = time_s - self.embedded_s
         if self.ballot.named is not None:
             return since_s >= _CONFIRM_S or self.ballot.disputed or self._waits_for_life()
@@ -54,11 +55,11 @@ class TrackState:
         return self._is_on_edge(rules)
 
     def _is_on_edge(self, rules: Rules) -> bool:
-        """So near to a name that every crop may be the one that decides."""
+        """Whether the track is so near to a name that the next crop may decide it."""
         return any((crop.score or 0.0) >= rules.threshold - 2 * rules.margin for crop in self.ballot.recent)
 
     def is_undecided(self, time_s: float, rules: Rules) -> bool:
-        """Whether the next frame may tell who it is."""
+        """Whether the next frame may bring a verdict, or change it."""
         if self.ballot.named is not None:
             return self.ballot.disputed or self._waits_for_life()
         return time_s - self.track.first_s < _SETTLES_AFTER_S or self._is_on_edge(rules)
@@ -67,15 +68,15 @@ class TrackState:
         return self.liveness != "off" and self.live.undecided
 
     def decision(self) -> Decision:
-        """The verdict as things stand; a name that liveness withholds is uncertain."""
+        """The verdict now. While liveness withholds the name, the verdict is *uncertain*."""
         return self.ballot.decision(withheld=self.live.withholds_name(self.liveness))
 
     def news(self, time_s: float) -> list[News]:
-        """What is to be reported now."""
+        """What is to be reported now, in order."""
         return self.ballot.news(time_s, withheld=self.live.withholds_name(self.liveness))
 
     def begin_anew(self, rules: Rules) -> None:
-        """Another model: what was embedded says nothing any more; what was told is known still."""
+        """Start voting anew with another model: old embeddings are worthless. What was reported stays known."""
         self.ballot = Ballot(rules, self.ballot.started_s, told=self.ballot.told)
         self.embedded_s = float("-inf")
         self.best_crops.clear()

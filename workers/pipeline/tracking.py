@@ -1,15 +1,16 @@
-"""Tracks: which detections of successive frames are one face.
+"""Tracks: which detections in successive frames are the same face.
 
-A track's motion is taken as constant between the frames that are looked at. A detection is matched by where the track
-should be and how large, and, where both have an embedding, by whether they look alike. An embedding that strongly
-disagrees with the track's own forbids the match: two people who cross, or a cut that nobody noticed, never become one
-track. Only where the place leaves no doubt is a turned head allowed to look like nobody.
+Between two searched frames a track is assumed to move at constant speed. A detection is matched to a track by the
+expected place and size and, if both have an embedding, by the cosine. An embedding that strongly disagrees with the
+track's own forbids the match. So two people who cross never become one track, and neither do two people before and
+after a cut that was missed. One exception: if the place leaves no doubt, the track goes on although the embedding
+disagrees, because a turned head resembles nobody.
 
-Not every detection is embedded. In between the face's own small picture tells whether it is still the same: where that
-changes, the caller is asked for an embedding, and until one agrees the track is only followed. If one disagrees, the
-track ends where it was last sure.
+Not every detection is embedded. For the others, the face's thumbnail shows whether it is still the same face. When the
+thumbnail changes, `propose` asks for an embedding. Until an embedding agrees, the track is followed but not certain
+("sure"). If an embedding disagrees, the track ends at the last detection that was certain.
 
-The work loop asks `propose` first, to learn whose crop is worth embedding, and then calls `update` with what it got.
+Call `propose` first, to learn which crops are worth embedding, and then `update` with their embeddings.
 """
 
 from __future__ import annotations
@@ -27,39 +28,42 @@ from workers.recognition.engine import Appearance
 Box = tuple[float, float, float, float]
 Vector = NDArray[np.float32]
 
-_REMEMBERED = 6  # embeddings a track is compared with
-# Widths of the face a second: a person walking past at 1.4 m/s with a face of 16 cm makes 9.
+_REMEMBERED = 6  # embeddings that a track keeps and is compared by
+# Face widths per second: a person with a face of 16 cm who walks past at 1.4 m/s moves 9 widths.
 _FASTEST = 9.0
-_NEAR = 0.6  # widths a face may be off where it was expected before its embedding is asked for
-_FARTHEST = 2.5  # widths it may be off with nothing but its place to go by
-_FARTHEST_ALIKE = 8.0  # widths, when it looks like the track
-_SIZE_CHANGE = 0.45  # natural logarithm; a face seldom grows or shrinks by more than 1.6 between two looks
-# Correlation of two small pictures of a face, .2 to .4 s apart in three films: 93 % of one person's are above, 99 % of
-# two people's below.
-_SAME_PICTURE = 0.75
+_NEAR = 0.6  # widths from the expected place; a face farther off is embedded
+_FARTHEST = 2.5  # widths from the expected place; a match by place alone reaches no farther
+_FARTHEST_ALIKE = 8.0  # widths; the same if the embedding agrees
+# Natural logarithm; between two detections a face seldom grows or shrinks by more than a factor of 1.6.
+_SIZE_CHANGE = 0.45
+# Correlation of two thumbnails of a face, .2 to .4 s apart in three films: 93 % of the pairs of one person lie above, 99 % of
+# the pairs of two people below.
+_SAME_THUMBNAIL = 0.75
 _LONGEST_EXTRAPOLATION_S = 0.6  # nobody keeps their speed for longer
 
 
 class Observation(NamedTuple):
-    """A detection as the tracker sees it. `embedding`: (dim,) float32 unit norm, or None. `clear`: a view from the
-    front; two of those of one person are never strongly different."""
+    """One detection. `embedding`: (dim,) float32 of unit norm, or None. `clear`: a view from the front, sharp; two clear views
+    of one person never differ strongly. `thumbnail`: from `face_thumbnail`, or None."""
 
     box: Box
     embedding: Vector | None = None
     clear: bool = False
-    picture: Vector | None = None  # `face_picture`'s
+    thumbnail: Vector | None = None
 
 
-class Look(NamedTuple):
-    """What a track looked like once."""
+class View(NamedTuple):
+    """An embedding that a track keeps."""
 
     embedding: Vector
     clear: bool
 
 
 class Proposal(NamedTuple):
-    """The track that a detection would join by its place, and whether only its embedding can tell: `doubtful` by its
-    place, `changed` because the face's picture is another than at the last look."""
+    """The track that a detection would join by its place alone, and whether an embedding is needed to be certain.
+
+    `doubtful`: the place alone does not decide. `changed`: the thumbnail differs from the track's last one.
+    """
 
     track: Track | None
     doubtful: bool
@@ -75,10 +79,10 @@ class Pair(NamedTuple):
 
 @dataclass(eq=False)
 class Track:
-    """One face's way through frames. `box`: where it was seen last, at `last_s`; `seen`: in how many frames.
+    """One face's way through the frames. `box`: where it was detected last, at `last_s`; `seen`: in how many frames.
 
-    `sure`: box, time and frames when it last was certainly this face. `cut_short`: it went back there, since what was
-    followed from there on turned out to be somebody else.
+    `sure`: box, time and frame count of the last detection that certainly was this face. `cut_short`: the track was set
+    back to that detection, because the later ones turned out to be somebody else.
     """
 
     number: int
@@ -87,8 +91,8 @@ class Track:
     last_s: float
     seen: int = 1
     velocity: tuple[float, float] = (0.0, 0.0)  # of the centre, pixels a second
-    picture: Vector | None = None
-    looks: deque[Look] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    thumbnail: Vector | None = None  # the last one
+    views: deque[View] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     sure: tuple[Box, float, int] = field(init=False)
     cut_short: bool = False
 
@@ -96,30 +100,30 @@ class Track:
         self.sure = self.box, self.last_s, self.seen
 
     def likeness(self, embedding: Vector | None) -> float | None:
-        """The highest cosine with what the track looked like; None where one of them has no embedding."""
-        if embedding is None or not self.looks:
+        """The highest cosine of `embedding` with the track's own; None if either has none."""
+        if embedding is None or not self.views:
             return None
-        return max(float(np.dot(look.embedding, embedding)) for look in self.looks)
+        return max(float(np.dot(view.embedding, embedding)) for view in self.views)
 
     def expected(self, time_s: float) -> tuple[float, float]:
-        """Where the centre should be."""
+        """Where the centre should be at this time: x, y in pixels."""
         ahead_s = min(time_s - self.last_s, _LONGEST_EXTRAPOLATION_S)
         x, y = _centre(self.box)
         return x + self.velocity[0] * ahead_s, y + self.velocity[1] * ahead_s
 
-    def is_same_picture(self, picture: Vector | None) -> bool:
-        """Whether the face looks as it did at the last look; what is not known is taken for the same."""
-        return picture is None or self.picture is None or float(picture @ self.picture) >= _SAME_PICTURE
+    def is_same_thumbnail(self, thumbnail: Vector | None) -> bool:
+        """Whether the thumbnail is like the track's last one. Also True if either is missing."""
+        return thumbnail is None or self.thumbnail is None or float(thumbnail @ self.thumbnail) >= _SAME_THUMBNAIL
 
     def revert(self) -> None:
-        """What was followed since the track was last sure is somebody else."""
+        """Set the track back to its last certain detection: the detections since then were somebody else."""
         self.box, self.last_s, self.seen = self.sure
         self.velocity = (0.0, 0.0)
         self.cut_short = True
 
     def follow(self, observation: Observation, time_s: float, *, alike: bool) -> None:
-        """Take the detection in. `alike`: its embedding says that it is this face."""
-        same = self.is_same_picture(observation.picture)
+        """Add a detection. `alike`: its embedding agrees that it is this face."""
+        same = self.is_same_thumbnail(observation.thumbnail)
         elapsed_s = time_s - self.last_s
         if elapsed_s > 0:
             (x, y), (old_x, old_y) = _centre(observation.box), _centre(self.box)
@@ -133,52 +137,55 @@ class Track:
         self.box, self.last_s, self.seen = observation.box, time_s, self.seen + 1
         if alike or (same and was_sure):
             self.sure, self.cut_short = (self.box, self.last_s, self.seen), False
-        if observation.picture is not None:
-            self.picture = observation.picture
+        if observation.thumbnail is not None:
+            self.thumbnail = observation.thumbnail
         self.remember(observation)
 
     def remember(self, observation: Observation) -> None:
-        """Keep what was seen; a clear view is never pushed out by one that is not."""
+        """Keep the detection's embedding, if it has one. An unclear view never replaces a clear one."""
         if observation.embedding is None:
             return
-        if len(self.looks) == self.looks.maxlen and not observation.clear:
-            unclear = [i for i, look in enumerate(self.looks) if not look.clear]
+        if len(self.views) == self.views.maxlen and not observation.clear:
+            unclear = [i for i, view in enumerate(self.views) if not view.clear]
             if not unclear:
                 return
-            del self.looks[unclear[0]]
-        self.looks.append(Look(observation.embedding, observation.clear))
+            del self.views[unclear[0]]
+        self.views.append(View(observation.embedding, observation.clear))
 
 
 class Tracker:
-    """All tracks of one camera. Times are seconds on one clock and never run back."""
+    """All tracks of one camera. Times are seconds on one clock and never run back.
+
+    `lost_after_s`: a track that is not detected for longer than this has ended.
+    """
 
     def __init__(self, appearance: Appearance, *, lost_after_s: float = 1.5) -> None:
         self._appearance, self._lost_after_s = appearance, lost_after_s
         self._next_number = 1
         self.tracks: list[Track] = []
 
-    def propose(self, boxes: Sequence[Box], time_s: float, pictures: Sequence[Vector] = ()) -> list[Proposal]:
-        """For each detection, the track its place speaks for. `pictures`: their small pictures. Changes nothing."""
+    def propose(self, boxes: Sequence[Box], time_s: float, thumbnails: Sequence[Vector] = ()) -> list[Proposal]:
+        """For each detection, the track that it would join by its place. `thumbnails`: one per box, or none. Changes nothing."""
         pairs = self._by_place(boxes, time_s)
         proposals = []
         for i in range(len(boxes)):
             track = pairs.get(i)
-            changed = track is not None and not track.is_same_picture(pictures[i] if pictures else None)
+            changed = track is not None and not track.is_same_thumbnail(thumbnails[i] if thumbnails else None)
             proposals.append(Proposal(track, self._is_doubtful(i, track, boxes, time_s), changed))
         return proposals
 
     def update(self, observations: Sequence[Observation], time_s: float) -> list[Pair]:
-        """Join every detection to a track, a new one where none fits; in the order of the detections."""
+        """Join every detection to a track; one that fits none begins a new track. Returns the pairs in the order of the detections."""
         by_place = self._by_place([observation.box for observation in observations], time_s)
         joined = {index: track for track, index in self._assign(observations, time_s)}
         for index, track in by_place.items():
             if track not in joined.values() and self._is_unlike(track, observations[index].embedding):
-                track.revert()  # it was where it was expected to be, and is somebody else
+                track.revert()  # the face at the track's place is somebody else
         for index, observation in enumerate(observations):
             if index in joined:
                 track = joined[index]
                 alike, unlike = (test(track, observation.embedding) for test in (self._is_alike, self._is_unlike))
-                # A turned head looks like nobody: what it looks like must not vouch for the next face at this place.
+                # A turned head resembles nobody: its embedding is dropped, so that the next face here is not compared with it.
                 seen = observation._replace(embedding=None) if unlike else observation
                 track.follow(seen, time_s, alike=alike)
             else:
@@ -186,21 +193,21 @@ class Tracker:
         return [Pair(joined[index], index) for index in range(len(observations))]
 
     def end_lost(self, time_s: float) -> list[Track]:
-        """Take out and return the tracks that were not seen for too long."""
+        """Remove and return the tracks that were not detected for `lost_after_s`."""
         return self._end(track for track in self.tracks if time_s - track.last_s > self._lost_after_s)
 
     def end_all(self) -> list[Track]:
-        """Take out and return every track: at a cut, or when nothing more comes."""
+        """Remove and return every track: call it at a cut, or after the last frame."""
         return self._end(self.tracks)
 
     def use_appearance(self, appearance: Appearance) -> None:
-        """Go on with another model: all embeddings are dropped, which its own can't be compared with."""
+        """Go on with another model. The old embeddings are dropped, since they can't be compared with the new model's."""
         self._appearance = appearance
         for track in self.tracks:
-            track.looks.clear()
+            track.views.clear()
 
     def _begin(self, observation: Observation, time_s: float) -> Track:
-        track = Track(self._next_number, observation.box, time_s, time_s, picture=observation.picture)
+        track = Track(self._next_number, observation.box, time_s, time_s, thumbnail=observation.thumbnail)
         track.remember(observation)
         self._next_number += 1
         self.tracks.append(track)
@@ -223,7 +230,7 @@ class Tracker:
         return likeness is not None and likeness < self._appearance.different
 
     def _assign(self, observations: Sequence[Observation], time_s: float) -> list[Pair]:
-        """The cheapest pairs first, each track and each detection once."""
+        """Pairs of tracks and detections, by the lowest cost first; each track and each detection occurs at most once."""
         boxes = [observation.box for observation in observations]
         options = []
         for track in self.tracks:
@@ -250,20 +257,20 @@ class Tracker:
         grown = abs(float(np.log(_side(observation.box) / _side(track.box))))
         if off > reach or grown > _SIZE_CHANGE * (1 + elapsed_s):
             return None
-        # Looking alike outweighs two widths of distance: people who cross are near each other, not alike.
+        # An embedding that agrees outweighs two widths of distance: people who cross are near each other, but not alike.
         return off + grown - (2.0 if alike else 0.0)
 
     def _disagrees(
         self, track: Track, index: int, observations: Sequence[Observation], boxes: Sequence[Box], time_s: float
     ) -> bool:
-        """Whether the detection looks so unlike the track that it can't be the same face."""
+        """Whether the detection's embedding differs so strongly from the track's that it can't be the same face."""
         if not self._is_unlike(track, observations[index].embedding):
             return False
-        both_clear = observations[index].clear and any(look.clear for look in track.looks)
+        both_clear = observations[index].clear and any(view.clear for view in track.views)
         return both_clear or self._is_doubtful(index, track, boxes, time_s)
 
     def _is_doubtful(self, index: int, track: Track | None, boxes: Sequence[Box], time_s: float) -> bool:
-        """Whether place alone can't tell: far from where it was expected, or another face or track is as near."""
+        """Whether the place alone does not decide: it is far from the expected place, or another face or track is as near."""
         box = boxes[index]
         if track is None:
             return any(_distance(other, box, time_s) < _FARTHEST_ALIKE for other in self.tracks)
@@ -289,5 +296,5 @@ def _off(one: tuple[float, float], other: tuple[float, float], side: float) -> f
 
 
 def _distance(track: Track, box: Box, time_s: float) -> float:
-    """How far a box is from where the track should be, in sides of the face."""
+    """How far a box is from where the track should be, in sides of the track's face."""
     return _off(track.expected(time_s), _centre(box), _side(track.box))

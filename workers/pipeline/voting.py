@@ -1,15 +1,20 @@
-"""The verdict: what the crops of one track, taken together, say about who it is.
+"""The vote over one track's crops: who it is, and whether it is alive.
 
-A crop names somebody when its score reaches the threshold and its best person is ahead of the second by the margin. A
-track is *named* when `votes` of its crops name the same person, they are a fair share of its crops, their quality
-outweighs whatever speaks for anybody else by two to one, and clear crops that show somebody else do not outweigh them.
-It is *unknown* when there were enough crops and none of them came within a margin of being named; only clear ones count
-there, since a turned head looks like nobody. Everything between is *uncertain*, an answer of its own: no good crop,
-crops that contradict each other, a score without its margin, a near miss.
+A crop names a person when its score reaches the threshold and its best person leads the second by the margin. A track is
+*named* when all of this holds:
+- at least `votes` of its crops name the same person;
+- these crops are a fair share of all its crops;
+- their quality outweighs the crops that name anybody else by two to one;
+- clear crops that show somebody else do not outweigh them by two to one.
 
-The latest crops count (a stranger who stands about for minutes would otherwise collect `votes` lucky ones), and those
-that gave the name are kept, so that the name does not hang on whoever turned away since. It is withdrawn when clear crops
-that show somebody else outweigh them by two to one, and when the gallery no longer bears it out.
+A track is *unknown* when it has enough clear crops and no crop comes within a margin of the threshold. Only clear crops
+count there, since a turned head resembles nobody. Everything else is *uncertain*: no good crop, crops that contradict
+each other, a score without its margin, a near miss.
+
+Only the latest crops vote; otherwise a stranger who stays for minutes would collect `votes` lucky crops in time. The
+crops that gave a name are kept beside them, so that a person who turns away keeps the name. A name is withdrawn when
+clear crops that show somebody else outweigh its own by two to one, or when too few of the kept crops still match the
+person in the changed gallery.
 """
 
 from __future__ import annotations
@@ -34,22 +39,27 @@ if TYPE_CHECKING:
 Verdict = Literal["named", "uncertain", "unknown"]
 Report = Literal["named", "withdrawn", "unknown"]
 
-_MIN_WINDOW = 12  # crops
-_MIN_SHARE = 0.25  # of the crops' weight that must speak for the person
+_MIN_WINDOW = 12  # crops; at least so many of the latest vote
+_MIN_SHARE = 0.25  # of the total quality of all crops: the person's crops must have at least this share
 _OUTWEIGH = 2.0
-_FAR_MARGINS = 2.0  # below the threshold; a person's own crops come as low as that, but seldom when they are clear
-_UNKNOWN_AFTER_S = 1.0  # a face that has just come in is given time to turn to the camera
+# Margins below the threshold. A clear crop that scores less speaks against the person; a person's own crops score so low only
+# if they are not clear, with few exceptions.
+_FAR_MARGINS = 2.0
+_UNKNOWN_AFTER_S = 1.0  # a face that has just come in gets time to turn to the camera
 
 
 @dataclass(frozen=True)
 class Rules(WorkingPoint):
-    """A working point, and `votes`: crops that must agree."""
+    """A working point, and `votes`: how many crops must agree on a name."""
 
     votes: int
 
 
 class Decision(NamedTuple):
-    """`score`, `margin`: of the crop that speaks best; `margin` is None where there is no second person."""
+    """A verdict on a track. `score` and `margin` are those of its best crop; `margin` is None if no second person matched.
+
+    `person` and `user_id` are None unless the verdict is *named*.
+    """
 
     verdict: Verdict
     person: str | None = None
@@ -60,8 +70,8 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """One embedded crop. `embedding`: (dim,) float32, kept to match again when the gallery changes. `quality`: 0 to 1.
-    `candidates`: the best person and the second, as matched last. `clear`: good enough to count against a name."""
+    """One embedded crop. `embedding`: (dim,) float32; kept, to be matched again when the gallery changes. `quality`: 0 to 1.
+    `candidates`: the best person and the second, from the last match. `clear`: good enough to count against a name."""
 
     quality: float
     embedding: NDArray[np.float32]
@@ -77,22 +87,22 @@ class Crop:
         return lead(self.candidates)
 
     def names(self, rules: Rules) -> str | None:
-        """The person this crop names by itself."""
+        """The person that this crop alone names, or None."""
         return rules.names(self.candidates)
 
     def refutes(self, person: str, rules: Rules) -> bool:
-        """Whether it shows clearly that this is not `person`: it looks most like another, or is far below the threshold."""
+        """Whether it is a clear crop of somebody other than `person`: it matches another best, or scores far below the threshold."""
         if not self.clear or self.score is None:
             return False
         return self.candidates[0].person != person or self.score < rules.threshold - _FAR_MARGINS * rules.margin
 
     def is_near(self, rules: Rules) -> bool:
-        """Whether it came within a margin of the threshold: too close to call it a stranger's."""
+        """Whether its score comes within a margin of the threshold: too close to call the face a stranger's."""
         return self.score is not None and self.score >= rules.threshold - rules.margin
 
 
 def decide(crops: Sequence[Crop], rules: Rules) -> Decision:
-    """The verdict on these crops alone, however few."""
+    """The verdict on these crops, however few they are."""
     if not crops:
         return Decision("uncertain")
     leader = _leader(crops, rules)
@@ -105,7 +115,7 @@ def decide(crops: Sequence[Crop], rules: Rules) -> Decision:
 
 
 def _leader(crops: Sequence[Crop], rules: Rules) -> str | None:
-    """The person the crops agree on, or None."""
+    """The person that the crops agree on, or None."""
     weights: defaultdict[str, float] = defaultdict(float)
     counts: defaultdict[str, int] = defaultdict(int)
     for crop in crops:
@@ -123,7 +133,7 @@ def _leader(crops: Sequence[Crop], rules: Rules) -> str | None:
 
 
 def _is_refuted(person: str, crops: Iterable[Crop], supporting: Iterable[Crop], rules: Rules) -> bool:
-    """Whether `crops` that show somebody else outweigh those of `supporting` that name the person."""
+    """Whether the clear crops of somebody else among `crops` outweigh, two to one, those of `supporting` that name the person."""
     against = sum(crop.quality for crop in crops if crop.refutes(person, rules))
     support = sum(crop.quality for crop in supporting if crop.names(rules) == person)
     return against >= _OUTWEIGH * support - 1e-9  # sums of equal weights differ in the last bit
@@ -135,7 +145,7 @@ def _named(person: str, crops: Iterable[Crop], rules: Rules) -> Decision:
 
 
 class News(NamedTuple):
-    """Something to report of a track. With `withdrawn`, `decision` has the person it was and the verdict it is now."""
+    """Something to report about a track. For `withdrawn`, `decision` holds the person reported before and the verdict now."""
 
     report: Report
     decision: Decision
@@ -143,32 +153,33 @@ class News(NamedTuple):
 
 @dataclass(eq=False)
 class Ballot:
-    """All that is known about who one track is. Times are seconds on the track's clock."""
+    """The votes on who one track is, and what was reported about it. Times are seconds on the track's clock."""
 
     rules: Rules
     started_s: float
-    total: int = 0  # good crops ever
-    named: Decision | None = None  # stands until crops name somebody else, or the gallery no longer holds it
-    told: Decision | None = None  # what was last reported and still stands: a name, or unknown
+    total: int = 0  # how many good crops were counted so far
+    # The name; stands until crops show somebody else, or the gallery no longer supports it.
+    named: Decision | None = None
+    told: Decision | None = None  # the last report that still stands: a name, or unknown
     evidence: list[Crop] = field(default_factory=list)  # the crops that gave the name
-    recent: deque[Crop] = field(default_factory=deque)
+    recent: deque[Crop] = field(default_factory=deque)  # the latest crops
 
     def __post_init__(self) -> None:
         self.recent = deque(maxlen=max(_MIN_WINDOW, 4 * self.rules.votes))
 
     def add(self, crop: Crop) -> None:
-        """Count a good crop, already matched."""
+        """Count a good crop that was already matched."""
         self.recent.append(crop)
         self.total += 1
         self._conclude()
 
     def crops(self) -> list[Crop]:
-        """Everything that is kept, in the order of `rematch`'s answer."""
+        """Every crop that is kept; `rematch` takes its answers in this order."""
         kept = {id(crop): crop for crop in (*self.evidence, *self.recent)}
         return list(kept.values())
 
     def rematch(self, answers: Sequence[Sequence[Candidate]]) -> None:
-        """Take in what `crops()` match in the changed gallery."""
+        """Vote anew after the gallery has changed. `answers`: what each of `crops()` matches in it, in that order."""
         renewed = {
             id(crop): replace(crop, candidates=answer) for crop, answer in zip(self.crops(), answers, strict=True)
         }
@@ -192,15 +203,15 @@ class Ballot:
         return latest not in (None, self.named.person) or self.recent[-1].refutes(self.named.person, self.rules)
 
     def decision(self, *, withheld: bool = False) -> Decision:
-        """The verdict as things stand; at a track's end, the verdict. `withheld`: a name must not go out (yet)."""
+        """The verdict now; once the track has ended, it is final. `withheld`: a name must not be given (yet)."""
         decision = self.named or decide(list(self.recent), self.rules)
         if withheld and decision.verdict == "named":
             return Decision("uncertain", None, None, decision.score, decision.margin)
         return decision
 
     def news(self, time_s: float, *, withheld: bool = False) -> list[News]:
-        """What to report now, in order: a name, another name, a name that no longer stands, or, once there were crops and
-        time enough, unknown."""
+        """What to report now, in order: a name, another name, a name that is withdrawn, or, after enough crops and time,
+        unknown. Each is returned once."""
         decision = self.decision(withheld=withheld)
         news = []
         if decision.verdict == "named":
@@ -243,29 +254,29 @@ LiveVerdict = Literal["live", "spoof", "unsure"]
 
 
 _LIVE_FROM = 0.8  # the addon's default threshold
-_SPOOF_BELOW = 0.5  # more likely a picture than not
+_SPOOF_BELOW = 0.5  # below, the face is more likely a picture than alive
 _MIN_SCORES = 3
 _LATEST_SCORES = 9
 
 
 class LiveVote:
-    """What the crops of one track, taken together, say about whether it is alive.
+    """The vote on whether one track's face is alive.
 
-    The mean of the latest nine scores decides, three at least: *live* from .8 up, the addon's own threshold; *spoof*
-    below .5; between them, and before there are three, *unsure*.
+    The mean of the latest nine scores decides: *live* from .8 up, which is the addon's own threshold; *spoof* below .5;
+    *unsure* between them, and while there are fewer than three scores.
     """
 
     def __init__(self) -> None:
         self._scores: deque[float] = deque(maxlen=_LATEST_SCORES)
 
     def add(self, score: float | None) -> None:
-        """Count a good crop's score; None (not to be told) counts for nothing."""
+        """Count a good crop's score, 0 to 1. None (the model could not judge it) is not counted."""
         if score is not None:
             self._scores.append(score)
 
     @property
     def score(self) -> float | None:
-        """The mean, 0 to 1; None before the first."""
+        """The mean, 0 to 1; None before the first score."""
         return sum(self._scores) / len(self._scores) if self._scores else None
 
     @property
@@ -281,15 +292,15 @@ class LiveVote:
         return self.verdict == "unsure" and len(self._scores) < _LATEST_SCORES
 
     def withholds_name(self, mode: LivenessMode) -> bool:
-        """Whether a name must not be given to this track: `require` gives none before the verdict is *live*."""
+        """Whether this track must not get a name: in mode `require` it gets none before the verdict is *live*."""
         return mode == "require" and self.verdict != "live"
 
     @staticmethod
     def is_worthless(mode: LivenessMode, score: float | None) -> bool:
-        """Whether a crop must not vote on the name: `require` takes none that is not likely alive by itself."""
+        """Whether a crop must not vote on the name: in mode `require`, a crop votes only if its own score is .5 or more."""
         return mode == "require" and (score is None or score < _SPOOF_BELOW)
 
     def to_json(self) -> dict[str, str | float | None]:
-        """For a sighting."""
+        """The form in which a sighting carries it."""
         score = self.score
         return {"verdict": self.verdict, "score": None if score is None else round(score, 4)}
