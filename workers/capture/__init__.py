@@ -1,1 +1,1 @@
-"""A video source read frame by frame."""
+"""Reads a video source (camera, stream or file) frame by frame."""

@@ -1,12 +1,16 @@
-"""Capture: one thread that reads one source, and what the work loop sees of it.
+"""Capture: a thread that reads one source and hands its frames to the work loop.
 
-The thread grabs every frame, so that nothing piles up in a driver or a socket, and turns only those into pictures that
-the cadence asks for. Live sources and real-time files keep the newest picture only: a slow worker drops frames and
-never lags. A file that is not real-time is back-pressured instead: every picture is delivered, in order.
+The thread grabs every frame, so that nothing piles up in a driver or a socket, but decodes only those that the cadence
+lets through. Of live sources and real-time files it keeps only the newest frame: a slow worker misses frames, but never
+lags behind. A file that is not real-time is back-pressured instead: the thread waits until each frame has been taken, so
+that every frame is delivered, in order.
 
-A source that is lost is opened again after a backoff of 0.5 to 4 s, forever, which starts over once it was well for a minute;
-one that refused our login after 2, 5, then 10 minutes. A network camera is asked first (workers/capture/stream_probe.py). OpenCV can't be
-interrupted inside a read; the read timeout bounds it for the network, and `stop` never waits longer than it was told: the thread is a daemon.
+A source that is lost is opened again and again, without end. The wait between two attempts grows from 0.5 to 4 s; it
+starts over once the source has worked for a minute. After a refused login the wait is 2, then 5, then 10 minutes. Before
+FFmpeg opens a network camera, workers/capture/stream_probe.py asks the camera whether it is there and lets us in.
+
+OpenCV can't be interrupted inside a read. For the network, its read timeout ends the read. `stop` never waits longer than
+its `timeout_s`: the thread is a daemon, so one that hangs does not keep the process alive.
 """
 
 from __future__ import annotations
@@ -34,22 +38,23 @@ from workers.capture.stream_probe import Finding, Verdict, ffmpeg_options, probe
 if TYPE_CHECKING:
     from workers.recognition.engine import Image
 
-# FFmpeg and OpenCV print the address they fail on, which may hold a password. The variable is read when a source is opened.
+# FFmpeg and OpenCV print the address that fails, which may hold a password. OpenCV reads the variable when it opens a source.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
 
-# Each wait is drawn from the upper half of its backoff, so that cameras behind one switch do not all return at once.
+# Each wait is random, between half its backoff and the whole, so that cameras behind one switch do not all return at once.
 _BACKOFF_FIRST_S = 1.0
 _BACKOFF_LIMIT_S = 4.0
-_HEALTHY_S = 60.0  # a source that gave pictures for so long has its next loss mended at once
-# After a refused login: many cameras lock an address out for good after five to seven.
+_HEALTHY_S = 60.0  # after so long without a loss, the backoff starts over
+# Waits after the first, second, third refused login. Many cameras lock an address out for good after five to seven.
 _REFUSED_S = (120.0, 300.0, 600.0)
-_SHORT = 0.9  # of the length a file announces; ending before that is worth saying
-MAX_PIXELS = 7680 * 4320 + 1_000_000  # 8K and a little; a picture of it is 100 MB
+_SHORT = 0.9  # a file that ends before this share of the length it announces is reported as ended early
+MAX_PIXELS = 7680 * 4320 + 1_000_000  # a little more than 8K; such a picture takes 100 MB
 
 
 class _FfmpegOptions:
-    """The options FFmpeg opens with, an environment variable of the whole process: whoever wants others waits."""
+    """The options that FFmpeg opens a source with. They are an environment variable of the whole process, so a thread that
+    needs other options waits until no other thread uses the present ones."""
 
     def __init__(self) -> None:
         self._free = threading.Condition()
@@ -74,7 +79,7 @@ _ffmpeg_options = _FfmpegOptions()
 
 
 class Video(Protocol):
-    """What is read from: `cv2.VideoCapture`, or what does the same."""
+    """The source as `Capture` reads it: a `cv2.VideoCapture`, or a class with the same methods."""
 
     def isOpened(self) -> bool: ...  # OpenCV's name
     def get(self, prop: int, /) -> float: ...
@@ -84,7 +89,7 @@ class Video(Protocol):
 
 
 class CaptureState(StrEnum):
-    """`down`: lost, or never there; it is tried again. `ended`: a file has been read to its end; nothing more comes."""
+    """`down`: the source was lost or never there; it is tried again. `ended`: a file was read to its end; no frame comes after."""
 
     OPENING = "opening"
     UP = "up"
@@ -95,11 +100,11 @@ class CaptureState(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture. `image`: BGR (height, width, 3) uint8.
+    """One frame. `image`: BGR (height, width, 3) uint8.
 
-    `captured_at`: monotonic seconds; for a real-time file, when its clock says the frame was due. `wall_time`: seconds
-    since 1970 at that moment. `media_time_s`: a file's own time, rising through every lap of a looped file; None for
-    live sources. `lap`: how often a looped file has started again.
+    `captured_at`: monotonic seconds; for a real-time file, the moment when the frame was due by the file's clock.
+    `wall_time`: seconds since 1970 at that moment. `media_time_s`: the file's own time, which goes on rising when a looped
+    file starts again; None for live sources. `lap`: how often a looped file has started again.
     """
 
     image: Image
@@ -111,8 +116,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class CaptureStatus:
-    """`reason`: why the source is down, safe to print. `grabbed`: frames read. `dropped`: pictures replaced before they
-    were taken. `lost`: how often the source went down, counting a first attempt that failed."""
+    """`reason`: why the source is down, without secrets. `grabbed`: frames read. `dropped`: frames that were replaced by a
+    newer one before the work loop took them. `lost`: how often the source went down, a failed first attempt included."""
 
     state: CaptureState
     reason: str | None
@@ -123,7 +128,8 @@ class CaptureStatus:
 
 @dataclass
 class _Reading:
-    """One opening of the source and what came of it. `fault`: why it ended, without the address; `began_at`: monotonic."""
+    """One attempt to open and read the source. `frames`: how many were read. `length_s`: what a file announces. `began_at`:
+    monotonic seconds of the first frame. `fault`: why it ended, without the address. `refused`: the login was refused."""
 
     frames: int = 0
     length_s: float = 0.0
@@ -133,22 +139,22 @@ class _Reading:
 
 
 class _Unusable(Exception):
-    """The source gives what can't be used; the text says what, without the address. Never leaves this module."""
+    """The source gives pictures that can't be used; the text says why, without the address. Never leaves this module."""
 
 
 class _Stopped(Exception):
-    """The thread was asked to stop while it waited; never leaves this module."""
+    """The thread was asked to stop while it waited. Never leaves this module."""
 
 
 class Turn(NamedTuple):
-    """How a camera hangs: its picture is turned clockwise by `rotate` degrees, a multiple of 90, and then mirrored."""
+    """What makes a camera's picture upright: it is turned clockwise by `rotate` degrees (a multiple of 90), then mirrored."""
 
     rotate: int = 0
     flip: Flip = "none"
 
 
 def upright(image: Image, turn: Turn) -> Image:
-    """A picture (height, width, 3) as it is to be seen."""
+    """The picture (height, width, 3), turned and mirrored as `turn` says."""
     turns = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
     if turn.rotate:
         image = cast("Image", cv2.rotate(image, turns[turn.rotate]))
@@ -158,13 +164,13 @@ def upright(image: Image, turn: Turn) -> Image:
 
 
 def _require_size(width: int, height: int) -> None:
-    """Raises _Unusable for a picture that would take more memory than a camera has."""
+    """Raise _Unusable for a picture that would take more memory than a camera's process may have."""
     if width * height > MAX_PIXELS:
         raise _Unusable(f"a picture of {width} × {height} is too large; {MAX_PIXELS // 10**6} megapixels at most")
 
 
 class Capture:
-    """Reads `source` in a thread of its own between `start` and `stop`."""
+    """Reads `source` in a thread of its own, from `start` to `stop`."""
 
     def __init__(
         self,
@@ -178,9 +184,10 @@ class Capture:
         read_timeout_s: float = 5.0,
         refused_s: Sequence[float] = _REFUSED_S,
     ) -> None:
-        """`fps`: pictures a second; None: all. `turn`: what makes the picture upright.
+        """`realtime`: keep only the newest frame; a live source always does. `loop`: start a file again at its end. `fps`:
+        frames per second that are decoded; None: all. `turn`: what makes the picture upright.
 
-        `refused_s`: how long to wait after the first, second, … refused login in a row; the last goes on.
+        `refused_s`: how long to wait after the first, second, … refused login in a row; the last value repeats.
         """
         self._source = source
         self._is_file = source.is_file
@@ -194,7 +201,7 @@ class Capture:
         self._state, self._reason = CaptureState.OPENING, cast("str | None", None)
         self._grabbed = self._dropped = self._lost = self._lap = 0
         self._pending: Frame | None = None
-        self._first: Frame | None = None  # the first picture, until it has been processed and a file's clock starts
+        self._first: Frame | None = None  # the first frame, until it has been processed and the file's clock starts
         self._clock_started_at: float | None = None  # monotonic second at which a real-time file's media time was 0
         self._media_offset_s = self._media_s = 0.0
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
@@ -205,7 +212,7 @@ class Capture:
         self._thread.start()
 
     def stop(self, timeout_s: float = 2.0) -> bool:
-        """Ask the thread to end and wait; False when it hangs in a read that only OpenCV's own timeout ends."""
+        """Ask the thread to end, and wait. False when it still hangs in a read, which only OpenCV's own timeout ends."""
         with self._news:
             self._stopping = True
             self._news.notify_all()
@@ -214,9 +221,10 @@ class Capture:
         return not self._thread.is_alive()
 
     def next_frame(self, timeout_s: float) -> Frame | None:
-        """The newest (back-pressured: next) frame not yet taken; None after `timeout_s`, or when nothing more comes.
+        """The newest frame that was not taken yet; of a back-pressured file, the next one. None after `timeout_s`, or when
+        no frame comes any more.
 
-        A real-time file's clock starts with the second call: that is when the first frame has been processed.
+        A real-time file's clock starts at the second call, because by then the first frame has been processed.
         Raises RuntimeError when the thread is not running.
         """
         with self._news:
@@ -235,7 +243,7 @@ class Capture:
 
     @property
     def ended(self) -> bool:
-        """The file is over and every frame of it has been taken."""
+        """Whether the file was read to its end and every frame of it was taken."""
         with self._news:
             return self._state is CaptureState.ENDED and self._pending is None
 
@@ -254,7 +262,7 @@ class Capture:
         except _Stopped:
             self._become(CaptureState.STOPPED)
         finally:
-            with self._news:  # whoever waits for a frame looks again, and finds the thread gone
+            with self._news:  # wake a caller that waits for a frame: it then finds that the thread has ended
                 self._news.notify_all()
 
     def _read_forever(self) -> None:
@@ -286,7 +294,7 @@ class Capture:
         return f"{shown}: the stream broke off" if done.frames else why_not_open(self._source)
 
     def _open_and_read(self) -> _Reading:
-        """Read the source once, to its end."""
+        """Open the source and read it until it ends or fails. Raises _Stopped."""
         done = _Reading()
         if self._stopping:
             raise _Stopped
@@ -304,7 +312,7 @@ class Capture:
         except _Unusable as error:
             done.fault = str(error)
         except (cv2.error, MemoryError) as error:
-            # A picture that memory does not suffice for, or that OpenCV can't take; what it says may hold the address.
+            # Not enough memory for the picture, or OpenCV can't use it. Its message may hold the address, which is hidden.
             text = hide_addresses(str(error)).splitlines()
             done.fault = f"a picture can't be used: {text[0] if text else 'no memory for it'}"
         finally:
@@ -312,14 +320,14 @@ class Capture:
         return done
 
     def _open(self) -> tuple[Video | None, Finding]:
-        """The source, opened, or what a network camera that can't be opened answers."""
+        """Open the source. None, with what the probe found, when a network camera refuses or does not answer."""
         address = self._source.address
         if self._source.kind is SourceKind.DEVICE:
             # A name under /dev/v4l/by-id is a link that follows the camera from port to port.
             device = address if isinstance(address, int) else os.path.realpath(address)
             return cv2.VideoCapture(device, cv2.CAP_V4L2), Finding(Verdict.OPEN)
         if self._is_file and not is_regular(Path(str(address))):
-            return None, Finding(Verdict.DOWN)  # FFmpeg would wait for ever for who writes into a named pipe
+            return None, Finding(Verdict.DOWN)  # in a named pipe FFmpeg would wait for a writer without end
         finding = probe(self._source) if self._source.kind is SourceKind.STREAM else Finding(Verdict.OPEN)
         if finding.verdict in (Verdict.REFUSED, Verdict.DOWN) or self._stopping:
             return None, finding
@@ -348,7 +356,7 @@ class Capture:
             if ok:
                 wall_time = time.time() - (time.monotonic() - captured_at)
                 _require_size(image.shape[1], image.shape[0])
-                picture = upright(image, self._turn)  # what a capture gives is always 8 bit
+                picture = upright(image, self._turn)  # always 8 bit, since OpenCV captures no other depth
                 self._publish(Frame(picture, captured_at, wall_time, media_s, self._lap))
             elif isinstance(video, Snapshots):
                 break
@@ -358,11 +366,12 @@ class Capture:
             done.fault = video.fault
 
     def _times(self, video: Video) -> tuple[float, float | None]:
-        """The grabbed frame's capture time and media time; waits until a real-time file's frame is due."""
+        """The grabbed frame's `captured_at` and `media_time_s`. For a real-time file, waits until the frame is due."""
         if not self._is_file:
             return time.monotonic(), None
         position_s = max(0.0, video.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-        self._media_s = max(self._media_s, self._media_offset_s + position_s)  # some containers run back by a frame
+        # In some containers time runs back by a frame.
+        self._media_s = max(self._media_s, self._media_offset_s + position_s)
         if not self._newest_only:
             return time.monotonic(), self._media_s
         with self._news:
@@ -385,7 +394,7 @@ class Capture:
             self._news.notify_all()
 
     def _start_lap(self, frames: int) -> None:
-        """A looped file's time goes on where it stopped, one mean frame later."""
+        """Start a looped file again. Its media time continues one mean frame after the last one."""
         lap_s = self._media_s - self._media_offset_s
         self._media_offset_s = self._media_s + (lap_s / (frames - 1) if frames > 1 else 1 / 25)
         self._lap += 1
@@ -401,19 +410,19 @@ class Capture:
             if state is CaptureState.DOWN and self._state is not CaptureState.DOWN:
                 self._lost += 1
                 if self._newest_only:
-                    self._pending = None  # what was seen before the loss is no sign of the source being back
+                    self._pending = None  # a frame from before the loss must not look as if the source were back
             self._state, self._reason = state, reason
             self._news.notify_all()
 
     def _sleep(self, seconds: float) -> None:
-        """Wait, but not past a stop. Raises _Stopped."""
+        """Wait so many seconds. Raises _Stopped as soon as a stop is asked for."""
         if seconds > 0:
             with self._news:
                 if self._news.wait_for(lambda: self._stopping, seconds):
                     raise _Stopped
 
     def _wait_for(self, ready: Callable[[], bool]) -> None:
-        """Wait, with the lock held, until `ready`. Raises _Stopped."""
+        """Wait until `ready()`; the caller holds the lock. Raises _Stopped."""
         self._news.wait_for(lambda: self._stopping or ready())
         if self._stopping:
             raise _Stopped

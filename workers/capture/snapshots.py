@@ -1,4 +1,4 @@
-"""A camera whose address gives one JPEG a request: asked at the cadence, it is a camera like any other."""
+"""Cameras whose HTTP address answers each request with one JPEG. They are asked again and again, which makes a stream."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ if TYPE_CHECKING:
     from workers.recognition.engine import Image
 
 _MAX_BYTES = 32 << 20
-_MAX_A_SECOND = 5.0  # many cameras make a snapshot anew for each request
+_MAX_A_SECOND = 5.0  # not more: many cameras take a new snapshot for each request
 
 
 class Snapshots:
-    """What `cv2.VideoCapture` is for a stream, as far as `Capture` uses it."""
+    """A `Video` (see capture.py) made of single JPEGs.
+
+    `fault`: why the last fetch or decoding failed, in words; None: nothing failed.
+    """
 
     def __init__(self, source: Source, fps: float | None, most_pixels: int, sleep: Callable[[float], None]) -> None:
-        """`sleep` waits that many seconds, or raises when the capture is to stop."""
+        """`fps`: pictures a second, at most 5; None: 5. `most_pixels`: a larger picture is refused. `sleep`: waits so many
+        seconds, or raises when the capture is to stop."""
         address = parse_address(str(source.address))
-        assert address is not None  # it was asked already
+        assert address is not None  # the probe has already reached this address
         self._camera = HttpCamera(source, address)
         self._interval_s = 1.0 / min(fps or _MAX_A_SECOND, _MAX_A_SECOND)
         self._most_pixels, self._sleep = most_pixels, sleep
@@ -42,7 +46,7 @@ class Snapshots:
         return 0.0
 
     def grab(self) -> bool:
-        """Wait until the next picture is due and fetch it."""
+        """Wait until the next picture is due, and fetch it. False, with `fault` set, when the camera gives none."""
         now = time.monotonic()
         self._sleep(self._due_at - now)
         self._due_at = max(self._due_at, now) + self._interval_s
@@ -61,7 +65,8 @@ class Snapshots:
         return True
 
     def retrieve(self) -> tuple[bool, Image | None]:
-        """The picture that was fetched; not one that is too large, which is told from its head, or can't be decoded."""
+        """Decode the fetched picture: (True, BGR (height, width, 3)). (False, None) when it can't be decoded, or is too large;
+        its size is read from the JPEG's header, before anything is decoded."""
         from PIL import Image as Pictures  # only cameras of this kind need it
         from PIL import UnidentifiedImageError
 

@@ -1,4 +1,4 @@
-"""Why a video source gives nothing, in words to act on and without its password; OpenCV itself does not say."""
+"""Why a video source gives no pictures, in words that help to mend it, without its password. OpenCV gives no reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.settings.sources import Source, SourceKind
 
 
 def why_not_open(source: Source) -> str:
-    """Why `source` could not be opened; of a network camera, what is left to say once `stream_probe` found no fault."""
+    """Why `source` could not be opened. Of a network camera: the one reason that is left when `stream_probe` found no fault."""
     if source.kind is SourceKind.FILE:
         return f"{source.shown}: {_why_no_file(Path(str(source.address)))}"
     if source.kind is SourceKind.DEVICE:
@@ -21,7 +21,7 @@ def why_not_open(source: Source) -> str:
 
 
 def is_regular(path: Path) -> bool:
-    """Whether it is a file with an end: no folder, named pipe or device. A name that can't be looked up is none."""
+    """Whether `path` is a file with an end, not a folder, a named pipe or a device. False if it can't be read."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:

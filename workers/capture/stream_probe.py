@@ -1,8 +1,9 @@
-"""One question to a network camera before FFmpeg opens it: is it there, is it who it should be, does it let us in?
+"""Asks a network camera, before FFmpeg opens it: is it there, is its certificate right, does it accept our login?
 
-FFmpeg through OpenCV answers all of that with "not opened". Asked first, a refused login is seen before FFmpeg repeats it: a
-try costs one login and not two, and after a refusal the caller waits for minutes, since cameras lock out who guesses. A TLS
-camera proves who it is here, before a password is sent; FFmpeg then verifies it again on its own connection.
+FFmpeg through OpenCV reports every such fault only as "not opened". The probe finds a refused login before FFmpeg repeats
+it, so an attempt costs one login and not two. After a refusal the caller waits for minutes, since cameras lock out users
+who try again and again. A TLS camera proves its identity here, before a password is sent; FFmpeg verifies it again on its
+own connection.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ _UNAUTHORIZED = 401
 
 
 class Verdict(StrEnum):
-    """`OPEN`: FFmpeg may try. `SNAPSHOT`: one picture a request. `UNCLEAR`: FFmpeg may try, and `reason` stands if it fails.
+    """What to do after the probe.
 
-    `REFUSED`: not to be asked again for minutes. `DOWN`: nothing that FFmpeg could open.
+    `OPEN`: let FFmpeg open it. `SNAPSHOT`: each request gives one picture. `UNCLEAR`: let FFmpeg try; if it fails, `reason`
+    is the reason. `REFUSED`: the login was refused; ask again only after minutes. `DOWN`: FFmpeg could not open it either.
     """
 
     OPEN = "open"
@@ -46,14 +48,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a probe found; `reason`: in words, without the address."""
+    """What a probe found. `reason`: in words, without the address."""
 
     verdict: Verdict
     reason: str | None = None
 
 
 def probe(source: Source) -> Finding:
-    """Ask a stream's host, with at most one login. Takes at most a connection's time and an answer's, twice."""
+    """Ask a stream's host, with at most one login. Takes at most twice the time limits of a connection and an answer."""
     address = parse_address(str(source.address))
     if address is None:
         return Finding(Verdict.DOWN, "is not a valid address")
@@ -117,7 +119,7 @@ def _distrust(why: str) -> str:
 
 
 def ca_bundle(source: Source) -> str:
-    """The file of certificates that a camera is verified by."""
+    """The file of certificates that a camera is verified with."""
     if source.reached.ca_file is not None:
         return str(source.reached.ca_file)
     paths = ssl.get_default_verify_paths()
@@ -130,7 +132,7 @@ def ca_bundle(source: Source) -> str:
 
 
 def _connect(address: Address, source: Source) -> socket.socket:
-    """A connection, over TLS where the scheme says so, to a host that has proved who it is. Raises OSError."""
+    """Connect to the host. If the scheme has TLS, over TLS, and the host has proved its identity. Raises OSError."""
     plain = socket.create_connection(
         (address.host, address.port or PORTS.get(address.scheme, 554)), timeout=_CONNECT_TIMEOUT_S
     )
@@ -148,7 +150,7 @@ def _secure(plain: socket.socket, address: Address, source: Source) -> ssl.SSLSo
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if source.reached.tls == "insecure":
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_ciphers("DEFAULT:@SECLEVEL=0")  # old cameras know no better, and nobody is verified anyway
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")  # old cameras know only old ciphers, and nothing is verified anyway
         return context.wrap_socket(plain, server_hostname=address.host)
     try:
         context.load_verify_locations(ca_bundle(source))
@@ -157,8 +159,8 @@ def _secure(plain: socket.socket, address: Address, source: Source) -> ssl.SSLSo
         raise _untrusted(f"ca_file: {why.lower()}") from None
     if not _is_number(address.host):
         return context.wrap_socket(plain, server_hostname=address.host)
-    # FFmpeg compares no name where the host is a number: any certificate of any public authority would do. So the
-    # authority has to be the site's own, and the number stand in the certificate, unless it is the very one in ca_file.
+    # For a host that is an IP address FFmpeg compares no name, and would accept any certificate of any public authority. So
+    # we require a ca_file of the site's own. The certificate must name this IP address, or be one that is in ca_file itself.
     if source.reached.ca_file is None:
         raise _untrusted("an address of numbers can only be verified by the camera's own certificate")
     context.check_hostname = False
@@ -194,7 +196,7 @@ def _same_number(name: str, host: str) -> bool:
 
 
 class Login:
-    """Answers a server's challenges with one user's login: basic or digest (RFC 7616; MD5 and SHA-256)."""
+    """Answers a server's login challenges for one user: basic, or digest (RFC 7616; MD5 and SHA-256)."""
 
     def __init__(self, address: Address) -> None:
         self._user, self._password = address.user or "", address.password or ""
@@ -202,7 +204,7 @@ class Login:
         self._count = 0
 
     def take(self, challenges: list[str]) -> bool:
-        """Remember the best of a server's challenges; False when none can be answered."""
+        """Remember the best of a server's challenges (WWW-Authenticate values). False when we can answer none of them."""
         known = [_challenge(text) for text in challenges]
         digests = [one for one in known if one["scheme"] == "digest" and _hash_of(one) is not None]
         basics = [one for one in known if one["scheme"] == "basic"]
@@ -210,7 +212,7 @@ class Login:
         return self._challenge is not None
 
     def header(self, method: str, uri: str) -> str | None:
-        """The value of Authorization; None before a challenge."""
+        """The value of the header Authorization for this request; None before a challenge was taken."""
         challenge = self._challenge
         if challenge is None:
             return None
@@ -251,7 +253,7 @@ def _hash_of(challenge: dict[str, str]) -> str | None:
 
 
 def _digest(challenge: dict[str, str], text: str) -> str:
-    # The camera chooses the algorithm, and most know MD5 only.
+    # The camera chooses the algorithm, and most cameras know only MD5.
     return hashlib.new(_hash_of(challenge) or "md5", text.encode(errors="replace"), usedforsecurity=False).hexdigest()
 
 
@@ -259,7 +261,7 @@ def _digest(challenge: dict[str, str], text: str) -> str:
 
 
 def _describe(address: Address, source: Source) -> int:
-    """The status of a DESCRIBE, first without a login, as every client asks, then with one."""
+    """The status code of an RTSP DESCRIBE. It is sent without a login first, as every client does, and then with the login."""
     host = f"[{address.host}]" if ":" in address.host else address.host
     url = f"{address.scheme}://{host}{f':{address.port}' if address.port else ''}{address.path}"
     login = Login(address)
@@ -287,7 +289,7 @@ def _rtsp_ask(connection: socket.socket, url: str, number: int, login: str | Non
 
 
 def _read_head(connection: socket.socket) -> str:
-    """A head, and the body after it, which is dropped. Raises TimeoutError, ValueError when it is none."""
+    """Read an answer and return its head; its body is dropped. Raises TimeoutError, or ValueError when it is no whole answer."""
     deadline, data = time.monotonic() + _ANSWER_TIMEOUT_S, b""
     while b"\r\n\r\n" not in data:
         chunk = connection.recv(4096)
@@ -310,7 +312,7 @@ def _read_head(connection: socket.socket) -> str:
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """`headers`: names in small letters. `body` is empty unless it was asked for."""
+    """An HTTP answer. `headers`: names in lower case. `body`: empty unless it was asked for."""
 
     status: int
     headers: dict[str, str]
@@ -318,7 +320,7 @@ class HttpAnswer:
 
 
 class HttpCamera:
-    """A camera's HTTP address, asked again and again over one connection where the camera keeps it."""
+    """A camera's HTTP address. Repeated requests use one connection, if the camera keeps it open."""
 
     def __init__(self, source: Source, address: Address) -> None:
         self._source, self._address = source, address
@@ -328,17 +330,17 @@ class HttpCamera:
         self._connection: http.client.HTTPConnection | None = None
 
     def get(self, most_bytes: int = 0) -> HttpAnswer:
-        """Ask once; a challenge is answered, once. `most_bytes`: how much of the body is read; 0: none.
+        """Send one GET; answer a login challenge once. `most_bytes`: the largest body that is read; 0: read no body.
 
-        Raises OSError and HTTPException when there is no answer, ValueError when the body is longer.
+        Raises OSError or HTTPException when there is no answer, ValueError when the body is larger.
         """
         try:
             return self._ask(most_bytes)
         except (http.client.HTTPException, ConnectionError):
-            if self._connection is None:  # it never came to one
+            if self._connection is None:  # no connection was made at all
                 raise
             self.close()
-            return self._ask(most_bytes)  # the camera had closed the connection that it was to keep
+            return self._ask(most_bytes)  # once more: the camera had closed the connection that we kept open
 
     def _ask(self, most_bytes: int) -> HttpAnswer:
         sent, response = self._request()
@@ -361,10 +363,10 @@ class HttpCamera:
         return HttpAnswer(response.status, headers, body)
 
     def _request(self) -> tuple[bool, http.client.HTTPResponse]:
-        """Whether a login was sent, and what came."""
+        """Send the request. Returns whether it had a login, and the answer."""
         if self._connection is None:
             self._connection = http.client.HTTPConnection(self._address.host, self._address.port)
-            self._connection.auto_open = 0  # it would open anew by itself, without TLS
+            self._connection.auto_open = 0  # otherwise http.client would reconnect by itself, without TLS
             self._connection.sock = _connect(self._address, self._source)
         authorization = self._login.header("GET", self._path)
         headers = {"Accept": "*/*", "User-Agent": "Rollcall", "Host": self._host()}
@@ -378,7 +380,7 @@ class HttpCamera:
         return f"{host}:{self._address.port}" if self._address.port else host
 
     def _drain(self, response: http.client.HTTPResponse) -> None:
-        """Read what a refusal says, so that the connection can go on; a long one costs the connection."""
+        """Read a refusal's body, so that the connection can be used again. If the body is long, close the connection."""
         response.read(_MAX_HEAD_BYTES)
         if response.will_close or not response.isclosed():
             self.close()
@@ -390,10 +392,11 @@ class HttpCamera:
 
 
 def ffmpeg_options(source: Source) -> str:
-    """What FFmpeg is to open a source with, in OpenCV's form.
+    """FFmpeg's options for a source, in the form of OpenCV's environment variable.
 
-    UDP is FFmpeg's first choice for RTSP, and loses packets on every busy network. Counting frames to learn a stream's
-    rate, which nobody asks for, takes FFmpeg 2.4 s of an opening that is done in .7 without.
+    The transport is given because FFmpeg prefers UDP for RTSP, which loses packets on every busy network. `fpsprobesize` is 0
+    because FFmpeg otherwise counts frames to find the stream's rate, which we don't use. The counting takes 2.4 s; without it
+    a stream opens in .7 s.
     """
     options = [f"rtsp_transport;{source.reached.transport}", "fpsprobesize;0"]
     if str(source.address).startswith(("https:", "rtsps:")):
