@@ -1,1 +1,1 @@
-"""Model packs: what is installed, where it comes from, and the configured engine, opened."""
+"""Model packs: which are installed, how one is fetched and installed, and how the configured engine is opened."""

@@ -1,4 +1,4 @@
-"""Where a model pack comes from: insightface's model zoo, and ZIPs that nobody vouches for."""
+"""Fetches a model pack's ZIP from insightface's model zoo, and unpacks ZIPs of any origin safely."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ Progress = Callable[[int, int | None], None]
 
 
 def fetch_zip(folder: Path, target: Path, progress: Progress | None = None) -> None:
-    """Fetch the pack that `folder` is named after to the file `target`, calling `progress` with (bytes so far, in all).
+    """Fetch a published pack's ZIP into the file `target`. The pack's name is that of `folder`.
 
-    insightface's own download has no time limit, prints to stdout and unpacks in place; so only its address is used.
-    Raises ConfigurationError when there is no network or no such pack: with what to put where instead.
+    `progress` is called with (bytes so far, bytes in all or None). Of insightface's own download only the address is used: it
+    has no time limit, prints to stdout, and unpacks in place. Raises ConfigurationError when there is no network or no such
+    pack; its remedy says which file to put where instead.
     """
     import requests
 
@@ -58,7 +59,7 @@ def fetch_zip(folder: Path, target: Path, progress: Progress | None = None) -> N
 
 @contextmanager
 def _answer(folder: Path, url: str) -> Iterator[requests.Response]:
-    """The answer at the end of at most _MAX_REDIRECTS redirects, each of which leads to https. Raises ConfigurationError."""
+    """The answer after at most _MAX_REDIRECTS redirects, all over https. Raises ConfigurationError."""
     import requests
 
     for _ in range(_MAX_REDIRECTS + 1):
@@ -73,10 +74,11 @@ def _answer(folder: Path, url: str) -> Iterator[requests.Response]:
 
 
 def unpack_zip(archive: Path, folder: Path) -> None:
-    """Unpack the models of a ZIP into `folder`, with at most one folder level, and nothing else of it.
+    """Unpack the models of a ZIP into `folder`, down to one folder level. All other files in the ZIP are ignored.
 
-    Raises RefusedError for what is no ZIP of a pack: damaged, encrypted, leading outside, with files of one name, or
-    larger than MAX_FILE_BYTES a file or MAX_PACK_BYTES in all, counted while unpacking: a ZIP's own sizes may lie.
+    Raises RefusedError when the ZIP is damaged or encrypted, would write outside `folder`, holds two files of one name, or is
+    larger than MAX_FILE_BYTES for a file or MAX_PACK_BYTES in all. Bytes are counted while unpacking, because the sizes that a
+    ZIP declares may be false.
     """
     left = MAX_PACK_BYTES
     try:
@@ -103,7 +105,7 @@ class _TooLargeError(Exception):
 
 
 def _wanted(archive: Path, opened: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
-    """The entries that make a pack. Raises RefusedError for an archive that is suspicious or ambiguous."""
+    """The entries that belong to a pack. Raises RefusedError for an archive that is suspicious or ambiguous."""
     entries = [(entry, PurePosixPath(entry.filename)) for entry in opened.infolist() if not entry.is_dir()]
     if len(entries) > _MAX_ENTRIES:
         raise RefusedError("the ZIP is no model pack", where=shown(archive), got=f"{len(entries)} files")
@@ -118,7 +120,7 @@ def _wanted(archive: Path, opened: zipfile.ZipFile) -> list[tuple[zipfile.ZipInf
 
 
 def _unpack(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, most_bytes: int) -> int:
-    """Unpack one entry; how many bytes it had. Raises _TooLargeError."""
+    """Unpack one entry. Returns its size in bytes. Raises _TooLargeError."""
     done = 0
     with opened.open(entry) as source, target.open("xb") as file:
         while chunk := source.read(_CHUNK_BYTES):
@@ -133,7 +135,7 @@ def _refusal(status: int) -> str:
 
 
 def _why(error: Exception) -> str:
-    """requests' own texts go over several lines and name its internals."""
+    """What failed, in a few words. The messages of `requests` have several lines and name its internals."""
     import requests
 
     if isinstance(error, requests.Timeout):

@@ -1,4 +1,5 @@
-"""The configured engine, opened: the one place that chooses between the recognisers. A recogniser loads its library when it is made."""
+"""Opens the configured engine. Only this module chooses between the recognisers; a recogniser imports its library when it is
+constructed."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def engine_class(settings: Settings) -> type[ArcFaceEngine] | type[DlibEngine]:
-    """What the configured engine is, without its model: what its points are, how alike crops are."""
+    """The class of the configured engine: its `points` and `appearance` can be read without loading a model."""
     if settings.recognition.engine == recognizer_dlib.ENGINE:
         return recognizer_dlib.DlibEngine
     from workers.recognizer_arcface import ArcFaceEngine  # onnxruntime
@@ -23,9 +24,10 @@ def engine_class(settings: Settings) -> type[ArcFaceEngine] | type[DlibEngine]:
 
 
 def open_engine(settings: Settings, *, det_size: int, threads: int, least_face_px: int | None = None) -> Engine:
-    """The configured engine, ready to run within `threads` CPU threads. `least_face_px`: narrower faces need not be found.
+    """The configured engine, ready to run with `threads` CPU threads.
 
-    Raises ConfigurationError when its package or its model is missing or unfit, with what to put where.
+    `det_size`: the longer side of the detector's input, pixels. `least_face_px`: narrower faces need not be found.
+    Raises ConfigurationError when its package or its model is missing or unfit; the remedy says what to put where.
     """
     if settings.recognition.engine == recognizer_dlib.ENGINE:
         return recognizer_dlib.DlibEngine(det_size=det_size)

@@ -1,7 +1,7 @@
-"""The model packs of a site: what is installed, and how a pack gets there: from the network, a ZIP or a folder.
+"""The model packs of a site: which are installed, and how one is installed from the network, a ZIP or a folder.
 
-A pack appears in models_dir whole or not at all: it is put together and tried in a folder beside, then renamed. Only
-its detection and its recognition model are kept, so that nothing else is ever loaded; only the owner can read it.
+A pack appears in models_dir whole or not at all: it is copied to a staging folder, tried there, and then renamed. Only its
+detection and its recognition model are copied, so that nothing else is ever loaded. Only the owner can read them.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ LICENCES = {
 }
 
 _STAGING = ".installing-"
-_STALE_S = 86400.0  # what an installation that was killed left behind
+_STALE_S = 86400.0  # an older staging folder was left behind by an installation that was killed
 
 
 @dataclass(frozen=True)
 class InstalledPack:
-    """One model that can be used, or, with `fault`, one that lies there and can't: then the fingerprint is empty.
+    """One installed model. `fault`: why it can't be used, in words; then `fingerprint` is empty. An empty `fault`: it can.
 
-    `dim` is None where only running the model tells. `size_bytes`: of all files in the folder.
+    `dim` is None if only running the model shows it. `size_bytes`: of all files in the folder.
     """
 
     name: str
@@ -54,10 +54,10 @@ class InstalledPack:
 
 
 def installed_packs(models_dir: Path) -> list[InstalledPack]:
-    """Every pack in `models_dir`, sorted by name, faulty ones included, and dlib when it is installed."""
+    """Every pack in `models_dir`, sorted by name, faulty packs included; then dlib, if it is installed."""
     folders = sorted(models_dir.iterdir()) if models_dir.is_dir() else []
     packs = [_described(folder) for folder in folders if folder.is_dir() and not folder.name.startswith(".")]
-    with suppress(ConfigurationError):  # an extra that this site did not install is no fault
+    with suppress(ConfigurationError):  # dlib is an extra: not to have it is no fault
         packs.append(_dlib_pack())
     return packs
 
@@ -69,11 +69,12 @@ def describe(folder: Path) -> InstalledPack:
 
 
 def ensure_pack(settings: Settings, progress: Progress | None = None) -> InstalledPack:
-    """The configured model, fetched once if it is not there: for the supervisor, before any worker starts.
+    """Make sure that the configured model is installed, and fetch it if it is missing. `prepare` calls this before any other
+    worker starts.
 
-    A pack that is there is judged by its graphs and its digest (under a second), not by running it. Raises
-    ConfigurationError when it is unfit, or absent and not to be had, with what to put where; TemporaryError when the
-    disk is full.
+    An installed pack is checked by its graphs and its digest (less than a second), not by running it. Raises
+    ConfigurationError when it is unfit, or when it is missing and can't be fetched (the remedy says what to put where);
+    TemporaryError when the disk is full.
     """
     if settings.recognition.engine == recognizer_dlib.ENGINE:
         return _dlib_pack()
@@ -90,13 +91,14 @@ def ensure_pack(settings: Settings, progress: Progress | None = None) -> Install
 
 
 def install(source: Path | str, models_dir: Path, progress: Progress | None = None) -> InstalledPack:
-    """Put a pack into `models_dir`: a FOLDER or ZIP on disk, else the NAME of a published one, fetched from insightface's model zoo.
+    """Install a pack in `models_dir`. `source`: a folder or a ZIP on disk, or the name of a published pack, which is fetched from
+    insightface's model zoo.
 
-    The pack is named after the folder or the ZIP; in it the models may lie one folder down. A name that is installed
-    already is not fetched again; what is fetched must be the files that were published. `progress` is called with
-    (bytes so far, bytes in all or None) during a download.
+    The pack gets the name of the folder or the ZIP, in which the models may lie one folder down. A published name that is
+    installed already is not fetched again. Fetched files must be the published ones. `progress` is called with (bytes so far,
+    bytes in all or None) during a download.
 
-    Raises RefusedError for what is no source of a pack, and when another pack of that name is installed;
+    Raises RefusedError when the source is no folder, ZIP or valid name, or when another pack of that name is installed;
     ConfigurationError when the pack is unfit or can't be fetched; TemporaryError when the disk is full.
     """
     path = Path(source).expanduser()
@@ -123,7 +125,7 @@ def install(source: Path | str, models_dir: Path, progress: Progress | None = No
 
 
 def _pack_name(path: Path) -> str:
-    """What the pack from `path` will be called. Raises RefusedError when that is no name, or nothing is at the path."""
+    """The name of the pack from `path`. Raises RefusedError when it is no valid name, or when nothing lies at the path."""
     if path.is_dir():
         name = path.resolve().name
     elif path.suffix.lower() == ".zip":
@@ -143,7 +145,7 @@ def _pack_name(path: Path) -> str:
 
 
 def _source_folder(path: Path, target: Path, staging: Path, progress: Progress | None) -> Path:
-    """The folder that holds the source's .onnx files, after unpacking and fetching."""
+    """Fetch and unpack the source if needed. Returns the folder that holds its .onnx files."""
     folder = path
     if not path.is_dir():
         folder = staging / "unpacked"
@@ -159,7 +161,7 @@ def _source_folder(path: Path, target: Path, staging: Path, progress: Progress |
 
 
 def _read_as(path: Path, folder: Path) -> Pack:
-    """The pack in `folder`; its faults are told of `path`, which is what the operator knows."""
+    """Read the pack in `folder`. Errors name `path`, which is the source that the operator gave."""
     try:
         return read_pack(folder)
     except ConfigurationError as error:
@@ -181,7 +183,7 @@ def _copy_models(pack: Pack, fresh: Path) -> None:
 
 
 def _same_as_installed(fresh: Path, target: Path) -> InstalledPack:
-    """`target`, when it holds the models of `fresh`. Raises RefusedError when it does not."""
+    """The pack installed at `target`, if it holds the same models as `fresh`. Raises RefusedError if it does not."""
     wanted = {file_sha256(file) for file in fresh.iterdir()}
     present = {file_sha256(file) for file in target.glob("*.onnx")} if target.is_dir() else set()
     if not wanted <= present:
@@ -194,7 +196,7 @@ def _same_as_installed(fresh: Path, target: Path) -> InstalledPack:
 
 
 def _try(folder: Path, source: Path) -> None:
-    """Run the pack once, in a process of its own and within limits: see `workers.models.trial`. Raises ConfigurationError."""
+    """Run the pack once, in a process of its own with limits (`workers.models.trial`). Raises ConfigurationError when it fails."""
     fault = fault_of_pack(folder)
     if fault:
         raise ConfigurationError(
@@ -219,7 +221,7 @@ def _installed(folder: Path, fingerprint: str, dim: int | None, fault: str = "")
 
 
 def _dlib_pack() -> InstalledPack:
-    """dlib as a pack. Raises ConfigurationError when it is not installed."""
+    """dlib, described like a pack. Raises ConfigurationError when it is not installed."""
     recognizer_dlib.require_dlib()
     files = recognizer_dlib.weight_files()
     return InstalledPack(
@@ -235,7 +237,7 @@ def _dlib_pack() -> InstalledPack:
 
 @contextmanager
 def _staging(models_dir: Path) -> Iterator[Path]:
-    """A folder of mode 0700 beside the packs, gone afterwards."""
+    """A folder of mode 0700 beside the packs, removed afterwards."""
     models_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in models_dir.glob(_STAGING + "*"):
         if time() - left.stat().st_mtime > _STALE_S:

@@ -1,7 +1,7 @@
-"""One run of a model pack in a process of its own: a graph that nobody vouches for may take down or eat up what runs it.
+"""Runs a model pack once, in a process of its own: a graph of unknown origin may crash its process, or take all its memory.
 
-`python -m workers.models.trial FOLDER` prints what is wrong, nothing when the pack runs. So the supervisor, too, does not keep 200 MB of
-libraries that only its workers need.
+`python -m workers.models.trial FOLDER` prints the fault; it prints nothing when the pack runs. Since the trial is a process,
+the caller does not load 200 MB of libraries that only workers need.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from shared.supervision.child_process import PARENT_VARIABLE, bare_environment
 
 _DEADLINE_S = 120.0
 _CPU_S = 120
-# What a pack may allocate: libraries and working memory, and some times its files' size, which a session holds more than once.
+# How much memory a pack may allocate: for libraries and working memory, and a multiple of its files' size, since a session holds
+# the weights more than once.
 _MIN_BYTES = 768 << 20
 _TIMES_FILES = 6
 _MAX_FAULT = 300
 
 
 def fault_of_pack(folder: Path) -> str:
-    """What is wrong with the pack in `folder` when it is run; empty for nothing."""
+    """Run the pack in `folder` once. Returns the fault in words, or an empty string if it ran."""
     words = [sys.executable, "-m", "workers.models.trial", os.fspath(folder)]
     try:
         done = subprocess.run(
@@ -49,7 +50,7 @@ def fault_of_pack(folder: Path) -> str:
 
 
 def main() -> int:
-    """In the child: find faces in a blank picture and embed a crop of noise."""
+    """The child process: detect faces in a blank picture, and embed a crop of noise. Prints the fault, if there is one."""
     parent = os.environ.pop(PARENT_VARIABLE, None)
     if parent is not None:
         die_with_parent(int(parent))

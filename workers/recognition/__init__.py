@@ -1,1 +1,1 @@
-"""A face found, aligned, judged and embedded: what the recognisers are made of."""
+"""The parts of a recogniser: detection, alignment, quality, liveness, embedding, and the interface of an engine."""

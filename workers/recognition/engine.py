@@ -1,6 +1,7 @@
-"""The interface of a recognition engine: what a model offers that finds faces and makes embeddings.
+"""The interface of a recognition engine.
 
-An engine finds faces, cuts aligned crops, and turns crops into embeddings. It knows no gallery, no track and no process.
+An engine detects faces, cuts aligned crops, and turns crops into embeddings. It knows nothing about galleries, tracks or
+processes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Face:
 
 
 class Points(StrEnum):
-    """What an engine's five points are."""
+    """Which points of a face an engine's five landmarks are."""
 
     EYES_NOSE_MOUTH = "eyes, nose, corners of the mouth"
     EYE_CORNERS_NOSE = "corners of both eyes, nose"
@@ -44,10 +45,10 @@ class Points(StrEnum):
 
 @dataclass(frozen=True)
 class Appearance:
-    """Cosines between two crops of a track. Below `different` they are two people; from `alike` up they are one.
+    """Limits for the cosine of two crops of a track. Below `different` they show two people; from `alike` up, one person.
 
-    Measured on clear crops of one face, .2 s and 1 s apart (1st percentile), against those of two faces in one frame (99th
-    percentile), in three films. insightface (the small test pack): .41 and .43 against .32. dlib: .95 and .93 against .92.
+    Measured on clear crops in three films: one face, .2 s and 1 s apart (1st percentile), against two faces in one frame (99th
+    percentile). insightface (the small test pack): .41 and .43 against .32. dlib: .95 and .93 against .92.
     """
 
     different: float
@@ -55,11 +56,11 @@ class Appearance:
 
 
 class Engine(Protocol):
-    """What a camera, an enrolment and `identify` need of a model.
+    """A model that can be used by cameras, enrolment and `identify`.
 
-    `fingerprint`: 64 hex digits, SHA-256 over the recognition file's digest and its preprocessing; galleries of different
+    `fingerprint`: 64 hex digits, SHA-256 over the recognition file's digest and its preprocessing; embeddings with different
     fingerprints are never compared. `threshold` and `margin`: this model's own defaults, raw cosine.
-    `points`: what a face's five points are. `appearance`: how alike two crops of one track are.
+    `points`: which points of a face its five landmarks are. `appearance`: how much two crops of one track resemble each other.
     """
 
     @property
@@ -86,9 +87,12 @@ class Engine(Protocol):
         ...
 
     def crop(self, frame: Image, face: Face) -> Image:
-        """The aligned BGR crop (side, side, 3) that `embed` takes."""
+        """The face's aligned BGR crop (side, side, 3), uint8, for `embed`."""
         ...
 
     def embed(self, crops: list[Image]) -> Vectors:
-        """(len(crops), dim) float32, each row of unit L2 norm; an empty list gives (0, dim)."""
+        """The crops' embeddings: (len(crops), dim) float32, each row of unit L2 norm; an empty list gives (0, dim).
+
+        Raises RefusedError for a crop that gives no embedding.
+        """
         ...

@@ -1,4 +1,5 @@
-"""What makes embeddings comparable: the recognition model's file, and what is done to a face before it."""
+"""A model's fingerprint. Two embeddings can be compared only if they come from the same recognition file with the same
+preprocessing; then their fingerprints are equal."""
 
 from __future__ import annotations
 

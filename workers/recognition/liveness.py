@@ -1,10 +1,11 @@
-"""Liveness: whether a face is a person's or a picture of one held up to the camera.
+"""Liveness: whether a face is a person's, or a picture of a person that is held up to the camera.
 
-insightface's liveness addon (2.1, `insightface/addons/liveness.py`): an ONNX graph that takes a face aligned by its five
-points, 80 pixels wide with much of what is around it, RGB from 0 to 1, and gives the probability that it is alive. The
-package itself is not imported, for its memory; a test holds this preprocessing against the addon's own.
+The model is insightface's liveness addon (2.1, `insightface/addons/liveness.py`), an ONNX graph. Its input is an 80 pixel
+wide image of the face, aligned by its five points, with much of the surroundings, RGB from 0 to 1. Its output is the
+probability that the face is alive. The package insightface is not imported, because it would take memory; a test compares
+our preprocessing with the addon's own.
 
-The file is not part of Rollcall, and never downloaded: who wants it puts it into `models_dir`.
+The model's file is not part of Rollcall and is never downloaded: an operator who wants liveness puts it into `models_dir`.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ FILE_NAME = "liveness.onnx"
 LICENCE = "InsightFace pretrained: non-commercial research only"
 _URL = "https://github.com/deepinsight/insightface-model-addons/releases/download/addons/liveness.onnx"
 INPUT_PX = 80
-# Where the addon wants both eyes, the nose and both corners of the mouth, pixels of its input.
+# Where both eyes, the nose and both corners of the mouth have to lie in the addon's input, pixels.
 _TEMPLATE = np.array([[32.03, 38.06], [47.89, 37.98], [40.01, 47.08], [33.50, 56.36], [46.63, 56.29]], np.float64)
-_MAX_MISSING = 0.3  # of the input may lie beyond the frame; the addon's limit
+_MAX_MISSING = 0.3  # at most this share of the input may lie beyond the frame; the addon's limit
 
 
 class Liveness:
-    """The addon's model. `score` is what a camera asks for.
+    """The addon's model; a camera calls `score`.
 
-    `threads`: CPU threads a run takes. Raises ConfigurationError when the file is missing, damaged or no such model.
+    `threads`: CPU threads of one run. Raises ConfigurationError when the file is missing, damaged, or not a liveness model.
     """
 
     def __init__(self, model_path: Path, *, threads: int) -> None:
@@ -54,10 +55,10 @@ class Liveness:
         self._one_at_a_time = inputs[0].shape[0] == 1
 
     def score(self, frame: Image, faces: Sequence[Face]) -> list[float | None]:
-        """The probability, 0 to 1, that each face is alive; None for one too near the frame's edge to tell.
+        """For each face the probability that it is alive, 0 to 1; None if the face is too near the frame's edge.
 
-        `frame`: the whole BGR picture (height, width, 3): what is around a face tells most. `faces`: with insightface's
-        five points. Raises ConfigurationError when the model answers with anything but a probability.
+        `frame`: the whole BGR picture (height, width, 3), since the surroundings of a face tell most. `faces`: with insightface's
+        five points. Raises ConfigurationError when the model's answer is not a probability.
         """
         crops = [liveness_crop(frame, face.points) for face in faces]
         tensors = [_tensor(crop) for crop in crops if crop is not None]
@@ -76,10 +77,9 @@ class Liveness:
 
 
 def liveness_crop(frame: Image, points: NDArray[np.float32]) -> Image | None:
-    """What the addon looks at: BGR (80, 80, 3) around the face; None where over 30 % of it lies beyond the frame, or the points are
-    no numbers.
+    """The model's input before normalisation: BGR (80, 80, 3), the face with its surroundings.
 
-    What is missing repeats the frame's edge.
+    None if more than 30 % of it lies beyond the frame, or the points are not numbers. Pixels beyond the frame repeat its edge.
     """
     matrix = similarity(points, _TEMPLATE)
     size = (INPUT_PX, INPUT_PX)
@@ -91,8 +91,10 @@ def liveness_crop(frame: Image, points: NDArray[np.float32]) -> Image | None:
 
 
 def open_liveness(models_dir: Path, mode: LivenessMode, *, threads: int, points: Points) -> Liveness | None:
-    """The model where `mode` asks for it, else None. Raises ConfigurationError when it is not to be had, or the engine's
-    `points` are not those the model is aligned by."""
+    """The liveness model, or None if `mode` is "off".
+
+    Raises ConfigurationError when it is not installed, or when it can't be aligned by the engine's `points`.
+    """
     if mode == "off":
         return None
     if points is not Points.EYES_NOSE_MOUTH:
@@ -113,7 +115,7 @@ def _tensor(crop: Image) -> NDArray[np.float32]:
 
 
 def _fits(inputs: list[Any], outputs: list[Any]) -> bool:
-    """One image in, one probability out, for one face or for any number."""
+    """Whether the graph takes one image and gives one probability, for exactly one face or for any number of faces."""
     if len(inputs) != 1 or len(outputs) != 1 or {inputs[0].type, outputs[0].type} != {"tensor(float)"}:
         return False
     image, answer = list(inputs[0].shape), list(outputs[0].shape)

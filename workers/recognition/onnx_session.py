@@ -1,4 +1,4 @@
-"""onnxruntime sessions as cameras need them: within a budget of threads, and with one kind of refusal."""
+"""Opens onnxruntime sessions with a limited number of threads, and with one exception for every fault of a graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class UnfitGraphError(ValueError):
 
 
 def open_session(path: Path, *, threads: int, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Any:
-    """A session of one ONNX file that runs in `threads` threads. Raises UnfitGraphError."""
+    """A session for one ONNX file that uses `threads` CPU threads. Raises UnfitGraphError when onnxruntime can't run the file."""
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as native
 
@@ -20,9 +20,9 @@ def open_session(path: Path, *, threads: int, providers: Sequence[str] = ("CPUEx
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only
-    # Threads that spin while they wait would take the cores that other cameras need (6 ms of a 34 ms detection).
+    # By default onnxruntime's threads spin while they wait, which takes cores from other cameras (6 ms of a 34 ms detection).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # onnxruntime's exceptions have no base of their own.
+    # onnxruntime's exceptions have no common base class.
     refusals = (
         native.Fail,
         native.InvalidArgument,
@@ -41,7 +41,7 @@ def open_session(path: Path, *, threads: int, providers: Sequence[str] = ("CPUEx
 
 
 def best_providers() -> list[str]:
-    """A GPU where onnxruntime has CUDA, then the CPU."""
+    """The execution providers to use, best first: CUDA if onnxruntime has it, then the CPU."""
     import onnxruntime
 
     available = onnxruntime.get_available_providers()

@@ -1,8 +1,8 @@
-"""What an insightface model pack on disk holds, read without starting onnxruntime.
+"""Reads what an insightface model pack on disk holds, without starting onnxruntime.
 
-A pack is a folder of ONNX files: one finds faces, one turns a crop into an embedding, and published packs add landmarks
-and attributes that we don't use. A file's task shows in its graph alone, by the rules that insightface's own loader
-goes by (insightface 2.1, `ModelRouter.get_model`), so an unfit pack is told apart before a session is built.
+A pack is a folder of ONNX files: one detects faces, one turns a crop into an embedding. Published packs also hold models
+for landmarks and attributes, which we don't use. A file's task is recognised by its graph alone, by the rules of
+insightface's own loader (insightface 2.1, `ModelRouter.get_model`). So an unfit pack is refused before a session is opened.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ Task = Literal["detection", "recognition", "other"]
 ENGINE = "insightface"
 PACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MANIFEST = "manifest.json"
-# SHA-256 of each published pack's detection and recognition file: only what has them is taken from the network. Public projects that
-# pin these files agree on them: uniface/constants.py of github.com/yakhyo/uniface has det_10g, det_500m, w600k_r50 and w600k_mbf; the
-# Git LFS objects of immich-app/buffalo_m (detection/model.onnx) and DIAMONIK7777/antelopev2 (glintr100.onnx) on Hugging Face are the other
-# two. det_500m was compared with a file of our own. buffalo_sc holds the two files of buffalo_s.
+# SHA-256 of each published pack's detection and recognition file. A pack from the network is only installed if it has
+# these. Public projects that pin these files agree on the digests: uniface/constants.py of github.com/yakhyo/uniface
+# has det_10g, det_500m, w600k_r50 and w600k_mbf; the Git LFS objects of immich-app/buffalo_m (detection/model.onnx) and
+# DIAMONIK7777/antelopev2 (glintr100.onnx) on Hugging Face are the other two. det_500m was also compared with a file
+# that we have. buffalo_sc holds the two files of buffalo_s.
 _DET_10G = "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91"
 _DET_2_5G = "041f73f47371333d1d17a6fee6c8ab4e6aecabefe398ff32cca4e2d5eaee0af9"
 _DET_500M = "5e4447f50245bbd7966bd6c0fa52938c61474a04ec7def48753668a9d8b4ea3a"
@@ -39,20 +40,21 @@ PUBLISHED = {
     "buffalo_sc": (_DET_500M, _W600K_MBF),
     "antelopev2": (_DET_10G, _GLINTR100),
 }
-# Where insightface's own download takes packs from.
+# insightface's own download uses this address.
 DOWNLOAD_URL = "https://github.com/deepinsight/insightface/releases/download/model-zoo/{name}.zip"
 
-# The templates that insightface's `face_align` knows: 112 pixels, 128 pixels, and whole multiples of them.
+# The sides of crops that insightface's `face_align` can make: 112 pixels, 128 pixels, and whole multiples of them.
 _CROP_SIDES_PX = (112, 128)
 _EXPECTED = "a folder with one face detection and one face recognition model (.onnx)"
 
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """One ONNX file. `side_px`: of a recogniser's square input; `dim`: of its embedding, None where the graph is open.
+    """One ONNX file of a pack, as its graph describes it.
 
-    `batch`: how many crops one run takes, None for any number. `mean`, `std`: what a pixel value is normalised with.
-    `has_points`: a detector that also gives the five points.
+    Of a recogniser: `side_px`, the side of its square input; `dim`, the length of its embedding, None if the graph leaves it
+    open; `batch`, how many crops one run takes, None for any number; `mean` and `std`, which normalise a pixel's value.
+    Of a detector: `has_points`, whether it also gives the five points.
     """
 
     path: Path
@@ -65,7 +67,7 @@ class OnnxModel:
     has_points: bool = False
 
     def preprocessing(self) -> dict[str, Any]:
-        """What is done to a face before the recogniser sees it; with the file it fixes what an embedding means."""
+        """The steps before the recogniser, as JSON values. Together with the file, they decide what an embedding means."""
         return {
             "engine": ENGINE,
             "input_px": [self.side_px, self.side_px],
@@ -78,7 +80,7 @@ class OnnxModel:
 
 @dataclass(frozen=True)
 class Pack:
-    """A fit pack: `detection` and `recognition` among whatever else the folder holds."""
+    """A usable pack: its detection and its recognition model. The folder may hold other files."""
 
     folder: Path
     detection: OnnxModel
@@ -90,7 +92,7 @@ class Pack:
 
 
 def read_pack(folder: Path) -> Pack:
-    """What `folder` holds. Raises ConfigurationError when it is missing or unfit, naming what is wrong with it."""
+    """The pack in `folder`. Raises ConfigurationError, with the fault in words, when it is missing or unfit."""
     if not folder.is_dir():
         raise missing_pack(folder)
     files = sorted(path for path in folder.glob("*.onnx") if path.is_file())
@@ -127,7 +129,7 @@ def read_model(path: Path) -> OnnxModel:
 
 
 def missing_pack(folder: Path, reason: str = "") -> ConfigurationError:
-    """The one error for a pack that is not there; `reason`: why it could not be fetched either."""
+    """The error for a pack that is not installed. `reason`: why it could not be fetched either."""
     name = folder.name
     url = DOWNLOAD_URL.format(name=name)
     fetch = f"with a network: supervisor.py models install {name}; without one: fetch {url} elsewhere, carry it here and run"
@@ -143,7 +145,7 @@ def missing_pack(folder: Path, reason: str = "") -> ConfigurationError:
 
 
 def require_published(folder: Path, pack: Pack) -> None:
-    """Raises ConfigurationError unless `pack`, which came over the network to be installed as `folder`, is the published one."""
+    """Raise ConfigurationError unless a fetched pack is the published one. `folder`: where it is to be installed, and its name."""
     for model, expected in zip((pack.detection, pack.recognition), PUBLISHED[folder.name], strict=True):
         digest = file_sha256(model.path)
         if digest != expected:
@@ -195,12 +197,12 @@ def _damaged(path: Path, what: str, expected: str = "") -> ConfigurationError:
 
 
 def damaged_model(path: Path, error: Exception) -> RollcallError:
-    """For who finds out only when the model is run."""
+    """The error for a model file whose fault shows only when it is loaded or run."""
     return _damaged(path, (str(error) or type(error).__name__).splitlines()[0][:300])
 
 
 def _graph(path: Path) -> Any:
-    """The graph of an ONNX file (onnx.GraphProto), all of whose weights lie in the file."""
+    """The graph of an ONNX file (onnx.GraphProto). Raises ConfigurationError when its weights do not all lie in that file."""
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no type information
 
@@ -221,7 +223,7 @@ def _graph(path: Path) -> Any:
 
 
 def _tensors(model: Any) -> Iterator[Any]:
-    """Every tensor of a model, wherever it may stand: weights, sparse ones, attributes of nodes, sub-graphs, functions."""
+    """Every tensor of a model, wherever it is: weights, sparse weights, attributes of nodes, sub-graphs, functions."""
     graphs = [model.graph, *(part for info in model.training_info for part in (info.initialization, info.algorithm))]
     nodes = [node for function in model.functions for node in function.node]
     attributes = [attribute for function in model.functions for attribute in function.attribute_proto]
@@ -246,15 +248,15 @@ def _tensors(model: Any) -> Iterator[Any]:
 
 
 def _size(dimension: Any) -> int | None:
-    """A fixed dimension's size; None for a free one."""
+    """The size of a fixed dimension; None if it is not fixed."""
     return dimension.dim_value if dimension.dim_value > 0 else None
 
 
 def _normalisation(graph: Any) -> tuple[float, float]:
     """Mean and divisor of a recogniser's input, by the rule of insightface's `ArcFaceONNX`.
 
-    Models converted from MXNet normalise inside the graph, which shows in a subtraction and a multiplication among the
-    first eight nodes; all others get (pixel - 127.5) / 127.5.
+    Models converted from MXNet normalise inside the graph: they have a subtraction and a multiplication among the first eight
+    nodes. The input of all other models is (pixel - 127.5) / 127.5.
     """
     first = [node.name for node in graph.node[:8]]
     subtracts = any(name.startswith(("Sub", "_minus")) for name in first)
@@ -263,8 +265,8 @@ def _normalisation(graph: Any) -> tuple[float, float]:
 
 
 def _has_manifest(folder: Path) -> bool:
-    """Whether the pack declares its tasks and preprocessing itself (insightface's manifest, version 2): unread, its
-    embeddings would be silently wrong."""
+    """Whether the pack declares its tasks and preprocessing itself (insightface's manifest, version 2). We can't read that;
+    with our own preprocessing its embeddings would be wrong, and nobody would notice."""
     try:
         document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,15 +1,18 @@
-"""The quality gate: whether a crop can be judged, and how much it counts: one number with its parts.
+"""The quality gate: whether a crop is good enough to be embedded, and how much it counts in a vote.
 
-Measured with the small test pack on `lfw_mini`, two photos of a person enrolled and the third degraded (30 people,
-genuine score .69 untouched, .45 the threshold), and on a television scene for pose:
+A quality is one number from 0 to 1, made of parts: size, detector score, pose, sharpness, brightness.
 
-    sharpness   blur of 1, 2 and 3 pixels on a face of 56: .38, .24, .20, genuine score .62, .35, .19
-                motion over 7 and 13 pixels: .28, .25, genuine score .47, .25; untouched: .54
-    brightness  .45 at a mean grey of 12, .62 at 26; .46 at 232, .66 at 183
-    noise       a level of 10 and 20 on a sharp face: .72, .64, and 2 and 5 % refused; with a blur of 3 pixels: .27, .21, and 98
-                and 94 % refused, none clear. Faces of 40 pixels alike (118 faces, score against two photos)
-    frontality  .32 below an eye-to-mouth ratio of .56, .05 below .23, .60 from .56 up; profiles of one person differ
-                more than frontal views of two
+Measured with the small test pack on `lfw_mini`: 30 people, two photos of each enrolled, the third degraded. Its genuine
+score is .69 untouched; the threshold is .45. Pose was measured on a television scene. How the genuine score falls:
+
+    sharpness   blur of 1, 2 and 3 pixels on a face of 56 pixels: sharpness .38, .24, .20, score .62, .35, .19
+                motion over 7 and 13 pixels: sharpness .28, .25, score .47, .25; untouched: sharpness .54
+    brightness  score .45 at a mean grey of 12, .62 at 26; .46 at 232, .66 at 183
+    noise       a level of 10 and 20 on a sharp face: score .72, .64, and 2 and 5 % refused; with a blur of 3 pixels as well:
+                score .27, .21, and 98 and 94 % refused, none clear. The same for faces of 40 pixels (118 faces, score
+                against two photos)
+    pose        score .32 below an eye-to-mouth ratio of .56, .05 below .23, .60 from .56 up; two profiles of one person
+                differ more than frontal views of two people
 """
 
 from __future__ import annotations
@@ -22,35 +25,39 @@ from numpy.typing import NDArray
 
 from workers.recognition.engine import Face, Image, Points
 
-_MARGIN = 1 / 7  # of a crop on each side: background and hair
-_BLUR_OF_SIDE = 1 / 13  # of a crop; 9 pixels of 112
-_LOWEST = 0.1  # what a part is worth at the edge of refusal
-# One person turned by about 45 degrees agrees with herself from the front by .04 to .27 only, as two people do; from a
-# ratio of .75 up by .30 or more.
+_MARGIN = 1 / 7  # of a crop's side; so much on each side is not measured: background and hair
+_BLUR_OF_SIDE = 1 / 13  # of a crop's side; 9 pixels of 112
+_LOWEST = 0.1  # the value of a part that is just good enough not to be refused
+# A person turned by about 45 degrees scores only .04 to .27 against the same person from the front, no more than two people
+# score. From a ratio of .75 up the score is .30 or more.
 _CLEAR_POSE = 0.8
 _CLEAR_SHARPNESS = 0.3
-# Grey levels of noise below which a picture counts as it is; faces in photos and in daylight have .2 to 2.
+# Grey levels. A picture with less noise than this counts as free of noise; faces in photos and in daylight have .2 to 2.
 _MIN_NOISE = 2.5
-# Of a face's own contrast. Noise of 10 and 20 on faces in daylight are .14 and .28; at .28 one in twelve enrolled faces of
-# 80 pixels and one in three of 40 look like nobody, at .14 one in a hundred and one in 25.
+# Noise as a share of the face's own contrast. On faces in daylight, a noise level of 10 is .14 and one of 20 is .28. At .28, one
+# in twelve enrolled faces of 80 pixels resembles nobody, and one in three of 40 pixels; at .14, one in a hundred and one in 25.
 _CLEAR_NOISE = 0.2
-_MIN_MEASURED = 8  # pixels a side
+_MIN_MEASURED = 8  # pixels; in a face with a shorter side noise is not measured
 _SMOOTHING = (1.0, 0.05)
 _STRICT_SMOOTHING = (0.8, 1 / 12)
 _NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-_MEDIAN_OF_MASK = 0.6745 * 6.0  # of |mask * noise| for normal noise of 1: the mask's norm is 6
+_MEDIAN_OF_MASK = 0.6745 * 6.0  # the median of |mask * noise| for normal noise of 1: the mask's norm is 6
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Each part 0 to 1; 0 refuses the crop. `pose` is None where the engine's points do not tell."""
+    """A crop's quality. Each part is 0 to 1; a part of 0 refuses the crop. `pose` is None if the engine's points don't show it.
+
+    `clarity`: like `sharpness`, but measured more strictly where there is noise, so that doubt counts against it. Only a crop
+    with clarity may count against a name.
+    """
 
     size: float
     detector: float
     pose: float | None
     sharpness: float
     brightness: float
-    clarity: float = 1.0  # sharpness with doubt counted against it: what it does not look like has to rest on more
+    clarity: float = 1.0
 
     def parts(self) -> dict[str, float]:
         named = {"size": self.size, "detector": self.detector, "pose": self.pose}
@@ -59,30 +66,31 @@ class Quality:
 
     @property
     def value(self) -> float:
-        """0 to 1: the geometric mean of the parts; 0: not to be judged."""
+        """The geometric mean of the parts, 0 to 1; 0 if the crop is refused."""
         values = list(self.parts().values())
         return float(np.prod(values) ** (1 / len(values)))
 
     @property
     def clear(self) -> bool:
-        """Whether the crop shows a face well enough for what it does not look like to mean something."""
+        """Whether the crop is so good that, if it does not match a person, it counts against that person's name."""
         return (self.pose is None or self.pose >= _CLEAR_POSE) and min(self.sharpness, self.clarity) >= _CLEAR_SHARPNESS
 
     @property
     def refused(self) -> list[str]:
-        """The parts that refuse the crop; empty: it can be judged."""
+        """The names of the parts that refuse the crop; empty if it passes."""
         return [name for name, value in self.parts().items() if value == 0.0]
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What a crop must have. `points`: what the engine's five points are; the pose is told from the mouth."""
+    """The limits that a crop must meet. `min_face_px`: a face's least width in pixels. `points`: the engine's five points; the
+    pose is measured only if the corners of the mouth are among them."""
 
     min_face_px: int
     points: Points = Points.EYES_NOSE_MOUTH
 
     def of_face(self, face: Face) -> tuple[float, float, float | None]:
-        """Size, detector and pose parts: what is known without a crop."""
+        """The parts size, detector and pose, which need no crop."""
         size = _ramp(face.width, self.min_face_px, 2 * self.min_face_px)
         return (
             size,
@@ -91,14 +99,14 @@ class Gate:
         )
 
     def may_pass(self, face: Face) -> bool:
-        """False when the face is refused before it is cut out."""
+        """False when the face is refused already without its crop."""
         return 0.0 not in self.of_face(face)
 
     def judge(self, face: Face, crop: Image, frame: Image | None = None) -> Quality:
-        """The whole quality of a face and its aligned BGR crop (side, side, 3).
+        """The quality of a face with its aligned BGR crop (side, side, 3).
 
-        `frame`: the BGR picture that it was cut from. Noise is measured there: a small face's crop is enlarged, which
-        makes noise look like detail.
+        `frame`: the BGR picture that the crop was cut from. Noise is measured there, because the crop of a small face is
+        enlarged, and enlarged noise looks like detail.
         """
         size, detector, pose = self.of_face(face)
         grey = _inner_grey(crop)
@@ -112,8 +120,8 @@ class Gate:
 
 
 def measured(face: Face, crop: Image, frame: Image | None = None) -> dict[str, float]:
-    """What each part of a quality is judged by: the face's width in pixels, the detector's score, the eyes' distance over
-    their distance to the mouth, sharpness, mean grey."""
+    """The measured values behind the parts of a quality, by the part's name: the face's width in pixels, the detector's score,
+    the eye-to-mouth ratio, sharpness (0 to 1), mean grey (0 to 255)."""
     grey = _inner_grey(crop)
     found = {"size": face.width, "detector": face.det_score, "pose": eye_mouth_ratio(face.points)}
     noise = noise_level(grey) if frame is None else _noise_of_face(frame, face)
@@ -121,15 +129,15 @@ def measured(face: Face, crop: Image, frame: Image | None = None) -> dict[str, f
 
 
 def sharpness(grey: NDArray[np.float32], noise: float = 0.0, smoothing: tuple[float, float] = _SMOOTHING) -> float:
-    """How much of a grey picture's local contrast a blur takes away, 0 to 1, in the direction where it takes less.
+    """How much of a grey picture's local contrast a blur removes: 0 to 1, the lower value of both directions.
 
-    What is blurred already loses little. After Crété et al., "The blur effect: perception and estimation with a new
-    no-reference perceptual blur metric" (2007). It hardly depends on light, contrast or what is shown, and motion blur,
-    which spares one direction, shows. Sharp faces have .4 to .6.
+    A picture that is already blurred loses little. After Crété et al., "The blur effect: perception and estimation with a new
+    no-reference perceptual blur metric" (2007). The value hardly depends on light, contrast or content. It also shows motion
+    blur, which blurs only one direction. Sharp faces have .4 to .6.
 
-    Noise is all local contrast. Where there is some (`noise`, the standard deviation in grey levels), the picture is also
-    judged smoothed by a Gaussian of `smoothing`, pixels and pixels a grey level of noise, and the lower answer counts:
-    smoothing makes nothing sharper.
+    Noise consists of local contrast, so a noisy picture looks sharp. From `_MIN_NOISE` up (`noise` is a standard deviation in grey
+    levels) the picture is therefore measured a second time, smoothed by a Gaussian, and the lower value counts. The Gaussian's
+    sigma in pixels is smoothing[0] + smoothing[1] · noise.
     """
     plain = _lost_by_blur(grey)
     if noise < _MIN_NOISE:
@@ -147,9 +155,9 @@ def _noise_of_face(frame: Image, face: Face) -> float:
 
 
 def noise_level(grey: NDArray[np.float32]) -> float:
-    """The standard deviation of a picture's noise, in grey levels, by what two second differences leave of it.
+    """The standard deviation of a grey picture's noise, in grey levels, estimated from its second differences.
 
-    After Immerkær, "Fast noise variance estimation" (1996), with the median for the mean, which edges would raise.
+    After Immerkær, "Fast noise variance estimation" (1996), but with the median in place of the mean, which edges would raise.
     """
     left = np.abs(cv2.filter2D(grey, -1, _NOISE_MASK)[1:-1, 1:-1])
     return float(np.median(left)) / _MEDIAN_OF_MASK
@@ -166,9 +174,9 @@ def _lost_by_blur(grey: NDArray[np.float32]) -> float:
 
 
 def eye_mouth_ratio(points: NDArray[np.float32]) -> float:
-    """Distance between the eyes over their distance to the mouth: .9 from the front, .5 far turned, .2 in profile.
+    """The distance between the eyes, divided by their distance to the mouth: .9 from the front, .5 if turned far, .2 in profile.
 
-    `points`: (5, 2), eyes, nose, corners of the mouth, as in insightface's alignment template (where it is .87).
+    `points`: (5, 2), pixels: eyes, nose, corners of the mouth. In insightface's alignment template the ratio is .87.
     """
     eyes, mouth = points[1] - points[0], points[3:5].mean(axis=0) - points[:2].mean(axis=0)
     return float(np.hypot(*eyes) / max(float(np.hypot(*mouth)), 1e-6))
@@ -176,7 +184,7 @@ def eye_mouth_ratio(points: NDArray[np.float32]) -> float:
 
 def _pose(points: NDArray[np.float32]) -> float:
     ratio = eye_mouth_ratio(points)
-    if ratio > 1.8:  # so foreshortened that it is seen from above or below, or no face at all
+    if ratio > 1.8:  # a face seen from far above or below, or no face at all
         return 0.0
     return _ramp(ratio, 0.5, 0.8)
 
@@ -186,7 +194,7 @@ def _brightness(mean: float) -> float:
 
 
 def _ramp(value: float, refused_below: float, full_from: float) -> float:
-    """0 below the first limit, then from `_LOWEST` at it to 1 at the second."""
+    """0 below the first limit; from there it rises from `_LOWEST` to 1 at the second limit."""
     if not value >= refused_below:  # also refuses NaN
         return 0.0
     return _LOWEST + (1 - _LOWEST) * min(1.0, (value - refused_below) / (full_from - refused_below))

@@ -1,8 +1,8 @@
-"""SCRFD, the face detector of insightface's packs, run on an input that fits the frame.
+"""SCRFD, the face detector of insightface's packs, run on an input with the frame's own shape.
 
-insightface's own class pads every frame to one square. A 16:9 frame in a square of 640 is 44 % padding, which takes 22 ms
-where the frame alone takes 13, and a frame searched for faces from 40 pixels up can be smaller still. What the outputs
-mean is insightface's convention (2.1, `model_zoo/scrfd.py`); a test holds the two against each other.
+insightface's own class pads every frame to a square. In a square of 640, a 16:9 frame leaves 44 % padding: 22 ms instead of
+the 13 ms for the frame alone. A frame that is searched only for faces from 40 pixels up can be scaled down further. The
+outputs have the meaning that insightface gives them (2.1, `model_zoo/scrfd.py`); a test compares our results with its own.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from workers.recognition.engine import Face, Image
 
 _MEAN, _STD = 127.5, 128.0
-_OVERLAP = 0.4  # of two boxes that are one face
+_OVERLAP = 0.4  # intersection over union; boxes that overlap more are one face
 _MULTIPLE = 32  # the coarsest stride
-# outputs: strides of the feature maps, and anchors at each of their points
+# number of outputs: strides of the feature maps, and how many anchors each of their points has
 _LAYOUTS: dict[int, tuple[tuple[int, ...], int]] = {9: ((8, 16, 32), 2), 15: ((8, 16, 32, 64, 128), 1)}
 
 
 class Fit(NamedTuple):
-    """How a frame becomes an input: the scale, the picture's size in it, and the input's size; width, height, pixels."""
+    """How a frame is put into the input: `scale`; `picture`, the scaled frame's size; `size`, the input's size. Sizes are
+    (width, height) in pixels."""
 
     scale: float
     picture: tuple[int, int]
@@ -32,9 +33,9 @@ class Fit(NamedTuple):
 
 
 class Scrfd:
-    """`session`: an onnxruntime session of a SCRFD graph with the five points.
+    """The detector. `session`: an onnxruntime session of a SCRFD graph with the five points. `threshold`: the least score, 0 to 1.
 
-    Raises ValueError when the graph is not one.
+    Raises ValueError when the graph is no such graph.
     """
 
     def __init__(self, session: Any, threshold: float) -> None:
@@ -50,10 +51,10 @@ class Scrfd:
         self.fixed_size = (width, height) if width and height else None
 
     def search(self, frame: Image, side_px: int, scale_limit: float = float("inf")) -> list[Face]:
-        """Faces of a BGR frame (height, width, 3), best score first, boxes cut to the frame.
+        """Faces of a BGR frame (height, width, 3), best score first; boxes are cut to the frame.
 
-        The frame is scaled so that its longer side is `side_px`, or less where `scale_limit` says so; a graph with a
-        fixed input takes that one.
+        The frame is scaled until its longer side has `side_px` pixels, but the scale is at most `scale_limit`. A graph with a
+        fixed input gets an input of that size.
         """
         height, width = frame.shape[:2]
         fit = self._fit(width, height, side_px, scale_limit)
@@ -82,7 +83,7 @@ class Scrfd:
     def _candidates(
         self, blob: NDArray[np.float32], size: tuple[int, int]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Boxes (n, 4), points (n, 5, 2), both in input pixels, and scores (n,) from the threshold up."""
+        """Detections with at least the threshold's score: boxes (n, 4) and points (n, 5, 2), in the input's pixels, scores (n,)."""
         outputs = [
             output.reshape(-1, output.shape[-1]) for output in self._session.run(self._outputs, {self._input: blob})
         ]
@@ -105,7 +106,7 @@ class Scrfd:
 
 
 def _blob(frame: Image, fit: Fit) -> NDArray[np.float32]:
-    """(1, 3, height, width) float32, RGB, the picture in the upper left corner, the rest black."""
+    """The model's input: (1, 3, height, width) float32, RGB; the picture is in the upper left corner, the rest is black."""
     picture = cv2.resize(frame, fit.picture)
     right, below = fit.size[0] - fit.picture[0], fit.size[1] - fit.picture[1]
     if right or below:
@@ -116,14 +117,14 @@ def _blob(frame: Image, fit: Fit) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=64)
 def _centres(columns: int, rows: int, stride: int, anchors: int) -> NDArray[np.float32]:
-    """(rows * columns * anchors, 2) float32: x and y of each anchor, input pixels."""
+    """(rows * columns * anchors, 2) float32: x and y of each anchor, in the input's pixels."""
     y, x = np.mgrid[:rows, :columns]
     points = np.stack((x, y), axis=-1).reshape(-1, 2).astype(np.float32) * stride
     return np.repeat(points, anchors, axis=0)
 
 
 def _separate(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> list[int]:
-    """Indices of the boxes that stay, best score first: of those that overlap, the best."""
+    """Indices of the boxes that are kept, best score first: of boxes that overlap by more than `_OVERLAP`, only the best."""
     x1, y1, x2, y2 = boxes.T
     areas = (x2 - x1 + 1) * (y2 - y1 + 1)
     order = np.argsort(-scores, kind="stable")

@@ -1,4 +1,4 @@
-"""A model's raw output made into embeddings, and what is no embedding told apart."""
+"""Turns a model's raw output into embeddings, and refuses output that is none."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from shared.errors import RefusedError
 
-_SMALLEST_NORM = 1e-6  # real models give 1 to 30; below this only rounding noise would be normalised
+_SMALLEST_NORM = 1e-6  # real models give 1 to 30; a smaller vector holds only rounding errors
 
 
 def unit_rows(raw: NDArray[Any], model: str) -> NDArray[np.float32]:
-    """`raw` (n, dim), any float dtype, as float32 rows of unit L2 norm.
+    """`raw` (n, dim), of any float dtype, as (n, dim) float32 with rows of unit L2 norm. `model`: its name, for the error.
 
-    Raises RefusedError when a row is zero or not finite: normalised it would match nobody, or, as NaN, break every
-    comparison it takes part in.
+    Raises RefusedError when a row is zero or not finite. Normalised, it would match nobody, or be NaN and break every
+    comparison.
     """
     rows = np.asarray(raw, dtype=np.float64)
     norms = np.linalg.norm(rows, axis=1)

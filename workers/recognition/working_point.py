@@ -1,4 +1,4 @@
-"""The working point: the threshold and the margin, and whom they name. Every part that names somebody asks here."""
+"""The working point: a threshold and a margin, and which person they name. Every part that names a person uses this."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WorkingPoint:
-    """Raw cosines. A name needs a score of at least `threshold`, and a second person at least `margin` behind."""
+    """Threshold and margin, raw cosines. A name needs a score of at least `threshold`, and a lead of at least `margin` over the
+    second person."""
 
     threshold: float
     margin: float
 
     def names(self, candidates: Sequence[Candidate]) -> str | None:
-        """The person that one embedding names, given the people it resembles most, best first; None: nobody."""
+        """The person that one embedding names, or None. `candidates`: the people it resembles most, best first."""
         if not self.is_enough(candidates):
             return None
         ahead = lead(candidates)
@@ -31,12 +32,12 @@ class WorkingPoint:
 
 
 def working_point(engine: Engine, threshold: float | None, margin: float | None) -> WorkingPoint:
-    """Of a site's or a camera's settings; what they leave open (None) the engine's model says."""
+    """The working point of a site's or a camera's settings. A value that is not set (None) is the engine's default."""
     return WorkingPoint(
         engine.threshold if threshold is None else threshold, engine.margin if margin is None else margin
     )
 
 
 def lead(candidates: Sequence[Candidate]) -> float | None:
-    """How far the best person is ahead of the second; None where there is no second."""
+    """By how much the best person's score exceeds the second's; None if there is no second."""
     return candidates[0].score - candidates[1].score if len(candidates) > 1 else None
