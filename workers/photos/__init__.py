@@ -1,1 +1,1 @@
-"""Photos made into references, and who is in a photo."""
+"""Turns photos into references (enrolment), and finds out who is in a photo (`identify`)."""

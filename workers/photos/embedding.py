@@ -1,4 +1,4 @@
-"""From photos to references: whose photo it is, which of its faces counts, and that face's embedding."""
+"""Turns a photo into a reference: which of its faces counts, whether that face is good enough, and its embedding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.photos.reading import Image, read_photo, shown
 from workers.recognition.engine import Engine, Face, Vectors
 from workers.recognition.quality import Gate, measured
 
-# How much larger the largest face must be than the next for the others to be bystanders; DESIGN's rule.
+# If the largest face has at least this many times the area of the next one, the other faces are bystanders.
 _CLEARLY_LARGEST = 2.0
 
 
@@ -63,7 +63,7 @@ _UNFIT = {
 
 @dataclass(frozen=True, eq=False)
 class EnrolledPhoto:
-    """One photo's reference: `embedding` (dim,) float32 of unit L2 norm, the face it is of, its aligned BGR crop."""
+    """What one photo gives: `embedding` (dim,) float32 of unit L2 norm, the face that it is of, and the face's aligned BGR crop."""
 
     embedding: Vectors
     face: Face
@@ -71,17 +71,17 @@ class EnrolledPhoto:
 
 
 def enrolment_gate(engine: Engine, min_face_px: int) -> Gate:
-    """What a photo's face must have to become a reference: what a camera's crop must have to be judged.
+    """The gate that a photo's face must pass to become a reference. It is the gate of a camera's crops.
 
-    None of the test data's 225 photos with one clear face is refused by it (dlib: 234): what it refuses is no reference.
+    It refuses none of the test data's 225 photos with one clear face (dlib: 234), so what it refuses is really unfit.
     """
     return Gate(min_face_px, engine.points)
 
 
 def embed_photo(engine: Engine, path: Path | str, gate: Gate | None = None) -> EnrolledPhoto:
-    """The reference that the photo at `path` gives. Raises RefusedError, with the reason, when it gives none.
+    """The reference from the photo at `path`. Raises RefusedError, with the reason, when it gives none.
 
-    `gate`: None for a photo that is a reference already, and is only embedded anew.
+    `gate`: None for a photo that is a reference already and is only embedded again.
     """
     try:
         return embed_image(engine, read_photo(path), gate)
@@ -92,10 +92,10 @@ def embed_photo(engine: Engine, path: Path | str, gate: Gate | None = None) -> E
 
 
 def embed_image(engine: Engine, image: Image, gate: Gate | None = None) -> EnrolledPhoto:
-    """The reference that a BGR image (height, width, 3) gives. Raises RefusedError when it gives none.
+    """The reference from a BGR image (height, width, 3). Raises RefusedError when it gives none.
 
-    One that shows no face is looked at in the other three turns, too: not every photo says which way is up. `face` is then
-    of the image as it was turned.
+    If no face is found, the image is also searched in its other three turns, since not every photo records which way is up.
+    `face` then has its place in the turned image.
     """
     image, faces = _turned_to_a_face(engine, image)
     face = _face_that_counts(faces)
@@ -106,7 +106,10 @@ def embed_image(engine: Engine, image: Image, gate: Gate | None = None) -> Enrol
 
 
 def require_fit(gate: Gate, face: Face, crop: Image, image: Image | None = None) -> None:
-    """Raises RefusedError, with each part that refuses, what was measured and a remedy, unless the face may pass."""
+    """Raise RefusedError, with each fault, the measured value and a remedy, unless the face passes the gate.
+
+    `crop`: its aligned crop. `image`: the picture that the crop was cut from, both BGR.
+    """
     refused = gate.judge(face, crop, image).refused
     if not refused:
         return
@@ -120,15 +123,15 @@ def require_fit(gate: Gate, face: Face, crop: Image, image: Image | None = None)
 
 
 def face_of_photo(engine: Engine, image: Image) -> Face:
-    """The face that a BGR photo (height, width, 3) is of: the only one, or one at least twice as large as any other.
+    """The face that a BGR photo (height, width, 3) is of: the only face, or one at least twice as large as any other.
 
-    Raises RefusedError when there is no face, or when it can't be told whose photo it is.
+    Raises RefusedError when there is no face, or when none is clearly the largest.
     """
     return _face_that_counts(engine.detect(image))
 
 
 def _turned_to_a_face(engine: Engine, image: Image) -> tuple[Image, list[Face]]:
-    """The image and its faces; turned where it shows some only then."""
+    """The image and its faces. If it shows faces only in another turn, the image is returned in that turn."""
     for quarters in range(4):
         turned = np.ascontiguousarray(np.rot90(image, quarters))
         if faces := engine.detect(turned):
@@ -154,7 +157,7 @@ def _face_that_counts(found: list[Face]) -> Face:
 
 
 def refusal_reason(error: RollcallError) -> str:
-    """A refusal without its place, for where the photo is named beside it."""
+    """A refusal in words, without its place: the caller names the photo beside it."""
     return RollcallError(error.what, got=error.got, expected=error.expected, remedy=error.remedy).line()
 
 

@@ -1,4 +1,7 @@
-"""Photos into the gallery: what is new is embedded, kept under data/faces and saved; what is refused is named."""
+"""Enrols photos: embeds the new ones, keeps a copy of each under data/faces, and saves their references in the gallery.
+
+The report names every photo that was refused, with the reason.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,16 @@ from workers.photos.pool import PhotoResult, embed_photos
 from workers.recognition.engine import Engine
 
 _SAVED_AT_ONCE = 64
-_HELD_BYTES = 64 << 20  # of photos that wait for their rows to be saved
-_MAX_STEM_BYTES = 180  # of a kept photo's name: a file system allows 255, and what is appended takes up to 72
+_HELD_BYTES = 64 << 20  # photos that wait to be saved take no more than this
+_MAX_STEM_BYTES = 180  # of a kept photo's name: a file system allows 255, and a digest and the suffix take up to 72
 
 
 @dataclass
 class EnrolmentReport:
-    """What became of each photo; as `enrol --json` says it. `skipped`: what lay beside the photos and is none."""
+    """What became of each photo, as `enrol --json` prints it. `skipped`: files beside the photos that are no photos.
+
+    `unchanged`: how many photos were enrolled already. `look_alikes`, `disagrees`: see workers/photos/look_alikes.py.
+    """
 
     enrolled: list[dict[str, str]] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
@@ -71,7 +77,12 @@ def enrol_photos(
     respect_marks: bool = False,
     progress: Progress | None = None,
 ) -> EnrolmentReport:
-    """Enrol what `people_in` found. `respect_marks`: people and photos that were deleted stay so, since nobody asked for them."""
+    """Enrol the photos that `people_in` found, and report on each.
+
+    `user_id`: saved with each reference. `respect_marks`: people and photos that were deleted are refused and stay deleted; for
+    an enrolment that nobody asked for. `progress` is called with (photos read, photos in all). Raises RollcallError when
+    nothing more can be enrolled, such as on a full disk.
+    """
     report = EnrolmentReport()
     for path, reason in found.refused:
         report.refuse(path, reason)
@@ -85,7 +96,7 @@ def enrol_photos(
 def _remark(
     new: NewReferences, gallery: GalleryClient, engine: Engine, settings: Settings, report: EnrolmentReport
 ) -> None:
-    """Point out who looks like whom. The photos are enrolled by now: a gallery that can't be read is only a warning."""
+    """Report who looks like whom. The photos are already enrolled, so a gallery that can't be read only gives a warning."""
     try:
         report.look_alikes, report.disagrees = remarks_on(new, gallery, settings, engine, report.warnings.add)
     except RollcallError as error:
@@ -95,9 +106,9 @@ def _remark(
 
 
 class _Enrolment:
-    """One run over the photos: each is read once, and what was read is told apart, embedded and kept."""
+    """One run over the photos. Each is read once; a new one is embedded, kept and saved."""
 
-    def __init__(  # an enrolment's whole context
+    def __init__(
         self,
         found: Found,
         gallery: GalleryClient,
@@ -114,15 +125,15 @@ class _Enrolment:
         for person, path in found.pairs:
             self._people.setdefault(path, []).append(person)
         self._known = {(row.person, row.photo_digest) for row in gallery.references()}
-        self._first: dict[tuple[str, str], Path] = {}  # of this run, by person and digest
-        self._again: list[tuple[Path, tuple[str, str]]] = []
+        self._first: dict[tuple[str, str], Path] = {}  # (person, digest) → the first photo with these in this run
+        self._again: list[tuple[Path, tuple[str, str]]] = []  # further photos with the same (person, digest)
         self._wanted: dict[Path, list[str]] = {}
         self._check = OnePersonCheck(found.named_by_file, engine.threshold)
         self._ready: list[_Ready] = []
         self._new = NewReferences()
 
     def run(self, progress: Progress | None) -> NewReferences:
-        """Enrol all of them; what was saved."""
+        """Enrol all photos. Returns the references that were saved."""
         count = len(self._people)
         for result in embed_photos(self._settings, self._engine, self._new_photos(progress, count), count, gated=True):
             if result.embedding is None:
@@ -137,7 +148,7 @@ class _Enrolment:
         return self._new
 
     def _new_photos(self, progress: Progress | None, count: int) -> Iterator[Photo]:
-        """The photos that somebody is not enrolled with yet, as they are read."""
+        """Read the photos one by one, and yield those that are new for at least one person."""
         for done, (path, people) in enumerate(self._people.items()):
             if progress is not None:
                 progress(done, count)
@@ -152,7 +163,7 @@ class _Enrolment:
                 yield photo
 
     def _is_wanted(self, person: str, photo: Photo) -> bool:
-        """Whether `person` is to be enrolled with this photo; what is decided otherwise goes into the report."""
+        """Whether `person` is to be enrolled with this photo. If not, the report says why."""
         digest = photo.digest
         place = self._settings.faces_dir / person
         if os.path.lexists(place) and not place.is_dir():
@@ -160,7 +171,7 @@ class _Enrolment:
                 photo.path, f"{place} is in the way, where {person}'s photos are kept; remedy: move that file elsewhere"
             )
             return False
-        # Rows and marks of before photos were kept without metadata are of the whole file.
+        # Older rows and marks hold the digest of the whole file: metadata was not yet removed from kept photos then.
         digests = dict.fromkeys((digest, photo.file_digest))
         if any((person, one) in self._known for one in digests):
             self._report.unchanged += 1
@@ -176,7 +187,7 @@ class _Enrolment:
         return True
 
     def _take(self, judged: list[PhotoResult]) -> None:
-        """Keep and save what was found to be whose it is said to be, so many at once."""
+        """Take results that `OnePersonCheck` has decided: report the refused ones, and save the others once there are enough."""
         for result in judged:
             path = result.photo.path
             if result.embedding is None:
@@ -187,7 +198,7 @@ class _Enrolment:
             self._save()
 
     def _save(self) -> None:
-        """Keep the photos, then save the references: a row never names a photo that is not there, whole and on the disk."""
+        """Keep the photos, then save their references. In this order, a row never names a photo that is not whole on the disk."""
         kept: list[tuple[_Ready, Path, bool]] = []
         ready, self._ready = self._ready, []
         try:
@@ -219,7 +230,7 @@ class _Enrolment:
             self._new.add(one.person, one.photo.path, row_id, one.embedding)
 
     def _settle_repeated(self) -> None:
-        """Copies of photos of this run: enrolled already, when the first of them was; refused for the same reason otherwise."""
+        """Report on copies of a photo within this run: unchanged if the first copy was enrolled, else refused for its reason."""
         reasons = {one["photo"]: one["reason"] for one in self._report.refused}
         for path, key in self._again:
             reason = reasons.get(shown(self._first[key]))
@@ -230,7 +241,7 @@ class _Enrolment:
 
 
 def _with_utf8_name(path: Path) -> Path:
-    """The path, when its file name is text: a row names the kept photo. Raises RefusedError."""
+    """The path itself. Raises RefusedError if its file name is not UTF-8: a row in the database must hold the name."""
     try:
         path.name.encode()
     except UnicodeEncodeError as error:
@@ -241,9 +252,10 @@ def _with_utf8_name(path: Path) -> Path:
 
 
 def _keep(one: _Ready, settings: Settings) -> tuple[Path, bool]:
-    """The photo's place under data/faces/<person>, and whether it was written there now: whole, on the disk, without metadata.
+    """Keep the photo under data/faces/<person>, whole and without metadata, and flush it to the disk.
 
-    What lies there already stays as it is.
+    Returns its path, and whether it was written now. A photo that lies there already stays as it is. Raises RollcallError
+    when it can't be written.
     """
     folder = settings.faces_dir / one.person
     path = one.photo.path
@@ -255,7 +267,7 @@ def _keep(one: _Ready, settings: Settings) -> tuple[Path, bool]:
         make_private_folder(part)
     target = folder / _kept_name(one.photo)
     named = target
-    for digits in (8, 64):  # of its digest, where another photo has the same file name
+    for digits in (8, 64):  # if another photo has this file name, add so many digits of the photo's digest
         if _is_another(target, one.photo):
             target = folder / f"{named.stem}-{one.photo.digest[:digits]}{named.suffix}"
     if target.exists():
@@ -276,7 +288,7 @@ def _keep(one: _Ready, settings: Settings) -> tuple[Path, bool]:
 
 
 def _kept_name(photo: Photo) -> str:
-    """The file's own name, cut to what every file system takes, and with a suffix that says what it is."""
+    """The file's own name, short enough for every file system, with a suffix that names its format."""
     stem = photo.path.stem.encode()[:_MAX_STEM_BYTES].decode("utf-8", "ignore")
     suffix = photo.path.suffix
     if suffix.lower() not in PHOTO_SUFFIXES:
@@ -285,7 +297,7 @@ def _kept_name(photo: Photo) -> str:
 
 
 def _is_another(target: Path, photo: Photo) -> bool:
-    """Whether another photo, or what is none, lies at `target`."""
+    """Whether something other than this photo lies at `target`."""
     if not os.path.lexists(target):
         return False
     try:
@@ -295,7 +307,7 @@ def _is_another(target: Path, photo: Photo) -> bool:
 
 
 def _sync_folders(folders: set[Path], settings: Settings) -> None:
-    """Make renames in `folders`, and the folders themselves, durable."""
+    """Flush renames in `folders`, and the folders themselves, to the disk."""
     for folder in (*sorted(folders), *((settings.faces_dir, settings.data_dir) if folders else ())):
         try:
             sync_folder(folder)
@@ -304,7 +316,7 @@ def _sync_folders(folders: set[Path], settings: Settings) -> None:
 
 
 def require_somebody(found: Found, where: str) -> None:
-    """Raises RefusedError when the paths held no photo at all, not even one that was refused."""
+    """Raise RefusedError when the paths hold no photo at all, not even one that was refused."""
     if not found.pairs and not found.refused:
         raise RefusedError(
             "no photos found",
@@ -316,7 +328,7 @@ def require_somebody(found: Found, where: str) -> None:
 
 
 def skipped_line(skipped: list[Told]) -> str:
-    """What was passed over, in one line: how much, and the first few; empty for nothing."""
+    """One line with the number of skipped files and the first few of them; empty if there are none."""
     if not skipped:
         return ""
     first = ", ".join(f"{shown(path)} ({reason})" for path, reason in skipped[:_MAX_SKIPPED])

@@ -1,4 +1,4 @@
-"""Who is in one photo: `identify`'s answer, made from an engine and a gallery alone."""
+"""Finds out who is in one photo, from an engine and a gallery: the answer of the command `identify`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from workers.recognition.working_point import WorkingPoint, lead
 Box = tuple[float, float, float, float]
 Word = Literal["named", "uncertain", "unknown"]
 
-_CANDIDATES = 3  # listed for each face: the verdict takes two, the third shows how far the field is behind
+_CANDIDATES = 3  # listed for each face: the verdict needs two; the third shows how far all others are behind
 
 
 class Verdict(NamedTuple):
-    """`person` is set when `word` is "named". `score`: the best person's cosine, None in an empty gallery. `margin`:
-    how far it is ahead of the second person's, None where there is no second.
+    """The verdict on one face. `person`: set if `word` is "named". `score`: the best person's cosine; None in an empty gallery.
+    `margin`: its lead over the second person's; None if there is no second.
     """
 
     word: Word
@@ -68,9 +68,9 @@ class IdentifiedPhoto:
 
 
 def single_verdict(candidates: Sequence[Candidate], point: WorkingPoint) -> Verdict:
-    """The verdict on one embedding, given the people it resembles most, best first.
+    """The verdict on one embedding. `candidates`: the people it resembles most, best first.
 
-    Named where the working point names somebody; uncertain where only the margin is missing; unknown below the threshold.
+    *named* if the working point names a person; *uncertain* if only the margin is too small; *unknown* below the threshold.
     """
     if not candidates:
         return Verdict("unknown", None, None, None)
@@ -90,9 +90,10 @@ def identify_photo(
 ) -> IdentifiedPhoto:
     """Every face of a photo with its verdict, or why the photo can't be read.
 
-    Boxes are in pixels of the whole photo, upright by its EXIF orientation. A face narrower than `min_face_px`, in
-    pixels of the photo as it was decoded (at most 12 megapixels), is not judged: uncertain, without candidates. Faces
-    come best detection first. `read`: as `shared.photos.reading.read_scaled`, in another process for photos that anybody may have made.
+    Boxes are in pixels of the whole photo, upright by its EXIF orientation. Faces are listed by their detection score, best
+    first. A face narrower than `min_face_px`, in pixels of the decoded photo (at most 12 megapixels), is not judged: it is
+    *uncertain*, without candidates. `read`: a function like `shared.photos.reading.read_scaled`; for photos of unknown origin,
+    one that decodes in another process.
     """
     try:
         image, scale = read(path)
@@ -111,8 +112,10 @@ def _scaled(box: Box, scale: int) -> Box:
 
 
 def _whichever_way_up(image: Image, identify: Callable[[Image], list[IdentifiedFace]]) -> list[IdentifiedFace]:
-    """The faces of the image, or of the first of its other turns that shows some: not every photo says which way is up. Boxes are
-    in the image as it came."""
+    """The faces of the image; if it shows none, of its first other turn that shows some. Boxes are in the unturned image.
+
+    Not every photo records which way is up.
+    """
     height, width = image.shape[:2]
     for quarters in range(4):
         if faces := identify(np.ascontiguousarray(np.rot90(image, quarters))):
@@ -151,5 +154,5 @@ def identify_image(
 
 
 def _rounded(value: float | None) -> float | None:
-    """Four decimals: more than a photo's recompression leaves unchanged."""
+    """Rounded to four decimals; compressing a photo again already changes the fourth."""
     return None if value is None else round(float(value), 4)

@@ -1,4 +1,4 @@
-"""What is worth a word about photos that were just enrolled: who looks like somebody else, and who not like themselves."""
+"""Remarks on photos that were just enrolled: a photo that looks like another person, or not like its own person's others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workers.calibration.neighbours import Neighbours, copy_from, disagreeing, u
 from workers.recognition.engine import Engine
 from workers.recognition.working_point import working_point
 
-MAX_COMPARED = 20_000  # new references: 40 MB of 512-d ones, and half a minute against 100,000
+MAX_COMPARED = 20_000  # new references: with 512 dimensions 40 MB, and half a minute against a gallery of 100,000
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Disagreement:
 
 @dataclass
 class NewReferences:
-    """What was saved, to be compared once all of it is: at most MAX_COMPARED, the rest is only counted."""
+    """The references that an enrolment has saved, collected for `remarks_on`: at most MAX_COMPARED; `beyond` counts the rest."""
 
     persons: list[str] = field(default_factory=list)
     photos: list[Path] = field(default_factory=list)
@@ -61,10 +61,11 @@ class NewReferences:
 def remarks_on(
     new: NewReferences, gallery: GalleryClient, settings: Settings, engine: Engine, say: Say
 ) -> tuple[list[LookAlike], list[Disagreement]]:
-    """(look-alikes, disagreements), in the order of `new`; each new reference against the gallery and the other new ones.
+    """(look-alikes, disagreements), each in the order of `new`. Compares each new reference with the gallery and the other new ones.
 
-    A look-alike is a photo that by itself would be given another person's name: its score reaches the site's threshold.
-    A photo disagrees when its person has two others at least and none is like it.
+    A look-alike is a photo whose score with another person reaches the site's threshold. A photo disagrees when its person
+    has at least two other photos and it is unlike all of them. Raises RefusedError when the gallery's model was switched
+    meanwhile.
     """
     if not new.persons:
         return [], []
@@ -79,7 +80,7 @@ def remarks_on(
             if piece.references.shape[1] != probes.shape[1]:
                 raise RefusedError("the gallery's model was switched meanwhile", remedy="see: supervisor.py calibrate")
             others = np.array([names.setdefault(name, len(names)) for name in piece.names], np.int32)
-            others[np.isin(piece.row_ids, own_rows)] = -1  # looked at already
+            others[np.isin(piece.row_ids, own_rows)] = -1  # the new references: compared already, above
             found.look(piece.references, others, 0)
     known = list(names)
     threshold = working_point(engine, settings.recognition.threshold, None).threshold
@@ -100,7 +101,7 @@ def remarks_on(
 
 
 def remark_lines(look_alikes: Sequence[LookAlike], disagreements: Sequence[Disagreement], most: int) -> list[str]:
-    """Both kinds as lines, the first `most` and how many more there are."""
+    """Both kinds as lines of text: the first `most`, then one line with the number of the others."""
     lines = [
         f"{one.photo} of {one.person} is not like {one.person}'s other photos ({one.score:.2f}): "
         "if it shows somebody else, forget that photo"

@@ -1,4 +1,4 @@
-"""Whose photo it is: by the folder that it lies in, the file's own name, or --name."""
+"""Decides whose photo a file is: by --name, by the folder that it lies in, or by the file's own name."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Told = tuple[Path, str]
 
 @dataclass
 class Found:
-    """Whose photos some paths hold.
+    """The photos below some paths, and whose they are.
 
-    `pairs`: (person, photo) in the order given, folders sorted by name, nothing twice. `named_by_file`: the photos among
-    them that are of the person their file is named after, with their folder. `refused` and `skipped`: paths with the reason;
-    what is skipped was not asked for, such as other files beside the photos.
+    `pairs`: (person, photo) in the order of the paths, folders sorted by name, no pair twice. `named_by_file`: photo → folder,
+    for the photos whose person is their file's name. `refused` and `skipped`: (path, reason); a skipped path is one that nobody
+    asked for, such as another file beside the photos.
     """
 
     pairs: list[tuple[str, Path]] = field(default_factory=list)
@@ -32,15 +32,17 @@ class Found:
 
 
 def people_in(paths: Iterable[Path | str], name: str | None = None) -> Found:
-    """Whose photos `paths` are.
+    """Find the photos below `paths`, and whose they are.
 
-    A photo is of `name`, or of the person its file is named after. A folder: each sub-folder is a person, and a photo
-    right in it is of the person its file is named after; with `name` all of them are that person's. Deeper folders,
-    links that lead out of the folder and files that are no photos by their names are skipped; hidden entries are not told.
-    What does not exist is listed too: reading it gives the reason. No photo is opened, but the first bytes of files without
-    a suffix.
+    With `name`, all photos are that person's. Without, a path that is a photo belongs to the person that its file is named
+    after. In a path that is a folder, each sub-folder is a person, and a photo right in the folder belongs to the person that
+    its file is named after.
 
-    Unfit names, names that cameras give to files, and folders that can't be listed are refused by themselves. Raises
+    Deeper folders, links that lead out of the folder, and files whose names are no photos' are skipped; hidden entries are not
+    even reported. A path that does not exist is listed like a photo: reading it later gives the reason. Photos are not opened;
+    only of files without a suffix the first bytes are read.
+
+    An unfit name, a name that cameras give to files, and a folder that can't be listed are put into `refused`. Raises
     RefusedError when `name` is unfit.
     """
     given = None if name is None else person_name(name)
@@ -63,7 +65,7 @@ def people_in(paths: Iterable[Path | str], name: str | None = None) -> Found:
 
 
 def person_name(text: str) -> str:
-    """A new person's name as it is stored. Raises RefusedError for one that is unfit (`shared.person_names.unfitness`)."""
+    """A new person's name as it is stored. Raises RefusedError for an unfit name (`shared.person_names.unfitness`)."""
     name = stored_name(text)
     reason = unfitness(name)
     if reason:
@@ -77,12 +79,12 @@ def person_name(text: str) -> str:
 
 
 def enrol_command(path: Path, name: str) -> str:
-    """What to type to enrol what is at `path` as `name`'s."""
+    """The command that enrols the photos at `path` as those of `name`."""
     return f"supervisor.py enrol {shlex.quote(shown(path))} --name {shlex.quote(shown(name))}"
 
 
-# How cameras, phones and messengers name files: letters and a number, a date, their own name. Plain numbers are not among
-# them: people's numbers are names in many a company.
+# How cameras, phones and messengers name files: letters and a number, a date, or the program's own name. A plain number is not
+# among them, since many companies name people's photos by personnel numbers.
 _REST = r"[\d _\-.()a-z:]*"
 _CAMERA_NAME = re.compile(
     rf"((fb_)?img|_mg|_?dsc[fn]?|dscn|pxl|mvimg|vid|cimg|hpim|imgp|pict?|sam|gopr|dji|wp|p)[ _\-]?\d{{3,}}{_REST}"
@@ -94,7 +96,7 @@ _CAMERA_NAME = re.compile(
 
 
 def _require_no_camera_name(photo: Path, given: Path) -> None:
-    """Raises RefusedError, with what to type, for a photo that nobody named after a person. `given`: the path that held it."""
+    """Raise RefusedError, with a remedy, for a photo whose name a camera gave it. `given`: the path under which it was found."""
     if not _CAMERA_NAME.fullmatch(photo.stem):
         return
     if photo == given:
@@ -113,7 +115,7 @@ def _require_no_camera_name(photo: Path, given: Path) -> None:
 
 
 def _named_after(path: Path, found: Found) -> Iterator[tuple[str, Path, bool]]:
-    """(person, photo, whether that is the file's own name) of one path; what is passed over goes into `found`."""
+    """The photos of one path: (person, photo, whether the person is the file's own name). Skipped entries go into `found`."""
     if not _is_folder(path):
         yield path.stem, path, True
         return
@@ -129,7 +131,7 @@ def _named_after(path: Path, found: Found) -> Iterator[tuple[str, Path, bool]]:
 
 
 def _photos_and_folders(folder: Path, found: Found) -> list[Path]:
-    """What of a folder is looked at."""
+    """The photos and sub-folders of a folder. What is refused or skipped goes into `found`."""
     try:
         entries, leading_out = entries_in(folder)
     except RefusedError as error:
@@ -148,5 +150,5 @@ def _photos_and_folders(folder: Path, found: Found) -> list[Path]:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # it may not be looked at: reading it gives the reason
+    except OSError:  # no permission: reading the file later gives the reason
         return False

@@ -1,7 +1,8 @@
-"""Photos to embeddings in processes of their own: one each core for many, one that only decodes for a few.
+"""Embeds photos in other processes: many photos in one process per core; of a few photos, only the decoding runs in another.
 
-A process that dies costs the photo that it had in hand, which is refused by name; so does one that takes too long. It is
-replaced, and the rest goes on. Processes talk in frames over a socket each; at most one photo is with each of them.
+A process that dies or takes too long costs only the photo that it had: that photo is refused by name, the process is
+replaced, and the other photos go on. Each process has its own socket, and answers one message at a time: at most one photo
+is with each process.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from workers.photos.embedding import embed_image, enrolment_gate, refusal_reason
 from workers.photos.process import Limits
 from workers.recognition.engine import Engine
 
-_FEW = 6  # photos: below it a process's start costs more than it saves
-_DECODING_BYTES = 256 << 20  # what a process takes beside its engine while it decodes one of a phone's photos
-_START_S = 120.0  # a large model on a slow disk
-_DYING_S = 1.0  # from a channel's end to the process's
-_MAX_FAILED_STARTS = 3  # one after another
+_FEW = 6  # a further process is worth its start only for at least so many photos
+_DECODING_BYTES = 256 << 20  # memory that a process takes beside its engine while it decodes a phone's photo
+_START_S = 120.0  # time limit of a process's start: a large model on a slow disk
+_DYING_S = 1.0  # time from the end of a channel to the end of its process
+_MAX_FAILED_STARTS = 3  # in a row
 
 _LIMITS = Limits()
 
@@ -60,16 +61,16 @@ def embed_photos(
     gated: bool = False,
     limits: Limits = _LIMITS,
 ) -> Iterator[PhotoResult]:
-    """The photos' results as they are ready, in any order; `count`: how many there are at most.
+    """Yield the photos' results as they become ready, in any order. `count`: how many photos there are at most.
 
-    `photos` are taken as they are needed: one more than there are processes is held at a time. `engine` embeds a few,
-    processes of their own many. `gated`: refuse what is unfit to become a reference; without, photos that are references
-    already are embedded anew. Raises TemporaryError when no process can be started.
+    `photos` is read as needed: at any time, one photo more is held than there are processes. A few photos are embedded with
+    `engine` in this process, many photos in other processes. `gated`: refuse photos that are unfit to become a reference; False
+    for photos that are references already and are embedded again. Raises TemporaryError when no process can be started.
     """
     processes = _how_many(count)
     if processes > 1:
         document = settings.to_json()
-        document["settings"]["cameras"] = {}  # no business of theirs
+        document["settings"]["cameras"] = {}  # these processes need no cameras, and their sources may hold passwords
         first = {"embed": True, "gated": gated, "settings": document, "limits": limits.to_json()}
         with PhotoProcesses(processes, first, limits) as pool:
             for photo, answer in pool.run(photos):
@@ -88,20 +89,23 @@ def embed_photos(
 
 
 def _how_many(count: int) -> int:
-    """Processes for `count` photos: what processors and memory allow; each has an engine, as this process has one by now."""
+    """How many processes to use for `count` photos: as many as cores and free memory allow.
+
+    Each holds an engine. So does this process already, and its size shows how much memory that takes.
+    """
     each = psutil.Process().memory_info().rss + _DECODING_BYTES
     return max(1, min(usable_cpus(), count // _FEW, usable_memory_bytes() // each))
 
 
 class PhotoReader:
-    """Decodes one photo after another in a process without an engine: `with PhotoReader() as reader`."""
+    """Decodes photos, one after another, in another process without an engine. Use it as `with PhotoReader() as reader`."""
 
     def __init__(self, limits: Limits = _LIMITS) -> None:
         first = {"embed": False, "limits": limits.to_json()}
         self._processes = PhotoProcesses(1, first, limits)
 
     def decode(self, photo: Photo) -> tuple[Image, int]:
-        """As `shared.photos.reading.decode_photo`. Raises RefusedError for what can't be decoded, or not within the limits."""
+        """As `shared.photos.reading.decode_photo`. Raises RefusedError when a photo can't be decoded within the limits."""
         ((_, answer),) = self._processes.run([photo])
         if isinstance(answer, RefusedError):
             raise answer
@@ -123,7 +127,7 @@ Answer = tuple[dict[str, Any], bytes] | RefusedError
 
 
 class PhotoProcesses:
-    """At most `most` processes, started as they are needed, each of which gets the frame `first`."""
+    """At most `most` processes, started as they are needed. Each gets the message `first` at its start."""
 
     def __init__(self, most: int, first: dict[str, Any], limits: Limits) -> None:
         self._most, self._first, self._limits = most, first, limits
@@ -139,13 +143,14 @@ class PhotoProcesses:
         self.close()
 
     def close(self) -> None:
-        """End all of them, whatever they do."""
+        """End all processes at once, whatever they are doing."""
         for process in self._running:
             process.end(0.0)
         self._running.clear()
 
     def run(self, photos: Iterable[Photo]) -> Iterator[tuple[Photo, Answer]]:
-        """Each photo's answer: the frame that a process gave, or why it was refused. Raises TemporaryError."""
+        """Yield each photo with a process's answer, or with the error that refuses it. Raises TemporaryError when no process can
+        be started."""
         remaining = iter(photos)
         following = next(remaining, None)
         while following is not None or any(process.photo for process in self._running):
@@ -157,18 +162,18 @@ class PhotoProcesses:
             if following is not None and len(self._running) < self._most:
                 self._running.append(_Process(self._first))
                 continue
-            yield from self._hear()
+            yield from self._await_answers()
 
-    def _hear(self) -> Iterator[tuple[Photo, Answer]]:
-        """Wait for one of them at least to answer, to be ready, to end or to be late."""
+    def _await_answers(self) -> Iterator[tuple[Photo, Answer]]:
+        """Wait until at least one process has answered, is ready, has ended or is late. Yield the photos that are decided."""
         with selectors.DefaultSelector() as selector:
             for process in self._running:
                 if process.photo or not process.ready:
                     selector.register(process.channel, selectors.EVENT_READ, process)
             soonest = min(key.data.deadline for key in selector.get_map().values())
-            heard = [key.data for key, _ in selector.select(max(0.0, soonest - time.monotonic()))]
+            answered = [key.data for key, _ in selector.select(max(0.0, soonest - time.monotonic()))]
         late = [process for process in self._running if process.deadline <= time.monotonic()]
-        for process in dict.fromkeys([*heard, *late]):
+        for process in dict.fromkeys([*answered, *late]):
             photo = process.photo
             answer = process.answer()
             if process.dead:
@@ -181,19 +186,20 @@ class PhotoProcesses:
                 self._failed_starts = 0
 
     def _count_failed_start(self, process: _Process) -> None:
-        """Go on with those that run, one fewer; without any, try again a few times."""
+        """A process has failed at its start: go on with one fewer. If none runs, try again; raise TemporaryError after a few times."""
         self._failed_starts += 1
         self._most = max(1, self._most - 1)
         if not self._running and self._failed_starts >= _MAX_FAILED_STARTS:
             raise TemporaryError(
                 "no process that reads photos can be started",
                 got=process.how_it_ended(),
-                remedy="look at the lines above, at the memory that is free, and try again",
+                remedy="read the lines above, check the free memory, and try again",
             )
 
 
 class _Process:
-    """One of them: `photo`, the one in hand; `deadline` for its answer, by the monotonic clock."""
+    """One process. `photo`: the one that it has now. `deadline`: for its answer, monotonic seconds. `ready`: its engine is loaded.
+    `dead`: it was ended."""
 
     def __init__(self, first: dict[str, Any]) -> None:
         self.channel, theirs = socket.socketpair()
@@ -217,12 +223,15 @@ class _Process:
         self._send(wire.encode(first))
 
     def give(self, photo: Photo, time_s: float) -> None:
-        """Hand it a photo. One that it can't take any more is told by `answer`, as one that it does not answer."""
+        """Send it a photo. If it can't take the photo any more, `answer` finds that out, as if it had not answered."""
         self.photo, self.deadline = photo, time.monotonic() + time_s
         self._send(wire.encode({"suffix": photo.path.suffix.encode("ascii", "ignore").decode()}, photo.data))
 
     def answer(self) -> Answer | None:
-        """What it has to say by now: None for a photo that it will never answer, and when it has only become ready."""
+        """Read its answer. None when it has only become ready, or will never answer: then it was ended, and `dead` is set.
+
+        Raises RollcallError when its engine can't be opened.
+        """
         try:
             self.channel.settimeout(max(0.001, self.deadline - time.monotonic()))
             document, blob = wire.receive(self.channel, self._buffer)
@@ -230,7 +239,7 @@ class _Process:
             self._late = True
             self.end(0.0)
             return None
-        except (ConnectionError, RefusedError):  # RefusedError: no frame of ours came
+        except (ConnectionError, RefusedError):  # RefusedError: it sent bytes that are none of our messages
             self.end(_DYING_S)
             return None
         finally:
@@ -249,7 +258,7 @@ class _Process:
         return document, blob
 
     def refusal(self, limits: Limits) -> RefusedError:
-        """Why the photo that it had has no answer."""
+        """The error for the photo that it did not answer."""
         if self._late or self._process.returncode == -signal.SIGXCPU:
             within = f"{limits.time_s:.0f} s" if self._late else f"{limits.cpu_s} s of processor time"
             return RefusedError(
@@ -272,7 +281,7 @@ class _Process:
         return f"exit code {code}"
 
     def end(self, patience_s: float) -> None:
-        """End it, when it has not ended by itself after `patience_s`: how it ended by itself is what is told."""
+        """Wait `patience_s` for it to end by itself, so that `how_it_ended` gives the cause; then kill it."""
         self.dead = True
         self.channel.close()
         try:
@@ -281,7 +290,7 @@ class _Process:
             self._process.kill()
             self._process.wait()
 
-    def _send(self, frame: bytes) -> None:
+    def _send(self, message: bytes) -> None:
         self.channel.settimeout(max(0.001, self.deadline - time.monotonic()))
-        with contextlib.suppress(TimeoutError, ConnectionError):  # it hangs or has ended: the answer that it owes tells
-            self.channel.sendall(frame)
+        with contextlib.suppress(TimeoutError, ConnectionError):  # it hangs or has ended: `answer` finds that out
+            self.channel.sendall(message)

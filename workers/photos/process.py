@@ -1,8 +1,10 @@
-"""A process that reads photos, which anybody may have made: whatever one of them does, it does to this process alone.
+"""A process that decodes and embeds photos. They may come from anybody, so a photo that crashes its decoder must crash only
+this process.
 
-`python -m workers.photos.process`, started by `workers.photos.pool` with a socket as its standard input. It is given bytes and
-gives back pixels or an embedding; it opens no photo, no database and no gallery. Each photo has a limit of processor time and,
-while it is decoded, of memory; one that needs more processor time takes the process down, which the pool then replaces.
+`python -m workers.photos.process` is started by `workers.photos.pool`, with a socket as its standard input. It receives a
+photo's bytes and sends back pixels or an embedding. It opens no photo file, no database and no gallery. Each photo has a
+limit of processor time and, while it is decoded, of memory. A photo that needs more processor time ends the process, which
+the pool then replaces.
 """
 
 from __future__ import annotations
@@ -35,17 +37,18 @@ from workers.recognition.quality import Gate
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one photo: processor time for all of it, time until the answer, and what decoding may allocate."""
+    """The limits for one photo: processor time, time until the answer, and how much memory decoding may allocate."""
 
-    cpu_s: int = 30  # the slowest photo that is read takes 3 s of a slow core
+    cpu_s: int = 30  # the slowest photo that can be read takes 3 s on a slow core
     time_s: float = 120.0
-    decoder_bytes: int = 640 << 20  # of 30 megapixels WebP takes most: 490 MB
+    decoder_bytes: int = 640 << 20  # for 30 megapixels WebP takes the most memory of all formats: 490 MB
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def main() -> int:
+    """Answer photos until the channel closes. Returns the exit code."""
     setproctitle("rollcall: photos")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the command, which ends its processes
     parent = os.environ.pop(PARENT_VARIABLE, None)
@@ -73,14 +76,15 @@ def main() -> int:
 
 
 def _go_first() -> None:
-    """When memory runs out, the kernel shall take the process that costs one photo; nor is a face left in a core dump."""
+    """Have the kernel kill this process first when memory runs out, since it costs only one photo. Also forbid core dumps, which
+    would hold a face."""
     lower_limit(resource.RLIMIT_CORE, 0)
     with contextlib.suppress(OSError):  # a courtesy that a sandbox may refuse
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
 def _answer(data: bytes, suffix: str, engine: Engine | None, gate: Gate | None, limits: Limits) -> bytes:
-    """The frame that answers one photo."""
+    """The message that answers one photo: its pixels, its embedding, or the error that refuses it."""
     allow_cpu(limits.cpu_s)
     try:
         with limited_memory(limits.decoder_bytes):
@@ -94,5 +98,5 @@ def _answer(data: bytes, suffix: str, engine: Engine | None, gate: Gate | None, 
 
 
 if __name__ == "__main__":
-    _go_first()  # while /proc/self is still this user's to write
+    _go_first()  # before `run_child` makes our memory private: after that, /proc/self can't be written
     sys.exit(run_child(main))

@@ -1,4 +1,4 @@
-"""Which model a gallery is of, and whether the configured engine may be used with it."""
+"""Makes sure that a gallery's embeddings come from the configured engine's model."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from workers.photos.pool import PhotoReader
 from workers.recognition.engine import Engine
 
 _SAMPLES = 8
-_AGREES = 0.9  # cosine of one photo embedded twice by the same model, detector settings apart
-_NEEDED_SHARE = 0.75  # of the samples: a photo with several faces may have been enrolled by another rule
+_AGREES = 0.9  # the same photo and model give at least this cosine, even if the detector's settings differ
+# This share of the samples has to agree. Not all: of a photo with several faces, another rule may have chosen another face.
+_NEEDED_SHARE = 0.75
 
 
 def require_same_model(gallery: GalleryClient, engine: Engine, settings: Settings, *, assume: bool = False) -> None:
-    """Make sure that the gallery's embeddings are of `engine`'s model; an empty or proven gallery is stamped with it.
+    """Make sure that the gallery's embeddings come from `engine`'s model.
 
-    A gallery without a stamp (the original program's) is proven by embedding sample photos anew, or on `assume`. Raises
-    ConfigurationError when it is of another model or can't be proven.
+    A gallery usually records its model. One that does not (the original program's) is checked by embedding sample photos again,
+    or believed if `assume` is True. If it agrees, or is empty, the engine's model is recorded. Raises ConfigurationError when the
+    gallery has another model, or when its model can't be found out.
     """
     info = gallery.info()
     if info.model_id is not None and info.model_id.is_same(engine.model_id):
@@ -60,7 +62,7 @@ def _stamp(gallery: GalleryClient, engine: Engine) -> None:
 
 
 def _samples_agree(gallery: GalleryClient, engine: Engine, settings: Settings) -> bool:
-    """Whether stored photos, embedded anew, give the stored embeddings."""
+    """Whether stored photos, embedded again, give the stored embeddings."""
     agreed = judged = 0
     with PhotoReader() as reader:
         for reference in gallery.references():

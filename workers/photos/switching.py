@@ -1,4 +1,5 @@
-"""Every stored photo embedded anew with another model, beside the active embeddings, and then the gallery switched in one step."""
+"""Switches the gallery to another model: embeds every stored photo again, keeps the results beside the active embeddings, and
+then exchanges all of them in one step."""
 
 from __future__ import annotations
 
@@ -27,10 +28,15 @@ _ROUNDS = 5
 def switch_model(
     gallery: GalleryClient, settings: Settings, fresh: Settings, engine: Engine, *, leave_out: bool
 ) -> Switched:
-    """Stage every reference and switch; what was enrolled meanwhile is staged in another round. Raises RefusedError."""
+    """Embed every reference's photo with `engine`, store the results beside the active embeddings, then switch in one step.
+
+    References that were enrolled meanwhile are embedded in another round. `fresh`: the settings with the new model. `leave_out`:
+    set references aside that the new model can't embed, instead of refusing. Raises RefusedError when there are such references
+    and `leave_out` is False; TemporaryError when people are enrolled all the while.
+    """
     if gallery.info().fingerprint == engine.fingerprint:
         return Switched(switched=True, references=gallery.count())
-    gallery.unstage()  # of an attempt that was broken off
+    gallery.unstage()  # remove what an attempt that was broken off has left
     missing: dict[int, str] = {}
     wanted: set[int] | None = None
     for _ in range(_ROUNDS):
@@ -57,7 +63,7 @@ def switch_model(
 def _stage(
     gallery: GalleryClient, references: list[Reference], settings: Settings, fresh: Settings, engine: Engine
 ) -> dict[int, str]:
-    """Embed the references' photos with `engine` into the side table; what can't be embedded, by id, one line each."""
+    """Embed the references' photos with `engine` into the side table. Returns those that can't be embedded: id → one line."""
     by_photo: dict[Path, list[Reference]] = {}
     missing: dict[int, str] = {}
     for reference in references:
