@@ -1,1 +1,1 @@
-"""What a gallery's own photos say about its threshold and margin."""
+"""Measures a gallery's own photos against each other, and proposes a threshold and a margin for it."""

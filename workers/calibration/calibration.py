@@ -1,12 +1,12 @@
-"""Calibration: what a gallery's own photos say about its threshold and margin; arrays in, a report out.
+"""Calibration: measures a gallery's own photos, and proposes a threshold and a margin. Arrays in, a report out.
 
-Every reference is asked of the gallery twice. Without itself it is a *genuine* probe: the best of the person's other
-references against the best other person. Without its whole person it is a *stranger* to the gallery: the share of
-strangers that a threshold and a margin name is the false-match rate at this gallery's size.
+Every reference is used twice as a probe, the embedding that is searched in the gallery. Without itself in the gallery it is a
+*genuine* probe: the person's best other reference is compared with the best other person. Without any reference of its
+person it is a *stranger*: the share of strangers that a threshold and a margin name is the false-match rate at this
+gallery's size.
 
-Photos teach wrong lessons when they are not what they are taken for. Left out of the figures, and counted: all but one
-of several copies of one picture, photos that disagree with their own person, and the likeness between two people who
-look like one person under two names.
+Some photos would spoil the figures, so they are left out and counted: all but one of several copies of one picture, and
+photos that disagree with their own person. If two people look like one person under two names, they count as one.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from workers.recognition.working_point import WorkingPoint
 MAX_PROBES = 20_000  # at 100,000 references of 512 numbers: 2e12 multiplications, half a minute on two cores
 _PIECE_ROWS = 8192
 _MAX_PAIRS = 50
-_MIN_GENUINE = 10  # scores, for their lower quartile to mean anything
+_MIN_GENUINE = 10  # with fewer genuine scores, their lower quartile means nothing
 _MIN_COMPARISONS = 6
-_USUAL = 0.9  # of the strangers' best scores
-_MAX_COMPARED = 100  # photos of a person
+_USUAL = 0.9  # the quantile of the strangers' best scores that counts as usual
+_MAX_COMPARED = 100  # photos of a person that are compared, at most
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A photo unlike its own person. `own`: its best score there; `other`: with the most alike other person, or None."""
+    """A photo that disagrees with its own person. `own`: its best score with that person's other photos. `other_person`, `other`:
+    the most similar other person and the score, or None."""
 
     row: int
     own: float
@@ -44,7 +45,7 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Probes that do not count, and why."""
+    """How many probes do not count: copies of another photo, and photos that disagree with their person."""
 
     copies: int = 0
     disagreeing: int = 0
@@ -52,10 +53,10 @@ class LeftOut:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What was found. Rows and people are indices into the References it was made of.
+    """The result. Rows and people are indices into the References that were calibrated.
 
-    `sampled`: how many of the references were probes. `scores` are those of the probes that count; `now` and
-    `proposal.point` are settings, `table` has the rates at some thresholds with the proposal's margin.
+    `sampled`: how many references were used as probes. `scores`: of the probes that count. `now`: the site's working point;
+    `proposal.point`: the proposed one. `one_person`: pairs of people who look like one person under two names.
     """
 
     references: int
@@ -72,7 +73,7 @@ class Calibration:
 
     @property
     def table(self) -> list[WorkingPoint]:
-        """Working points around the proposed one, the lowest threshold first."""
+        """Working points with the proposed margin and thresholds around the proposed one, the lowest first."""
         step = (1 - self.proposal.point.threshold) / 12
         found = {round(self.proposal.point.threshold + step * i, 3) for i in range(-4, 5)}
         return [WorkingPoint(one, self.proposal.point.margin) for one in sorted(found) if 0 <= one <= 1]
@@ -88,12 +89,11 @@ def calibrate(
     apart: bool = False,
     progress: Progress | None = None,
 ) -> Calibration:
-    """The report on a gallery. `default`: the model's own settings; `now`: the site's; `wanted`: false-match rate, 0 to 1.
+    """Calibrate a gallery. `default`: the model's own working point; `now`: the site's; `wanted`: false-match rate, 0 to 1.
 
-    With more than `most_probes` references (None: however many) a random sample of them is asked, always the same one.
-    `apart`: nobody is taken for one person under two names.
-    `progress` is called with rows seen and rows in all. Memory: the gallery, the probes
-    (40 MB of 512-d ones), and some 30 MB.
+    `most_probes`: of a larger gallery, a random sample of so many references is used as probes, always the same sample; None:
+    use all. `apart`: never take two people for one person under two names. `progress` is called with (rows compared, rows in
+    all). Memory: the gallery, the probes (40 MB with 512 dimensions), and some 30 MB.
     """
     persons = references.persons
     probes = _sample(len(persons), most_probes)
@@ -159,11 +159,12 @@ def _ask(
 def _one_person(
     references: References, pairs: list[PeoplePair], found: Neighbours, default: WorkingPoint, copies: float
 ) -> list[tuple[int, int]]:
-    """Which of the most alike pairs look like one person: not by one lucky photo, but by the median of all with all.
+    """Which of the most similar pairs look like one person. The median score of all photos of both decides, not one lucky photo.
 
-    It has to come within a margin of the threshold, and to lie above the best score of nine strangers in ten. In the
-    test data it was .448 for the one person under two names and .283 at most for two people, with dlib .938 and .918.
-    With fewer than six comparisons to take it of, it has to reach the genuine scores' lower quartile.
+    The median has to come within a margin of the threshold, and to be at least the best score of nine strangers in ten. In the
+    test data it was .448 for the one person under two names, and at most .283 for two people; with dlib .938 and .918. If the
+    two have fewer than six pairs of photos, the median has to reach the lower quartile of the genuine scores instead of the
+    threshold less a margin.
     """
     genuine = found.own.scores[found.own_count > 0]
     alike = max(default.threshold, float(np.quantile(genuine, 0.25))) if len(genuine) >= _MIN_GENUINE else copies
@@ -188,7 +189,7 @@ def _disagreement(found: Neighbours, probe: int, row: int) -> Disagreement:
 def _mended(
     persons: NDArray[np.int32], strange: NDArray[np.int64], one_person: Iterable[tuple[int, int]]
 ) -> NDArray[np.int32]:
-    """`persons` with the strange rows belonging to nobody, and people who are one under one index."""
+    """`persons`, corrected: rows that disagree belong to nobody (-1), and two people who are one get one index."""
     count = int(persons.max(initial=-1)) + 1
     roots = np.arange(count, dtype=np.int32)
     for a, b in one_person:
@@ -201,11 +202,11 @@ def _mended(
 def _touched(
     found: Neighbours, persons: NDArray[np.int32], mended: NDArray[np.int32], probes: NDArray[np.int64]
 ) -> NDArray[np.intp]:
-    """Which probes have another answer once people are `mended`."""
+    """Which probes have to be compared again, because `mended` changes their person or one of their best matches."""
     changed_row = persons != mended
     if not changed_row.any():
         return np.empty(0, np.intp)
-    changed_person = np.zeros(int(persons.max()) + 2, bool)  # the last: of nobody, index -1
+    changed_person = np.zeros(int(persons.max()) + 2, bool)  # the last entry is for nobody, index -1
     changed_person[persons[changed_row]] = True
     changed_person[mended[changed_row & (mended >= 0)]] = True
     columns = (found.own, found.first, found.second)

@@ -1,20 +1,24 @@
-"""Rates at a working point, and the working point for a wanted false-match rate, from leave-one-out scores.
+"""Computes the rates at a working point, and the working point for a wanted false-match rate, from leave-one-out scores.
 
-A threshold for a rare event needs more probes than a site has: N probes of which none is named show only, at 95 %, that
-the rate is below 3/N. So there are three answers, and each says which it is:
+For a rare event, a site has too few probes to count: if none of N probes is named, this only shows, at 95 %, that the rate
+is below 3/N. So a threshold has one of three bases, and the answer says which:
 
-    counted  at least ten strangers may be named: the threshold that so many of the scores reach; at most two of the
-             model's margins below its default threshold, since a camera's crops are worse than photos
-    tail     fewer: the highest scores are continued exponentially to the rate wanted. u is the score that a tenth of
-             the strangers reach (ten at the least), b the mean of what they exceed it by, and a rate r is reached at
-             u + b·ln(share above u / r). b is taken one standard error high, of as many people as the tail is of, since
-             one person's photos err together. The margin is not counted on: it can only lower the rate. Never below the
-             model's default, nor below what so many of the scores seen reach
-    default  fewer than 50 strangers, or of fewer than 10 people: the model's default, or just above what was seen
+    counted  At the wanted rate, at least ten strangers may be named. The threshold is the score at which exactly so many
+             are named. It is at most two of the model's margins below its default, since a camera's crops are worse than
+             photos.
+    tail     Fewer than ten may be named. The highest scores are extended to the wanted rate by an exponential. Let u be
+             the score that a tenth of the strangers exceed (at least ten of them), and b the mean by which they exceed
+             it. Then the rate r is reached at u + b·ln(share above u / r). One standard error is added to b, for as many
+             people as the tail comes from, since the photos of one person err together. The margin is ignored: it can
+             only lower the rate. The threshold is never below the model's default, nor below the score at which the
+             wanted share of the probes is named.
+    default  There are fewer than 50 strangers, or they are fewer than 10 people. The threshold is the model's default, or
+             just above the scores that were seen.
 
-How far off a tail is, on real people (the test data's 42 split in halves 300 times, one half the gallery, the other its
-strangers; no floor): the real rate was 1.2 to 1.4 times the one wanted with the small test pack, 1.7 to 2.4 times with
-dlib, for 0.005 to 0.02; without the standard error 2.1 to 4.9 times.
+How exact a tail is, measured on real people: the test data's 42 people were split in halves 300 times, one half as the
+gallery, the other as its strangers, without the lower limits. For wanted rates of 0.005 to 0.02 the real rate was 1.2 to
+1.4 times the wanted one with the small test pack, and 1.7 to 2.4 times with dlib; without the standard error 2.1 to 4.9
+times.
 """
 
 from __future__ import annotations
@@ -30,22 +34,23 @@ from workers.recognition.working_point import WorkingPoint
 
 Basis = Literal["counted", "tail", "default"]
 
-_COUNTED_FROM = 10  # strangers that may be named
+_COUNTED_FROM = 10  # the basis is "counted" if at least so many strangers may be named
 _LOWEST_MARGINS = 2
 _MIN_STRANGERS, _MIN_PEOPLE = 50, 10
 _TAIL_SHARE = 0.1
 _MIN_TAIL = 10
-_MIN_GENUINE = 30  # below it one photo more or less would choose the margin
-_MARGIN_STEPS = (0.5, 1.0, 1.5, 2.0)  # of the model's default
-_NO_COST = 0.005  # of the genuine probes: what a larger margin may cost
+_MIN_GENUINE = 30  # with fewer, a single photo would decide which margin is chosen
+_MARGIN_STEPS = (0.5, 1.0, 1.5, 2.0)  # times the model's default margin
+_NO_COST = 0.005  # a larger margin may lose this share of the genuine probes
 _DECIMALS = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Each probe's best score with the own person's other references (`own`), the best other person and the second.
+    """The scores of n probes. `own`: the best with its own person's other references; `first`, `second`: with the best and the
+    second-best other person.
 
-    (n,) float32, -2 where there is none. `people` (n,): whose probes they are.
+    Each (n,) float32; -2 if there is none. `people` (n,) int32: each probe's person.
     """
 
     own: NDArray[np.float32]
@@ -55,12 +60,12 @@ class Scores:
 
     @property
     def genuine(self) -> NDArray[np.bool_]:
-        """Which probes have another reference of their person to be compared with."""
+        """(n,) Which probes have another reference of their own person."""
         return self.own > -1.5
 
     @property
     def strangers(self) -> NDArray[np.bool_]:
-        """Which probes have another person to be mistaken for."""
+        """(n,) Which probes have another person in the gallery."""
         return self.first > -1.5
 
     def people_among(self, which: NDArray[np.bool_]) -> int:
@@ -69,7 +74,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Rates:
-    """Shares, 0 to 1; None where no probe can tell. `strangers_at_most`: the rate's upper bound at 95 %."""
+    """Shares of the probes, 0 to 1; None if there is no probe for it. `strangers_at_most`: upper bound at 95 % of `strangers_named`."""
 
     strangers_named: float | None
     strangers_at_most: float | None
@@ -81,7 +86,8 @@ class Rates:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The point for the rate `wanted`, what it rests on, and the lowest rate that the probes can show (3/N; None: no probes)."""
+    """The working point for the rate `wanted`. `basis`: see the head of this module. `lowest_shown`: the lowest rate that the
+    probes can prove, 3/N; None without probes."""
 
     point: WorkingPoint
     wanted: float
@@ -90,7 +96,7 @@ class Proposal:
 
 
 def rates(scores: Scores, point: WorkingPoint) -> Rates:
-    """What these settings would have made of the probes, each by itself: threshold and margin, no votes."""
+    """The rates that this working point gives with the probes, each judged by itself, without votes."""
     strangers, genuine = scores.strangers, scores.genuine
     named = named_scores(scores, point.margin)[strangers] >= point.threshold
     share = float(named.mean()) if len(named) else None
@@ -106,12 +112,13 @@ def rates(scores: Scores, point: WorkingPoint) -> Rates:
 
 
 def named_scores(scores: Scores, margin: float) -> NDArray[np.float32]:
-    """Up to which threshold each probe, as a stranger, would get a name; -2 when the margin is too small at any threshold."""
+    """(n,) float32: the highest threshold at which each probe, as a stranger, would get a name. -2 when the margin is too small
+    at any threshold."""
     return np.where(scores.first - scores.second >= margin, scores.first, np.float32(-2.0))
 
 
 def upper_bound(named: int, probes: int) -> float:
-    """The 95 % upper bound of a rate of which `named` of `probes` were seen: 3/N for none (the rule of three), else Wilson's."""
+    """The 95 % upper bound of a rate when `named` of `probes` were named: 3/N for none (the rule of three), else Wilson's bound."""
     if named == 0:
         return min(1.0, 3 / probes)
     z, share = 1.645, named / probes
@@ -120,10 +127,11 @@ def upper_bound(named: int, probes: int) -> float:
 
 
 def propose(scores: Scores, default: WorkingPoint, wanted: float) -> Proposal:
-    """Threshold and margin for a false-match rate `wanted`, as the head of this module says.
+    """Threshold and margin for a false-match rate `wanted` (0 to 1), as the head of this module describes.
 
-    The margin: of the model's default by 0.5 to 2, the one with the fewest genuine probes named wrong; among those that
-    name as many right as any, but for half a percent, the largest. With fewer than 30 genuine probes, or too few strangers: the default.
+    The margin is 0.5 to 2 times the model's default: of the margins with the fewest genuine probes named wrong, the largest
+    that names at most half a percent fewer right than the best. With fewer than 30 genuine probes, or too few strangers, it is
+    the default.
     """
     strangers = int(scores.strangers.sum())
     lowest = 3 / strangers if strangers else None
@@ -144,7 +152,7 @@ def propose(scores: Scores, default: WorkingPoint, wanted: float) -> Proposal:
 
 
 def threshold_for(scores: Scores, default: WorkingPoint, margin: float, wanted: float) -> tuple[float, Basis]:
-    """The threshold at which a share `wanted` of the strangers gets a name under `margin`, and what it rests on."""
+    """The threshold at which a share `wanted` of the strangers gets a name with this `margin`, and its basis."""
     strangers = scores.strangers
     named = np.sort(named_scores(scores, margin)[strangers])[::-1]
     allowed = math.floor(wanted * len(named) + 1e-9)
@@ -157,7 +165,7 @@ def threshold_for(scores: Scores, default: WorkingPoint, margin: float, wanted: 
 
 
 def _continued(scores: Scores, wanted: float) -> float:
-    """Where an exponential tail, fitted to the strangers' highest scores, reaches the rate `wanted`."""
+    """The score at which an exponential tail, fitted to the strangers' highest scores, reaches the rate `wanted`."""
     first, people = scores.first[scores.strangers], scores.people[scores.strangers]
     falling = np.argsort(-first)
     size = min(max(_MIN_TAIL, round(_TAIL_SHARE * len(first))), len(first) - 1)

@@ -1,4 +1,4 @@
-"""A whole gallery in this process's own memory, for those who compare all of it with all of it."""
+"""Copies a whole gallery into this process's own memory, in order to compare all references with each other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ class References:
 
 
 def load_references(gallery: GalleryClient, say: Say) -> References:
-    """All of them in this process's own memory: 2 KB a reference of 512 dimensions. An empty gallery gives no rows."""
+    """Copy every reference into this process's own memory: 2 KB for each with 512 dimensions. An empty gallery gives no rows.
+
+    `say` is called with warnings about the gallery.
+    """
     names: dict[str, int] = {}
     persons: list[int] = []
     row_ids: list[int] = []

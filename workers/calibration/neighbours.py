@@ -1,7 +1,7 @@
-"""Who looks like whom: the best scores of some references against a whole gallery, by person; arrays in, arrays out.
+"""Finds out who looks like whom: the best scores of some references (the probes) with a whole gallery, by person.
 
-The gallery comes piece by piece, so that it may be larger than what this process should hold. A piece costs one matrix
-product; all else touches only what may still change an answer.
+Arrays in, arrays out. The gallery comes piece by piece, so that it may be larger than this process's memory. A piece costs
+one matrix product; beyond that, only scores that may still change an answer are examined.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ NOBODY = np.float32(-2.0)  # below every cosine
 NO_ROW = np.iinfo(np.int64).max
 _PROBES_AT_ONCE = 256
 _ROWS_AT_ONCE = 8192  # with 256 probes: 8 MiB of scores
-# Where the model's threshold is .45, two photos scored higher are copies of one picture, mirrored ones and recompressed
-# ones too: 4 of 725 pairs of one person's photos in the test data. dlib's scores lie close below 1; the same share of
-# the way from threshold to 1 gives .998 there, and again 4 pairs.
+# For a model with the threshold .45: two photos with a higher score than this are copies of one picture, also if mirrored or
+# recompressed. In the test data these are 4 of 725 pairs of photos of one person. dlib's scores all lie just below 1; the same
+# share of the way from its threshold to 1 gives .998, and again 4 pairs.
 _COPY_AT_45 = 0.98
 
 
 def copy_from(threshold: float) -> float:
-    """The cosine from which two references of a model with this default `threshold` are of one picture."""
+    """Two references with at least this cosine are copies of one picture. `threshold`: the model's default."""
     return 1.0 - (1.0 - _COPY_AT_45) / (1.0 - 0.45) * (1.0 - threshold)
 
 
@@ -31,13 +31,13 @@ def unlike_below(threshold: float, margin: float) -> float:
     """The cosine below which a photo disagrees with its person, from the model's default threshold and margin.
 
     The lowest best score of a photo against its person's others was .481 with the small test pack (limit .35) and .935
-    with dlib (limit .925), on 225 photos of 42 people; photos of two people reach it seldom.
+    with dlib (limit .925), on 225 photos of 42 people. Photos of two people seldom reach the limit.
     """
     return threshold - 2 * margin
 
 
 class Columns(NamedTuple):
-    """For each probe a score (NOBODY: none), the person's index and the row of the gallery; -1 where there is none."""
+    """For each of m probes: a score (NOBODY if there is none), the person's index, and the row of the gallery (-1 if none). Each (m,)."""
 
     scores: NDArray[np.float32]
     persons: NDArray[np.int64]
@@ -49,15 +49,16 @@ class Columns(NamedTuple):
 
 
 class Neighbours:
-    """Of each probe: its person's best other reference, and the two best other people.
+    """For each probe: the best other reference of its own person (`own`), and the two best other people (`first`, `second`).
 
-    `own`, `first`, `second`: Columns. `own_count`: (m,) how many other references its person has. `copy_rows`: (m,) the
-    lowest row that is a copy of the probe's picture under the same name (itself, if it is in the gallery), or NO_ROW.
-    Copies, the probe itself among them, are nobody's other reference.
+    `own_count`: (m,) how many other references its person has. `copy_rows`: (m,) the lowest row with a copy of the probe's
+    picture under the same name, or NO_ROW; a probe that is in the gallery is a copy of itself. Copies do not count as other
+    references.
     """
 
     def __init__(self, probes: NDArray[np.float32], persons: NDArray[np.int32], copies_from: float) -> None:
-        """`probes` (m, dim) float32 of unit norm, `persons` (m,): the index of each one's own person."""
+        """`probes`: (m, dim) float32 of unit norm. `persons`: (m,) the index of each probe's person. `copies_from`: two references
+        with at least this cosine are copies."""
         count = len(probes)
         self._probes, self._persons, self._copies_from = probes, persons, np.float32(copies_from)
         self.own, self.first, self.second = (Columns.empty(count) for _ in range(3))
@@ -65,19 +66,20 @@ class Neighbours:
         self.copy_rows = np.full(count, NO_ROW)
 
     def look(self, vectors: NDArray[np.float32], persons: NDArray[np.int32], start: int) -> None:
-        """Take in rows `start`… of the gallery: `vectors` (n, dim), `persons` (n,), -1 for a row that does not count."""
+        """Compare the probes with n rows of the gallery, from row `start` on. `vectors`: (n, dim) float32 of unit norm. `persons`:
+        (n,) int32; -1 for a row that does not count."""
         for begin in range(0, len(vectors), _ROWS_AT_ONCE):
             piece = slice(begin, begin + _ROWS_AT_ONCE)
             for first in range(0, len(self._probes), _PROBES_AT_ONCE):
-                self._look(slice(first, first + _PROBES_AT_ONCE), vectors[piece], persons[piece], start + begin)
+                self._compare(slice(first, first + _PROBES_AT_ONCE), vectors[piece], persons[piece], start + begin)
 
     def replace(self, probes: NDArray[np.intp], others: Neighbours) -> None:
-        """Put the answers of `others`, one for each of `probes`, in the place of ours."""
+        """Replace our results for `probes` (indices) by those of `others`, which has one result for each of them."""
         for mine, fresh in ((self.own, others.own), (self.first, others.first), (self.second, others.second)):
             mine.scores[probes], mine.persons[probes], mine.rows[probes] = fresh
         self.own_count[probes], self.copy_rows[probes] = others.own_count, others.copy_rows
 
-    def _look(self, chunk: slice, vectors: NDArray[np.float32], persons: NDArray[np.int32], start: int) -> None:
+    def _compare(self, chunk: slice, vectors: NDArray[np.float32], persons: NDArray[np.int32], start: int) -> None:
         scores = self._probes[chunk] @ vectors.T
         scores[:, persons < 0] = NOBODY
         probes, rows = np.nonzero(self._persons[chunk, None] == persons[None])
@@ -105,7 +107,7 @@ class Neighbours:
         self.own.rows[probes[better]] = rows[better]
 
     def _offer(self, probe: int, score: np.float32, person: int, row: int) -> None:
-        """Another person's best row in a piece."""
+        """Take another person's best row in a piece, if it is among the two best so far."""
         first, second = self.first, self.second
         if score <= NOBODY or score <= second.scores[probe]:
             return
@@ -125,7 +127,7 @@ def _put(columns: Columns, probe: int, score: np.float32, person: int, row: int)
 
 @dataclass(frozen=True)
 class PeoplePair:
-    """Two people who look alike, by their most alike references: `rows` of the gallery, `people` in the same order."""
+    """Two people who look alike. `rows`: their most similar references in the gallery; `people`: in the same order."""
 
     people: tuple[int, int]
     rows: tuple[int, int]
@@ -133,9 +135,9 @@ class PeoplePair:
 
 
 def alike_pairs(found: Neighbours, persons: NDArray[np.int32], rows: NDArray[np.int64], most: int) -> list[PeoplePair]:
-    """The `most` pairs of people with the highest scores, best first, out of each probe's two best other people.
+    """The `most` pairs of people with the highest scores, best first, taken from each probe's two best other people.
 
-    `persons`, `rows` (m,): of the probes. A pair is missing only where each of its references is still more like two
+    `persons`, `rows`: (m,) each probe's person and row. A pair is missed only if each of its references is more similar to two
     other people.
     """
     own = np.concatenate([persons, persons]).astype(np.int64)
@@ -154,10 +156,11 @@ def alike_pairs(found: Neighbours, persons: NDArray[np.int32], rows: NDArray[np.
 
 
 def disagreeing(found: Neighbours, limit: float, threshold: float) -> NDArray[np.intp]:
-    """Which probes do not look like their own person, who has two other references at least.
+    """The probes (indices) that disagree with their own person, if that person has at least two other references.
 
-    Either none of those scores `limit`, or none scores `threshold` and another person does. (A photo that its own person
-    names is not to blame for a better likeness elsewhere: that may be the one in the wrong folder.)
+    A probe disagrees if none of those scores at least `limit`, or if none scores at least `threshold` while another person does.
+    A probe that reaches `threshold` with its own person never disagrees, even if another person scores higher: the other
+    person's photo may be the one in the wrong folder.
     """
     own, other = found.own.scores, found.first.scores
     unlike = (own < limit) | ((own < threshold) & (other >= threshold))

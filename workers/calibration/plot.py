@@ -1,4 +1,4 @@
-"""The plot of a calibration: two distributions of scores, and where the thresholds lie among them; an SVG by itself."""
+"""Draws a calibration as an SVG: the distributions of genuine and strangers' scores, and the thresholds as lines."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ _WIDTH, _HEIGHT = 760, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 20, 64, 52
 _BINS = 60
 _GENUINE, _STRANGERS, _NOW, _PROPOSED = "#0b6e4f", "#c1440e", "#555555", "#1d3c78"
-_LABEL_SPACE = 0.72  # of the width: a line further right has its label on its left
+_LABEL_SPACE = 0.72  # of the width; a line further right than this has its label on its left side
 
 
 def svg(
     genuine: NDArray[np.float32], strangers: NDArray[np.float32], *, now: float, proposed: float, title: str
 ) -> str:
-    """An SVG document: shares of `genuine` and `strangers` scores in bins of equal width, thresholds as lines."""
+    """An SVG document: histograms of the `genuine` and `strangers` scores, (n,) and (m,) float32, with the thresholds `now` and
+    `proposed` as lines."""
     everything = np.concatenate([genuine, strangers, np.array([now, proposed], np.float32)])
     low = float(np.floor(everything.min() * 20 - 0.5) / 20)
     high = min(1.0, float(np.ceil(everything.max() * 20 + 0.5) / 20))

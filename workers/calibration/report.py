@@ -1,4 +1,4 @@
-"""A calibration put into words and JSON: what was found, what is proposed, and what can't be known from it."""
+"""Writes a calibration as text and as JSON: what was found, what is proposed, and what can't be known from it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _BASES = {
     "tail": "the rate wanted is beyond them: their highest scores were continued, and the model's default is the least proposed",
     "default": "they are too few to tell: the model's default is kept, or just above what was seen",
 }
-_MAX_NAMED = 0.9  # of the genuine probes; what names fewer deserves a word
+_MAX_NAMED = 0.9  # if the proposal names a smaller share of the genuine probes than this, a note says so
 _SHOWN = 10  # pairs and photos in the readable report
 
 
 class Names:
-    """How a report calls the rows of the gallery: whose they are, and their photos' stored paths."""
+    """Names for the gallery's rows in a report: their people, and their photos' stored paths."""
 
     def __init__(self, persons: NDArray[np.int32], names: list[str], photos: dict[int, str | None]) -> None:
-        """`photos`: by row, for the rows a report can name."""
+        """`persons`: (n,) each row's index into `names`. `photos`: row → stored path, for the rows that the report names."""
         self._persons, self._names, self._photos = persons, names, photos
 
     def person(self, index: int) -> str:
@@ -89,7 +89,7 @@ def document(found: Calibration, names: Names) -> dict[str, Any]:
 
 
 def notes(found: Calibration) -> list[str]:
-    """What the figures rest on, and what they can't tell."""
+    """Notes on what the figures are based on, and on what they can't show."""
     proposal, lines = found.proposal, []
     strangers = int(found.scores.strangers.sum())
     people = found.scores.people_among(found.scores.strangers)
@@ -186,7 +186,7 @@ def _point(found: Calibration, point: WorkingPoint) -> dict[str, Any]:
 
 
 def _distribution(values: NDArray[np.float32], people: int) -> dict[str, Any]:
-    """Count, percentiles, and the counts between the edges of a histogram."""
+    """The number of scores, their percentiles, and their histogram."""
     counts, edges = np.histogram(values, np.round(np.arange(-1.0, 1.0001, 0.02), 2))
     used = np.flatnonzero(counts)
     bins = slice(used[0], used[-1] + 1) if len(used) else slice(0, 0)
