@@ -1,1 +1,1 @@
-"""Commands of `supervisor.py`: one module each with HELP, add_arguments(parser) and run(context, arguments)."""
+"""The commands of `supervisor.py`. Each is a module with HELP, add_arguments(parser) and run(context, arguments)."""

@@ -1,4 +1,4 @@
-"""`backup FILE`: a copy of the gallery, complete alone, also while the site runs."""
+"""`backup FILE`: copies the gallery into one file that holds all of it, also while the site runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`calibrate`: threshold and margin from the site's own gallery, and which of its photos to look at; written only when told."""
+"""`calibrate`: proposes a threshold and a margin from the site's own gallery, and lists photos that should be checked.
+
+Only with --write does it change site.toml.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             raise RefusedError(
                 "nobody is enrolled", where=str(settings.db_path), remedy="enrol somebody: supervisor.py enrol FOLDER"
             )
-    # Between the two the files are not locked: to compare a large gallery takes a minute, and a site may want to start.
+    # The files are not locked meanwhile: comparing a large gallery takes a minute, and a site may want to start.
     most = None if arguments.all else MAX_PROBES
     with progress_bar("comparing") as progress:
         found = calibrate(
@@ -87,7 +90,7 @@ def _photos(gallery: GalleryClient, references: References, rows: set[int]) -> d
 
 
 def _draw(path: str | None, found: Calibration, model: str) -> str | None:
-    """The plot in `path`, and where that is."""
+    """Draw the plot into `path`. Returns the absolute path, or None when no plot was asked for."""
     if path is None:
         return None
     target, scores = Path(path).expanduser().absolute(), found.scores
@@ -106,10 +109,10 @@ def _draw(path: str | None, found: Calibration, model: str) -> str | None:
 
 
 def _write(settings: Settings, found: Calibration) -> str:
-    """The proposal put into site.toml; where it was written.
+    """Put the proposal into site.toml. Returns the file's path.
 
-    Raises RefusedError when the photos are too few to propose anything, ConfigurationError when there is no file, or
-    one that would not load afterwards.
+    Raises RefusedError when there are too few photos for a proposal; ConfigurationError when there is no file, or when the
+    file would not load afterwards.
     """
     proposal = found.proposal
     if proposal.basis == "default":

@@ -1,4 +1,4 @@
-"""`check`: every fault in configuration, models, database and cameras, one line each."""
+"""`check`: finds every fault in configuration, models, database and cameras, and prints one line for each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from workers.recognition.liveness import LICENCE, open_liveness
 
 _CAMERA_TIMEOUT_S = 10.0
 _CAMERAS_AT_ONCE = 8
-_LOOKS = 8  # pictures that have to be empty before a camera is
+_MAX_EMPTY = 8  # so many pictures in a row have to be empty before it is a fault
 _FRAME_TIMEOUT_S = 1.0
 HELP = "find every fault in configuration, models, database and cameras"
 
@@ -73,7 +73,7 @@ def _model_faults(settings: Settings) -> Iterator[str]:
 
 
 def _warn_of_risks(settings: Settings) -> None:
-    """Of values that name strangers: allowed, since tests and trials need them, but never by oversight."""
+    """Warn of settings that are likely to name strangers. They are allowed, since tests and trials need them."""
     cameras = [settings.camera(name) for name in settings.enabled_cameras()]
     own = None
     if any(camera.threshold is not None for camera in cameras):
@@ -84,7 +84,7 @@ def _warn_of_risks(settings: Settings) -> None:
 
 
 def _liveness_faults(settings: Settings) -> Iterator[str]:
-    """Of the first enabled camera that asks for it: all share one file."""
+    """The fault of the liveness model, if there is one. Only the first camera that uses it is checked: all share one file."""
     cameras = [settings.camera(name) for name in settings.enabled_cameras()]
     camera = next((camera for camera in cameras if camera.liveness != "off"), None)
     if camera is None:
@@ -112,7 +112,7 @@ def _database_faults(settings: Settings) -> Iterator[str]:
 
 
 def _camera_faults(settings: Settings) -> list[str]:
-    """Every enabled camera is opened and has to show one frame."""
+    """The faults of the cameras. Every enabled camera is opened and has to give one frame."""
     names = settings.enabled_cameras()
     if not names:
         return [f"{settings.path}: no camera is enabled; remedy: add a section like [cameras.entrance]"]
@@ -126,7 +126,7 @@ def _camera_faults(settings: Settings) -> list[str]:
 
 
 def _running_cameras(settings: Settings) -> Mapping[str, CameraStatus]:
-    """What a running site knows of its cameras; empty when none runs."""
+    """The status of each camera of a running site, by name; empty when no site runs."""
     if not site_is_running(settings.run_dir):
         return {}
     client = SiteClient(settings.run_dir)
@@ -138,7 +138,10 @@ def _running_cameras(settings: Settings) -> Mapping[str, CameraStatus]:
 
 
 def _camera_fault(settings: Settings, name: str, known: CameraStatus | None) -> str | None:
-    """`known`: what the running site says of it. It is not asked a second time then: some cameras take few viewers, or few logins."""
+    """The camera's fault in words, or None. `known`: its status in the running site, or None.
+
+    A camera that the site already uses is not opened a second time: some cameras take few viewers, or few logins.
+    """
     camera = settings.camera(name)
     where = f"{settings.path}: [cameras.{name}] source"
     try:
@@ -168,9 +171,10 @@ def _camera_fault(settings: Settings, name: str, known: CameraStatus | None) -> 
 
 
 def _why_empty(frame: Frame, capture: Capture) -> str | None:
-    """What is wrong with a camera that shows nothing: not only at first, as some do while they adjust to the light."""
+    """What an empty picture shows, in words; None: not empty. Several pictures have to be empty, since some cameras give a few
+    empty ones while they adjust to the light."""
     empty = why_empty(frame.image)
-    for _ in range(_LOOKS - 1):
+    for _ in range(_MAX_EMPTY - 1):
         if empty is None:
             break
         later = capture.next_frame(_FRAME_TIMEOUT_S)

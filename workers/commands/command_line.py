@@ -1,4 +1,4 @@
-"""The command line of supervisor.py: finds the command, has it carried out, and turns every fault into a line and an exit code."""
+"""The command line of supervisor.py: finds the command, runs it, and turns every fault into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COMMANDS = (
     "restore",
     "calibrate",
 )
-_SITES = ("run", "demo")  # they take SIGHUP themselves
+_SITES = ("run", "demo")  # these run a site and handle its signals themselves
 
 
 class Command(Protocol):
@@ -44,12 +44,12 @@ class Command(Protocol):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
 
     def run(self, context: Context, arguments: argparse.Namespace) -> int:
-        """Carry it out; the exit code. Raises RollcallError."""
+        """Carry out the command. Returns the exit code. Raises RollcallError."""
         ...
 
 
 def build_parser(wanted: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
-    """The command line with the `wanted` commands: others are known by name only, since a module takes time to import."""
+    """The parser. Only the `wanted` commands have their options; the others have only a name, since importing takes time."""
     parser = argparse.ArgumentParser(
         prog="supervisor.py", description="Rollcall: who is in front of the site's cameras.", allow_abbrev=False
     )
@@ -73,7 +73,7 @@ def _load(name: str) -> Command:
 
 
 def _ordered(given: Sequence[str]) -> list[str]:
-    """The words with the command first: options may stand before it, and `run` may be left out."""
+    """The words with the command first. On the command line, options may come before it, and `run` may be left out."""
     is_value = False
     for place, word in enumerate(given):
         if word in ("-h", "--help"):
@@ -87,7 +87,10 @@ def _ordered(given: Sequence[str]) -> list[str]:
 
 
 def main(argv: Sequence[str] | None, supervisor: SupervisorClass, beside: Path) -> int:
-    """Parse, carry out, and turn every fault into a line and an exit code. `supervisor`: the class that runs a site."""
+    """Parse the words and run the command. Returns the exit code; every fault becomes one line on standard error.
+
+    `argv`: None for the process's own. `supervisor`: the class that runs a site. `beside`: the folder of supervisor.py.
+    """
     words = _ordered(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
     try:
@@ -99,14 +102,14 @@ def main(argv: Sequence[str] | None, supervisor: SupervisorClass, beside: Path) 
     except SystemExit as stop:
         return EXIT_DONE if stop.code in (0, None) else EXIT_USAGE
     except BrokenPipeError:
-        # Whoever read our output has gone; what Python would still flush at exit must not raise again.
+        # The program that read our output has ended. Python still flushes at exit, and that must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
     except (RollcallError, OSError, ImportError) as error:
         return _report(_fault_of(error), as_json=as_json)
     except KeyboardInterrupt:
         return 130
-    except Exception as error:  # noqa: BLE001  # the outermost loop: a bug must end as 70, not as Python's 1
+    except Exception as error:  # noqa: BLE001  # the outermost handler: a bug must give exit code 70, not Python's 1
         import traceback
 
         traceback.print_exc()
@@ -115,7 +118,7 @@ def main(argv: Sequence[str] | None, supervisor: SupervisorClass, beside: Path) 
 
 
 def _fault_of(error: RollcallError | OSError | ImportError) -> RollcallError:
-    """ImportError: a module imports some libraries only when they are needed."""
+    """The error as a RollcallError. ImportError: some libraries are imported only when they are needed, and may be missing."""
     if isinstance(error, RollcallError):
         return error
     return disk_fault(error) if isinstance(error, OSError) else library_fault(error)

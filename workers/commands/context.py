@@ -1,4 +1,4 @@
-"""What every command is given: where the settings are, the settings, the configured engine, and what runs a site."""
+"""The context that every command gets: the settings and their file, the configured engine, and the class that runs a site."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Supervisor(Protocol):
-    """One site, not yet started. No worker imports the real one, supervisor.py's."""
+    """One site, as commands use it. The class itself is in supervisor.py, which no worker imports."""
 
     def run(self) -> int:
-        """Run the site until it is asked to stop; its exit code."""
+        """Run the site until it is asked to stop. Returns its exit code."""
         ...
 
     def ask_to_stop(self) -> None:
-        """Safe from any thread."""
+        """Stop in order. Safe from any thread."""
         ...
 
     def snapshot(self) -> SiteSnapshot | None:
@@ -35,7 +35,7 @@ class Supervisor(Protocol):
 
 
 class SupervisorClass(Protocol):
-    """What makes a Supervisor."""
+    """The class of the Supervisor, which makes one for a site's settings."""
 
     def __call__(
         self,
@@ -50,7 +50,8 @@ class SupervisorClass(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """`config`: the value of --config. `as_json`: --json was given. `beside`: the folder of supervisor.py."""
+    """`config`: the value of --config, or None. `as_json`: whether --json was given. `beside`: the folder of supervisor.py.
+    `supervisor`: the class that runs a site."""
 
     config: str | None
     as_json: bool
@@ -59,7 +60,7 @@ class Context:
 
     @cached_property
     def settings_path(self) -> Path | None:
-        """The settings' file; None when there is none. Raises ConfigurationError for a --config that is not there."""
+        """The settings' file; None if there is none. Raises ConfigurationError if --config names a file that does not exist."""
         return find_config(self.config, self.beside)
 
     @cached_property
@@ -68,7 +69,7 @@ class Context:
         return load_settings(self.settings_path)
 
     def open_engine(self, *, threads: int) -> Engine:
-        """The configured engine, its pack fetched where it is missing. Raises ConfigurationError or TemporaryError."""
+        """The configured engine; a missing pack is fetched first. Raises ConfigurationError or TemporaryError."""
         from workers.models.opening import open_engine
         from workers.models.packs import ensure_pack
 
@@ -77,7 +78,10 @@ class Context:
 
 
 def common_options() -> argparse.ArgumentParser:
-    """What every command takes, for `parents`. Nothing is set where it is not given: an action's default would undo its command's."""
+    """The options that every command takes, for argparse's `parents`.
+
+    They have no default here: the default of `models install --json` would overwrite the value of `models --json`.
+    """
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--config",

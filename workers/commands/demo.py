@@ -1,4 +1,7 @@
-"""`demo`: a real site on clips made at run time; no camera, no configuration, no download. Leaves nothing but the sheet."""
+"""`demo`: runs a real site on clips that it makes itself: no camera, no configuration, no download.
+
+It leaves nothing behind but the contact sheet.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,12 @@ from workers.demo.sheet import make_sheet
 from workers.demo.view import DemoView, print_summary
 
 _STATUS_EVERY_S = 0.5
-_MEMORY_EVERY = 4  # statuses; PSS walks every page of a process
+_MEMORY_EVERY = 4  # memory is measured with every fourth status: PSS walks every page of a process
 _LOG_LINES = 20
 
 
 class _JsonView:
-    """The demo's view for --json: each event as it comes."""
+    """The demo's view for --json: prints each event as it comes."""
 
     def __init__(self, report: DemoReport) -> None:
         self._report = report
@@ -63,7 +66,7 @@ def _seconds(text: str) -> float:
 
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
-    logging.getLogger("rollcall").setLevel(logging.WARNING)  # its lines would tear the table
+    logging.getLogger("rollcall").setLevel(logging.WARNING)  # its log lines would break the table
     sheet = Path(arguments.sheet).expanduser().absolute() if arguments.sheet else _default_sheet()
     with tempfile.TemporaryDirectory(prefix="rollcall-demo-") as folder, _ended_by_sigterm():
         if not context.as_json:
@@ -80,13 +83,14 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 
 def _default_sheet() -> Path:
-    """In a folder of its own, open to nobody else: in a folder for all, somebody could put a link under a name that is known."""
+    """The sheet's default path, in a new folder that only we can open. In a shared folder, somebody could place a link at a
+    name that can be guessed."""
     return Path(tempfile.mkdtemp(prefix="rollcall-demo-")) / "sheet.png"
 
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does, so that the temporary folder goes; while the site runs, the site handles both."""
+    """Let SIGTERM end the demo as Ctrl-C does, so that the temporary folder is removed. While the site runs, it handles both."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -95,7 +99,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _watch(context: Context, scene: Scene, sheet: Path, seconds: float | None) -> tuple[int, dict[str, Any]]:
-    """Run the site on the scene until its clips end, or for --seconds; its exit code and the summary."""
+    """Run the site on the scene until its clips end, or for --seconds. Returns its exit code and the summary."""
     report = DemoReport(scene.expected, scene.people, scene.who_is_at)
     view: AbstractContextManager[Any] = contextlib.nullcontext(_JsonView(report))
     if not context.as_json:
@@ -126,7 +130,7 @@ def _draw(sheet: Path, report: DemoReport, scene: Scene, seconds: float) -> str 
 
 
 class _Watcher:
-    """Beside the running site: its status for the view, its processes' memory, and the end after --seconds."""
+    """A thread beside the running site: it shows the status, measures the processes' memory, and stops the site after --seconds."""
 
     def __init__(self, site: Supervisor, show: Callable[[SiteSnapshot], None], seconds: float | None) -> None:
         self._site, self._show, self._limit_s = site, show, seconds

@@ -1,4 +1,4 @@
-"""`enrol`: photos, or a stranger's pictures, into the gallery; each refusal is named."""
+"""`enrol`: puts photos, or a stranger's pictures, into the gallery, and names each photo that is refused."""
 
 from __future__ import annotations
 
@@ -63,9 +63,10 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 
 def _enrol_stranger(context: Context, arguments: argparse.Namespace) -> int:
-    """A stranger's pictures become a person's photos, and their sightings that person's.
+    """Turn a stranger into a person: the stranger's pictures are enrolled, and the sightings become that person's.
 
-    Enrols first, and only then lets go of the stranger. Raises RefusedError, with nothing removed, when no picture gives a reference.
+    The stranger is removed only after the pictures are enrolled. Raises RefusedError, with nothing removed, when no picture
+    gives a reference.
     """
     if not arguments.name:
         raise UsageError("a stranger is enrolled under a name", expected="--unknown ID --name NAME")

@@ -1,4 +1,4 @@
-"""`events`: the sightings kept, and with --follow those that come."""
+"""`events`: prints the stored sightings and, with --follow, new ones as they come."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workers.commands.output import event_line, say, say_json, warn
 _AGE = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _REPLACED_WITHIN_S = 30.0
-_LOOK_AGAIN_S = 0.2
+_CHECK_AGAIN_S = 0.2
 HELP = "the sightings, past and as they come"
 
 
@@ -41,7 +41,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     if running or settings.db_path.exists():
         with SiteAccess(settings, warn, may_look=True) as gallery:
             if arguments.follow and since is None:
-                last_id = gallery.last_sighting_id()  # following starts now: the past is one `events` away
+                last_id = gallery.last_sighting_id()  # without --since only new ones; `events` prints the past
             else:
                 for sighting in gallery.sightings(since=since):
                     show(sighting)
@@ -53,24 +53,25 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 
 class _Patience:
-    """How long a writer that fell is waited for: the supervisor starts another within seconds."""
+    """Decides how long to wait after the writer was lost: the supervisor starts another within seconds."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
         self._lost_at: float | None = None
 
     def back(self) -> None:
-        """A sighting came."""
+        """A sighting came, so the writer is back."""
         self._lost_at = None
 
     def is_over(self, error: Exception) -> bool:
-        """Whether the site has stopped; else waits a moment. Raises what the writer refused."""
+        """True if the site has stopped. Otherwise wait a moment and return whether the wait took too long. Raises `error` if it
+        is the writer's refusal."""
         if isinstance(error, RollcallError):
             raise error
         if not wire.socket_path(self._run_dir).exists():
-            return True  # a writer that stops takes its socket along; one that was killed can't
+            return True  # a writer that stops removes its socket; one that was killed leaves it
         self._lost_at = self._lost_at or time.monotonic()
-        time.sleep(_LOOK_AGAIN_S)
+        time.sleep(_CHECK_AGAIN_S)
         return time.monotonic() - self._lost_at >= _REPLACED_WITHIN_S
 
 
@@ -83,7 +84,10 @@ def _follow(run_dir: Path, last_id: int, show: Callable[[Sighting], None]) -> No
 
 
 def since_time(text: str, now: datetime) -> str:
-    """`text`, an ISO 8601 time (UTC where it names no zone) or an age like 10m, as the store writes times. Raises UsageError."""
+    """A time in the form in which the store writes it. `text`: an ISO 8601 time (UTC if it has no zone), or an age like 10m.
+
+    Raises UsageError when it is neither.
+    """
     try:
         if age := _AGE.fullmatch(text):
             moment = now - timedelta(**{_UNITS[age[2]]: int(age[1])})

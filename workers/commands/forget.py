@@ -1,4 +1,4 @@
-"""`forget`: a person, one photo of theirs, or a stranger, out of rows, WAL, block, photos, sightings and backup."""
+"""`forget`: removes a person, one of a person's photos, or a stranger, from rows, WAL, block, photos, sightings and backup."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         return _forget_stranger(context, arguments)
     photo = arguments.photo
     if photo is not None and Path(photo).exists():
-        photo = str(Path(photo).absolute())  # the site may be in another folder
+        photo = str(Path(photo).absolute())  # the site may run in another working folder
     with SiteAccess(settings, warn) as gallery:
         answer = gallery.forget(arguments.name, photo)
     return _report(context, answer, "{person}: {references} references, {photos} photos, {sightings} sightings")
@@ -45,7 +45,7 @@ def _forget_stranger(context: Context, arguments: argparse.Namespace) -> int:
 
 
 def _report(context: Context, answer: Forgotten | StrangerForgotten, line: str) -> int:
-    """Say what was removed and what was not; `line` names the answer's fields. The exit code: 75 while a file is left."""
+    """Print what was removed and what was not. `line`: a template with the answer's fields. Returns 75 while a file is left."""
     code = EXIT_TEMPORARY if answer.not_removed else EXIT_DONE
     if answer.warning:
         warn(answer.warning)

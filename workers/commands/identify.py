@@ -1,4 +1,4 @@
-"""`identify`: who is in these photos."""
+"""`identify`: prints who is in some photos."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _gallery(settings: Settings, engine: Engine, *, assume: bool) -> Iterator[Gallery]:
-    """The shared block of a running site, else the database in our own memory."""
+    """The gallery to search: a running site's shared block, otherwise the database, loaded into our own memory."""
     with SiteAccess(settings, warn, create=True, may_look=True) as client:
         require_same_model(client, engine, settings, assume=assume)
         with client.matching(warn) as gallery:

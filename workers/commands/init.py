@@ -1,4 +1,4 @@
-"""`init`: a commented site.toml, made from the schema; never over an existing one."""
+"""`init`: writes a commented site.toml, made from the schema of the settings. It never overwrites an existing file."""
 
 from __future__ import annotations
 

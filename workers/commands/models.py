@@ -1,4 +1,4 @@
-"""`models`: what is installed; `install` puts a pack there; `use` moves the gallery to another model in one step."""
+"""`models`: lists the installed models. `install` installs a pack; `use` switches the gallery to another model in one step."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _install(context: Context, source: str) -> int:
 
 
 def _use(context: Context, name: str, *, leave_out: bool) -> int:
-    """Embed every stored photo anew beside the active embeddings, then switch gallery, cameras and site.toml."""
+    """Embed every stored photo again beside the active embeddings; then switch the gallery, site.toml and the cameras."""
     settings = context.settings
     fresh = _with_model(settings, name)
     _require_thresholds_to_fit(settings, fresh)
@@ -109,7 +109,7 @@ def _use(context: Context, name: str, *, leave_out: bool) -> int:
 
 
 def _with_model(settings: Settings, name: str) -> Settings:
-    """The same site with another engine or model."""
+    """The site's settings, with another engine or model."""
     engine, model = ("dlib", None) if name == "dlib" else ("insightface", name.removeprefix("insightface/"))
     document = settings.to_json()
     document["settings"]["recognition"] |= {"engine": engine, "model": model}
@@ -117,7 +117,10 @@ def _with_model(settings: Settings, name: str) -> Settings:
 
 
 def _require_thresholds_to_fit(settings: Settings, fresh: Settings) -> None:
-    """Cosines of two engines are not comparable: a threshold for one would name every stranger with the other."""
+    """Raise RefusedError when another engine would get thresholds or margins that were set for the present one.
+
+    Cosines of two engines can't be compared: a threshold for one may name every stranger with the other.
+    """
     if settings.recognition.engine == fresh.recognition.engine:
         return
     sections = {
@@ -137,14 +140,14 @@ def _require_thresholds_to_fit(settings: Settings, fresh: Settings) -> None:
 
 
 def _new_site_toml(settings: Settings, fresh: Settings) -> tuple[Path, str]:
-    """The configuration file and what is to be in it: engine and model changed, comments and all else kept."""
+    """The settings file's path and its new text: engine and model are changed, comments and everything else are kept."""
     if settings.path is None:
         raise ConfigurationError(
             "there is no site.toml to write the model into",
             where="models use",
             remedy="type: python supervisor.py init",
         )
-    path = settings.path.resolve()  # a link to the file stays one
+    path = settings.path.resolve()  # if it is a link, change the file behind it
     values = {"engine": fresh.recognition.engine, "model": fresh.recognition.model}
     return path, with_values(read_text(path), "recognition", values, settings.path)
 

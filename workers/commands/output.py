@@ -1,4 +1,4 @@
-"""What commands print: readable lines that steer no terminal, or JSON with --json, exact; always flushed."""
+"""Prints what commands answer: lines to read, in which control characters are escaped, or exact JSON. Always flushed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.printing import printable
 
 
 def say(text: str) -> None:
-    """A readable line on standard output. What names and paths may hold beyond that is escaped."""
+    """Print a line on standard output. Control characters, which names and paths may hold, are escaped."""
     _write(printable(text))
 
 
@@ -21,17 +21,17 @@ def _write(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """A line for the operator on standard error, which leaves --json's document alone."""
+    """Print a line for the operator on standard error, so that the JSON on standard output stays whole."""
     sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()
 
 
 def say_json(document: Any, *, line: bool = False) -> None:
-    """One JSON document; `line`: on one line, as streams need it."""
+    """Print one JSON document. `line`: on a single line, as in a stream of objects."""
     text = json.dumps(document, ensure_ascii=False, indent=None if line else 2)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # a file name with bytes that are no UTF-8, or a terminal of another alphabet
+    except UnicodeEncodeError:  # a file name that is not UTF-8, or a terminal with another encoding
         text = json.dumps(document, indent=None if line else 2)
     _write(text)
 
@@ -40,12 +40,12 @@ _OF_NOBODY = ("id", "event", "time", "site", "camera", "track", "verdict", "dura
 
 
 def of_nobody(sighting: Sighting) -> Sighting:
-    """A sighting as the journal may hold it: which camera saw what, and the id by which `events` tells whom."""
+    """A sighting without the person, as the journal may hold it: with its id, `events` shows who it was."""
     return Sighting(**{name: getattr(sighting, name) for name in _OF_NOBODY})
 
 
 def event_line(sighting: Sighting) -> str:
-    """A sighting for people to read."""
+    """A sighting as a line to read."""
     who = sighting.person or ""
     details = []
     if sighting.score is not None:

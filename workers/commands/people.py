@@ -1,4 +1,4 @@
-"""`people`: who is enrolled; with --unknown: who was seen and is not."""
+"""`people`: lists the enrolled people, renames or merges them, and undoes that. With --unknown: lists the strangers."""
 
 from __future__ import annotations
 
@@ -93,6 +93,6 @@ def _strangers(settings: Settings, *, as_json: bool) -> int:
 
 
 def _document(stranger: Stranger, settings: Settings) -> dict[str, Any]:
-    """A stranger as `people --unknown --json` tells: `photo` is the best picture, None when there is none."""
+    """A stranger as `people --unknown --json` prints it. `photo`: the path of the best picture, or None."""
     document = {name: value for name, value in vars(stranger).items() if name != "photos"}
     return {**document, "photo": str(settings.data_dir / stranger.photos[0]) if stranger.photos else None}

@@ -1,4 +1,4 @@
-"""`restore FILE`: the references of a backup, but for those that were deleted since."""
+"""`restore FILE`: brings back the references of a backup, except those that were deleted since."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _restore(settings: Settings, staged: Path, *, assume_model: bool) -> Restore
 
 
 def _stage(source: Path, staged: Path) -> None:
-    """A copy of the backup where the site may open it, in our schema: also the original program's file will do."""
+    """Copy the backup to where the site may open it, and bring it to our schema. The original program's file works, too."""
     try:
         for note in copy_of_backup(source, staged):
             warn(note)
@@ -84,7 +84,7 @@ def _stage(source: Path, staged: Path) -> None:
 
 
 def _require_same_model(gallery: GalleryClient, staged: Path, *, assume: bool) -> None:
-    """A backup of another model must not become the gallery: its vectors mean nothing to the cameras' engine."""
+    """Raise RefusedError when the backup has another model: its embeddings mean nothing to the cameras' engine."""
     backup = open_read_only(staged)
     try:
         model, dim = backup.model_id, backup.dim

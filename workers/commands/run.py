@@ -1,4 +1,4 @@
-"""`run`: the site, until it is asked to stop."""
+"""`run`: runs the site until it is asked to stop."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 
 class EventPrinter:
-    """Prints sightings as they are kept; when nobody reads any more, the site is asked to stop."""
+    """Prints each sighting once it is stored. When the program that reads the output ends, it stops the site."""
 
     def __init__(self, *, as_json: bool, names_nobody: bool) -> None:
-        """`names_nobody`: the journal keeps what retention and `forget` remove elsewhere, so it gets no name."""
+        """`names_nobody`: print no names, because retention and `forget` can't remove them from the journal."""
         self._as_json, self._names_nobody = as_json, names_nobody
         self.broken = False
         self.stop_site: Any = None
@@ -86,6 +86,7 @@ class EventPrinter:
 
 
 def warn_of_what_is_not_built(settings: Settings) -> None:
+    """Warn of enabled sections that this version does not support yet."""
     for name, section in (("sync", settings.sync), ("web", settings.web)):
         if section.enabled:
             warn(f"[{name}] is enabled, but this version of Rollcall does not have it yet; the site runs without")

@@ -1,4 +1,4 @@
-"""`status`: how the running site does."""
+"""`status`: shows the state of the running site, its gallery and its cameras."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     if gallery.nothing_stored:
         say(f"NOTHING CAN BE STORED: {gallery.nothing_stored}")
     if gallery.damaged_rows:
-        from shared.store.unsound_rows import aside_line  # numpy, which a status without damage does without
+        from shared.store.unsound_rows import aside_line  # imports numpy, which is needed only here
 
         say(f"DAMAGED ROWS: {aside_line(gallery.damaged_rows)}")
     if gallery.unreadable_sightings:
@@ -55,12 +55,12 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 
 def _or_unknown(fact: str | int | None) -> str:
-    """A fact of the gallery; null: there is none yet, or the database is too damaged to tell."""
+    """A fact about the gallery as text. "?" for None: there is none yet, or the database is too damaged to read it."""
     return "?" if fact is None else str(fact)
 
 
 def camera_line(name: str, camera: CameraStatus) -> str:
-    """One camera to read: up, down since when and why, or what it does instead; then its figures."""
+    """One camera as a line to read: its state, if it is down since when and why, a fault of its picture, and its figures."""
     figures = [
         ("", camera.source),
         ("frames/s", camera.frames_per_s),
