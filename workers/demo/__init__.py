@@ -1,1 +1,1 @@
-"""The demo: its clips, its view, its sheet."""
+"""The demo: makes its clips, shows what the site sees in them, and draws the contact sheet."""

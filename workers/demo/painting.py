@@ -1,6 +1,6 @@
-"""How the demo's pictures become video and photographs: affine views, light, colour, focus, noise, JPEG.
+"""Makes the demo's clips and photos from a few pictures: affine views, light, colour, focus, noise, JPEG.
 
-Everything is a function of the frame's number, so that the same clip comes out every time.
+Everything depends only on the frame's number, so the clips are the same every time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _GREY = np.tile([0.114, 0.587, 0.299], (3, 1))  # ITU-R BT.601 luma, in BGR orde
 
 
 class Key(NamedTuple):
-    """At `time_s` the picture's point (`x`, `y`) is at (`to_x`, `to_y`) of the frame, `zoom` times as large, turned."""
+    """A camera's position: at `time_s` the picture's point (`x`, `y`) lies at (`to_x`, `to_y`) of the frame, in pixels; the picture
+    is `zoom` times as large, and turned by `tilt_deg`."""
 
     time_s: float
     x: float
@@ -40,10 +41,10 @@ class Key(NamedTuple):
 
 
 class Light(NamedTuple):
-    """How a camera sees.
+    """A camera's light and lens.
 
-    `gain` falls by `swing` and rises again every `period_s`; `warmth` > 0 is redder; `colour` 0 is grey; `blur_px` is
-    the widest Gaussian sigma of its focus.
+    `gain`: brightness, which falls by `swing` and rises again every `period_s`. `warmth`: above 0 is redder. `colour`: 0 is grey,
+    1 full colour. `blur_px`: the largest Gaussian sigma of the focus.
     """
 
     gain: float
@@ -56,7 +57,8 @@ class Light(NamedTuple):
 
 
 class Cutout(NamedTuple):
-    """Somebody who walks into the picture: their own picture, where it is them (float32, 0 to 1), and their way."""
+    """A person who walks into the scene: the picture, BGR (height, width, 3); `mask`, (height, width) float32, 1 on the person, 0
+    elsewhere; and the way."""
 
     picture: Image
     mask: NDArray[np.float32]
@@ -64,7 +66,7 @@ class Cutout(NamedTuple):
 
 
 def view(keys: Sequence[Key], time_s: float) -> Matrix:
-    """The (2, 3) map from picture to frame at `time_s`; between two keys the movement starts and stops softly."""
+    """The (2, 3) matrix from picture to frame at `time_s`. Between two keys the movement starts and stops smoothly."""
     place = float(np.interp(time_s, [key.time_s for key in keys], range(len(keys))))
     start = min(int(place), len(keys) - 2)
     share = place - start
@@ -125,7 +127,7 @@ def _through_lens(frame: Image, light: Light, index: int, noise: NDArray[np.int1
     seen = cv2.LUT(frame, _curves(light.gain - dimming, light.warmth))
     if light.colour < 1:
         seen = cv2.transform(seen, light.colour * np.eye(3) + (1 - light.colour) * _GREY)
-    # Focus hunts, as a cheap lens does.
+    # The focus wanders, as that of a cheap lens does.
     seen = cv2.GaussianBlur(seen, (0, 0), light.blur_px * (0.6 + 0.4 * math.sin(2 * math.pi * time_s / 3.7)))
     top = index * 37 % (noise.shape[0] - HEIGHT)
     seen = cv2.add(seen, noise[top : top + HEIGHT], dtype=cv2.CV_8U)
@@ -142,7 +144,7 @@ def _curves(gain: float, warmth: float, gamma: float = 1.0) -> Image:
 
 
 def _noise(seed: int) -> NDArray[np.int16]:
-    """(HEIGHT + 256, WIDTH, 3) int16 sensor noise, of which each frame takes another window."""
+    """Sensor noise, (HEIGHT + 256, WIDTH, 3) int16. Each frame uses another window of it."""
     grain = np.random.default_rng(seed).normal(0, 3.0, (HEIGHT + 256, WIDTH, 1))
     return grain.astype(np.int16).repeat(3, axis=2)
 
@@ -151,7 +153,7 @@ def _bytes(image: cv2.typing.MatLike) -> Image:
     return image.astype(np.uint8, copy=False)
 
 
-class _Look(NamedTuple):
+class _Style(NamedTuple):
     mirrored: bool
     tilt_deg: float
     gain: float
@@ -160,26 +162,28 @@ class _Look(NamedTuple):
     side_px: int
 
 
-_LOOKS = (
-    _Look(True, 0.0, 1.0, 1.0, 0.0, 480),
-    _Look(True, 4.0, 1.12, 0.9, 0.06, 520),
-    _Look(True, -5.0, 0.8, 1.15, -0.08, 400),
-    _Look(False, 6.0, 0.92, 1.3, 0.1, 440),
+_STYLES = (
+    _Style(True, 0.0, 1.0, 1.0, 0.0, 480),
+    _Style(True, 4.0, 1.12, 0.9, 0.06, 520),
+    _Style(True, -5.0, 0.8, 1.15, -0.08, 400),
+    _Style(False, 6.0, 0.92, 1.3, 0.1, 440),
 )
 
 
 def write_photos(folder: Path, picture: Image, box: Box) -> tuple[Path, ...]:
-    """Four square portraits of the face at `box`: mirrored, turned, lit differently, of different sizes."""
+    """Write four square photos of the face at `box` into `folder`: mirrored, turned, differently lit, of different sizes."""
     folder.mkdir(parents=True, exist_ok=True)
-    return tuple(_write_photo(folder / f"photo_{n}.jpg", picture, box, look) for n, look in enumerate(_LOOKS, start=1))
+    return tuple(
+        _write_photo(folder / f"photo_{n}.jpg", picture, box, style) for n, style in enumerate(_STYLES, start=1)
+    )
 
 
-def _write_photo(path: Path, picture: Image, box: Box, look: _Look) -> Path:
+def _write_photo(path: Path, picture: Image, box: Box, style: _Style) -> Path:
     x1, y1, x2, y2 = box
-    side, middle = look.side_px, look.side_px / 2
-    # The face fills half of the photo: its neighbours stay outside.
-    where = _map(((x1 + x2) / 2, (y1 + y2) / 2), (middle, middle), side / ((x2 - x1) * 2.1), look.tilt_deg)
+    side, middle = style.side_px, style.side_px / 2
+    # The face fills half of the photo, so that its neighbours lie outside.
+    where = _map(((x1 + x2) / 2, (y1 + y2) / 2), (middle, middle), side / ((x2 - x1) * 2.1), style.tilt_deg)
     photo = cv2.warpAffine(picture, where, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    photo = cv2.LUT(cv2.flip(photo, 1) if look.mirrored else photo, _curves(look.gain, look.warmth, look.gamma))
+    photo = cv2.LUT(cv2.flip(photo, 1) if style.mirrored else photo, _curves(style.gain, style.warmth, style.gamma))
     cv2.imwrite(str(path), photo, [cv2.IMWRITE_JPEG_QUALITY, 90])
     return path

@@ -1,4 +1,4 @@
-"""What the demo has seen: events and status in, the state to show and the summary out. Draws and prints nothing."""
+"""Collects the demo's events and status, and gives the state to show and the final summary. Draws and prints nothing."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ Memory = Mapping[str, Mapping[str, int | None]]  # process -> pss_bytes, rss_byt
 WhoIsAt = Callable[[str, float, Sequence[float]], str | None]
 
 _VERDICTS_SHOWN = 3
-# What a camera says of itself in its heartbeats.
+# The fields of CameraStatus that the summary has.
 _FIGURES = ("frames_per_s", "faces_per_s", "age_p50_ms", "age_p95_ms", "latency_p50_ms", "latency_p95_ms")
-_LATENCIES_KEPT = 10_000  # of a demo that is left running, the newest
+_LATENCIES_KEPT = 10_000  # the newest, since a demo may run for days
 
 
 @dataclass
 class Seen:
-    """Somebody at one camera. `who`: a person, or a stranger's name in the scene. `best`: its best event."""
+    """A person or a stranger seen by one camera. `who`: the person, or the stranger's name in the scene. `best`: the event with the
+    highest score."""
 
     camera: str
     who: str
@@ -48,10 +49,11 @@ class CameraView:
 
 
 class DemoReport:
-    """Takes events and status, from any thread."""
+    """The demo's state. Every method may be called from any thread."""
 
     def __init__(self, expected: Mapping[str, Sequence[str]], people: Sequence[str], who_is_at: WhoIsAt) -> None:
-        """`expected`: camera -> everybody who comes by there; `people`: the enrolled among them."""
+        """`expected`: camera → everybody who is seen there. `people`: those who are enrolled. `who_is_at`: whose face is at a box of
+        a camera's clip, at a time."""
         self._expected, self._people, self._who_is_at = expected, tuple(people), who_is_at
         self._lock = threading.Lock()
         self._cameras = {name: CameraView() for name in expected}
@@ -60,7 +62,7 @@ class DemoReport:
         self._wrong: list[dict[str, Any]] = []
 
     def take_event(self, event: Event, received_at: datetime | None = None) -> None:
-        """Count one event; `received_at` (now) less the event's own time is how old the news was when it arrived."""
+        """Add one event. `received_at`: default now; minus the event's own time, it is the latency."""
         kind, camera = event.event, event.camera
         with self._lock:
             view = self._cameras.get(str(camera))
@@ -76,6 +78,7 @@ class DemoReport:
                 view.in_view.clear()
 
     def take_status(self, status: SiteSnapshot) -> None:
+        """Take the cameras' states out of the site's status."""
         with self._lock:
             for name, camera in status.cameras.items():
                 if name in self._cameras:
@@ -158,15 +161,17 @@ def _sighting_json(sighting: Seen) -> dict[str, Any]:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
-    """Nearest rank in an ascending sequence, one decimal; None of nothing."""
+    """A percentile of an ascending sequence (nearest rank), rounded to one decimal; None if the sequence is empty."""
     if not ordered:
         return None
     return round(ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))], 1)
 
 
 def process_memory(pids: Mapping[str, int]) -> dict[str, dict[str, int | None]]:
-    """Name -> `pss_bytes`, `rss_bytes` of each process that still runs. PSS, Linux only and for
-    root only, shares shared pages out."""
+    """Name → `pss_bytes` and `rss_bytes` of each process that still runs.
+
+    PSS divides shared pages among their processes; it is known only on Linux, and only to root.
+    """
     found: dict[str, dict[str, int | None]] = {}
     for name, pid in pids.items():
         try:
@@ -174,7 +179,7 @@ def process_memory(pids: Mapping[str, int]) -> dict[str, dict[str, int | None]]:
             found[name] = {"pss_bytes": None, "rss_bytes": process.memory_info().rss}
             found[name]["pss_bytes"] = getattr(process.memory_full_info(), "pss", None)
         except psutil.AccessDenied:
-            continue  # our processes keep their memory to themselves: its shares are root's to see
+            continue  # our processes' memory is private: only root can read its PSS
         except psutil.Error:
             continue  # it has just ended
     return found

@@ -1,10 +1,11 @@
-"""The demo's world: two camera clips and a folder of enrolment photos, made at once from pictures in installed wheels.
+"""Makes the demo's scene: two camera clips and a folder of enrolment photos, from pictures in installed packages.
 
-insightface carries `t1.jpg` (six people at a table), scikit-image `astronaut.png` (one person). Clips show them panned,
-zoomed, tilted, re-lit, blurred and recompressed; the photos are mirrored, turned and re-lit cut-outs, so that no pixel
-of a clip was enrolled. Five of the six are enrolled under invented names; the sixth and the astronaut are strangers.
+The pictures are insightface's `t1.jpg` (six people at a table) and scikit-image's `astronaut.png` (one person). The clips
+show them panned, zoomed, tilted, differently lit, blurred and recompressed. The photos are cut out, mirrored, turned and
+differently lit, so that no pixel of a clip was enrolled. Five of the six people are enrolled under invented names; the
+sixth and the astronaut are strangers.
 
-Every frame is an affine view of pictures whose faces are known, so who is where, when, is known to the frame too.
+Every frame is an affine view of pictures whose faces are known, so it is known exactly who is where in every frame.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ from workers.demo.painting import (
 DURATION_S = FRAMES / FRAMES_PER_S
 TABLE_STRANGER = "stranger at the table"
 ASTRONAUT = "astronaut"
-# Where dlib's detector finds the faces of the two pictures: x1, y1, x2, y2 in pixels. The stranger is the one whose
-# embedding lies farthest from the others' (cosine .88 at most; between others it reaches .91).
+# Where dlib's detector finds the faces in the two pictures: x1, y1, x2, y2 in pixels. The stranger is the person whose
+# embedding is least similar to the others' (cosine at most .88; among the others up to .91).
 _TABLE: dict[str, Box] = {
     "Ruby Heart": (64, 280, 176, 392),
     "Penny Ante": (274, 180, 360, 266),
@@ -60,7 +61,7 @@ _OUTLINE = (
     (20, 512), (22, 430), (44, 272), (78, 238), (114, 214), (116, 176), (150, 154), (188, 150), (184, 130), (166, 114),
     (152, 84), (164, 44), (198, 20), (240, 13), (280, 30), (302, 74), (298, 112), (274, 132), (258, 166), (298, 205),
     (306, 246), (344, 272), (362, 346), (400, 343), (450, 356), (486, 398), (500, 450), (512, 476), (512, 512),
-)  # fmt: skip  # pairs read better in rows than one a line
+)  # fmt: skip  # rows of pairs are easier to read than one pair a line
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,10 @@ _CAMERAS: dict[str, _Camera] = {
 
 @dataclass(frozen=True)
 class Scene:
-    """What `make_scene` made.
+    """The files that `make_scene` made, and who is in them.
 
-    `cameras`: name -> clip. `people`: who is enrolled. `strangers`: who is not. `expected`: camera -> everybody who is
-    in view long enough to be judged: people must be named there, strangers must end unknown. `photos`: by person.
+    `cameras`: name → clip. `people`: the enrolled. `strangers`: the others. `expected`: camera → everybody who is in view long
+    enough for a verdict: people must be named there, strangers must be *unknown*. `photos`: person → photos.
     """
 
     folder: Path
@@ -118,15 +119,15 @@ class Scene:
 
     @property
     def faces_dir(self) -> Path:
-        """`<person>/*.jpg`: what the gallery fills itself from."""
+        """The folder with `<person>/*.jpg`, from which the empty gallery is filled."""
         return self.folder / "faces"
 
     def settings(self, *, loop: bool = False) -> dict[str, Any]:
-        """A site.toml document with data_dir = `folder`; dlib, since it needs no download."""
+        """The content of a site.toml with data_dir = `folder`. It uses dlib, which needs no download."""
         return {
-            # The strangers are pictures in packages; a site asks for strangers only where they agreed.
+            # These strangers are pictures in packages. A real site may keep strangers only where they have agreed.
             "site": {"name": "demo", "data_dir": str(self.folder), "keep_unknowns_days": 1},
-            # The dlib engine searches at twice det_size: the clips as they are, whose faces have 100 to 150 pixels.
+            # The dlib engine searches at twice det_size, so the clips are not scaled; their faces have 100 to 150 pixels.
             "recognition": {"engine": "dlib", "det_size": WIDTH // 2, "fps": 4.0, "votes": 3, "min_face_px": 60},
             "cameras": {name: {"source": str(clip), "loop": loop} for name, clip in self.cameras.items()},
         }
@@ -139,7 +140,7 @@ class Scene:
 
 
 def make_scene(folder: Path) -> Scene:
-    """Write `folder`/faces/<person>/*.jpg and `folder`/clips/<camera>.mp4; a few seconds of two cores.
+    """Write `folder`/faces/<person>/*.jpg and `folder`/clips/<camera>.mp4. It takes a few seconds on two cores.
 
     Raises ConfigurationError when a wheel's picture is missing, TemporaryError when OpenCV can't write video there.
     """
@@ -155,13 +156,13 @@ def make_scene(folder: Path) -> Scene:
         walk_in = Cutout(visitor, mask, camera.visitor) if camera.visitor else None
         return write_clip(folder / "clips" / name, table, camera.table, camera.light, walk_in)
 
-    with ThreadPoolExecutor(max_workers=2) as pool:  # OpenCV lets go of the interpreter's lock
+    with ThreadPoolExecutor(max_workers=2) as pool:  # OpenCV releases the interpreter's lock
         cameras = dict(zip(_CAMERAS, pool.map(clip, _CAMERAS), strict=True))
     return Scene(folder, cameras, people, _STRANGERS, {name: _seen_by(name) for name in cameras}, photos)
 
 
 def truth(camera: str, time_s: float) -> dict[str, Box]:
-    """Everybody whose face is whole in the frame at `time_s` and not hidden by the visitor, with its box in pixels."""
+    """Name → box in pixels, of everybody whose face is whole in the frame at `time_s` and not hidden by the visitor."""
     faces, visitor = _everybody(camera, time_s), _CAMERAS[camera].visitor
     if visitor:
         outline = cv2.transform(np.array([_OUTLINE], np.float64), view(visitor, time_s))[0].astype(np.float32)
@@ -170,14 +171,14 @@ def truth(camera: str, time_s: float) -> dict[str, Box]:
 
 
 def _everybody(camera: str, time_s: float) -> dict[str, Box]:
-    """Every face's box, whether or not it lies in the frame; the visitor first, who stands before the others."""
+    """Every face's box, also outside the frame. The visitor comes first, standing in front of the others."""
     here = _CAMERAS[camera]
     visitor = _boxes(_ASTRONAUT, view(here.visitor, time_s)) if here.visitor else {}
     return visitor | _boxes(_TABLE, view(here.table, time_s))
 
 
 def _seen_by(camera: str) -> tuple[str, ...]:
-    """Who is whole in view for at least two seconds together, enough for several votes."""
+    """Everybody whose whole face is in view for at least two seconds in all, which is enough for several votes."""
     frames = [truth(camera, index / FRAMES_PER_S) for index in range(FRAMES)]
     everybody = [*_TABLE, *_ASTRONAUT]
     return tuple(who for who in everybody if sum(who in frame for frame in frames) >= 2 * FRAMES_PER_S)
@@ -191,7 +192,7 @@ def _hidden(box: Box, outline: NDArray[np.float32]) -> bool:
 
 
 def _boxes(faces: Mapping[str, Box], where: Matrix) -> dict[str, Box]:
-    """Boxes of the picture as upright boxes of the frame."""
+    """Boxes in the picture, turned into upright boxes in the frame."""
     found = {}
     for who, (x1, y1, x2, y2) in faces.items():
         x, y = (float(value) for value in where @ ((x1 + x2) / 2, (y1 + y2) / 2, 1.0))
@@ -210,7 +211,7 @@ def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def _picture(package: str, path: str, size: tuple[int, int]) -> Image:
-    """A picture out of an installed wheel; the package is found, not imported: insightface takes seconds to import."""
+    """A picture from an installed package. The package is not imported, since insightface takes seconds to import."""
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         picture = cv2.imread(str(Path(folder) / path)) if (Path(folder) / path).is_file() else None

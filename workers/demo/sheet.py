@@ -1,4 +1,4 @@
-"""The demo's contact sheet: who was seen where, as the camera saw it, beside the photo that was enrolled."""
+"""Draws the demo's contact sheet: who was seen where, the camera's picture, and beside it the enrolled photo."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _FACE_SHARE = 0.5  # of the tile's width
 
 
 class _View(NamedTuple):
-    """What a camera saw of a sighting. `picture`: BGR (_TILE, _TILE, 3); `face`: the middle of the face, x, y."""
+    """The camera's picture of a sighting. `picture`: BGR (_TILE, _TILE, 3). `face`: the face's centre in it, x, y in pixels."""
 
     picture: Image
     face: tuple[int, int]
 
 
 def _save(sheet: Pictures.Image, path: Path) -> None:
-    """Into a new file that takes the path's place: a link that somebody laid there is replaced, never followed."""
+    """Save the sheet as a new file and rename it to `path`. A link that somebody put there is replaced, never followed."""
     form = Pictures.registered_extensions().get(path.suffix.lower())
     if form is None:
         raise ValueError(f"unknown file extension: {path.suffix}")
@@ -52,9 +52,9 @@ def make_sheet(
     photos: Mapping[str, Sequence[Path]],
     subtitle: str,
 ) -> Path:
-    """Draw one tile per camera and person or stranger into `path` (.png or .jpg), for its owner alone; returns it.
+    """Draw one tile for each person or stranger at each camera into `path` (.png or .jpg), which only its owner can read.
 
-    The pictures are read again from the clips, at each sighting's own time.
+    Returns `path`. The pictures are read again from the clips, at each sighting's own time.
     Raises TemporaryError when `path` can't be written.
     """
     rows = _rows(sightings)
@@ -99,7 +99,7 @@ def _rows(sightings: Sequence[Seen]) -> list[tuple[str, list[Seen]]]:
 
 
 def _views(sightings: Sequence[Seen], clips: Mapping[str, Path]) -> dict[int, _View]:
-    """id(sighting) -> what the camera saw; those without a time or a box are left out."""
+    """id(sighting) → the camera's picture. Sightings without a time or a box are left out."""
     found: dict[int, _View] = {}
     for camera, clip in clips.items():
         wanted: dict[int, list[Seen]] = {}
@@ -116,7 +116,7 @@ def _views(sightings: Sequence[Seen], clips: Mapping[str, Path]) -> dict[int, _V
 
 
 def _frames(video: cv2.VideoCapture, wanted: Collection[int]) -> Iterator[tuple[int, Image]]:
-    """The frames of these numbers. Clips are short: reading through is exact, which seeking is not."""
+    """The frames with these numbers. The clip is read from its start: seeking is not exact, and clips are short."""
     for index in range(max(wanted, default=-1) + 1):
         if not video.grab():
             return
@@ -127,7 +127,7 @@ def _frames(video: cv2.VideoCapture, wanted: Collection[int]) -> Iterator[tuple[
 
 
 def _view(frame: Image, box: Sequence[float]) -> _View:
-    """The surroundings of `box`, of which the face has `_FACE_SHARE`; moved to lie within the frame."""
+    """The part of the frame around `box`, scaled so that the face fills `_FACE_SHARE` of its width, and moved into the frame."""
     x1, y1, x2, y2 = box
     zoom = _TILE * _FACE_SHARE / max(x2 - x1, y2 - y1, 1.0)
     side = _TILE / zoom
@@ -159,7 +159,7 @@ def _draw_tile(
 
 
 def _draw_photo(sheet: Pictures.Image, at: tuple[int, int], face: tuple[int, int], photo: Path) -> None:
-    """The enrolled photo, small, in the corner that is farthest from the face; below and right of one in the middle."""
+    """Draw the enrolled photo, small, into the corner farthest from the face; for a face in the middle, at the lower right."""
     with Pictures.open(photo) as enrolled:
         inset = enrolled.convert("RGB").resize((_INSET, _INSET))
     near, far = 6, _TILE - _INSET - 6

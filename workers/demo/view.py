@@ -1,4 +1,4 @@
-"""The demo to look at: a live table where there is a terminal, plain lines where there is none, and a summary."""
+"""Shows the demo: a live table on a terminal, plain lines elsewhere, and at the end a summary."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from shared.status import SiteSnapshot
 from workers.demo.report import CameraView, DemoReport
 
 _STATES = {"up": "green", "ended": "blue", "down": "red", "stopped": "dim"}
-_LINES_STATUS_S = 5.0  # without a terminal: a line of status this often
+_LINES_STATUS_S = 5.0  # without a terminal, a status line for each camera is printed this often
 
 
 class DemoView:
-    """`with DemoView(report, console) as view:` then `view.event(…)` and `view.status(…)` from any thread."""
+    """Use it as `with DemoView(report, console) as view:`; call `view.event(…)` and `view.status(…)` from any thread."""
 
     def __init__(self, report: DemoReport, console: Console) -> None:
         self._report, self._console = report, console
@@ -46,13 +46,13 @@ class DemoView:
             self._live.stop()
 
     def event(self, event: Event) -> None:
-        """Take one event in; without a terminal, print it."""
+        """Add one event to the report. Without a terminal, print it."""
         self._report.take_event(event)
         if self._live is None and (line := event_line(event)):
             self._print(line)
 
     def status(self, status: SiteSnapshot) -> None:
-        """Take the site's status in; without a terminal, print a line of it now and then."""
+        """Add the site's status to the report. Without a terminal, print it every few seconds."""
         self._report.take_status(status)
         now = time.monotonic()
         if self._live is None and now - self._status_shown_at >= _LINES_STATUS_S:
@@ -69,7 +69,7 @@ class DemoView:
 
 
 def live_table(report: DemoReport, seconds: float) -> Table:
-    """One row a camera: how it runs, who is in view now, the last verdicts."""
+    """A table with one row for each camera: its state and figures, who is in view now, and the last verdicts."""
     table = Table(title=f"Rollcall demo · {seconds:.0f} s", title_justify="left", expand=False)
     for heading in ("camera", "state"):
         table.add_column(heading, no_wrap=True)
@@ -92,7 +92,7 @@ def live_table(report: DemoReport, seconds: float) -> Table:
 
 
 def event_line(event: Event) -> str | None:
-    """An event as a line to read, or None for one that has nothing to say here."""
+    """An event as a line to read; None for an event that the demo does not show."""
     kind, camera = event.event, event.camera
     clock = str(event.time)[11:19]
     if kind == "named":
@@ -115,7 +115,7 @@ def status_line(name: str, camera: CameraView) -> str:
 
 
 def print_summary(summary: Mapping[str, Any], console: Console) -> None:
-    """Who was recognised where, how fast, at what cost, and where the sheet is."""
+    """Print who was recognised where, the speed and the memory, and where the sheet is."""
     table = Table(title="Who was recognised where", title_justify="left")
     for heading, justify in (
         ("camera", "left"),
@@ -139,7 +139,7 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
 
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
-    """The summary's figures, a line each."""
+    """The summary's figures, one line each."""
     latency, wrong = summary["latency_ms"], summary["wrong_names"]
     lines = [
         f"Wrong names: {len(wrong)}" + "".join(f"; {w['camera']}: {w['is']} was named {w['named']}" for w in wrong)
@@ -159,14 +159,14 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
 
 
 def in_view(camera: CameraView) -> list[str]:
-    """Who is in view now, by name, the unknown last and counted."""
+    """Who is in view now: names in order, then the number of unknown faces."""
     names = sorted({name for name in camera.in_view.values() if name != "unknown"})
     strangers = sum(name == "unknown" for name in camera.in_view.values())
     return names + (["unknown" if strangers == 1 else f"{strangers} unknown"] if strangers else [])
 
 
 def number(value: object, digits: int = 1, unit: str = "") -> str:
-    """A number to read; – for none."""
+    """A number as text; – for None."""
     return f"{value:.{digits}f}{unit}" if isinstance(value, int | float) else "–"
 
 
