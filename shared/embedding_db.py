@@ -1,8 +1,8 @@
-"""The gallery's functions, with the names and meaning they had in the original program.
+"""The gallery's functions, with the names and the meaning that they had in the original program.
 
-With a site running they read the shared block and write through its writer; without one they open the file under the lock.
-They raise on failure (shared.errors) and are safe from many threads. The site is the one of `$ROLLCALL_CONFIG`, else of
-`site.toml` in the working folder, else the defaults there; `use_site` chooses another.
+While a site runs, they read the gallery block and write through the site's writer. Otherwise they open the database under the lock.
+They raise the errors of shared.errors, and may be called from many threads. The settings come from `$ROLLCALL_CONFIG`, else from
+`site.toml` in the working folder, else they are the defaults there. `use_site` chooses another site.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from shared.settings.schema import Settings
 _log = logging.getLogger(__name__)
 _lock = threading.RLock()
 _chosen: Settings | None = None
-_ROWS_AT_ONCE = 10_000  # 20 MB of 512-d vectors in one frame and one transaction
+_ROWS_AT_ONCE = 10_000  # in one message and one transaction: 20 MB of vectors with 512 dimensions
 
 
 class _Cache:
-    """What load_embeddings_from_db read last from a file without a site."""
+    """What load_embeddings_from_db last read from a database file, while no site was running."""
 
     def __init__(self) -> None:
-        self.of: tuple[object, ...] | None = None  # which file it was, and in which state
+        self.of: tuple[object, ...] | None = None  # identifies the file and its state
         self.embeddings: NDArray[np.float32] | None = None
         self.names: list[str] | None = None
         self.timestamp: str | None = None
@@ -47,8 +47,8 @@ _cache = _Cache()
 
 
 def use_site(settings: Settings | None) -> None:
-    """Work on the site with these settings; None: back to the one that is found by itself."""
-    global _chosen  # noqa: PLW0603  # the original's functions take no site, so the choice is the module's
+    """Use the site with these settings from now on. None: use the one that is found as the module's docstring says."""
+    global _chosen  # noqa: PLW0603  # the original's functions take no site, so the module keeps the choice
     with _lock:
         _chosen = settings
         clear_cache()
@@ -59,13 +59,13 @@ def _settings() -> Settings:
 
 
 def init_database() -> None:
-    """Create the database when there is none; adopt the original program's, or migrate an older one of ours."""
+    """Create the database if there is none. Adopt one of the original program, or migrate an older one of ours. Raises RollcallError."""
     with _lock, SiteAccess(_settings(), _log.warning, create=True):
         pass
 
 
 def load_embeddings_from_db() -> tuple[NDArray[np.float32], list[str]] | tuple[None, None]:
-    """Every reference: (n, dim) float32 of unit norm and the n names; (None, None) for an empty gallery."""
+    """All references: (n, dim) float32 of unit L2 norm, and their n names. (None, None) for an empty gallery. Raises RollcallError."""
     with _lock:
         settings = _settings()
         if site_is_running(settings.run_dir):
@@ -84,7 +84,8 @@ def _load_from_file(settings: Settings) -> tuple[NDArray[np.float32], list[str]]
         clear_cache()
         return None, None
     with SiteAccess(settings, _log.warning) as gallery:
-        file = settings.db_path.stat()  # another one in the same place can have its number and as many changes
+        # Another file at the same path can have the same inode and the same number of changes.
+        file = settings.db_path.stat()
         state = (settings.db_path, file.st_ino, file.st_mtime_ns, file.st_size, gallery.info().change_number)
         if _cache.of != state:
             with gallery.batches(_log.warning) as batches:
@@ -105,17 +106,18 @@ def _fill_cache(batches: list[Batch], state: tuple[object, ...]) -> None:
 def save_embedding(
     person_name: str, embedding: ArrayLike, image_path: str | None = None, user_id: str | None = None
 ) -> int:
-    """Save one reference and return its row's id; the same person and photo again updates that row, with id and created_at kept.
+    """Save one reference and return the id of its row. For the same person and photo, that row is updated: id and created_at stay.
 
-    `embedding`: `dim` numbers of any length but zero. Raises RefusedError for one that is none or of another dimension.
+    `embedding`: `dim` numbers, of any norm but zero. Raises RefusedError for an unsound vector or another dimension, or another
+    RollcallError.
     """
     return save_embeddings_batch([(person_name, embedding, image_path, user_id)])[0]
 
 
 def save_embeddings_batch(rows: Sequence[tuple[str, ArrayLike, str | None, str | None]]) -> list[int]:
-    """Save (name, embedding, path, user_id) rows, up to 10,000 a transaction; the rows' ids, in order.
+    """Save rows of (name, embedding, path, user_id), up to 10,000 in a transaction. Returns the ids of the rows, in order.
 
-    Raises RefusedError, with nothing of that transaction saved, when one of them is refused.
+    Raises RefusedError if a row is refused; then nothing of its transaction is saved.
     """
     ids: list[int] = []
     with _lock, SiteAccess(_settings(), _log.warning, create=True) as gallery:
@@ -130,10 +132,10 @@ def save_embeddings_batch(rows: Sequence[tuple[str, ArrayLike, str | None, str |
 
 
 def _stacked(rows: Sequence[tuple[str, ArrayLike, str | None, str | None]]) -> NDArray[np.float32]:
-    """The rows' vectors as (n, dim) little-endian float32. Raises RefusedError for one that is none, or of another length."""
+    """The rows' vectors as (n, dim) little-endian float32. Raises RefusedError if one has no numbers, or another length."""
     try:
         stacked = np.array([vector for _, vector, *_ in rows], dtype="<f4")
-    except (TypeError, ValueError):  # not numbers, or of several lengths: find the one
+    except (TypeError, ValueError):  # not numbers, or different lengths: find the faulty vector below
         stacked = np.empty(0, "<f4")
     if stacked.ndim > 1 and stacked.size:
         return stacked.reshape(len(rows), -1)
@@ -153,7 +155,8 @@ def _stacked(rows: Sequence[tuple[str, ArrayLike, str | None, str | None]]) -> N
 
 
 def delete_embedding(person_name: str, image_path: str | None = None) -> int:
-    """Delete a person's references, or the one of a photo; how many rows went. A mark keeps old folders from bringing them back."""
+    """Delete a person's references, or those of one photo. Returns how many rows. A deletion mark keeps old folders and backups from
+    bringing them back. Raises RollcallError."""
     with _lock:
         settings = _settings()
         if not settings.db_path.exists():
@@ -164,13 +167,16 @@ def delete_embedding(person_name: str, image_path: str | None = None) -> int:
 
 
 def clear_cache() -> None:
-    """Let go of what load_embeddings_from_db keeps in this process; the site's shared block is not touched."""
+    """Drop what load_embeddings_from_db keeps in this process. The site's gallery block is not touched."""
     with _lock:
-        _cache.__init__()  # type: ignore[misc]  # back to how it began
+        _cache.__init__()  # type: ignore[misc]  # reset it
 
 
 def get_cache_info() -> dict[str, Any]:
-    """{'cached': bool, 'count': rows, 'timestamp': ISO 8601 in UTC, or None} of the block, or of this process's own copy."""
+    """The state of the gallery block, or without a running site that of this process's own copy.
+
+    Returns {'cached': bool, 'count': number of references, 'timestamp': ISO 8601, UTC, or None}. Raises RollcallError.
+    """
     with _lock:
         settings = _settings()
         if site_is_running(settings.run_dir):
@@ -185,7 +191,7 @@ def _iso(time_ns: int) -> str:
 
 
 def get_embedding_count() -> int:
-    """How many references are saved."""
+    """How many references are stored. Raises RollcallError."""
     with _lock:
         settings = _settings()
         if not settings.db_path.exists():

@@ -1,4 +1,4 @@
-"""Embeddings as arrays: of unit norm, in batches with their names, and sound."""
+"""Embeddings as arrays: scaling to unit norm, batches of references with names, and the check that they are sound."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from shared.row_checksum import row_checksums
 
 @dataclass(frozen=True)
 class Batch:
-    """References to publish: parallel sequences; `references` (n, dim) float32 of unit norm."""
+    """n references: row ids, people's names and user ids, and `references` (n, dim) float32 of unit L2 norm."""
 
     row_ids: Sequence[int]
     names: Sequence[str]
     user_ids: Sequence[str | None]
     references: NDArray[np.float32]
-    checksums: Sequence[int | None] | None = None  # as they were written; None: not known
+    checksums: Sequence[int | None] | None = None  # stored when the rows were written; None: not known
 
 
 class UnsoundRowError(ConfigurationError):
-    """A reference that can't be one: its vector is none, or it is not as it was written."""
+    """A stored reference can't be used: its vector is unsound, or it differs from what was written."""
 
     def __init__(self, row: int | str, got: str, expected: str) -> None:
         super().__init__(
@@ -40,28 +40,31 @@ class UnsoundRowError(ConfigurationError):
 
 
 def require_sound(batch: Batch, start: int, references: NDArray[np.float32]) -> None:
-    """Raises UnsoundRowError for the first of `references`, the rows of `batch` from `start` on, that can't be one."""
+    """Raise UnsoundRowError for the first unsound one of `references`, which are the rows of `batch` from `start` on.
+
+    Checked are the norm, and the checksum if `batch` has them.
+    """
     end = start + len(references)
     norms = np.sqrt(np.vecdot(references, references))
-    off = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE))  # NaN is off, too
+    off = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE))  # written so that NaN is unsound, too
     if len(off):
         raise UnsoundRowError(batch.row_ids[start + off[0]], f"norm {norms[off[0]]}", "norm 1")
     if batch.checksums is None:
         return
     found = row_checksums(references, batch.names[start:end], batch.user_ids[start:end]).tolist()
     if found != (written := batch.checksums[start:end]):
-        for place, (one, other) in enumerate(zip(found, written, strict=True)):
-            if other is not None and one != other:
-                raise UnsoundRowError(batch.row_ids[start + place], f"checksum {one}", f"checksum {other}")
+        for place, (now, before) in enumerate(zip(found, written, strict=True)):
+            if before is not None and now != before:
+                raise UnsoundRowError(batch.row_ids[start + place], f"checksum {now}", f"checksum {before}")
 
 
 NORM_TOLERANCE = 1e-3
 
 
 def unit_rows(vectors: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
-    """`vectors` (n, dim) as float32 rows of unit L2 norm; rows that are so already are left alone, bit for bit.
+    """`vectors` (n, dim) as float32 rows of unit L2 norm. Rows that have it already stay the same, bit for bit.
 
-    Raises RefusedError, with the row's name, for an empty, zero or non-finite one.
+    Raises RefusedError, with the row's name of `names`, for an empty, zero or non-finite row.
     """
     rows: NDArray[np.float32] = np.ascontiguousarray(vectors, dtype=np.float32)
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
@@ -81,6 +84,6 @@ def unit_rows(vectors: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.
 
 
 def unit_vector(vector: NDArray[np.float32], where: str) -> NDArray[np.float32]:
-    """`vector` flat, float32, unit L2 norm. Raises RefusedError for an empty, zero or non-finite one."""
+    """`vector` as (dim,) float32 of unit L2 norm. Raises RefusedError, with `where`, for an empty, zero or non-finite vector."""
     unit: NDArray[np.float32] = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1), [where])[0]
     return unit

@@ -1,7 +1,8 @@
-"""Errors that reach the person who can mend them.
+"""Errors with everything that a person needs to fix them.
 
-Every error says what is wrong, where, what was got, what was expected, and the remedy; its class carries the exit code, and
-the exit code is the supervisor's restart policy (after sysexits.h: 70 EX_SOFTWARE, 75 EX_TEMPFAIL, 78 EX_CONFIG).
+Every error contains what is wrong, where, what was found, what was expected, and the remedy. Its class has the exit code for a process
+that ends on it. From the exit code the supervisor decides whether to restart the process (after sysexits.h: 70 EX_SOFTWARE, 75
+EX_TEMPFAIL, 78 EX_CONFIG).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ EXIT_CONFIGURATION = 78
 
 
 class RollcallError(Exception):
-    """Base of every fault we raise on purpose; `exit_code` says what a process that ends on it exits with."""
+    """The base of all errors that we raise on purpose. `exit_code`: the exit code of a process that ends on it."""
 
     exit_code = EXIT_BUG
 
@@ -28,7 +29,7 @@ class RollcallError(Exception):
         super().__init__(self.line())
 
     def line(self) -> str:
-        """The whole fault on one line."""
+        """The whole error on one line."""
         parts = [f"{self.where}: {self.what}" if self.where else self.what]
         if self.got is not None:
             parts.append(f"got {self.got!r}" if not isinstance(self.got, str) else f"got {self.got}")
@@ -40,31 +41,31 @@ class RollcallError(Exception):
 
 
 class RefusedError(RollcallError):
-    """The answer is no, or this one input is refused; others go on."""
+    """The answer is no, or this one input is refused. Work on other inputs goes on."""
 
     exit_code = EXIT_REFUSED
 
 
 class UsageError(RollcallError):
-    """The command line asks for something that makes no sense."""
+    """The command line or a request makes no sense."""
 
     exit_code = EXIT_USAGE
 
 
 class TemporaryError(RollcallError):
-    """May be gone on the next try: a full disk, a site that holds the lock, a writer that is being restarted."""
+    """The next try may succeed. Examples: a full disk, a site that holds the lock, a writer that is being restarted."""
 
     exit_code = EXIT_TEMPORARY
 
 
 class ConfigurationError(RollcallError):
-    """Only a person can mend it; a restart would not."""
+    """Only a person can fix this; a restart would not help."""
 
     exit_code = EXIT_CONFIGURATION
 
 
 class DamagedError(ConfigurationError):
-    """SQLite says that the database file is damaged."""
+    """SQLite reports that the database file is damaged."""
 
 
 class FaultList(ConfigurationError):
@@ -76,10 +77,11 @@ class FaultList(ConfigurationError):
 
 
 class ReadOnlyError(TemporaryError):
-    """The disk is read-only: it may have become so after an error, and may be mounted writable again."""
+    """The disk is read-only. It may have become so after an error, and may be mounted writable again."""
 
 
 def read_only_fault(where: Path | str) -> ReadOnlyError:
+    """The error for a read-only disk."""
     return ReadOnlyError(
         "the disk is read-only, nothing can be stored",
         where=str(where),
@@ -88,7 +90,7 @@ def read_only_fault(where: Path | str) -> ReadOnlyError:
 
 
 def damage_fault(path: Path | str, what: str) -> DamagedError:
-    """That the database is damaged; `what`: SQLite's words."""
+    """The error for a damaged database. `what`: SQLite's message."""
     return DamagedError(
         "the database is damaged",
         where=str(path),
@@ -98,7 +100,7 @@ def damage_fault(path: Path | str, what: str) -> DamagedError:
 
 
 def disk_fault(error: OSError, where: Path | str = "") -> RollcallError:
-    """What a person can do about a file that could not be read or written: a full disk is temporary, a forbidden one is not."""
+    """The error for a file that could not be read or written, with a remedy. A full disk is temporary; a missing permission is not."""
     place = str(where or error.filename or "")
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -108,8 +110,12 @@ def disk_fault(error: OSError, where: Path | str = "") -> RollcallError:
     if error.errno == errno.EROFS:
         return read_only_fault(place)
     if error.errno in (errno.EACCES, errno.EPERM):
-        return ConfigurationError("may not be written or read", where=place, got=reason, remedy="check owner and mode")
-    return TemporaryError("the system refused", where=place, got=reason, remedy="check the disk, then try again")
+        return ConfigurationError(
+            "permission to read or write is missing", where=place, got=reason, remedy="check owner and mode"
+        )
+    return TemporaryError(
+        "the system could not read or write", where=place, got=reason, remedy="check the disk, then try again"
+    )
 
 
-Say = Callable[[str], None]
+Say = Callable[[str], None]  # prints or logs one line for the operator

@@ -1,7 +1,7 @@
-"""Events: what a camera tells of a track or of itself, and the sightings that are kept of them. This is our public contract.
+"""Events, which cameras report about a track or about themselves, and sightings, the stored events. This is our public contract.
 
-A camera sends an `Event`; the writer checks it (`Event.from_json`), and keeps and hands on a `Sighting`. Fields and kinds are only ever
-added: what is not known here is let through within bounds, in `more`.
+A camera sends an `Event`. The writer checks it (`Event.from_json`), stores it as a `Sighting`, and passes that on. Fields and kinds of
+events are only ever added, never removed. So unknown fields are accepted, within bounds, and kept in `more`.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from typing import Any, TypedDict
 
 from shared.errors import RefusedError
 
-MAX_DEPTH = 8  # of an event's lists and objects in each other; ours have three
-_MAX_DOCUMENT_BYTES = 64 << 10  # of what is kept; ours have some 500
+MAX_DEPTH = 8  # how deep an event's lists and objects may be nested; ours are nested three deep
+_MAX_DOCUMENT_BYTES = 64 << 10  # of a stored event; ours have some 500
 _MAX_TRACES = 16
 _MAX_TRACE_BYTES = 1 << 20
 _MAX_TEXT_BYTES = 4096
-_MAX_WHOLE = (1 << 63) - 1  # what SQLite holds
+_MAX_WHOLE = (1 << 63) - 1  # SQLite's largest integer
 _KIND = re.compile(r"[a-z_]{1,40}")
 _STRANGER_ID = re.compile(r"(?:stranger-)?(\d{1,15})")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One event of one camera. None: the field says nothing in an event of this kind.
+    """One event of one camera. A field that has no meaning in an event of this kind is None.
 
-    `key`: the same for the same event, however often it is sent. `event`: named, withdrawn, unknown, left, camera_up, camera_down, and
-    kinds to come. Times are ISO 8601 in UTC, ending in Z. `box`: x1, y1, x2, y2 in pixels. `score`, `margin`: cosines.
-    `verdict`: of `left` and `withdrawn`; `started`, `ended`, `duration_s`: of `left`; `reason`: of camera_down; `losses`: of camera_up.
-    `traces`, `fingerprint`, `alike`: for the writer alone, which knows strangers again by them; they are neither kept nor handed on.
+    `key`: identifies the event, however often it is sent. `event`: the kind: named, withdrawn, unknown, left, camera_up, camera_down, and
+    kinds that are added later. Times are ISO 8601 in UTC, ending in Z. `box`: x1, y1, x2, y2 in pixels. `score`, `margin`: cosines.
+    `verdict`: in `left` and `withdrawn`. `started`, `ended`, `duration_s`: in `left`. `reason`: in `camera_down`. `losses`: in `camera_up`.
+    `traces`, `fingerprint`, `alike`: only for the writer, which recognises strangers by them. They are neither stored nor passed on.
+    `more`: unknown fields.
     """
 
     key: str = ""
@@ -61,20 +62,23 @@ class Event:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The document that a camera sends: the fields that every event has, then those that say something."""
-        return {"key": self.key, **self._shown(), **_said(self, _PRIVATE)}
+        """The document that a camera sends: first the fields that every event has, then the others that are not None."""
+        return {"key": self.key, **self._shown(), **_given(self, _PRIVATE)}
 
     def _shown(self) -> dict[str, Any]:
         always = {name: getattr(self, name) for name in _ALWAYS}
-        return {**always, **_said(self, _SOMETIMES), **self.more}
+        return {**always, **_given(self, _SOMETIMES), **self.more}
 
     @classmethod
     def from_json(cls, document: object) -> Event:
-        """Raises RefusedError for what can't be kept: with the field and what it must be, and nothing of what was in it."""
+        """An event from a camera's document. Raises RefusedError if it can't be kept.
+
+        The error has the faulty field and what it must be, and nothing of the document's contents.
+        """
         fault = next(_faults(document, _NEEDED), None)
         if fault is not None:
             raise RefusedError(fault)
-        assert isinstance(document, dict)  # else it were a fault
+        assert isinstance(document, dict)  # _faults refuses everything else
         return cls(**_parted(cls, document))
 
 
@@ -87,7 +91,8 @@ class Elsewhere(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Sighting(Event):
-    """An event as it is kept. `id` is durable and only rises. `unknown`: the stranger it is of. `also_at`: where else the person is."""
+    """A stored event. `id`: never changes, and ids only rise. `unknown`: the id of the stranger that it shows. `also_at`: where else the
+    person is at this time."""
 
     id: int
     site: str | None = None
@@ -99,21 +104,22 @@ class Sighting(Event):
         return {"id": self.id, **self.to_stored()}
 
     def to_stored(self) -> dict[str, Any]:
-        """The document that is kept under `id`."""
-        return {**self._shown(), **_said(self, _WRITERS[1:])}
+        """The document that is stored under `id`."""
+        return {**self._shown(), **_given(self, _WRITERS[1:])}
 
     @classmethod
     def from_json(cls, document: object) -> Sighting:
-        """What `to_json` made, here or in a newer Rollcall. Raises RefusedError."""
+        """A sighting from a document of `to_json`, possibly of a newer Rollcall. Raises RefusedError."""
         fault = next(_faults(document, _NEEDED_OF_KEPT), None)
         if fault is not None:
             raise RefusedError(fault)
-        assert isinstance(document, dict)  # else it were a fault
+        assert isinstance(document, dict)  # _faults refuses everything else
         return cls(**_parted(cls, document))
 
     @classmethod
     def from_stored(cls, row_id: int, document: bytes) -> Sighting | None:
-        """A row's; None for one that can't be read: no JSON object, too deep, numbers that JSON has not, fields that aren't so."""
+        """A sighting from a row of the store. None if it can't be read: no JSON object, nested too deep, NaN or infinite numbers, or
+        unsound fields."""
         try:
             stored = json.loads(document, parse_constant=_refuse)
             return cls.from_json({**stored, "id": row_id})
@@ -123,34 +129,35 @@ class Sighting(Event):
 
 _ALWAYS = (
     "event", "time", "camera", "user_id", "media_time_s", "track", "person", "score", "margin", "frames", "box",
-)  # fmt: skip  # in the order that they are shown
+)  # fmt: skip  # in the order in which documents have them
 _SOMETIMES = ("liveness", "verdict", "started", "ended", "duration_s", "reason", "losses")
 _PRIVATE = ("traces", "fingerprint", "alike")
-_WRITERS = ("id", "site", "unknown", "also_at")  # for the writer to say, whatever a camera says
+_WRITERS = ("id", "site", "unknown", "also_at")  # only the writer sets these; a camera's values are ignored
 
 
-def _said(event: Event, names: Sequence[str]) -> dict[str, Any]:
+def _given(event: Event, names: Sequence[str]) -> dict[str, Any]:
+    """Those of the named fields that are not None."""
     return {name: value for name in names if (value := getattr(event, name)) is not None}
 
 
 def _parted(kind: type[Event], document: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that `kind` has by name, and all others but the writer's in `more`."""
-    known = {one.name for one in fields(kind)} - {"more"}
+    """The document's fields that `kind` has, by name, and in `more` all others, except those that only the writer sets."""
+    known = {known_field.name for known_field in fields(kind)} - {"more"}
     more = {name: value for name, value in document.items() if name not in known and name not in _WRITERS}
     return {**{name: value for name, value in document.items() if name in known}, "more": more}
 
 
 def new_event(camera: str, kind: str, wall_time: float, **given: Any) -> Event:
-    """An event of now, with a key of its own. `wall_time`: seconds since 1970."""
+    """A new event with a new key. `wall_time`: its time, in seconds since 1970. `given`: further fields."""
     return Event(key=uuid.uuid4().hex, event=kind, time=iso_time(wall_time), camera=camera, **given)
 
 
 def iso_time(wall_time: float) -> str:
-    """ISO 8601 in UTC to the millisecond, ending in Z. `wall_time`: seconds since 1970."""
+    """A time in ISO 8601, UTC, with milliseconds, ending in Z. `wall_time`: seconds since 1970."""
     return datetime.fromtimestamp(wall_time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-# --- what is taken ------------------------------------------------------------------------------------------------------
+# --- which documents are accepted ---------------------------------------------------------------------------------------
 
 
 def _is_text(value: object) -> bool:
@@ -181,7 +188,7 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_time(value: object) -> bool:
-    """ISO 8601 in UTC, ending in Z: only so is the order of the texts the order of the times."""
+    """Whether this is ISO 8601 in UTC, ending in Z. Only then do the texts sort in the order of the times."""
     if not isinstance(value, str) or len(value) > 40 or not value.endswith("Z"):
         return False
     try:
@@ -192,15 +199,15 @@ def _is_time(value: object) -> bool:
 
 
 def _is_box(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(_is_number(one) for one in value)
+    return isinstance(value, list) and len(value) == 4 and all(_is_number(number) for number in value)
 
 
 def _are_traces(value: object) -> bool:
-    """What is in them is checked where strangers are kept."""
+    """Whether this is a list of objects within bounds. strangers/traces.py checks their contents."""
     return (
         isinstance(value, list)
         and len(value) <= _MAX_TRACES
-        and all(isinstance(one, dict) and sum(map(_cost, one.values())) <= _MAX_TRACE_BYTES for one in value)
+        and all(isinstance(trace, dict) and sum(map(_cost, trace.values())) <= _MAX_TRACE_BYTES for trace in value)
     )
 
 
@@ -209,7 +216,7 @@ def _cost(value: object) -> int:
 
 
 def _are_places(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+    return isinstance(value, list) and all(isinstance(place, dict) for place in value)
 
 
 _Rule = tuple[Callable[[object], bool], str]
@@ -262,7 +269,7 @@ def _faults(event: object, needed: Mapping[str, _Rule]) -> Iterator[str]:
         yield "the end of a track must have a track"
     kept = {name: value for name, value in event.items() if name != "traces"}
     if is_deeper(kept, MAX_DEPTH):
-        yield f"lists and objects must not lie in each other more than {MAX_DEPTH} deep"
+        yield f"lists and objects must not be nested more than {MAX_DEPTH} deep"
     try:
         if len(json.dumps(kept, allow_nan=False)) > _MAX_DOCUMENT_BYTES:
             yield f"an event must have at most {_MAX_DOCUMENT_BYTES} bytes"
@@ -271,14 +278,14 @@ def _faults(event: object, needed: Mapping[str, _Rule]) -> Iterator[str]:
 
 
 def is_deeper(value: object, most: int) -> bool:
-    """Whether lists and objects of a JSON value lie in each other more than `most` deep."""
+    """Whether the lists and objects of a JSON value are nested more than `most` deep."""
     level = [value]
     for _ in range(most + 1):
         level = [
             child
-            for one in level
-            if isinstance(one, (dict, list))
-            for child in (one.values() if isinstance(one, dict) else one)
+            for parent in level
+            if isinstance(parent, (dict, list))
+            for child in (parent.values() if isinstance(parent, dict) else parent)
             if isinstance(child, (dict, list))
         ]
         if not level:
@@ -294,12 +301,12 @@ def _refuse(constant: str) -> None:
 
 
 def stranger_id(number: int) -> str:
-    """A stranger's id as it is shown: `stranger-17`."""
+    """The id of a stranger, like `stranger-17`."""
     return f"stranger-{number}"
 
 
 def stranger_number(text: str) -> int:
-    """The number in an id; the number alone will do. Raises RefusedError."""
+    """The number in a stranger's id. The number alone is accepted, too. Raises RefusedError."""
     found = _STRANGER_ID.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None:
         raise RefusedError(

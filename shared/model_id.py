@@ -1,4 +1,4 @@
-"""Which model embeddings are of, how two of them are told apart, and what is said where they are not the same."""
+"""The identity of a model, the comparison of two models, and the error for embeddings of another model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Fault = TypeVar("Fault", bound=RollcallError)
 
 @dataclass(frozen=True)
 class ModelId:
-    """`engine` and `pack`: as the settings name them. `fingerprint`: 64 hex digits, of the recognition file and of what is done to a
-    face before it: two models are the same when it is, whatever they are called. `dim`: of its embeddings."""
+    """A model. `engine` and `pack`: their names in the settings. `dim`: length of its embeddings. `fingerprint`: 64 hex digits, computed
+    from the recognition file and the preprocessing of faces. Two models with the same fingerprint are the same, whatever their names."""
 
     engine: str
     pack: str
@@ -23,28 +23,29 @@ class ModelId:
 
     @classmethod
     def parse(cls, label: str, fingerprint: str, dim: int) -> ModelId:
-        """From the name that store and block have: engine/pack."""
+        """A ModelId from `label`, the form engine/pack in which store and block have the name."""
         engine, _, pack = label.partition("/")
         return cls(engine, pack, fingerprint, dim)
 
     @property
     def label(self) -> str:
+        """The name in the form engine/pack."""
         return f"{self.engine}/{self.pack}"
 
     @property
     def shown(self) -> str:
-        """For a fault: the label, and enough of the fingerprint to tell two by."""
+        """For messages: the label, and enough of the fingerprint to tell two models apart."""
         return f"{self.label} ({self.fingerprint[:_SHOWN]}…)"
 
     def is_same(self, other: ModelId) -> bool:
-        """Whether embeddings of the two can be compared."""
+        """Whether embeddings of the two models can be compared."""
         return self.fingerprint == other.fingerprint
 
 
 def other_model(
     kind: type[Fault], what: str, *, got: ModelId | None, expected: ModelId, where: str = "", remedy: str
 ) -> Fault:
-    """The refusal of embeddings that are of another model. `got`: None where nothing says which."""
+    """The error, of class `kind`, for embeddings of another model. `got`: None if their model is not known."""
     return kind(
         what, where=where, got="no model named" if got is None else got.shown, expected=expected.shown, remedy=remedy
     )

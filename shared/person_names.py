@@ -1,6 +1,6 @@
-"""What a person's name is, wherever one comes in: how it is stored, which ones look the same, and which can't be new.
+"""The rules for people's names: how a name is stored, which names look the same, and which names a new person can't have.
 
-Two names that nobody can tell apart on a screen must not be two people: whoever forgets one would leave the other.
+Two names that look the same on a screen must not be two people. Otherwise an operator who forgets one person would leave the other.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ MAX_NAME_BYTES = 255  # a person is a folder in data/faces, and file systems cou
 
 _ZERO_WIDTH_NON_JOINER, _ZERO_WIDTH_JOINER = "\u200c", "\u200d"
 _VIRAMA = 9  # canonical combining class
-# What is shown as nothing though it is a letter, a mark or a symbol: the rest of Unicode's Default_Ignorable_Code_Point, and the
-# blank Braille pattern.
+# Characters that show nothing, though they are letters, marks or symbols: the rest of Unicode's Default_Ignorable_Code_Point, and the blank
+# Braille pattern.
 _BLANK = frozenset(
     map(
         chr,
@@ -37,23 +37,23 @@ _TAGS = range(0xE0000, 0xE1000)
 
 
 def stored_name(text: str) -> str:
-    """The name as it is stored: Unicode NFC, no space around it."""
+    """The form in which a name is stored: Unicode NFC, without spaces around it."""
     return text.strip() if text.isascii() else unicodedata.normalize("NFC", text).strip()
 
 
 def name_key(text: str) -> str:
-    """Equal for names that look the same: NFC or NFD, spaces around them, characters in them that nobody sees."""
+    """A key that is equal for names that look the same. It ignores NFC or NFD, spaces around the name, and invisible characters in it."""
     name = stored_name(text)
     if name.isascii():
         return name
-    return stored_name("".join(one for at, one in enumerate(name) if not _is_unseen(name, at)))
+    return stored_name("".join(character for at, character in enumerate(name) if not _is_unseen(name, at)))
 
 
 def unfitness(name: str) -> str:
-    """What makes a stored name unfit for a new person; empty when nothing does.
+    """Why a stored name is unfit for a new person; empty if it is fit.
 
-    Fit is what can name a folder everywhere and is seen as it is: 1 to 200 characters and at most 255 bytes of UTF-8, no slash, no
-    control characters or line ends, nothing invisible, no dot in front (`.`, `..`, and what is hidden).
+    A fit name can name a folder on every system, and shows all its characters. It has 1 to 200 characters and at most 255 bytes of UTF-8,
+    no slash, no control characters or line ends, nothing invisible, and no dot in front (`.`, `..`, hidden files).
     """
     if not name:
         return "is empty"
@@ -61,24 +61,24 @@ def unfitness(name: str) -> str:
         return f"has {len(name)} characters"
     if name.startswith(".") or "/" in name:
         return "starts with a dot" if name.startswith(".") else "contains a slash"
-    # Cc: control characters, Cs: bytes that are no UTF-8, Zl and Zp: line ends, which tear log lines apart.
+    # Cc: control characters; Cs: bytes that are no UTF-8; Zl and Zp: line ends, which would split a log line.
     if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name):
         return "contains control characters or bytes that are not UTF-8"
     if unseen := invisible_in(name):
-        return f"contains characters that nobody sees, {unseen}"
+        return f"contains invisible characters, {unseen}"
     return "is too long for a folder" if len(name.encode()) > MAX_NAME_BYTES else ""
 
 
 def invisible_in(name: str) -> str:
-    """The first character that nobody sees, by its Unicode name; empty when there is none."""
-    unseen = next((one for at, one in enumerate(name) if _is_unseen(name, at)), None)
+    """The Unicode name of the first invisible character in `name`; empty if there is none."""
+    unseen = next((character for at, character in enumerate(name) if _is_unseen(name, at)), None)
     return "" if unseen is None else unicodedata.name(unseen, f"U+{ord(unseen):04X}")
 
 
 def _is_unseen(name: str, at: int) -> bool:
-    """Whether the character at this place shows nothing, and means nothing where it stands.
+    """Whether the character at this place is invisible and has no meaning there.
 
-    The two joiners are part of how some names are written: after a virama, and the non-joiner between Arabic letters (RFC 5892,
+    The two zero-width joiners have a meaning in some scripts: both after a virama, and the non-joiner between Arabic letters (RFC 5892,
     appendix A.1 and A.2, the latter without its table of joining types).
     """
     character = name[at]
@@ -96,7 +96,7 @@ _MAX_TEXT_BYTES = 4096
 
 
 def name_of(value: object) -> str:
-    """`value`, when it can name a person. Raises RefusedError."""
+    """`value`, if it can be the name of a stored person. Raises RefusedError if not."""
     if not isinstance(value, str) or not value.strip() or not _fits(value, _MAX_NAME_BYTES):
         raise RefusedError(
             "not a name", got=repr(value)[:80], expected=f"text of 1 to {_MAX_NAME_BYTES} bytes without NUL"
@@ -105,20 +105,23 @@ def name_of(value: object) -> str:
 
 
 def new_name_of(value: object) -> str:
-    """`value` as a person's name is stored (NFC, no space around), when it can name one. Raises RefusedError."""
+    """`value` in the form in which it is stored (`stored_name`), if it can name a person and has no invisible characters.
+
+    Raises RefusedError if not.
+    """
     name = stored_name(name_of(value))
     if unseen := invisible_in(name):
         raise RefusedError(
-            "the name contains characters that nobody sees",
+            "the name contains invisible characters",
             got=f"{ascii(name)[:80]}: {unseen}",
-            expected="a name that is seen as it is: two that look the same would be two people",
+            expected="only visible characters: two names that look the same would be two people",
             remedy="take the character out",
         )
     return name
 
 
 def text_of(value: object) -> str | None:
-    """`value`, when it is text or nothing. Raises RefusedError."""
+    """`value`, if it is None or text that SQLite can store. Raises RefusedError if not."""
     if value is not None and (not isinstance(value, str) or not _fits(value, _MAX_TEXT_BYTES)):
         raise RefusedError(
             "not text", got=repr(value)[:80], expected=f"at most {_MAX_TEXT_BYTES} bytes of UTF-8 without NUL"

@@ -1,4 +1,4 @@
-"""What a line may hold that people read: nothing that steers a terminal or forges a line, and in the journal no person's name."""
+"""Makes text safe to print and to log: nothing in it may control a terminal or fake a line, and the journal gets no person's name."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import re
 import sys
 
 QUIET_VARIABLE = "ROLLCALL_QUIET"  # set for the children of `run --quiet`
-# Control characters, the marks that turn the direction of text, and half of a surrogate pair (a byte of a file name that is no UTF-8).
+# Control characters, the marks that change the direction of text, and halves of surrogate pairs (bytes of a file name that are no UTF-8).
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# In data/faces a folder is named after its person, who may be called O'Brien or Duke of York: nothing tells where the name ends.
+# A folder in data/faces is named after its person. A name may contain quotes and spaces (O'Brien, Duke of York), so its end can't be
+# found, and the rest of the line is withheld.
 _PERSONS_FOLDER = re.compile(r"([/\\]|\b)faces([/\\]).+")
 
 
 def printable(text: str) -> str:
-    r"""`text` on one line, with what steers a terminal as an escape like \x1b."""
+    r"""`text` on one line. Characters that control a terminal become escapes like \x1b."""
     return _STEERING.sub(_escape, text)
 
 
@@ -25,7 +26,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def goes_to_journal(descriptor: int) -> bool:
-    """Whether systemd has connected a descriptor to its journal: $JOURNAL_STREAM names it by device and inode."""
+    """Whether a descriptor is connected to systemd's journal. $JOURNAL_STREAM contains the journal's device and inode."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
     try:
         found = os.fstat(descriptor)
@@ -35,12 +36,13 @@ def goes_to_journal(descriptor: int) -> bool:
 
 
 def names_are_withheld(descriptor: int = 2) -> bool:
-    """Whether what is written there may name nobody: `run --quiet`, or the journal, which keeps what `forget` removes elsewhere."""
+    """Whether no person's name may be written to `descriptor`: under `run --quiet`, or if it goes to the journal, from which `forget`
+    can remove nothing."""
     return os.environ.get(QUIET_VARIABLE) == "1" or goes_to_journal(descriptor)
 
 
 class LogFormatter(logging.Formatter):
-    """One line a record, whatever names and paths hold; a traceback follows on its own lines."""
+    """Formats each record as one line, whatever names and paths contain. A traceback follows on its own lines."""
 
     def __init__(self) -> None:
         super().__init__("%(name)s: %(message)s")
@@ -50,13 +52,13 @@ class LogFormatter(logging.Formatter):
 
 
 def for_log(text: str) -> str:
-    """`text` as a line of the log."""
+    """`text` as one line for the log, safe to print, and without the paths of people's folders where names are withheld."""
     line = printable(text)
     return _PERSONS_FOLDER.sub(r"\1faces\2(name withheld)", line) if names_are_withheld() else line
 
 
 def start_logging() -> None:
-    """Our processes log to standard error."""
+    """Set up logging to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -1,4 +1,4 @@
-"""A progress bar on standard error, past a second: drawn on a terminal, a line now and then elsewhere."""
+"""A progress bar on standard error, for work that takes longer than a second. Outside a terminal it prints a line now and then."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Progress = Callable[[int, int], None]  # so many done, of so many
+Progress = Callable[[int, int], None]  # called with how many are done, and how many there are
 
-_AFTER_S = 1.0  # what is done by then needs no bar
+_AFTER_S = 1.0  # shorter work needs no bar
 _LINE_EVERY_S = 10.0
 
 
@@ -28,7 +28,7 @@ def progress_bar(what: str) -> Iterator[Progress]:
 
     def draw(done: int, count: int) -> None:
         if time.monotonic() - began >= _AFTER_S:
-            bar.start()  # once: it knows
+            bar.start()  # a second call has no effect
             bar.update(task, completed=done, total=count)
 
     try:

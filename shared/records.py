@@ -1,4 +1,4 @@
-"""What is told of a person, a reference and a stranger: a row each."""
+"""The records that describe a person, a reference and a stranger to other modules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 
 class NewReference(NamedTuple):
-    """One reference to save, its vector apart. `uuid` makes a repeated save harmless: it counts once."""
+    """A reference to save, without its vector. With a `uuid`, saving it twice has the same effect as saving it once.
+
+    `image_path`: relative to data_dir. `photo_digest`: SHA-256 of the photo's bytes.
+    """
 
     person_name: str
     image_path: str | None = None
@@ -18,7 +21,7 @@ class NewReference(NamedTuple):
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who is enrolled. `references`: how many. Times are ISO 8601."""
+    """An enrolled person. `references`: how many they have. Times are ISO 8601, UTC."""
 
     person: str
     user_id: str | None
@@ -40,7 +43,8 @@ class Reference:
 
 @dataclass(frozen=True)
 class Stranger:
-    """Somebody who was seen and is not enrolled. `id` like stranger-17; `photos`: paths in data_dir, the best first."""
+    """A person who was seen and is not enrolled. `id`: like stranger-17. `photos`: paths of their pictures relative to data_dir, the best
+    first. Times are ISO 8601, UTC."""
 
     id: str
     first_seen: str

@@ -133,7 +133,7 @@ def adopt_user_ids(connection: sqlite3.Connection) -> None:
 def faults(connection: sqlite3.Connection) -> list[str]:
     """Where the two tables do not agree, one line for each fault, at most 20."""
     found = connection.execute(
-        "SELECT 'a reference of nobody in people: row ' || id FROM embeddings "
+        "SELECT 'a reference whose person is not in people: row ' || id FROM embeddings "
         "WHERE NOT EXISTS (SELECT 1 FROM people WHERE name=person_name) "
         "UNION ALL SELECT 'a person without a reference: ' || uuid FROM people "
         "WHERE NOT EXISTS (SELECT 1 FROM embeddings WHERE person_name=name) "
@@ -156,12 +156,12 @@ def rename(store: Store, name: str, new: str) -> Moved:
     other = _by_spelling(store, new)
     if other is not None and other != name:
         raise RefusedError(
-            "somebody else is called so",
+            "another person has that name",
             where=other,
             remedy=f"if the two are one person: supervisor.py people '{name}' --merge-into '{other}'",
         )
     if new == name:
-        raise RefusedError("that is the name already", where=name)
+        raise RefusedError("the person already has that name", where=name)
     moved = _move(store, name, new)
     former = json.loads(person.former_names)
     store.connection.execute(
@@ -179,7 +179,7 @@ def merge(store: Store, name: str, into: str) -> Moved:
     Raises RefusedError if nobody has one of the names, or both names are the same.
     """
     if name == into:
-        raise RefusedError("that is one person", where=name)
+        raise RefusedError("both names are the same person", where=name)
     gone, kept = _require_person(store, name), _require_person(store, into)
     _require_folder_name(into)
     sightings, left_out = (
@@ -226,7 +226,7 @@ def undo(store: Store) -> Moved:
     kept = _Undo(**json.loads(document))
     taken = _by_spelling(store, name)
     if taken is not None and taken != other:
-        raise RefusedError("somebody else has that name by now", where=taken, remedy="rename that person first")
+        raise RefusedError("another person has that name by now", where=taken, remedy="rename that person first")
     moved = _move_back(store, name, other, kept)
     if kind == _RENAMED:
         store.connection.execute(

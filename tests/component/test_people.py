@@ -203,14 +203,14 @@ def test_after_thirty_days_nothing_can_be_undone(gallery: Gallery) -> None:
     ("request_", "what"),
     [
         (Rename("Nobody", "X"), "nobody of that name"),
-        (Rename("Ada", "Bo"), "somebody else is called so"),
-        (Rename("Ada", "Ada"), "that is the name already"),
+        (Rename("Ada", "Bo"), "another person has that name"),
+        (Rename("Ada", "Ada"), "the person already has that name"),
         (Rename("Ada", ""), "not a name"),
-        (Rename("Ada", "A\u200bda"), "nobody sees"),
+        (Rename("Ada", "A\u200bda"), "invisible"),
         (Rename("Ada", "Ada/Bo"), "contains a slash"),
         (Rename("Ada", "../Bo"), "starts with a dot"),
         (Merge("Ada", "Nobody"), "nobody of that name"),
-        (Merge("Ada", "Ada"), "one person"),
+        (Merge("Ada", "Ada"), "the same person"),
     ],
 )
 def test_what_can_not_be_is_refused_and_changes_nothing(gallery: Gallery, request_: Request[Any], what: str) -> None:
@@ -237,7 +237,7 @@ def test_a_name_that_was_taken_meanwhile_is_not_given_twice(gallery: Gallery) ->
     """Ada was renamed, somebody else was enrolled as Ada: the rename can't be undone until that one is called otherwise."""
     gallery.ask(Rename("Ada", "Zed"))
     gallery.ask(Save([NewReference("Ada")], vectors=noise(_RNG, 1, _DIM)))
-    with pytest.raises(RefusedError, match="somebody else has that name"):
+    with pytest.raises(RefusedError, match="another person has that name"):
         gallery.service.ask(UndoPeople())
 
 
@@ -296,7 +296,7 @@ def test_a_table_that_does_not_fit_is_seen(gallery: Gallery) -> None:
         )
         gallery.store.connection.execute("UPDATE people SET user_id='other' WHERE name='Bo'")
     text = "\n".join(store_faults(gallery.store))
-    assert "a reference of nobody in people" in text
+    assert "a reference whose person is not in people" in text
     assert "a person without a reference" in text
     assert "another user id than the person has" in text
     with gallery.store.transaction():

@@ -351,7 +351,7 @@ def test_names_that_only_look_alike_are_refused(tmp_path: Path) -> None:
     found = people_in([tmp_path / f"{name}.jpg" for name in names])
     assert [person for person, _ in found.pairs] == list(names[4:])
     assert len(found.refused) == 4
-    assert all("characters that nobody sees" in reason for _, reason in found.refused)
+    assert all("invisible characters" in reason for _, reason in found.refused)
 
 
 def test_a_folder_of_people_is_one(site: Path) -> None:
