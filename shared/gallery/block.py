@@ -170,6 +170,7 @@ class Head:
         return self.sequence % 2 * _SLOT_SIZE
 
     def pack(self) -> bytes:
+        """The slot's 64 bytes."""
         body = _SLOT.pack(
             _HEAD_MAGIC,
             FORMAT,
@@ -255,6 +256,7 @@ class Constants:
     fingerprint: str
 
     def pack(self) -> bytes:
+        """The bytes of the constants, with their CRC. Model and fingerprint are cut at 128 and 64 bytes."""
         shape, named = self.shape, (self.model.encode()[:128], self.fingerprint.encode()[:64])
         sizes = (shape.dim, self.generation, shape.rows, shape.people, shape.heap)
         packed = CONSTANTS.pack(SEGMENT_MAGIC, FORMAT, *sizes, *named)

@@ -36,9 +36,9 @@ def check_rows(segment: Segment, start: int, stop: int) -> list[str]:
     rest = np.linalg.norm(references - segment.codes[live] * segment.scales[live, None], axis=1)
     faults += [f"block: row {row}: codes are of another vector" for row in live[rest > segment.errors[live] + 1e-5]]
     wiped = start + np.flatnonzero(segment.scales[start:stop] == 0)
-    faults += [f"block: row {row}: wiped and alive" for row in wiped[segment.persons[wiped] >= 0]]
+    faults += [f"block: row {row}: wiped, and live" for row in wiped[segment.persons[wiped] >= 0]]
     left = segment.references[wiped].any(axis=1) | segment.codes[wiped].any(axis=1)
-    return faults + [f"block: row {row}: wiped, and holds something" for row in wiped[left]]
+    return faults + [f"block: row {row}: wiped, and not empty" for row in wiped[left]]
 
 
 def check_people(segment: Segment, rows: int) -> list[str]:

@@ -153,10 +153,12 @@ def forget_block_folder(run_dir: Path) -> None:
 
 
 def head_path(run_dir: Path) -> Path:
+    """The path of the head. Raises FileNotFoundError if there is no block."""
     return block_folder(run_dir) / "head"
 
 
 def segment_path(run_dir: Path, generation: int) -> Path:
+    """The path of a generation's segment. Raises FileNotFoundError if there is no block."""
     return block_folder(run_dir) / f"g{generation}"
 
 

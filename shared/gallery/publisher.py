@@ -108,6 +108,7 @@ class GalleryPublisher:
 
     @property
     def dim(self) -> int:
+        """Length of the embeddings in the next generation."""
         return self._dim
 
     def describe(self, dim: int, model: str, fingerprint: str) -> None:
@@ -116,6 +117,7 @@ class GalleryPublisher:
 
     @property
     def live_rows(self) -> int:
+        """How many rows are published and not dead."""
         return self._rows - self._dead
 
     @property
@@ -125,10 +127,12 @@ class GalleryPublisher:
 
     @property
     def generation(self) -> int:
+        """Number of the generation that the head names."""
         return self._head.generation
 
     @property
     def published_ns(self) -> int:
+        """When the current head was written, in nanoseconds since 1970."""
         return self._head.published_ns
 
     def has(self, name: str) -> bool:
@@ -321,7 +325,7 @@ class GalleryPublisher:
             where=str(folder),
             got=f"{_free_bytes(folder) >> 20} MiB free",
             expected=f"at least {(needed_bytes >> 20) + 1} MiB",
-            remedy="remove other files there or mount it larger (mount -o remount,size=…); what is published goes on serving",
+            remedy="remove other files there or mount it larger (mount -o remount,size=…); what is published stays in use",
         )
 
     def _make_room(self, batch: Batch) -> None:

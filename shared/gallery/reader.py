@@ -295,12 +295,14 @@ class GalleryReader:
 
     @property
     def segment(self) -> Segment:
+        """The generation in use. Raises TemporaryError after `close`."""
         if self._segment is None:
             raise TemporaryError("the gallery reader is closed", remedy="open another")
         return self._segment
 
     @property
     def fingerprint(self) -> str:
+        """The fingerprint of the references' model; empty if nobody was ever enrolled."""
         return self.segment.constants.fingerprint
 
     @property
@@ -310,14 +312,17 @@ class GalleryReader:
 
     @property
     def model(self) -> str:
+        """The name of the references' model, engine/pack; empty if nobody was ever enrolled."""
         return self.segment.constants.model
 
     @property
     def dim(self) -> int:
+        """Length of the embeddings."""
         return self.segment.shape.dim
 
     @property
     def generation(self) -> int:
+        """Number of the generation in use."""
         return self.segment.generation
 
     def count_live(self) -> int:

@@ -70,7 +70,7 @@ OUT_OF_REACH = (
     "your own folders that photos were enrolled from",
     "the journal, the shell's history, and sudo's log, which has this command with the name",
     "backups that were copied elsewhere",
-    "whoever was sent events or follows them",
+    "people and programs that were sent events or follow them",
 )
 
 
@@ -241,7 +241,7 @@ class Forgetting:
                 removals.cross_off(self._store, self._data_dir, doomed, left)
                 self._store.drop_fact(_BACKUP_BEHIND)
         except RollcallError as error:
-            self._say(f"that files are gone could not be noted: {error.line()}")
+            self._say(f"it could not be noted that files are removed: {error.line()}")
             return False
         return True
 
@@ -311,7 +311,7 @@ class Forgetting:
             return
         done, left = removals.try_again(self._store, self._data_dir)
         if done and self._cross_off([done], []):
-            self._say(f"{len(done.photos)} files of somebody who was forgotten are gone now")
+            self._say(f"{len(done.photos)} files of somebody who was forgotten are removed now")
             self._erase_remains()
             self.empty_wal()
         self._complain_of(left)

@@ -21,6 +21,7 @@ class PeopleRequests:
         self._store, self._sightings = store, sightings
 
     def rename(self, request: requests.Rename, changes: Changes) -> requests.Renamed:
+        """Rename a person. Raises RefusedError as store/people.py does."""
         person, new = name_of(request.person), new_name_of(request.new)
         moved = people.rename(self._store, person, new)
         self._follow(moved, changes)
@@ -28,6 +29,7 @@ class PeopleRequests:
         return _answer(moved)
 
     def merge(self, request: requests.Merge, changes: Changes) -> requests.Renamed:
+        """Merge two people into one. Raises RefusedError as store/people.py does."""
         person, into = name_of(request.person), name_of(request.into)
         moved = people.merge(self._store, person, into)
         self._follow(moved, changes)
@@ -35,6 +37,7 @@ class PeopleRequests:
         return _answer(moved)
 
     def undo(self, _: requests.UndoPeople, changes: Changes) -> requests.Renamed:
+        """Undo the last rename or merge. Raises RefusedError if there is none that can be undone."""
         moved = people.undo(self._store)
         self._follow(moved, changes)
         changes.backup.append(lambda backup: _undo_in_backup(backup, moved))

@@ -39,10 +39,12 @@ class BlockKeeper:
 
     @property
     def generation(self) -> int:
+        """Number of the block's current generation."""
         return self._publisher.generation
 
     @property
     def live_rows(self) -> int:
+        """How many rows the block has published that are not dead."""
         return self._publisher.live_rows
 
     def publish_everything(self, progress: Progress = lambda *_: None) -> None:
@@ -94,7 +96,7 @@ class BlockKeeper:
         try:
             self._publisher.renew()
         except OSError as error:  # the run folder is gone, or shared memory is full: the next check retries
-            self._say(f"that is not possible yet: {disk_fault(error).line()}")
+            self._say(f"the gallery can't be published anew yet: {disk_fault(error).line()}")
             return
         self.doubt()
 

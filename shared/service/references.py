@@ -49,17 +49,21 @@ class ReferenceRequests:
         return requests.Deleted(deleted=len(deleted.row_ids))
 
     def count(self, _: requests.Count) -> requests.Counted:
+        """How many references are stored."""
         return requests.Counted(count=count_references(self._store))
 
     def people(self, request: requests.People) -> requests.PeoplePage:
+        """One page of the enrolled people, by name."""
         return requests.PeoplePage(people=list_people(self._store, request.after, request.limit))
 
     def references(self, request: requests.References) -> requests.ReferencesPage:
+        """One page of references, by id, of one person or of all."""
         return requests.ReferencesPage(
             references=list_references(self._store, request.person, request.after_id, request.limit)
         )
 
     def is_marked(self, request: requests.IsMarked) -> requests.Marked:
+        """Whether a person, or a photo of theirs, was deleted and not enrolled again since."""
         return requests.Marked(marked=is_marked(self._store, request.person, request.photo_digest))
 
     def cosine(self, request: requests.Cosine) -> requests.Compared:

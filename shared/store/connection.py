@@ -65,7 +65,7 @@ class TimeLimit:
             return
         if self._is_over():
             raise RefusedError(
-                "reading it does not come to an end",
+                "reading the file does not come to an end",
                 where=str(self._path),
                 got=f"more than {self._seconds:.0f} s",
                 remedy="use another file; this one may be made to do harm",

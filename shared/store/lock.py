@@ -45,4 +45,5 @@ class SiteLock:
                 say(f"THE LOCK FILE WAS REMOVED by somebody else and is made anew: {self._lock.path}")
 
     def release(self) -> None:
+        """Release the lock."""
         self._lock.release()

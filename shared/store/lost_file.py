@@ -42,16 +42,16 @@ class DatabaseFile:
             raise explain(error, self._path) from error
         if not done:
             raise TemporaryError(
-                "somebody is reading the WAL", where=str(self._wal_path), remedy="tried again by itself"
+                "another process is reading the WAL", where=str(self._wal_path), remedy="tried again by itself"
             )
 
     def write_anew(self) -> None:
         """Write the open database to its old path; then the store must be opened again. Raises TemporaryError, with nothing done."""
         if identity(self._path) is not None:
             raise TemporaryError(
-                "another file lies in place of the database",
+                "another file is in the place of the database",
                 where=str(self._path),
-                remedy="to go on with what was there, move it away: what is open is then written back; to use it, restart the site",
+                remedy="to keep the old database, move the new file away, and the old one is written back; to use the new file, restart the site",
             )
         half = half_made(self._path)
         try:

@@ -130,7 +130,7 @@ def open_store_or_look(db_path: Path, say: Say) -> tuple[Store, TemporaryError |
                 raise
             if damage := _damage(db_path, mode):
                 say(
-                    f"DATABASE DAMAGED: {db_path}: {damage}; it is set aside, and its backup taken, once the disk can be written"
+                    f"DATABASE DAMAGED: {db_path}: {damage}; once the disk can be written, it is set aside and replaced by its backup"
                 )
                 raise
             connection = connect_read_only(db_path, mode)
@@ -142,11 +142,11 @@ def open_store_or_look(db_path: Path, say: Say) -> tuple[Store, TemporaryError |
             if connection is not None:
                 connection.close()
             raise (fault if isinstance(fault, TemporaryError) else error) from None
-        say(f"NOTHING CAN BE STORED: {error.line()}; what is enrolled is served, and it is tried again")
+        say(f"NOTHING CAN BE STORED: {error.line()}; the site runs with what is enrolled, and tries again")
         wal = db_path.with_name(db_path.name + "-wal")
         if mode != "ro" and wal.exists() and wal.stat().st_size:
             say(
-                f"{wal.name} holds {wal.stat().st_size} bytes of the last changes, which are read once it can be written"
+                f"{wal.name} holds {wal.stat().st_size} bytes of the last changes, which are read once the disk can be written"
             )
         return Store(connection, db_path, read_only=True), error
 
@@ -185,7 +185,7 @@ def _settle_mark_key(store: Store, say: Say) -> None:
         store.set_fact("mark_key_id", key_id(key))
     if lost:
         say(
-            f"DELETIONS CAN'T BE REMEMBERED: {key_path(store.path)} is missing or another one; {lost} marks of people and photos that "
+            f"DELETIONS CAN'T BE REMEMBERED: {key_path(store.path)} is missing or was replaced; {lost} marks of people and photos that "
             "were deleted can't be read without it and were dropped; an old folder or a backup could bring these people back"
         )
 

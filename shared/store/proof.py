@@ -119,7 +119,7 @@ class IntegrityProof:
         self._wanted = self._failures < _TRIES
         self._not_before = now + _AGAIN_S * 2 ** (self._failures - 1)
         again = f"in {self._not_before - now:.0f} s" if self._wanted else "at the next start"
-        self._say(f"whether the database is sound could not be proven; tried again {again}: {failure.line()}")
+        self._say(f"the database could not be checked; the next try is {again}: {failure.line()}")
 
     def _report(self, store: Store, faults: list[str]) -> None:
         for fault in faults:
@@ -131,13 +131,15 @@ class IntegrityProof:
             if faults:
                 with store.transaction():
                     store.connection.execute("REINDEX")
-                self._say("only indexes were at fault; they were made anew")
+                self._say("only indexes were damaged; they were made anew")
             else:
-                self._say(f"{self._db_path.name} has been read whole, and is sound")
+                self._say(f"{self._db_path.name} was checked whole, and is sound")
             with store.transaction():
                 store.proof_is_due = False
         except RollcallError as error:  # a full disk: the check stays due
-            self._say(f"{'indexes could not be made anew' if faults else 'that could not be noted'}: {error.line()}")
+            self._say(
+                f"{'indexes could not be made anew' if faults else 'the result could not be stored'}: {error.line()}"
+            )
 
 
 def _failure_of_disk(lines: list[str], path: Path) -> RollcallError | None:

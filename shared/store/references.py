@@ -21,10 +21,12 @@ from shared.store.unsound_rows import forget_damaged_rows
 
 
 def count_references(store: Store) -> int:
+    """How many references are stored."""
     return int(store.connection.execute("SELECT COUNT(*) FROM embeddings").fetchone()[0])
 
 
 def count_people(store: Store) -> int:
+    """How many people are enrolled."""
     return int(store.connection.execute("SELECT COUNT(*) FROM people").fetchone()[0])
 
 
@@ -197,7 +199,9 @@ class StoredPhotoRows:
     store: Store
 
     def is_referred_to(self, image_path: str) -> bool:
+        """As the function of that name."""
         return is_referred_to(self.store, image_path)
 
     def odd_image_paths(self) -> Iterator[str]:
+        """As the function of that name."""
         return odd_image_paths(self.store)

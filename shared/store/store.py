@@ -97,11 +97,13 @@ class Store:
         return None if row is None else str(row[0])
 
     def set_fact(self, key: str, value: str) -> None:
+        """Set a value of the store_facts table."""
         self.connection.execute(
             "INSERT INTO store_facts VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value=excluded.value", (key, value)
         )
 
     def drop_fact(self, key: str) -> None:
+        """Delete a value of the store_facts table."""
         self.connection.execute("DELETE FROM store_facts WHERE key=?", (key,))
 
     @property

@@ -56,7 +56,7 @@ def _why_unsound(
     except UnicodeDecodeError:
         return "a name or a user id that is no UTF-8"
     except RefusedError:
-        return "a name or a user id that none can have"
+        return "an impossible name or user id"
     if name_kind != "text" or user_kind not in ("text", "null"):
         return "a name or a user id that is no text"
     return "" if checksum_fits(checksum, vector, name, user_id) else schema.NOT_AS_WRITTEN
@@ -90,9 +90,7 @@ def damaged_rows(connection: sqlite3.Connection) -> int:
 
 def aside_line(count: int) -> str:
     """The line to report so many damaged rows."""
-    return (
-        f"{count} damaged rows lie aside in left_out; remedy: supervisor.py restore FILE, or enrol these people again"
-    )
+    return f"{count} damaged rows are set aside in the table left_out; remedy: supervisor.py restore FILE, or enrol these people again"
 
 
 def forget_damaged_rows(connection: sqlite3.Connection) -> None:

@@ -83,7 +83,7 @@ class Strangers:
     def _complain(self, error: Exception) -> None:
         if not self._complained:  # logged once, not for every stranger
             line = error.line() if isinstance(error, RollcallError) else f"malformed traces ({type(error).__name__})"
-            self._say(f"a stranger could not be kept: {line}; strangers get no id until that is mended")
+            self._say(f"a stranger could not be kept: {line}; strangers get no id until that is fixed")
         self._complained = True
 
     def _take(self, event: Event) -> int | None:
@@ -253,7 +253,7 @@ class Strangers:
         """Pictures without a row, and rows without a picture, one line each."""
         known, present = self._known_photos(), self.pictures.present()
         return [f"{FOLDER}/{name}: a stranger's picture is missing" for name in sorted(known - present)] + [
-            f"{FOLDER}/{name}: a picture of nobody" for name in sorted(present - known)
+            f"{FOLDER}/{name}: a picture that no stranger has" for name in sorted(present - known)
         ]
 
     def _known_photos(self) -> set[str]:

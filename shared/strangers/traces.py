@@ -92,6 +92,7 @@ class TraceIndex:
 
     @property
     def dim(self) -> int:
+        """Length of the embeddings."""
         return int(self._rows.shape[1])
 
     def add(self, trace_id: int, owner: int, vector: NDArray[np.float32]) -> None:

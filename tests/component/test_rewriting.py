@@ -231,9 +231,9 @@ def test_the_check_tells_wiped_rows_that_live_or_hold_something(publisher: Galle
     assert publisher.check() == []
     segment = publisher._current()
     segment.codes[1, 0] = 1
-    assert publisher.check() == ["block: row 1: wiped, and holds something"]
+    assert publisher.check() == ["block: row 1: wiped, and not empty"]
     segment.persons[1] = 0
-    assert "block: row 1: wiped and alive" in publisher.check()
+    assert "block: row 1: wiped, and live" in publisher.check()
 
 
 # --- compacting -----------------------------------------------------------------------------------------------------

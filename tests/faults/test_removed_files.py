@@ -42,7 +42,7 @@ def test_another_file_in_place_of_the_database_is_not_overwritten(site: SiteProc
     database.rename(database.with_name("aside.db"))
     database.with_name("aside.db").unlink()
     database.write_bytes(b"somebody's")
-    site.wait_for_log("another file lies in place of the database")
+    site.wait_for_log("another file is in the place of the database")
     with pytest.raises(TemporaryError, match="another file"):
         save_references(site, "Bo")
     assert people_of(site.folder) == {"Ada"}
@@ -68,7 +68,7 @@ def test_the_database_put_back_is_written_again(site: SiteProcess, parts: tuple[
     beside = [database.name + part for part in parts]
     for name in beside:
         (database.parent / name).rename(elsewhere / name)
-    site.wait_for_log("another file lies in place of the database")
+    site.wait_for_log("another file is in the place of the database")
     assert "another file" in site.status()["gallery"]["nothing_stored"]
     for name in [*beside, database.name]:
         (elsewhere / name).replace(database.parent / name)
