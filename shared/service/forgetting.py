@@ -33,7 +33,7 @@ import numpy as np
 from shared.errors import RefusedError, RollcallError, Say
 from shared.events import stranger_id, stranger_number
 from shared.ipc import requests
-from shared.person_names import name_of, text_of
+from shared.person_names import name_key, name_of, text_of
 from shared.photos.kept import Kept, Left, kept_digest, kept_of_person, kept_photo, remove
 from shared.process.freed_arrays import overwrite_small_arrays
 from shared.service.changes import Changes
@@ -41,6 +41,7 @@ from shared.service.sightings import SightingRequests
 from shared.service.strangers import no_such_stranger
 from shared.store import erasure, leftovers, removals
 from shared.store.marks import is_marked, mark_photo
+from shared.store.moves import drop_moves
 from shared.store.opening import backup_path
 from shared.store.references import (
     Deleted,
@@ -108,6 +109,7 @@ class Forgetting:
         deleted = forget_person(store, person)
         self._sightings.forget_presence()
         kept = kept_of_person(self._data_dir, StoredPhotoRows(store), person, deleted.image_paths)
+        kept.photos.extend(drop_moves(store, self._data_dir, lambda place: _is_of(place, person)))
         found = bool(deleted.row_ids or deleted.sightings or deleted.left_out or kept)
         if not (found or was_marked):
             raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
@@ -130,6 +132,7 @@ class Forgetting:
         deleted = delete_references(store, person, path, digest)
         mark_photo(store, person, path)
         kept = kept_photo(self._data_dir, StoredPhotoRows(store), person, path)
+        kept.photos.extend(drop_moves(store, self._data_dir, lambda place: place == path))
         changes.backup.append(lambda backup: delete_references(backup, person, path, digest))
         changes.forgotten.append((person, path))
         return self._forgotten(person, [], deleted, kept, changes, already=False)
@@ -331,3 +334,8 @@ class Forgetting:
         return [
             f"{path}: of somebody who was forgotten, and can't be removed" for path in removals.pending(self._store)
         ]
+
+
+def _is_of(place: str, person: str) -> bool:
+    """Whether a path like faces/Ada/1.jpg is in this person's folder."""
+    return name_key(place.split("/")[1]) == name_key(person)

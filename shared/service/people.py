@@ -25,7 +25,10 @@ class PeopleRequests:
         person, new = name_of(request.person), new_name_of(request.new)
         moved = people.rename(self._store, person, new)
         self._follow(moved, changes)
-        changes.backup.append(lambda backup: people.has_person(backup, person) and people.rename(backup, person, new))
+        places = dict(moved.files)
+        changes.backup.append(
+            lambda backup: people.has_person(backup, person) and people.rename(backup, person, new, places)
+        )
         return _answer(moved)
 
     def merge(self, request: requests.Merge, changes: Changes) -> requests.Renamed:
@@ -33,7 +36,7 @@ class PeopleRequests:
         person, into = name_of(request.person), name_of(request.into)
         moved = people.merge(self._store, person, into)
         self._follow(moved, changes)
-        changes.backup.append(lambda backup: _merge_in_backup(backup, person, into))
+        changes.backup.append(lambda backup: _merge_in_backup(backup, moved))
         return _answer(moved)
 
     def undo(self, _: requests.UndoPeople, changes: Changes) -> requests.Renamed:
@@ -55,13 +58,11 @@ class PeopleRequests:
         self._sightings.forget_presence()
 
 
-def _merge_in_backup(backup: Store, person: str, into: str) -> None:
-    if not people.has_person(backup, person):
+def _merge_in_backup(backup: Store, moved: Moved) -> None:
+    if not people.has_person(backup, moved.person):
         return
-    if people.has_person(backup, into):
-        people.merge(backup, person, into)
-    else:
-        people.rename(backup, person, into)
+    follow = people.merge if people.has_person(backup, moved.other) else people.rename
+    follow(backup, moved.person, moved.other, dict(moved.files))
 
 
 def _undo_in_backup(backup: Store, moved: Moved) -> None:
@@ -73,7 +74,7 @@ def _undo_in_backup(backup: Store, moved: Moved) -> None:
     if moved.undoes_merge:
         raise RefusedError("a merge can't be undone in a backup")
     if people.has_person(backup, moved.person):
-        people.rename(backup, moved.person, moved.other)
+        people.rename(backup, moved.person, moved.other, dict(moved.files))
 
 
 def _answer(moved: Moved) -> requests.Renamed:

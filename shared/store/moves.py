@@ -6,13 +6,15 @@ process that opens the store does them.
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from shared.errors import RollcallError, Say, disk_fault
 from shared.files.durable_folder import sync_folder
 from shared.files.private_folder import make_private_folder
+from shared.store.references import StoredPhotoRows
 from shared.store.store import Store
 
 _MAX_AT_ONCE = 10_000
@@ -42,6 +44,8 @@ def finish_moves(store: Store, data_dir: Path, say: Say) -> str | None:
             done.append((place,))
         except OSError as error:
             left = disk_fault(error, data_dir / "faces").line()
+        except RollcallError as error:  # of the folder
+            left = error.line()
     try:
         with store.transaction():
             store.connection.executemany("DELETE FROM pending_moves WHERE place=?", done)
@@ -53,9 +57,24 @@ def finish_moves(store: Store, data_dir: Path, say: Say) -> str | None:
     return f"{len(rows) - len(done)} photos could not be moved to their place: {left}"
 
 
+def drop_moves(store: Store, data_dir: Path, is_forgotten: Callable[[str], bool]) -> list[Path]:
+    """Drop the noted moves to paths that are forgotten, inside the transaction. Returns the files that still lie where they were.
+
+    They are removed with the other photos: left there, they would belong to nobody, and the next start would move them.
+    """
+    noted = store.connection.execute("SELECT path, place FROM pending_moves").fetchall()
+    dropped = [(path, place) for path, place in noted if is_forgotten(place)]
+    store.connection.executemany("DELETE FROM pending_moves WHERE place=?", [(place,) for _, place in dropped])
+    rows = StoredPhotoRows(store)
+    files = [data_dir / path for path, _ in dropped if _is_within_faces(path) and not rows.is_referred_to(path)]
+    return [file for file in files if file.is_file() and file.resolve().is_relative_to((data_dir / "faces").resolve())]
+
+
 def _move(data_dir: Path, source: Path, target: Path) -> None:
-    if not os.path.lexists(source) or os.path.lexists(target):
+    if not os.path.lexists(source):
         return  # it was moved before, or somebody removed it
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, "another file lies there", str(target))
     for folder in (
         data_dir / "faces",
         *reversed([parent for parent in target.parents if parent.is_relative_to(data_dir / "faces")]),

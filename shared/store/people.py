@@ -10,8 +10,9 @@ again.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
@@ -146,10 +147,10 @@ def faults(connection: sqlite3.Connection) -> list[str]:
 # --- rename, merge --------------------------------------------------------------------------------------------------
 
 
-def rename(store: Store, name: str, new: str) -> Moved:
+def rename(store: Store, name: str, new: str, places: Mapping[str, str] | None = None) -> Moved:
     """Rename the person `name` to `new`, in references, sightings and the paths of photos.
 
-    Raises RefusedError if nobody is called `name`, or another person is called `new`.
+    `places`: see `_move`. Raises RefusedError if nobody is called `name`, or another person is called `new`.
     """
     person = _require_person(store, name)
     _require_folder_name(new)
@@ -162,7 +163,7 @@ def rename(store: Store, name: str, new: str) -> Moved:
         )
     if new == name:
         raise RefusedError("the person already has that name", where=name)
-    moved = _move(store, name, new)
+    moved = _move(store, name, new, places=places)
     former = json.loads(person.former_names)
     store.connection.execute(
         "UPDATE people SET name=?, former_names=? WHERE name=?", (new, json.dumps([*former, name]), name)
@@ -173,10 +174,10 @@ def rename(store: Store, name: str, new: str) -> Moved:
     return moved
 
 
-def merge(store: Store, name: str, into: str) -> Moved:
+def merge(store: Store, name: str, into: str, places: Mapping[str, str] | None = None) -> Moved:
     """Merge two people into one, called `into`. If both have a reference of the same photo, one of the two is kept.
 
-    Raises RefusedError if nobody has one of the names, or both names are the same.
+    `places`: see `_move`. Raises RefusedError if nobody has one of the names, or both names are the same.
     """
     if name == into:
         raise RefusedError("both names are the same person", where=name)
@@ -204,7 +205,7 @@ def merge(store: Store, name: str, into: str) -> Moved:
     undo = _Undo([], sightings, left_out, [], kept.former_names, kept.user_id, list(gone))
     change = _note(store, _MERGED, name, into, undo)
     set_aside = _set_aside(store, change, twice)
-    moved = _move(store, name, into, set_aside)
+    moved = _move(store, name, into, set_aside, places=places)
     moved = replace(moved, removed=twice)
     _amend(store, change, replace(undo, row_ids=moved.row_ids, files=moved.files))
     settle_user_ids(store.connection, [into])
@@ -322,27 +323,35 @@ def _by_spelling(store: Store, name: str) -> str | None:
     return next((stored for stored in names if name_key(stored) == wanted), None)
 
 
-def _move(store: Store, name: str, other: str, photos: Sequence[str] = ()) -> Moved:
-    """Give all references and sightings of `name` to `other`. `photos`: further kept photos that move with them."""
+def _move(
+    store: Store, name: str, other: str, photos: Sequence[str] = (), places: Mapping[str, str] | None = None
+) -> Moved:
+    """Give all references and sightings of `name` to `other`. `photos`: further kept photos that move with them.
+
+    `places`: new paths of photos that are decided already, as in the gallery when the backup follows it.
+    """
     rows = store.connection.execute("SELECT id, image_path FROM embeddings WHERE person_name=?", (name,)).fetchall()
     taken = {
         path for (path,) in store.connection.execute("SELECT image_path FROM embeddings WHERE person_name=?", (other,))
     }
-    places: list[tuple[int, str | None, str | None]] = []
-    for row_id, path in rows:
-        place = path if path is None else _place_under(other, name, path, taken)
+
+    def new_place(path: str) -> str:
+        place = (places or {}).get(path) or _place_under(other, name, path, is_taken)
         taken.add(place)
-        places.append((row_id, path, place))
-    _give(store, other, [(row_id, place) for row_id, _, place in places])
-    further = []
-    for path in photos:
-        further.append((path, _place_under(other, name, path, taken)))
-        taken.add(further[-1][1])
+        return place
+
+    def is_taken(place: str) -> bool:
+        # A file that no row knows must not take the photo's place, or stay when the person is forgotten.
+        return place in taken or os.path.lexists(store.path.parent / place)
+
+    moved = [(row_id, path, path if path is None else new_place(path)) for row_id, path in rows]
+    _give(store, other, [(row_id, place) for row_id, _, place in moved])
+    further = [(path, new_place(path)) for path in photos]
     sightings = _give_sightings(store, other, name, None)
     _give_left_out(store, other, name, None)
-    kept = [(path, place) for _, path, place in places if path and place]
+    kept = [(path, place) for _, path, place in moved if path and place]
     files = [(path, place) for path, place in (*kept, *further) if path != place]
-    return Moved(name, other, [row_id for row_id, _, _ in places], sightings=sightings, files=files)
+    return Moved(name, other, [row_id for row_id, _, _ in moved], sightings=sightings, files=files)
 
 
 def _move_back(store: Store, name: str, other: str, kept: _Undo) -> Moved:
@@ -360,14 +369,14 @@ def _move_back(store: Store, name: str, other: str, kept: _Undo) -> Moved:
     return Moved(other, name, [row_id for row_id, _ in rows], sightings=sightings, files=files)
 
 
-def _place_under(other: str, name: str, path: str, taken: set[str | None]) -> str:
+def _place_under(other: str, name: str, path: str, is_taken: Callable[[str], bool]) -> str:
     """The new path of a kept photo of `name` when it belongs to `other`. A path outside the person's folder stays as it is."""
     parts = PurePosixPath(path).parts
     if parts[:2] != ("faces", name) or len(parts) < 3:
         return path
     place = PurePosixPath("faces", other, *parts[2:])
     stem, number = place.stem, 2
-    while str(place) in taken:
+    while is_taken(str(place)):
         place, number = place.with_stem(f"{stem}-{number}"), number + 1
     return str(place)
 

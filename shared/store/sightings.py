@@ -38,16 +38,19 @@ class Sightings:
         for event in events:
             if self._is_kept(event.key):
                 continue
-            known = self._without_deleted_person(event)
+            known = self._with_current_person(event)
             if known is None:
                 continue
             kept.append(self._keep(known, site, stranger_of(known), elsewhere(known) or None))
         return kept
 
-    def _without_deleted_person(self, event: Event) -> Event | None:
-        """The event, without its person if that person was deleted meanwhile. None if it has no meaning without the person."""
+    def _with_current_person(self, event: Event) -> Event | None:
+        """The event with the name that its person has now: a camera may not know a new one yet. Without the person, if they were
+        deleted meanwhile. None if it has no meaning without the person."""
         if event.person is None or self._is_enrolled(event.person):
             return event
+        if (name := self._current_name(event.person)) is not None:
+            return replace(event, person=name)
         if event.event in ("named", "withdrawn"):
             return None
         verdict = "unknown" if event.verdict == "named" else event.verdict
@@ -79,6 +82,13 @@ class Sightings:
     def _is_enrolled(self, person: str) -> bool:
         row = self._connection.execute("SELECT 1 FROM embeddings WHERE person_name=? LIMIT 1", (person,)).fetchone()
         return row is not None
+
+    def _current_name(self, former: str) -> str | None:
+        """What the person who had this name is called now. None if nobody had it, or several people had."""
+        names = self._connection.execute(
+            "SELECT DISTINCT name FROM people, json_each(former_names) WHERE json_each.value=? LIMIT 2", (former,)
+        ).fetchall()
+        return str(names[0][0]) if len(names) == 1 else None
 
     def since(self, after_id: int = 0, since: str | None = None, limit: int = 1000) -> list[Sighting]:
         """At most `limit` kept sightings with id > `after_id` and time >= `since` (ISO 8601, UTC), oldest first.

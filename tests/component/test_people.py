@@ -287,6 +287,47 @@ def test_photos_that_were_not_moved_yet_are_moved_at_the_start(gallery: Gallery)
     assert rows(gallery.store, "SELECT COUNT(*) FROM pending_moves") == [(0,)]
 
 
+def test_a_file_in_a_photos_new_place_stays_what_it_is(gallery: Gallery) -> None:
+    """The photo gets another name beside it, in the backup too, and goes when its person is forgotten."""
+    copy_to(gallery.store, backup_path(gallery.store.path))
+    stray = gallery.folder / "faces" / "Zed" / "a.jpg"
+    stray.parent.mkdir()
+    stray.write_bytes(b"somebody's")
+    gallery.ask(Rename("Ada", "Zed"))
+    assert stray.read_bytes() == b"somebody's"
+    assert (gallery.folder / "faces/Zed/a-2.jpg").read_bytes() == b"Ada's a.jpg"
+    paths = [("faces/Zed/a-2.jpg",), ("faces/Zed/b.jpg",)]
+    query = "SELECT image_path FROM embeddings WHERE person_name='Zed' ORDER BY 1"
+    assert rows(gallery.store, query) == paths
+    backup = open_read_only(backup_path(gallery.store.path))
+    assert rows(backup, query) == paths
+    backup.close()
+    gallery.ask(Forget("Zed"))
+    assert not [file for file in gallery.folder.rglob("faces/**/*") if file.is_file() and b"Ada's" in file.read_bytes()]
+
+
+def test_a_photo_that_could_not_be_moved_is_forgotten_where_it_is(gallery: Gallery) -> None:
+    """A file lies where the new name's folder would be: a warning, and whoever is forgotten leaves nothing in the old folder."""
+    (gallery.folder / "faces" / "Zed").write_bytes(b"")
+    assert "could not be moved" in (gallery.service.ask(Rename("Ada", "Zed")).warning or "")
+    assert "Ada/a.jpg" in gallery.files()
+    gallery.ask(Forget("Zed", "faces/Zed/a.jpg"))
+    assert "Ada/a.jpg" not in gallery.files()
+    gallery.ask(Forget("Zed"))
+    assert not [name for name in gallery.files() if name.startswith("Ada")]
+    assert rows(gallery.store, "SELECT COUNT(*) FROM pending_moves") == [(0,)]
+
+
+def test_a_camera_that_does_not_know_the_new_name_yet_names_the_person(gallery: Gallery) -> None:
+    """The track began before the rename and ends after it: its events are kept under the new name, and nobody else's are."""
+    gallery.ask(Rename("Ada", "Zed"))
+    gallery.ask(Record([gallery.seen("Ada", 3), gallery.seen("Nobody", 4)]))
+    assert [(one["person"], one["track"]) for one in sightings(gallery.store)] == [("Zed", 1), ("Bo", 2), ("Zed", 3)]
+    gallery.ask(Save([NewReference("Ada")], vectors=noise(_RNG, 1, _DIM)))
+    gallery.ask(Record([gallery.seen("Ada", 5)]))
+    assert sightings(gallery.store)[-1]["person"] == "Ada", "somebody else is called so now"
+
+
 def test_a_table_that_does_not_fit_is_seen(gallery: Gallery) -> None:
     """`check` says where people and references do not agree."""
     with gallery.store.transaction():
