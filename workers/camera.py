@@ -36,7 +36,7 @@ from workers.models.opening import open_engine  # noqa: E402
 from workers.pipeline.pipeline import CameraPipeline  # noqa: E402
 from workers.pipeline.risky_settings import risks_of  # noqa: E402
 from workers.recognition.engine import Engine  # noqa: E402
-from workers.recognition.liveness import Liveness, open_liveness  # noqa: E402
+from workers.recognition.liveness import LivenessModel, open_liveness  # noqa: E402
 
 _FRAME_WAIT_S = 0.5
 _GALLERY_WAIT_S = 60.0
@@ -147,7 +147,7 @@ class Camera:
     def _watch_picture(self, frame: Frame) -> None:
         """Log when the picture becomes frozen or empty, and when it is well again."""
         before = self._watch.fault
-        self._watch.look(frame.image, frame.captured_at)
+        self._watch.compare(frame.image, frame.captured_at)
         fault = self._watch.fault
         if fault and not before:
             _log.warning("camera %s: %s", self._camera.name, fault)
@@ -167,7 +167,7 @@ class Camera:
             return []
         reason = status.reason or "the stream broke off"
         if hold_s := self._news.hold_s(now_s):
-            reason += f"; it comes and goes: told up again once it stayed for {hold_s / 60:.0f} min"
+            reason += f"; it comes and goes: reported up again once it has stayed up for {hold_s / 60:.0f} min"
         _log.warning("camera %s is down: %s", self._camera.name, reason)
         return [new_event(self._camera.name, "camera_down", time.time(), reason=reason)]
 
@@ -208,7 +208,7 @@ class Camera:
         _return_unused_memory()
         return engine
 
-    def _open_liveness(self, engine: Engine) -> Liveness | None:
+    def _open_liveness(self, engine: Engine) -> LivenessModel | None:
         camera = self._camera
         return open_liveness(self._settings.models_dir, camera.liveness, threads=camera.threads, points=engine.points)
 

@@ -82,7 +82,7 @@ _MAX_FOLLOWERS = 64
 _IDLE_LIMIT_S = 60.0
 _FILES_CHECK_EVERY_S = 1.0  # how often we check that socket, lock and database are still there
 _ROOM_CHECK_EVERY_S = 3.0  # how often we check whether the disk can be written again
-_STALLED_S = 1.0  # when no place is free, a peer that sent nothing for this long loses its place
+_STALLED_S = 1.0  # when no place is free, a peer that was inactive for this long loses its place
 _MESSAGE_LIMIT_S = 30.0  # a message must have arrived whole within this time
 _MAX_INBOX_BYTES = 320 << 20  # all peers together: a little more than one message of the largest size
 _MAX_OUTBOXES_BYTES = 128 << 20  # all peers together
@@ -253,7 +253,7 @@ class Writer:
                 self._stop_listening()
                 self._listen()
             except (OSError, RollcallError) as error:  # tried again at the next check
-                _log.error("that is not possible yet: %s", error)
+                _log.error("the socket can't be made anew yet: %s", error)
         if self._without_room is None and is_read_only(self._settings.data_dir):
             self.store_nothing(read_only_fault(self._settings.data_dir))
             _log.error("NOTHING CAN BE STORED: %s", self._without_room)
@@ -301,7 +301,7 @@ class Writer:
         self._rescue(
             f"THE DATABASE'S WAL WAS REMOVED under the running site: {self._settings.db_path}-wal",
             self._database.empty_wal,
-            "what lay in the database's WAL is in the database; the writer starts again",
+            "the WAL's content was moved into the database; the writer starts again",
         )
 
     def _rescue(self, loss: str, rescue: Callable[[], None], done: str) -> None:
@@ -369,7 +369,7 @@ class Writer:
             raise TemporaryError("the writer starts again: the damaged database is set aside", where=str(path))
         self._refuse_writes(
             TemporaryError(
-                "the database is damaged, and there is no sound backup; who is enrolled is still recognized",
+                "the database is damaged, and there is no sound backup; enrolled people are still recognized",
                 where=str(path),
                 got=found,
                 remedy="restart the site: it sets the file aside and enrols the photos in faces/ anew; then restore what you have",
@@ -552,7 +552,7 @@ class Writer:
             return request_fault(request.op, error, _log.error)
 
     def _as_answered(self, answer: _Answer) -> _Answer | TemporaryError:
-        """Turn damage of our database into a TemporaryError: a client can't mend it, and keeps its request to send again."""
+        """Turn damage of our database into a TemporaryError: a client can't mend it, and must not drop what it has sent."""
         if not isinstance(answer, DamagedError) or answer.where != str(self._settings.db_path):
             return answer
         return TemporaryError(
@@ -591,7 +591,9 @@ class Writer:
         """
         followers = sum(one.follows_after is not None for one in self._peers.values())
         if followers >= _MAX_FOLLOWERS and not self._is_own(peer):
-            raise TemporaryError("too many follow the sightings", got=_MAX_FOLLOWERS, remedy="end some of them first")
+            raise TemporaryError(
+                "too many programs follow the sightings", got=_MAX_FOLLOWERS, remedy="end some of them first"
+            )
         while True:
             past = self._service.sightings_since(after_id, _EVENTS_AT_ONCE)
             page = SightingsPage(events=past, last_id=past[-1].id if past else after_id)

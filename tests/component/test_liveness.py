@@ -23,7 +23,7 @@ from tests.support.site_process import command_json
 from tests.support.tiny_pack import write_pack
 from workers.pipeline.voting import LiveVote
 from workers.recognition.engine import Face, Points
-from workers.recognition.liveness import FILE_NAME, Liveness, liveness_crop, open_liveness
+from workers.recognition.liveness import FILE_NAME, LivenessModel, liveness_crop, open_liveness
 
 Image = NDArray[np.uint8]
 # insightface's alignment template, a face of about 80 pixels from the front.
@@ -58,7 +58,7 @@ def test_scores_are_those_of_the_addon(tmp_path: Path, picture: Image) -> None:
     path = write_any(tmp_path / FILE_NAME)
     addon = Addon(path, providers=["CPUExecutionProvider"])
     theirs = [addon.predict(picture, one.points)["live_score"] for one in (*FACES, *EDGES)]
-    ours = Liveness(path, threads=1).score(picture, (*FACES, *EDGES))
+    ours = LivenessModel(path, threads=1).score(picture, (*FACES, *EDGES))
     assert len({round(score, 3) for score in ours if score is not None}) > 8, "the graph does not tell faces apart"
     assert 0 < ours.count(None) < len(EDGES)
     assert [score is None for score in ours] == [score is None for score in theirs]
@@ -69,7 +69,7 @@ def test_scores_are_those_of_the_addon(tmp_path: Path, picture: Image) -> None:
 @pytest.mark.parametrize("batch", ["n", 1])
 def test_batch_answers_as_each_face_alone(tmp_path: Path, picture: Image, batch: int | str) -> None:
     """With a graph for any number of faces as with one that takes them singly; the answers keep the faces' order."""
-    liveness = Liveness(write_any(tmp_path / FILE_NAME, batch=batch), threads=1)
+    liveness = LivenessModel(write_any(tmp_path / FILE_NAME, batch=batch), threads=1)
     together = liveness.score(picture, (EDGES[0], *FACES))
     alone = [liveness.score(picture, [one])[0] for one in (EDGES[0], *FACES)]
     assert together[0] is None
@@ -97,7 +97,7 @@ def test_crop_shows_what_is_around_the_face(picture: Image) -> None:
 
 def test_blue_around_a_face_is_no_life(tmp_path: Path, picture: Image) -> None:
     """The graph that other tests use: the colours arrive as RGB."""
-    liveness = Liveness(write_blue_rim(tmp_path / FILE_NAME), threads=1)
+    liveness = LivenessModel(write_blue_rim(tmp_path / FILE_NAME), threads=1)
     blue, red = picture.copy(), picture.copy()
     blue[:], red[:] = (220, 40, 20), (20, 40, 220)
     assert liveness.score(blue, FACES[:1])[0] == pytest.approx(0, abs=0.01)
@@ -169,7 +169,7 @@ def test_undecided_until_nine_scores_or_a_verdict() -> None:
 
 def refusal(path: Path) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        Liveness(path, threads=1)
+        LivenessModel(path, threads=1)
     return caught.value.line()
 
 
@@ -198,7 +198,7 @@ def test_answer_that_is_no_probability_is_an_error(tmp_path: Path, picture: Imag
     for bias in (7.0, float("nan")):
         path = write_graph(tmp_path / "m.onnx", np.zeros((1, 3, 80, 80), np.float32), bias, probability=False)
         with pytest.raises(ConfigurationError, match="no liveness model"):
-            Liveness(path, threads=1).score(picture, FACES)
+            LivenessModel(path, threads=1).score(picture, FACES)
 
 
 def test_off_needs_no_file(tmp_path: Path) -> None:

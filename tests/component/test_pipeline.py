@@ -293,7 +293,7 @@ def test_another_face_at_the_same_place_without_a_cut_makes_two_tracks(
 
     images = [at_the_wall(ONE, i) for i in range(8)] + [at_the_wall(OTHER, i) for i in range(8)]
     cuts = SceneChange()
-    assert not any(cuts.look(image).cut for image in images), "this would test the cut detector"
+    assert not any(cuts.compare(image).cut for image in images), "this would test the cut detector"
     engine = type(dlib_engine)(det_size=350)  # type: ignore[call-arg]  # DlibEngine's, which Engine does not promise
     pipeline = CameraPipeline(camera(), engine, gallery)
     events = run(pipeline, frames(images)) + told(pipeline.finish())

@@ -31,7 +31,7 @@ def ask(vectors: NDArray[np.float32], persons: NDArray[np.int32], pieces: int = 
     """Every reference as a probe, the gallery looked at in pieces."""
     found = Neighbours(vectors, persons, _COPIES)
     for rows in np.array_split(np.arange(len(vectors)), pieces):
-        found.look(vectors[rows], persons[rows], int(rows[0]))
+        found.compare(vectors[rows], persons[rows], int(rows[0]))
     return found
 
 
@@ -71,7 +71,7 @@ def test_rows_that_belong_to_nobody_do_not_answer() -> None:
     vectors, persons = gallery(7, persons=2, each=3)
     gone = np.where(persons == 1, -1, persons).astype(np.int32)
     found = Neighbours(vectors[persons == 0], persons[persons == 0], _COPIES)
-    found.look(vectors, gone, 0)
+    found.compare(vectors, gone, 0)
     assert (found.first.persons == -1).all()
     assert (found.first.scores < -1.5).all()
 

@@ -31,7 +31,7 @@ def noisy(image: Image, sigma: float, seed: int) -> Image:
 def faults(images: list[Image], seconds: int = 200, step_s: float = 1.0) -> list[str | None]:
     watch, found = PictureWatch(), []
     for i in range(seconds):
-        watch.look(images[i % len(images)], i * step_s)
+        watch.compare(images[i % len(images)], i * step_s)
         found.append(watch.fault)
     return found
 
@@ -43,9 +43,9 @@ def test_a_picture_that_stands_still_is_frozen_after_two_minutes_and_then_well()
     assert "frozen" in (found[121] or "")
     watch = PictureWatch()
     for i in range(200):
-        watch.look(room(), float(i))
+        watch.compare(room(), float(i))
     assert watch.fault
-    watch.look(noisy(room(), 2.0, 1), 200.0)
+    watch.compare(noisy(room(), 2.0, 1), 200.0)
     assert watch.fault is None
 
 

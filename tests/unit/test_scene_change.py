@@ -29,15 +29,15 @@ def with_square(picture: Picture, x: int, side: int, brighter: int = 40) -> Pict
 
 def cuts(*pictures: Picture) -> list[bool]:
     change = SceneChange()
-    return [change.look(picture).cut for picture in pictures]
+    return [change.compare(picture).cut for picture in pictures]
 
 
 def moved(*pictures: Picture) -> bool:
     """Whether the last picture differs from the first, which was searched."""
     change = SceneChange()
-    change.look(pictures[0])
+    change.compare(pictures[0])
     change.mark()
-    return [change.look(picture).moved for picture in pictures[1:]][-1]
+    return [change.compare(picture).moved for picture in pictures[1:]][-1]
 
 
 def test_another_scene_is_a_cut() -> None:
@@ -95,8 +95,8 @@ def test_light_that_changes_everywhere_alike_is_no_motion() -> None:
 def test_until_something_was_searched_everything_has_moved() -> None:
     """Also after the camera was set to another size."""
     change = SceneChange()
-    assert change.look(scene(1)).moved
-    assert change.look(scene(1)).moved
+    assert change.compare(scene(1)).moved
+    assert change.compare(scene(1)).moved
     change.mark()
-    assert not change.look(scene(1)).moved
-    assert change.look(scene(1, 720, 1280)).moved
+    assert not change.compare(scene(1)).moved
+    assert change.compare(scene(1, 720, 1280)).moved

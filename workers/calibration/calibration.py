@@ -150,7 +150,7 @@ def _ask(
     found = Neighbours(references.vectors[probes], persons[probes], copies)
     for start in range(0, len(persons), _PIECE_ROWS):
         piece = slice(start, start + _PIECE_ROWS)
-        found.look(references.vectors[piece], persons[piece], start)
+        found.compare(references.vectors[piece], persons[piece], start)
         if progress is not None:
             progress(min(start + _PIECE_ROWS, len(persons)), len(persons))
     return found

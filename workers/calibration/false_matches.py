@@ -3,8 +3,8 @@
 For a rare event, a site has too few probes to count: if none of N probes is named, this only shows, at 95 %, that the rate
 is below 3/N. So a threshold has one of three bases, and the answer says which:
 
-    counted  At the wanted rate, at least ten strangers may be named. The threshold is the score at which exactly so many
-             are named. It is at most two of the model's margins below its default, since a camera's crops are worse than
+    counted  At the wanted rate, at least ten strangers may be named. The threshold is the lowest at which no more are
+             named. It is at most two of the model's margins below its default, since a camera's crops are worse than
              photos.
     tail     Fewer than ten may be named. The highest scores are extended to the wanted rate by an exponential. Let u be
              the score that a tenth of the strangers exceed (at least ten of them), and b the mean by which they exceed

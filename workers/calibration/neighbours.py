@@ -65,13 +65,15 @@ class Neighbours:
         self.own_count = np.zeros(count, np.int64)
         self.copy_rows = np.full(count, NO_ROW)
 
-    def look(self, vectors: NDArray[np.float32], persons: NDArray[np.int32], start: int) -> None:
+    def compare(self, vectors: NDArray[np.float32], persons: NDArray[np.int32], start: int) -> None:
         """Compare the probes with n rows of the gallery, from row `start` on. `vectors`: (n, dim) float32 of unit norm. `persons`:
         (n,) int32; -1 for a row that does not count."""
         for begin in range(0, len(vectors), _ROWS_AT_ONCE):
             piece = slice(begin, begin + _ROWS_AT_ONCE)
             for first in range(0, len(self._probes), _PROBES_AT_ONCE):
-                self._compare(slice(first, first + _PROBES_AT_ONCE), vectors[piece], persons[piece], start + begin)
+                self._compare_chunk(
+                    slice(first, first + _PROBES_AT_ONCE), vectors[piece], persons[piece], start + begin
+                )
 
     def replace(self, probes: NDArray[np.intp], others: Neighbours) -> None:
         """Replace our results for `probes` (indices) by those of `others`, which has one result for each of them."""
@@ -79,7 +81,9 @@ class Neighbours:
             mine.scores[probes], mine.persons[probes], mine.rows[probes] = fresh
         self.own_count[probes], self.copy_rows[probes] = others.own_count, others.copy_rows
 
-    def _compare(self, chunk: slice, vectors: NDArray[np.float32], persons: NDArray[np.int32], start: int) -> None:
+    def _compare_chunk(
+        self, chunk: slice, vectors: NDArray[np.float32], persons: NDArray[np.int32], start: int
+    ) -> None:
         scores = self._probes[chunk] @ vectors.T
         scores[:, persons < 0] = NOBODY
         probes, rows = np.nonzero(self._persons[chunk, None] == persons[None])

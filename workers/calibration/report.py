@@ -14,9 +14,9 @@ from workers.recognition.working_point import WorkingPoint
 
 _PERCENTILES = (0, 1, 5, 25, 50, 75, 95, 99, 100)
 _BASES = {
-    "counted": "the rate wanted was counted",
-    "tail": "the rate wanted is beyond them: their highest scores were continued, and the model's default is the least proposed",
-    "default": "they are too few to tell: the model's default is kept, or just above what was seen",
+    "counted": "the wanted rate could be counted",
+    "tail": "the wanted rate is lower: the highest scores were extended to it, and at least the model's default is proposed",
+    "default": "they are too few to tell: the model's default is kept, or a threshold just above the scores that were seen",
 }
 _MAX_NAMED = 0.9  # if the proposal names a smaller share of the genuine probes than this, a note says so
 _SHOWN = 10  # pairs and photos in the readable report
@@ -104,7 +104,7 @@ def notes(found: Calibration) -> list[str]:
         )
     if found.sampled < found.references:
         lines.append(
-            f"a sample of {found.sampled} of {found.references} references was asked; --all asks all: pairs and photos may be missing here"
+            f"only a sample of {found.sampled} of {found.references} references was compared: pairs and photos may be missing; --all compares all"
         )
     if found.single_photo_people:
         lines.append(
@@ -117,7 +117,7 @@ def notes(found: Calibration) -> list[str]:
     if found.one_person:
         lines.append(
             f"pairs that look like one person under two names, counted as one here: {len(found.one_person)}; "
-            "if they are, forget one name, if not, --apart"
+            "if they are one person, forget one name; if not, use --apart"
         )
     right = rates(found.scores, proposal.point).named_right
     if right is not None and right < _MAX_NAMED:

@@ -288,7 +288,7 @@ class Capture:
     def _why_down(self, done: _Reading, wait_s: float) -> str:
         shown = self._source.shown
         if done.refused:
-            return f"{shown}: {done.fault}; tried again in {wait_s / 60:.0f} min, since cameras lock out who guesses"
+            return f"{shown}: {done.fault}; tried again in {wait_s / 60:.0f} min, since cameras lock out users who try too often"
         if done.fault is not None:
             return f"{shown}: {done.fault}"
         return f"{shown}: the stream broke off" if done.frames else why_not_open(self._source)

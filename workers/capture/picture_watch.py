@@ -34,7 +34,7 @@ class PictureWatch:
         self._pictures = 0  # since the picture stands still
         self.fault: str | None = None
 
-    def look(self, image: NDArray[np.uint8], time_s: float) -> None:
+    def compare(self, image: NDArray[np.uint8], time_s: float) -> None:
         """Compare the next picture with the one before, and set `fault`.
 
         `image`: BGR (height, width, 3), captured at the monotonic second `time_s`.

@@ -91,7 +91,7 @@ def _no_answer(error: Exception, port: int) -> Finding:
 
 
 def _finding(status: int, content: str, address: Address) -> Finding:
-    told = {
+    known = {
         401: (Verdict.REFUSED, "the camera refused the login (401): user or password is wrong"),
         403: (
             Verdict.REFUSED,
@@ -101,8 +101,8 @@ def _finding(status: int, content: str, address: Address) -> Finding:
     }
     if status == _UNAUTHORIZED and address.user is None:
         return Finding(Verdict.REFUSED, "the camera asks for a login (401), and source has none")
-    if status in told:
-        return Finding(*told[status])
+    if status in known:
+        return Finding(*known[status])
     if 200 <= status < 300:
         return Finding(Verdict.SNAPSHOT if content.startswith("image/") else Verdict.OPEN)
     return Finding(Verdict.UNCLEAR, f"the camera answers {status}")
@@ -111,7 +111,7 @@ def _finding(status: int, content: str, address: Address) -> Finding:
 def _distrust(why: str) -> str:
     return (
         f"its certificate can't be trusted ({why}); no password was sent; name the right one in ca_file, "
-        'or give up knowing who answers with tls = "insecure"'
+        'or set tls = "insecure", with which anybody could answer in the camera\'s place'
     )
 
 

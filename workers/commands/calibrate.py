@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fmr", type=_rate, default=0.001, metavar="RATE", help="share of strangers that may be named (0.001)"
     )
     parser.add_argument("--plot", metavar="FILE", help="draw the scores into FILE, as SVG")
-    parser.add_argument("--all", action="store_true", help="ask every reference, however many")
-    parser.add_argument("--apart", action="store_true", help="take no two names for one person")
+    parser.add_argument("--all", action="store_true", help="use every reference as a probe, however many")
+    parser.add_argument("--apart", action="store_true", help="never take two names for one person")
     parser.add_argument("--write", action="store_true", help="put threshold and margin into site.toml")
 
 

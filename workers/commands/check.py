@@ -149,7 +149,9 @@ def _camera_fault(settings: Settings, name: str, known: CameraStatus | None) -> 
     except RollcallError as error:
         return error.line()
     if source.kind is SourceKind.STREAM and source.reached.tls == "insecure":
-        warn(f'{settings.path}: [cameras.{name}] tls = "insecure": whoever answers at its address gets its password')
+        warn(
+            f'{settings.path}: [cameras.{name}] tls = "insecure": any program that answers at its address gets its password'
+        )
     if known is not None and known.source == source.shown and (known.up or known.is_down):
         why = f"down since {known.down_since}: {known.down_reason or 'no picture yet'}"
         if not known.up:

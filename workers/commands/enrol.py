@@ -24,10 +24,12 @@ HELP = "enrol a photo, or a folder with a sub-folder per person"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="*", metavar="PATH")
     parser.add_argument("--name", help="the person on these photos; default: named after file or sub-folder")
-    parser.add_argument("--unknown", metavar="ID", help="no PATH: the pictures of this stranger, with --name")
+    parser.add_argument("--unknown", metavar="ID", help="instead of PATH: enrol this stranger's pictures, with --name")
     parser.add_argument("--user-id", help="the person's id in your own systems")
     parser.add_argument(
-        "--assume-model", action="store_true", help="take an unstamped gallery as made by the configured model"
+        "--assume-model",
+        action="store_true",
+        help="if the gallery does not record its model: assume the configured one",
     )
 
 

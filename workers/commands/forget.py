@@ -16,7 +16,7 @@ HELP = "remove every trace of a person, or one photo"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?")
-    parser.add_argument("--unknown", metavar="ID", help="no NAME: this stranger")
+    parser.add_argument("--unknown", metavar="ID", help="instead of NAME: this stranger")
     parser.add_argument("--photo", metavar="PATH", help="only this photo")
 
 
@@ -38,7 +38,9 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 def _forget_stranger(context: Context, arguments: argparse.Namespace) -> int:
     if arguments.photo is not None:
-        raise UsageError("a stranger is forgotten whole", got="--photo", expected="--unknown ID alone")
+        raise UsageError(
+            "of a stranger, a single photo can't be forgotten", got="--photo", expected="--unknown ID alone"
+        )
     with SiteAccess(context.settings, warn) as gallery:
         answer = gallery.forget_stranger(arguments.unknown)
     return _report(context, answer, "{unknown}: {photos} pictures, {sightings} sightings")

@@ -25,7 +25,9 @@ HELP = "who is in these photos"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", metavar="PHOTO")
     parser.add_argument(
-        "--assume-model", action="store_true", help="take an unstamped gallery as made by the configured model"
+        "--assume-model",
+        action="store_true",
+        help="if the gallery does not record its model: assume the configured one",
     )
 
 

@@ -30,7 +30,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     changes_one = arguments.rename is not None or arguments.merge_into is not None
     if sum(chosen) > 1 or changes_one is not (arguments.name is not None):
         raise UsageError(
-            "not a way to ask",
+            "these options can't be combined",
             where="people",
             expected="NAME --rename NEW, NAME --merge-into OTHER, --undo, --unknown, or none",
         )

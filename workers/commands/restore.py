@@ -25,7 +25,7 @@ HELP = "take the gallery from a backup"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE")
     parser.add_argument(
-        "--assume-model", action="store_true", help="take an unstamped backup as made by the gallery's model"
+        "--assume-model", action="store_true", help="if the backup does not record its model: assume the gallery's"
     )
 
 
@@ -51,9 +51,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     if context.as_json:
         say_json({"restored": answer.restored, "kept_deleted": answer.kept_deleted})
     else:
-        say(
-            f"restored {answer.restored} references; {answer.kept_deleted} stay deleted, as they were deleted here since"
-        )
+        say(f"restored {answer.restored} references; {answer.kept_deleted} were deleted here since, and stay deleted")
     return EXIT_DONE
 
 

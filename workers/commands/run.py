@@ -22,10 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quiet",
         action="store_true",
-        help="name nobody in what is printed and logged, as in systemd's journal; `events` does",
+        help="print and log no names, as in systemd's journal; `events` shows them",
     )
     parser.add_argument(
-        "--assume-model", action="store_true", help="take an unstamped gallery as made by the configured model"
+        "--assume-model",
+        action="store_true",
+        help="if the gallery does not record its model: assume the configured one",
     )
 
 
@@ -45,7 +47,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             "--until-ended needs a camera that ends",
             where=str(path),
             expected="a camera whose source is a file, without loop",
-            remedy="leave --until-ended away, or add such a camera",
+            remedy="leave out --until-ended, or add such a camera",
         )
     if not settings.enabled_cameras():
         warn(f"{path}: no camera is enabled; the site only serves its gallery. Add a section like [cameras.entrance]")

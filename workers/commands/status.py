@@ -11,7 +11,7 @@ from shared.status import CameraStatus
 from workers.commands.context import Context
 from workers.commands.output import say, say_json
 
-HELP = "how the running site does"
+HELP = "how the running site is doing"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,10 +25,10 @@ _CHUNK_BYTES = 1 << 20
 _CONNECT_S, _READ_S = 10.0, 30.0
 _MAX_REDIRECTS = 5
 
-Progress = Callable[[int, int | None], None]
+DownloadProgress = Callable[[int, int | None], None]  # (bytes so far, bytes in all or None)
 
 
-def fetch_zip(folder: Path, target: Path, progress: Progress | None = None) -> None:
+def fetch_zip(folder: Path, target: Path, progress: DownloadProgress | None = None) -> None:
     """Fetch a published pack's ZIP into the file `target`. The pack's name is that of `folder`.
 
     `progress` is called with (bytes so far, bytes in all or None). Of insightface's own download only the address is used: it

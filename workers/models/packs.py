@@ -21,7 +21,7 @@ from shared.files.durable_folder import sync_folder
 from shared.photos.reading import shown
 from shared.settings.schema import Settings
 from workers import recognizer_dlib
-from workers.models.download import Progress, fetch_zip, unpack_zip
+from workers.models.download import DownloadProgress, fetch_zip, unpack_zip
 from workers.models.trial import fault_of_pack
 from workers.recognition.fingerprint import file_sha256
 from workers.recognition.pack import ENGINE, PACK_NAME, PUBLISHED, Pack, missing_pack, read_pack, require_published
@@ -68,7 +68,7 @@ def describe(folder: Path) -> InstalledPack:
     return _installed(folder, pack.fingerprint(), pack.recognition.dim)
 
 
-def ensure_pack(settings: Settings, progress: Progress | None = None) -> InstalledPack:
+def ensure_pack(settings: Settings, progress: DownloadProgress | None = None) -> InstalledPack:
     """Make sure that the configured model is installed, and fetch it if it is missing. `prepare` calls this before any other
     worker starts.
 
@@ -90,7 +90,7 @@ def ensure_pack(settings: Settings, progress: Progress | None = None) -> Install
     return describe(folder) if folder.is_dir() else install(settings.model, settings.models_dir, progress)
 
 
-def install(source: Path | str, models_dir: Path, progress: Progress | None = None) -> InstalledPack:
+def install(source: Path | str, models_dir: Path, progress: DownloadProgress | None = None) -> InstalledPack:
     """Install a pack in `models_dir`. `source`: a folder or a ZIP on disk, or the name of a published pack, which is fetched from
     insightface's model zoo.
 
@@ -144,7 +144,7 @@ def _pack_name(path: Path) -> str:
     return name
 
 
-def _source_folder(path: Path, target: Path, staging: Path, progress: Progress | None) -> Path:
+def _source_folder(path: Path, target: Path, staging: Path, progress: DownloadProgress | None) -> Path:
     """Fetch and unpack the source if needed. Returns the folder that holds its .onnx files."""
     folder = path
     if not path.is_dir():

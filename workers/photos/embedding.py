@@ -114,11 +114,11 @@ def require_fit(gate: Gate, face: Face, crop: Image, image: Image | None = None)
     if not refused:
         return
     values = measured(face, crop, image)
-    told = [_UNFIT[part](values[part], gate) for part in refused]
+    faults = [_UNFIT[part](values[part], gate) for part in refused]
     raise RefusedError(
-        " and ".join(what for what, _, _ in told),
-        got=", ".join(got for _, got, _ in told),
-        remedy=told[0][2],
+        " and ".join(what for what, _, _ in faults),
+        got=", ".join(got for _, got, _ in faults),
+        remedy=faults[0][2],
     )
 
 

@@ -73,7 +73,7 @@ def remarks_on(
     persons = np.array([names.setdefault(name, len(names)) for name in new.persons], np.int32)
     probes = np.stack(new.embeddings)
     found = Neighbours(probes, persons, copy_from(engine.threshold))
-    found.look(probes, persons, 0)
+    found.compare(probes, persons, 0)
     own_rows = np.array(new.row_ids)
     with gallery.batches(say) as pieces:
         for piece in pieces:
@@ -81,7 +81,7 @@ def remarks_on(
                 raise RefusedError("the gallery's model was switched meanwhile", remedy="see: supervisor.py calibrate")
             others = np.array([names.setdefault(name, len(names)) for name in piece.names], np.int32)
             others[np.isin(piece.row_ids, own_rows)] = -1  # the new references: compared already, above
-            found.look(piece.references, others, 0)
+            found.compare(piece.references, others, 0)
     known = list(names)
     threshold = working_point(engine, settings.recognition.threshold, None).threshold
     look_alikes = [
@@ -110,7 +110,10 @@ def remark_lines(look_alikes: Sequence[LookAlike], disagreements: Sequence[Disag
     lines += [f"{one.photo} of {one.person} looks like {one.looks_like} ({one.score:.2f})" for one in look_alikes]
     if len(lines) > most:
         left = len(lines) - most
-        return [*lines[:most], f"and {left} more of the kind; all of them: enrol --json, or supervisor.py calibrate"]
+        return [
+            *lines[:most],
+            f"and {left} more such remarks; for all of them: enrol --json, or supervisor.py calibrate",
+        ]
     return lines
 
 

@@ -50,10 +50,10 @@ def require_same_model(gallery: GalleryClient, engine: Engine, settings: Setting
         _stamp(gallery, engine)
     else:
         raise ConfigurationError(
-            "it can't be told which model made this gallery",
+            "the gallery does not record its model, and its photos don't show that it is the configured one",
             where=str(settings.db_path),
             expected=f"sample photos that {engine.model_id.label} embeds alike (cosine >= {_AGREES})",
-            remedy="set [recognition] model to the one that made it; if you are sure, say so once: --assume-model",
+            remedy="set [recognition] model to the one that made it; if you are sure of the configured one, use --assume-model once",
         )
 
 

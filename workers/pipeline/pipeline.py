@@ -26,7 +26,7 @@ from workers.pipeline.track_state import TrackState
 from workers.pipeline.tracking import Observation, Proposal, Track, Tracker
 from workers.pipeline.voting import Ballot, Crop, Decision, Rules
 from workers.recognition.engine import Engine, Face, Image, Vectors
-from workers.recognition.liveness import Liveness
+from workers.recognition.liveness import LivenessModel
 from workers.recognition.quality import Gate, Quality
 from workers.recognition.working_point import working_point
 
@@ -57,7 +57,7 @@ class CameraPipeline:
         engine: Engine,
         gallery: Gallery,
         *,
-        liveness: Liveness | None = None,
+        liveness: LivenessModel | None = None,
         keep_unknowns: bool = False,
     ) -> None:
         """`liveness`: the liveness model, if the settings ask for it. `keep_unknowns`: sightings of strangers carry `traces`,
@@ -89,7 +89,7 @@ class CameraPipeline:
         """Whether the gallery holds another model's embeddings. Until `use_engine` is called, frames are not searched."""
         return self._gallery.fingerprint not in ("", self._engine.fingerprint)  # "": nobody was ever enrolled
 
-    def use_engine(self, engine: Engine, liveness: Liveness | None = None) -> None:
+    def use_engine(self, engine: Engine, liveness: LivenessModel | None = None) -> None:
         """Go on with another model, between two frames. The tracks go on; their embeddings and votes are dropped."""
         self._take_engine(engine)
         self._liveness = liveness
@@ -107,7 +107,7 @@ class CameraPipeline:
         events = self._gallery_news(time_s, frame.wall_time)
         if self.model_changed:
             return events
-        change = self._scene.look(frame.image)
+        change = self._scene.compare(frame.image)
         scene_ended = change.cut or frame.lap != self._lap
         self._lap = frame.lap
         if scene_ended:

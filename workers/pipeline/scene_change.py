@@ -48,7 +48,7 @@ class SceneChange:
         self._current: Grey | None = None
         self._marked: Grey | None = None
 
-    def look(self, image: NDArray[np.uint8]) -> Change:
+    def compare(self, image: NDArray[np.uint8]) -> Change:
         """Compare the next picture, BGR (height, width, 3).
 
         The first picture counts as moved, but not as a cut. A picture of another size counts as both.
@@ -62,7 +62,7 @@ class SceneChange:
         return Change(self._is_cut(self._current, resized), self._has_moved(self._current))
 
     def mark(self) -> None:
-        """Measure motion from here on against the last picture given to `look`: it was searched for faces."""
+        """Measure motion from here on against the last picture given to `compare`: it was searched for faces."""
         self._marked = self._current
 
     def _is_cut(self, grey: Grey, resized: bool) -> bool:

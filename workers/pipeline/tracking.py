@@ -2,9 +2,9 @@
 
 Between two searched frames a track is assumed to move at constant speed. A detection is matched to a track by the
 expected place and size and, if both have an embedding, by the cosine. An embedding that strongly disagrees with the
-track's own forbids the match. So two people who cross never become one track, and neither do two people before and
-after a cut that was missed. One exception: if the place leaves no doubt, the track goes on although the embedding
-disagrees, because a turned head resembles nobody.
+track's own forbids the match. So two people who cross never become one track, nor do two people who stand at the same
+place before and after a cut that was missed. There is one exception: if the place leaves no doubt, and the view is not
+clear, the track goes on although the embedding disagrees, because a turned head resembles nobody.
 
 Not every detection is embedded. For the others, the face's thumbnail shows whether it is still the same face. When the
 thumbnail changes, `propose` asks for an embedding. Until an embedding agrees, the track is followed but not certain

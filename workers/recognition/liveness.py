@@ -33,7 +33,7 @@ _TEMPLATE = np.array([[32.03, 38.06], [47.89, 37.98], [40.01, 47.08], [33.50, 56
 _MAX_MISSING = 0.3  # at most this share of the input may lie beyond the frame; the addon's limit
 
 
-class Liveness:
+class LivenessModel:
     """The addon's model; a camera calls `score`.
 
     `threads`: CPU threads of one run. Raises ConfigurationError when the file is missing, damaged, or not a liveness model.
@@ -90,7 +90,7 @@ def liveness_crop(frame: Image, points: NDArray[np.float32]) -> Image | None:
     return np.asarray(crop, np.uint8)
 
 
-def open_liveness(models_dir: Path, mode: LivenessMode, *, threads: int, points: Points) -> Liveness | None:
+def open_liveness(models_dir: Path, mode: LivenessMode, *, threads: int, points: Points) -> LivenessModel | None:
     """The liveness model, or None if `mode` is "off".
 
     Raises ConfigurationError when it is not installed, or when it can't be aligned by the engine's `points`.
@@ -105,7 +105,7 @@ def open_liveness(models_dir: Path, mode: LivenessMode, *, threads: int, points:
             expected='engine = "insightface"',
             remedy='set liveness = "off", or another engine under [recognition]',
         )
-    return Liveness(models_dir / FILE_NAME, threads=threads)
+    return LivenessModel(models_dir / FILE_NAME, threads=threads)
 
 
 def _tensor(crop: Image) -> NDArray[np.float32]:
