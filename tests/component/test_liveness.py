@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, FaultList
 from shared.settings.file import parse_settings
@@ -22,10 +21,9 @@ from tests.support.paths import six_faces
 from tests.support.site_process import command_json
 from tests.support.tiny_pack import write_pack
 from workers.pipeline.voting import LiveVote
-from workers.recognition.engine import Face, Points
+from workers.recognition.engine import Face, Image, Points
 from workers.recognition.liveness import FILE_NAME, LivenessModel, liveness_crop, open_liveness
 
-Image = NDArray[np.uint8]
 # insightface's alignment template, a face of about 80 pixels from the front.
 POINTS = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], np.float32)
 

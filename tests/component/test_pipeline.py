@@ -26,9 +26,7 @@ from workers.capture.capture import Capture, Frame
 from workers.photos.embedding import embed_image, embed_photo
 from workers.pipeline.pipeline import CameraPipeline
 from workers.pipeline.scene_change import SceneChange
-from workers.recognition.engine import Engine
-
-Image = NDArray[np.uint8]
+from workers.recognition.engine import Engine, Image
 
 ONE = (1050, 220, 1280, 500)  # a face each, of t1.jpg
 OTHER = (0, 220, 230, 500)

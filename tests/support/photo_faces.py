@@ -17,10 +17,8 @@ from shared.errors import RefusedError
 from tests.support.brute_gallery import BruteGallery
 from tests.support.paths import FACES
 from workers.photos.embedding import embed_photo
-from workers.recognition.engine import Engine
+from workers.recognition.engine import Engine, Image
 from workers.recognition.quality import eye_mouth_ratio
-
-Image = NDArray[np.uint8]
 
 ENROLLED_PHOTOS = 3  # of each person, the first ones; the others play
 _FROM_THE_FRONT = 0.75  # of the eyes' distance to that of eyes and mouth, as in workers.recognition.quality

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from tests.support.photo_faces import CutOut
 from workers.capture.capture import Frame
+from workers.recognition.engine import Image
 
-Image = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
 WIDTH, HEIGHT, FRAMES_PER_S = 960, 540, 24

@@ -7,14 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from tests.process.test_camera import CameraProcess, gallery, is_running, site  # noqa: F401  # fixtures
 from tests.support.paths import VIDEOS, astronaut, needs_data
 from tests.support.strict_camera import StrictCamera
 from workers.capture.picture_watch import PictureWatch, why_empty
-
-Image = NDArray[np.uint8]
+from workers.recognition.engine import Image
 
 
 def room() -> Image:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import TemporaryError
+from workers.recognition.engine import Image
 
-Image = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
 Box = tuple[float, float, float, float]
 

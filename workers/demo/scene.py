@@ -30,7 +30,6 @@ from workers.demo.painting import (
     WIDTH,
     Box,
     Cutout,
-    Image,
     Key,
     Light,
     Matrix,
@@ -39,6 +38,7 @@ from workers.demo.painting import (
     write_clip,
     write_photos,
 )
+from workers.recognition.engine import Image
 
 DURATION_S = FRAMES / FRAMES_PER_S
 TABLE_STRANGER = "stranger at the table"

@@ -10,13 +10,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
 from pathlib import Path
 from shutil import copyfile, rmtree
 from tempfile import mkdtemp
 from time import time
 
-from shared.errors import ConfigurationError, RefusedError, TemporaryError
+from shared.errors import ConfigurationError, RefusedError, disk_fault
 from shared.files.durable_folder import sync_folder
 from shared.photos.reading import shown
 from shared.settings.schema import Settings
@@ -254,11 +253,4 @@ def _disk_faults(models_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where, why = shown(error.filename or models_dir), error.strerror or str(error)
-        if error.errno in {ENOSPC, EDQUOT}:
-            raise TemporaryError("the disk is full", where=where, remedy="free some space and try again") from error
-        if error.errno in {EROFS, EACCES, EPERM}:
-            raise ConfigurationError(
-                "the model pack can't be read or written", where=where, got=why, remedy="give this user access"
-            ) from error
-        raise TemporaryError("the model pack can't be installed", where=where, got=why, remedy="try again") from error
+        raise disk_fault(error, shown(error.filename or models_dir)) from error

@@ -159,7 +159,3 @@ def _face_that_counts(found: list[Face]) -> Face:
 def refusal_reason(error: RollcallError) -> str:
     """A refusal in words, without its place: the caller names the photo beside it."""
     return RollcallError(error.what, got=error.got, expected=error.expected, remedy=error.remedy).line()
-
-
-def _refused_at(path: Path | str, error: RefusedError) -> RefusedError:
-    return RefusedError(error.what, where=shown(path), got=error.got, expected=error.expected, remedy=error.remedy)

@@ -22,19 +22,14 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.gallery.match import Candidate
 from shared.settings.schema import LivenessMode
 from workers.recognition.working_point import WorkingPoint, lead
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from shared.gallery.match import Candidate
 
 Verdict = Literal["named", "uncertain", "unknown"]
 Report = Literal["named", "withdrawn", "unknown"]
