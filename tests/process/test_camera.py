@@ -14,14 +14,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from shared.gallery.publisher import GalleryPublisher
 from shared.settings.file import load_settings
 from shared.supervision.child_process import CHANNEL_VARIABLE
 from tests.support.clips import write_clip
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, astronaut
+from tests.support.strict_camera import StrictCamera
 from tests.support.tiny_pack import DIM, write_pack
+from workers.capture.picture_watch import why_empty
 from workers.recognizer_arcface import ArcFaceEngine
 
 
@@ -186,3 +190,26 @@ def test_file_that_has_ended_ends_the_process(site: Path) -> None:
         assert camera.process.wait(30) == 0
     assert stats["looked_at"] == 10
     assert stats["frames"] == 50
+
+
+@pytest.mark.usefixtures("gallery")
+def test_a_cameras_status_and_log_say_it(site: Path) -> None:
+    """A real camera process on a real server: black, said in its heartbeat and its log; then a picture, and it is well."""
+    photo = cv2.imread(str(astronaut()))
+    assert photo is not None
+    room = np.asarray(cv2.resize(photo, (640, 480)), np.uint8)
+    with StrictCamera(site, "http", picture=lambda _: np.full((120, 160, 3), 3, np.uint8)) as server:
+        (site / "site.toml").write_text(
+            f'[recognition]\nmodel = "first"\ndet_size = 128\n[cameras.door]\nsource = "{server.url()}"\n'
+        )
+        with CameraProcess(site) as camera:
+            assert camera.wait_for(is_running)["picture_fault"] is None
+            stats = camera.wait_for(lambda stats: bool(stats.get("picture_fault")), 100.0)
+            assert "black" in stats["picture_fault"]
+            server.picture = lambda _: room
+            camera.wait_for(lambda stats: stats.get("picture_fault") is None)
+            camera.process.terminate()
+            output = camera.output()
+    assert "the picture is black" in output
+    assert "the picture is well again" in output
+    assert why_empty(room) is None

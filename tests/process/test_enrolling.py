@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 
 from tests.support.paths import FACES, astronaut, needs_data, needs_dlib, six_faces
 from tests.support.site_process import SiteProcess, command, command_json
-from tests.support.stores import DLIB
+from tests.support.stores import DLIB, site_settings
 
 pytestmark = needs_dlib
 
@@ -392,3 +392,19 @@ def test_no_folder_of_different_people_is_taken_for_one(tmp_path: Path) -> None:
     done = command(tmp_path, "enrol", "photos", timeout_s=150)
     assert "show one person" not in done.stderr
     assert signal.SIGKILL not in (-done.returncode,)
+
+
+@needs_dlib
+def test_first_fill_says_who_looks_like_whom(tmp_path: Path) -> None:
+    """A gallery made from data/faces at the start warns as enrol does: one photo and its mirror image under two names."""
+    site_settings(tmp_path)
+    for name, mirrored in (("Ada", False), ("Bo", True)):
+        folder = tmp_path / "data" / "faces" / name
+        folder.mkdir(parents=True)
+        with Pillow.open(astronaut()) as photo:
+            shown = photo.convert("RGB")
+            (shown.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT) if mirrored else shown).save(folder / "1.png")
+    with SiteProcess(tmp_path) as site:
+        assert "Bo/1.png of Bo looks like Ada" in site.wait_for_log("of Bo looks like")
+        site.wait_until_ready()
+        assert any("of Ada looks like Bo" in line for line in site.log)

@@ -269,3 +269,17 @@ def test_check_tells_refusals_apart_and_points_out_insecure_cameras(tmp_path: Pa
     assert "the picture is black" in lines["dark"]
     assert '[cameras.trusting] tls = "insecure"' in done.stderr
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("auth", ["basic", "digest"])
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+@pytest.mark.parametrize("word", ["p#ss/w?rd%41", "me@home two", "100%"])
+def test_a_camera_takes_any_password(tmp_path: Path, scheme: Any, auth: Any, word: str) -> None:
+    """Through a variable, with basic and digest: the server lets us in and pictures come."""
+    with StrictCamera(tmp_path, scheme, login=("viewer", word), auth=auth) as server:
+        capture = Capture(source(server.url("viewer:${P}"), environ={"P": word}))
+        capture.start()
+        try:
+            wait_until(lambda: capture.next_frame(0.2) is not None, "picture", 20.0)
+        finally:
+            assert capture.stop(5.0)

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
-from tests.support.paths import astronaut, needs_dlib
-from tests.support.site_process import SiteProcess
-from tests.support.stores import site_settings
 from tests.support.vectors import noise, people, unit
 from workers.calibration import neighbours as look_alikes
 from workers.calibration.neighbours import Neighbours, alike_pairs, copy_from, disagreeing, unlike_below
@@ -125,19 +119,3 @@ def test_remarks_are_bounded_and_counted() -> None:
     assert lines[1] == "0.jpg of A looks like B (0.71)"
     assert lines[-1].startswith("and 11 more")
     assert remark_lines(alike[:2], [], 20) == ["0.jpg of A looks like B (0.71)", "1.jpg of A looks like B (0.71)"]
-
-
-@needs_dlib
-def test_first_fill_says_who_looks_like_whom(tmp_path: Path) -> None:
-    """A gallery made from data/faces at the start warns as enrol does: one photo and its mirror image under two names."""
-    site_settings(tmp_path)
-    for name, mirrored in (("Ada", False), ("Bo", True)):
-        folder = tmp_path / "data" / "faces" / name
-        folder.mkdir(parents=True)
-        with Image.open(astronaut()) as photo:
-            shown = photo.convert("RGB")
-            (shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else shown).save(folder / "1.png")
-    with SiteProcess(tmp_path) as site:
-        assert "Bo/1.png of Bo looks like Ada" in site.wait_for_log("of Bo looks like")
-        site.wait_until_ready()
-        assert any("of Ada looks like Bo" in line for line in site.log)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
-from tests.process.test_camera import CameraProcess, gallery, is_running, site  # noqa: F401  # fixtures
-from tests.support.paths import VIDEOS, astronaut, needs_data
-from tests.support.strict_camera import StrictCamera
-from workers.capture.picture_watch import PictureWatch, why_empty
+from tests.support.paths import astronaut
+from workers.capture.picture_watch import PictureWatch
 from workers.recognition.engine import Image
 
 
@@ -66,39 +62,3 @@ def test_an_empty_picture_is_said_after_a_minute(level: int, said: str) -> None:
     found = faults(images)
     assert found[58] is None
     assert said in (found[61] or "")
-
-
-@needs_data
-def test_no_film_is_frozen_or_empty() -> None:
-    """Of the test films, looked at five times a second as if each lasted for ever."""
-    for path in sorted(VIDEOS.glob("*.mp4")):
-        film = cv2.VideoCapture(str(path))
-        images: list[Image] = []
-        while len(images) < 40 and film.grab():
-            for _ in range(4):
-                film.grab()
-            ok, image = film.retrieve()
-            if ok:
-                images.append(np.asarray(image, np.uint8))
-        film.release()
-        assert set(faults(images, 1000, 0.2)) == {None}, path.name
-
-
-@pytest.mark.usefixtures("gallery")
-def test_a_cameras_status_and_log_say_it(site: Path) -> None:  # noqa: F811  # the fixture
-    """A real camera process on a real server: black, said in its heartbeat and its log; then a picture, and it is well."""
-    with StrictCamera(site, "http", picture=lambda _: np.full((120, 160, 3), 3, np.uint8)) as server:
-        (site / "site.toml").write_text(
-            f'[recognition]\nmodel = "first"\ndet_size = 128\n[cameras.door]\nsource = "{server.url()}"\n'
-        )
-        with CameraProcess(site) as camera:
-            assert camera.wait_for(is_running)["picture_fault"] is None
-            stats = camera.wait_for(lambda stats: bool(stats.get("picture_fault")), 100.0)
-            assert "black" in stats["picture_fault"]
-            server.picture = lambda _: room()
-            camera.wait_for(lambda stats: stats.get("picture_fault") is None)
-            camera.process.terminate()
-            output = camera.output()
-    assert "the picture is black" in output
-    assert "the picture is well again" in output
-    assert why_empty(room()) is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,9 +17,6 @@ from shared.settings.sources import (
     show_source,
     variables_of,
 )
-from tests.support.clips import source, wait_until
-from tests.support.strict_camera import StrictCamera
-from workers.capture.capture import Capture
 
 WORD = "s3crEt"
 HOSTILE = ["p#ss", "a/b", "a?b", "50%", "100%41", "me@home", "two words", "a:b", "[x]", "é€", '"q"', "a&b=c", "tab\tin"]
@@ -143,17 +139,3 @@ def test_text_of_others_loses_its_addresses() -> None:
     """Whatever stands after a scheme is cut off, spaces and all."""
     told = f"can't open rtsp://u:a {WORD}@h/s: timeout\nand https://h?x={WORD}\nplain"
     assert hide_addresses(told) == "can't open rtsp://…\nand https://…\nplain"
-
-
-@pytest.mark.parametrize("auth", ["basic", "digest"])
-@pytest.mark.parametrize("scheme", ["rtsp", "http"])
-@pytest.mark.parametrize("word", ["p#ss/w?rd%41", "me@home two", "100%"])
-def test_a_camera_takes_any_password(tmp_path: Path, scheme: Any, auth: Any, word: str) -> None:
-    """Through a variable, with basic and digest: the server lets us in and pictures come."""
-    with StrictCamera(tmp_path, scheme, login=("viewer", word), auth=auth) as server:
-        capture = Capture(source(server.url("viewer:${P}"), environ={"P": word}))
-        capture.start()
-        try:
-            wait_until(lambda: capture.next_frame(0.2) is not None, "picture", 20.0)
-        finally:
-            assert capture.stop(5.0)
