@@ -91,8 +91,8 @@ _OVER = (ChildState.ENDED, ChildState.STOPPED, ChildState.FAILED)
 class Supervisor:
     """One site and its child processes. child_kinds.py lists the kinds, and the order in which they start and stop.
 
-    The loop repeats `_turn`, which never waits for a child. A start, a stop, a reload or a hang only changes a child's
-    state; later turns act on that state.
+    The loop repeats `_turn`. A turn starts a process, asks it to stop or kills it, and goes on: it never waits for what the
+    process does then. Later turns see that, and act on it.
     """
 
     def __init__(
@@ -482,7 +482,7 @@ class Supervisor:
             systemd_notify.notify(f"EXTEND_TIMEOUT_USEC={_EXTEND_US}")
 
     def _camera_status(self, camera: ChildProcess, now: float) -> CameraStatus:
-        """The camera's last report; "down" if its process does not run. `down_since` says since when it is down."""
+        """The camera's last report; not `up` unless its state is RUNNING. `down_since`: since when it has not been up."""
         status = cast(CameraStatus, camera.status(now))
         if camera.state is not ChildState.RUNNING:
             status = replace(status, up=False, down_reason=self._why_without_process(camera, now))
@@ -600,7 +600,7 @@ def _site_code(child: ChildProcess) -> int:
 
 
 def _is_hopeless(camera: ChildProcess) -> bool:
-    """Whether a camera that reads a file has failed, or has read no frame for `_FILE_PATIENCE_S`."""
+    """Whether a camera that reads a file has failed, or is down and has read no frame `_FILE_PATIENCE_S` after its start."""
     said = _said(camera)
     waiting = camera.state is ChildState.RUNNING and said.down_reason and not said.frames
     return camera.state is ChildState.FAILED or bool(waiting and camera.uptime_s(time.monotonic()) >= _FILE_PATIENCE_S)

@@ -122,7 +122,7 @@ class CameraStatus(ChildStatus):
 
     @property
     def is_down(self) -> bool:
-        """Whether the camera gives no frames, and is not just starting or stopping, or at the end of its file."""
+        """Whether the camera should give frames and gives none: it runs without frames, waits for its restart, or has failed."""
         return not self.up and self.state in _WITHOUT_PICTURES
 
     @property

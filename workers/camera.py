@@ -1,4 +1,4 @@
-"""One camera's process: it captures frames, searches them for faces, and sends sightings to the writer.
+"""One camera's process: it captures frames, finds and names the faces in them, and sends sightings to the writer.
 
 The supervisor starts it; it can also be started by hand beside a running site.
 """
@@ -75,9 +75,10 @@ class Camera:
         self._stats_at = float("-inf")
 
     def run(self) -> int:
-        """Work until the file has ended or a stop is asked for. Returns the exit code.
+        """Work until a stop is asked for, or until the source has ended, if it is a file. Returns the exit code.
 
-        Raises ConfigurationError when the model is missing or is not the gallery's; TemporaryError when there is no gallery.
+        Raises ConfigurationError when the gallery's model is not installed, or only with another fingerprint; TemporaryError when
+        there is no gallery after a minute.
         """
         cv2.setNumThreads(self._camera.threads)
         self._child.heartbeat(ChildStatus(ChildState.LOADING))

@@ -3,8 +3,9 @@
 Specification
 -------------
 Words. A *row* holds one reference. A row is *live* if it belongs to a person, and *dead* if it was deleted. A *generation* is one
-file that holds the whole gallery. To *publish* is to write a new head: readers use what the head names, and nothing else. A *reading*
-is one match, or one piece of a listing or of a check.
+file that holds the whole gallery. To *publish* is to write a new head. Readers find generations and new rows only through the head. They
+can see a change in place (rule 3b) a moment before the head announces it. A *reading* is one pass of a reader over rows: one match, or
+one piece of a listing or of a check.
 
 Where the files are
     rollcall-<site>-<token>/head            the head: which generation is current, and how many of its rows are published
@@ -77,15 +78,16 @@ Who may write what, and when
        rows published in between. A match that met no dead row can skip this: no person is missing.
 4.  Order between processes. Python has no memory fences, so whatever must be seen in order goes through a system call. The writer
     stores, then calls pwrite on the head. A reader calls pread on the head, then loads. A text is published in this way before a
-    published entry points at it. On ARM and on x86 the kernel's locks and page references on these two paths order the two.
-5.  Overwriting. Published bytes are overwritten only when no reading that counts can depend on them.
+    published entry points at it. On ARM and on x86, the locks and page references in the kernel's pwrite and pread keep this order.
+5.  Overwriting. Apart from rule 3b, published bytes are overwritten only when no reading that counts can depend on them.
     a. A reader reads the head, reads the rows, and reads the head again. The reading counts if the first head's sequence is not below
        the second head's `counts_from`. If it is below, the reader reads everything again.
-    b. Before the writer overwrites something, it sets `counts_from` to the sequence of the first head whose readers do not use it.
+    b. Before the writer overwrites bytes, it publishes a head. The `counts_from` in it is the sequence of the first head whose readers
+       do not use these bytes.
     c. Before b the writer pauses, so that most readings that began earlier finish in time and few are repeated.
 6.  What is overwritten.
-    Erase wipes dead rows, and the texts of people who have no row. A reading that begins with the head that announced the death, or
-    with a later one, skips these rows whatever they hold.
+    Erase wipes dead rows, the texts of people who have no live row, and former user ids. A reading that begins with the head that
+    announced the death or the new user id, or with a later head, uses none of these, whatever they hold.
     Compact moves live rows into the places of dead ones. Before each step `counts_from` is raised (rule 5), so that a reading that began
     before the previous step was published is repeated. Before step 1 these are the readings that began before the deaths were published.
        1. copy the last live rows into the places of dead rows; the copies still count as dead;
@@ -99,19 +101,19 @@ Who may write what, and when
 7.  Replacing a generation. A new generation is built beside the old one when the capacity is used up, when another model comes, or
     when another writer starts.
     a. The dead rows of the old generation are wiped, because readers may use it for a while.
-    b. Its `ended` is set to the number of its rows plus 1, so that these readers can still follow rule 3d: the head no longer has this
-       number.
+    b. Its `ended` is set to the number of its rows plus 1 (0: not ended). These readers still need the number of rows for rule 3d, and
+       the head soon has that of the new generation.
     c. The head names the new generation. The old one is not written any more, and its file is unlinked. Its memory is freed when the
        last reader unmaps it.
     d. A reader unmaps in a second thread, because freeing gigabytes takes longer than the time between two pictures. A second thread
-       also touches the pages of a large new generation, while the reader uses the old one for some tenths of a second more. Rows
-       deleted before the switch are dead in the old one, too. Rows deleted in those tenths of a second still match until the reader
-       switches.
+       also touches the pages of a large new generation. Meanwhile the reader uses the old one: for some tenths of a second, at most
+       5 s. Rows deleted before step c are dead in the old one, too. Rows deleted after step c still match until the reader switches.
 8.  Memory before stores. A generation is built with pwrite, and memory is reserved with posix_fallocate before anybody stores through a
     mapping. So a full /dev/shm is an error at that point, and not a SIGBUS later.
 
-In short: a reading that counts is complete and of one moment. A deletion is visible at the latest with the next refresh (except as in
-rule 7d). The writer can die at any point, and readers go on with what the head named last.
+In short: a reading that counts misses nobody who is live from its beginning to its end. A change made meanwhile may be in it or not. A
+deletion is visible at the latest with the next refresh (except as in rule 7d). The writer can die at any point, and readers go on with
+what the head named last.
 """
 
 from __future__ import annotations
@@ -248,7 +250,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Constants:
-    """The page at the start of a segment. It is written once and never changes."""
+    """The constants at the start of a segment. They are written once and never change. Only `ended`, in the same page, does (rule 7b)."""
 
     generation: int
     shape: Shape

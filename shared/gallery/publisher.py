@@ -96,7 +96,10 @@ class GalleryPublisher:
         )
 
     def renew(self) -> None:
-        """Make a new block folder, after files of the old one were removed. The next generation is published there. Raises OSError."""
+        """Replace a block folder that lost files by a new one, and remove what is left of the old one. Raises OSError.
+
+        The next generation is published in the new folder.
+        """
         folder = new_block_folder(self._run_dir)
         descriptor = open_ours(self._run_dir, folder / "head", os.O_RDWR | os.O_CREAT | os.O_EXCL)
         os.close(self._descriptor)
@@ -136,7 +139,7 @@ class GalleryPublisher:
         return self._head.published_ns
 
     def has(self, name: str) -> bool:
-        """Whether a person of this name is published."""
+        """Whether a person of this name is published, or lost the last row but is not wiped yet."""
         return name in self._people.indices
 
     def user_id(self, name: str) -> str | None:
@@ -216,7 +219,7 @@ class GalleryPublisher:
         self._publish()
 
     def erase(self) -> None:
-        """Wipe dead rows, the names and user ids of people without a row, and former user ids, so that nothing of them is left."""
+        """Wipe dead rows, the names and user ids of people without a live row, and former user ids, so that nothing of them is left."""
         segment = self._current()
         dead = unwiped(segment, self._rows)
         if len(dead) or self._given_up:
@@ -293,8 +296,8 @@ class GalleryPublisher:
     def _build(self, rows: int, write: Callable[[Building], None], people: int = 0, text_bytes: int = 0) -> None:
         """Build the next generation with `write` and switch to it. If that fails, its file is removed and nothing has changed.
 
-        `rows`: how many rows it needs memory for. `people`, `text_bytes`: how many people and bytes of text it needs memory for, beyond
-        those that `write` writes. It gets some more of each, to grow. Raises NoRoomError.
+        It gets memory for `rows` rows in all; for the people and texts that `write` writes, and `people` and `text_bytes` more; and for
+        some more of each, to grow. Raises NoRoomError.
         """
         shape = Shape(self._dim, max(_MIN_ADDRESSES, _ADDRESSES * rows), 0, 0)
         room = Shape(self._dim, _ahead(rows), 0, 0)

@@ -1,4 +1,5 @@
-"""The reader's side of the gallery block. A process checks for changes with one pread between two pictures, and matches in place.
+"""The reader's side of the gallery block. Between two pictures, a process checks for changes with one pread. It matches faces against the
+shared memory itself, without a copy.
 
 gallery/block.py has the specification; the rules named here are its rules.
 """
@@ -37,11 +38,12 @@ _MAX_EXTENSIONS = 4  # how often one reading goes on to rows that were published
 _MAX_READINGS = 8
 _PIECE_ROWS = 4096
 _HEAD_FILE_CHECK_S = 1.0  # how often to check whether the head is another file now
-_MAX_ROUNDS = 8  # through all pieces of a gallery; compactions are rarer than a round is long
+_MAX_ROUNDS = 8  # how often all pieces are read, from the first on; between two compactions there is time for more than one round
 # The niceness of the second threads: a third of the usual share where processors are short. A switch then takes 0.2 s instead of 0.1 s,
 # and delays matches half as long.
 _NICENESS = 5
-# A generation that is not touched by then is used untouched: its first match is slow, but the gallery is the right one.
+# To touch a page is to read a little of it, so that it is mapped before a match needs it. A generation whose pages are not all touched
+# after this time is used as it is: its first match is slow, but the gallery is the right one.
 _TOUCH_LIMIT_S = 5.0
 
 
@@ -140,9 +142,10 @@ class GalleryReader:
             raise
 
     def refresh(self) -> bool:
-        """Follow the writer to the newest published state. Returns whether anything changed. If nothing did, this costs one pread.
+        """Follow the writer to the newest published state. Returns whether the state in use is a new one.
 
-        Raises ConfigurationError as the constructor.
+        False: nothing changed (this costs one pread), a new generation is not ready yet, or the head can't be read now. Raises
+        ConfigurationError as the constructor.
         """
         raw = self._read_head()
         if raw == self._raw:

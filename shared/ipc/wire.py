@@ -64,7 +64,7 @@ def socket_path(run_dir: Path) -> Path:
 
 @contextmanager
 def address(path: Path) -> Iterator[str]:
-    """An address for `path` that fits a sockaddr_un, however long the path is."""
+    """An address for `path` that fits a sockaddr_un. Only on Linux the path may be long; elsewhere a long one raises ConfigurationError."""
     if len(os.fsencode(path)) <= _SUN_PATH_MAX:
         yield str(path)
     elif sys.platform == "linux":
@@ -101,7 +101,7 @@ def require_within_limits(json_size: int, blob_size: int) -> None:
 
 
 def error_document(error: RollcallError) -> dict[str, Any]:
-    """An error as it travels: its parts, so that it arrives as what it was."""
+    """The parts of an error, as a message holds them. `raise_error` raises the error anew on the other side."""
     return {
         "error": {
             "exit_code": error.exit_code,
@@ -125,11 +125,14 @@ def raise_error(document: dict[str, Any]) -> None:
 
 
 class MessageBuffer:
-    """Bytes as they arrive, cut into messages. Raises RefusedError for a message over the limits."""
+    """Cuts the bytes that arrive into messages.
+
+    `next` raises RefusedError for a message that is over the limits, is not JSON, is nested too deep, or is of another version.
+    """
 
     def __init__(self) -> None:
         self._bytes = bytearray()
-        self.began_at = 0.0  # when the first byte of what is there came
+        self.began_at = 0.0  # when the unfinished message began to wait: at its first byte, or when the message before it was taken
 
     def __len__(self) -> int:
         """How many bytes wait for the rest of their message."""

@@ -3,8 +3,8 @@
 At every commit the two tables agree: each name with a reference has a row here; each row here has a reference; all references of a
 person have the person's user id.
 
-A rename or a merge can be undone for UNDO_DAYS. What that needs is kept until then, or until the person is forgotten, renamed or merged
-again.
+The last rename or merge can be undone, then the one before it, and so on, each for UNDO_DAYS. What that needs is kept until then, or
+until the person is forgotten, renamed or merged again.
 """
 
 from __future__ import annotations
@@ -175,9 +175,9 @@ def rename(store: Store, name: str, new: str, places: Mapping[str, str] | None =
 
 
 def merge(store: Store, name: str, into: str, places: Mapping[str, str] | None = None) -> Moved:
-    """Merge two people into one, called `into`. If both have a reference of the same photo, one of the two is kept.
+    """Merge the person `name` into the person `into`. If both have a reference of the same photo, that of `into` is kept.
 
-    `places`: see `_move`. Raises RefusedError if nobody has one of the names, or both names are the same.
+    `places`: see `_move`. Raises RefusedError if one of the names is nobody's, both are the same, or `into` is not fit for a folder.
     """
     if name == into:
         raise RefusedError("both names are the same person", where=name)
@@ -411,7 +411,7 @@ def _give_left_out(store: Store, name: str, of: str, ids: list[int] | None) -> N
 
 
 def _set_aside(store: Store, change: int, row_ids: list[int]) -> list[str]:
-    """Move references out of the gallery, so that undoing can bring them back. Returns the paths of their photos."""
+    """Move references to the table `merged_references`, so that undoing can bring them back. Returns the paths of their photos."""
     store.connection.executemany(
         f"INSERT INTO merged_references SELECT ?, {', '.join(f'e.{one}' for one in schema.COLUMNS)}, f.uuid, f.photo_digest "  # noqa: S608  # constants
         "FROM embeddings e JOIN reference_facts f ON f.embedding_id=e.id WHERE e.id=?",

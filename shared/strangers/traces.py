@@ -50,8 +50,8 @@ class Trace:
 
 @dataclass(frozen=True, eq=False)
 class Offer:
-    """The traces of one event. `fingerprint`: of the model that made the embeddings. `alike`: with that model, faces whose cosine
-    reaches this are the same person's."""
+    """The traces of one event. `fingerprint`: that of the model that made the embeddings. `alike`: with this model, two faces count as
+    one person's if their cosine is at least this."""
 
     traces: list[Trace]
     fingerprint: str

@@ -1,5 +1,9 @@
 """Computes the rates at a working point, and the working point for a wanted false-match rate, from leave-one-out scores.
 
+A *working point* is a threshold and a margin. A *probe* is one reference, matched with all others. As a *stranger* it is
+matched only with other people's references: any name it gets is false. As a *genuine* probe it is matched with its own
+person's other references, too.
+
 For a rare event, a site has too few probes to count: if none of N probes is named, this only shows, at 95 %, that the rate
 is below 3/N. So a threshold has one of three bases, and the answer says which:
 
@@ -12,8 +16,8 @@ is below 3/N. So a threshold has one of three bases, and the answer says which:
              people as the tail comes from, since the photos of one person err together. The margin is ignored: it can
              only lower the rate. The threshold is never below the model's default, nor below the score at which the
              wanted share of the probes is named.
-    default  There are fewer than 50 strangers, or they are fewer than 10 people. The threshold is the model's default, or
-             just above the scores that were seen.
+    default  There are fewer than 50 strangers, or they are fewer than 10 people. The threshold is the model's default. It
+             is higher if more than the wanted share of these strangers would be named at the default.
 
 How exact a tail is, measured on real people: the test data's 42 people were split in halves 300 times, one half as the
 gallery, the other as its strangers, without the lower limits. For wanted rates of 0.005 to 0.02 the real rate was 1.2 to
@@ -112,8 +116,8 @@ def rates(scores: Scores, point: WorkingPoint) -> Rates:
 
 
 def named_scores(scores: Scores, margin: float) -> NDArray[np.float32]:
-    """(n,) float32: the highest threshold at which each probe, as a stranger, would get a name. -2 when the margin is too small
-    at any threshold."""
+    """(n,) float32: the highest threshold at which each probe, as a stranger, would get a name. -2 for a probe that gets none
+    at any threshold, since its best person leads the second by less than `margin`."""
     return np.where(scores.first - scores.second >= margin, scores.first, np.float32(-2.0))
 
 

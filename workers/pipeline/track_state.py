@@ -11,9 +11,11 @@ from workers.pipeline.voting import Ballot, Decision, LiveVote, News, Rules
 
 _CONFIRM_S = 3.0  # between two embeddings of a track that has its name, while its thumbnail stays the same
 _UNDECIDED_S = 0.5  # between two embeddings of a track that has no name after many crops
-# A face that has no verdict by then (it is turned away, or too small) is searched for less often.
+# A track that has no name so long after its first detection, and is not near one, counts as settled: its face is searched for less
+# often.
 _SETTLES_AFTER_S = 3.0
-# If the face was not certain for longer than this at the track's end, the track ends at its last certain detection.
+# A detection is certain if it is sure to be the same face as before. If the last certain detection is longer ago than this when the
+# track ends, the track is cut short: it ends at that detection.
 _FOLLOWED_AT_MOST_S = 5.0
 
 

@@ -3,18 +3,21 @@
 A crop names a person when its score reaches the threshold and its best person leads the second by the margin. A track is
 *named* when all of this holds:
 - at least `votes` of its crops name the same person;
-- these crops are a fair share of all its crops;
-- their quality outweighs the crops that name anybody else by two to one;
-- clear crops that show somebody else do not outweigh them by two to one.
+- these crops have at least a quarter of the quality of all its crops;
+- they have at least twice the quality of the crops that name any one other person;
+- the clear crops that show somebody else have less than twice their quality. A clear crop is one that is good enough to
+  count against a name.
 
-A track is *unknown* when it has enough clear crops and no crop comes within a margin of the threshold. Only clear crops
-count there, since a turned head resembles nobody. Everything else is *uncertain*: no good crop, crops that contradict
-each other, a score without its margin, a near miss.
+A track is *unknown* when it has a clear crop, and no crop, clear or not, comes within a margin of the threshold. Without
+a clear crop nobody is unknown, since a turned head resembles nobody. An unknown track is reported after a second, and with
+`votes` clear crops. Everything else is *uncertain*: no good crop, crops that contradict each other, a score without its
+margin, a near miss.
 
 Only the latest crops vote; otherwise a stranger who stays for minutes would collect `votes` lucky crops in time. The
-crops that gave a name are kept beside them, so that a person who turns away keeps the name. A name is withdrawn when
-clear crops that show somebody else outweigh its own by two to one, or when too few of the kept crops still match the
-person in the changed gallery.
+crops that gave a name are kept beside them, so that a person who turns away keeps the name. A name is withdrawn
+- when clear crops that show somebody else have twice the quality of its own;
+- when too few of the kept crops still match the person after the gallery has changed;
+- when liveness is required, and the face no longer counts as alive.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from workers.recognition.working_point import WorkingPoint, lead
 Verdict = Literal["named", "uncertain", "unknown"]
 Report = Literal["named", "withdrawn", "unknown"]
 
-_MIN_WINDOW = 12  # crops; at least so many of the latest vote
+_MIN_WINDOW = 12  # how many of the latest crops vote; 4 * `votes`, if that is more
 _MIN_SHARE = 0.25  # of the total quality of all crops: the person's crops must have at least this share
 _OUTWEIGH = 2.0
 # Margins below the threshold. A clear crop that scores less speaks against the person; a person's own crops score so low only
