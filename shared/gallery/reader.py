@@ -38,7 +38,8 @@ _MAX_EXTENSIONS = 4  # how often one reading goes on to rows that were published
 _MAX_READINGS = 8
 _PIECE_ROWS = 4096
 _HEAD_FILE_CHECK_S = 1.0  # how often to check whether the head is another file now
-_MAX_ROUNDS = 8  # how often all pieces are read, from the first on; between two compactions there is time for more than one round
+# How often all pieces are read, from the first on. Between two compactions there is time for more than one round.
+_MAX_ROUNDS = 8
 # The niceness of the second threads: a third of the usual share where processors are short. A switch then takes 0.2 s instead of 0.1 s,
 # and delays matches half as long.
 _NICENESS = 5

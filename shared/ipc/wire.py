@@ -132,7 +132,8 @@ class MessageBuffer:
 
     def __init__(self) -> None:
         self._bytes = bytearray()
-        self.began_at = 0.0  # when the unfinished message began to wait: at its first byte, or when the message before it was taken
+        # When the unfinished message began to wait: at its first byte, or when the message before it was taken.
+        self.began_at = 0.0
 
     def __len__(self) -> int:
         """How many bytes wait for the rest of their message."""

@@ -228,12 +228,13 @@ def undo(store: Store) -> Moved:
     taken = _by_spelling(store, name)
     if taken is not None and taken != other:
         raise RefusedError("another person has that name by now", where=taken, remedy="rename that person first")
-    moved = _move_back(store, name, other, kept)
     if kind == _RENAMED:
+        moved = _move(store, other, name, places={place: path for path, place in kept.files})
         store.connection.execute(
             "UPDATE people SET name=?, former_names=? WHERE name=?", (name, kept.former_names, other)
         )
     else:
+        moved = _move_back(store, name, other, kept)
         restored, photos = _bring_back(store, change)
         places = dict(kept.files)
         files = [*moved.files, *((places[path], path) for path in photos if path in places)]
@@ -355,16 +356,15 @@ def _move(
 
 
 def _move_back(store: Store, name: str, other: str, kept: _Undo) -> Moved:
-    """Give back to `name` what `name` had before the change and what still exists."""
+    """Give back to `name` what `name` had before the merge and what still exists."""
     back = {place: path for path, place in kept.files}
     rows = store.connection.execute(
         "SELECT id, image_path FROM embeddings WHERE person_name=? AND id IN (SELECT value FROM json_each(?))",
         (other, json.dumps(kept.row_ids)),
     ).fetchall()
     _give(store, name, [(row_id, back.get(path, path)) for row_id, path in rows])
-    renamed = kept.person is None
-    sightings = _give_sightings(store, name, other, None if renamed else kept.sightings)
-    _give_left_out(store, name, other, None if renamed else kept.left_out)
+    sightings = _give_sightings(store, name, other, kept.sightings)
+    _give_left_out(store, name, other, kept.left_out)
     files = [(path, back[path]) for _, path in rows if path in back]
     return Moved(other, name, [row_id for row_id, _ in rows], sightings=sightings, files=files)
 

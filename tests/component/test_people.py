@@ -328,6 +328,17 @@ def test_a_camera_that_does_not_know_the_new_name_yet_names_the_person(gallery: 
     assert sightings(gallery.store)[-1]["person"] == "Ada", "somebody else is called so now"
 
 
+def test_what_came_after_a_rename_goes_back_with_it(gallery: Gallery) -> None:
+    """A photo that was enrolled under the new name is the same person's: nobody is left under that name."""
+    gallery.ask(Rename("Ada", "Zed"))
+    gallery.ask(Save([NewReference("Zed", "faces/Zed/z.jpg")], vectors=noise(_RNG, 1, _DIM)))
+    (gallery.folder / "faces" / "Zed" / "z.jpg").write_bytes(b"Ada's z.jpg")
+    gallery.ask(UndoPeople())
+    assert [(one.person, one.references) for one in list_people(gallery.store)] == [("Ada", 3), ("Bo", 2), ("Cy", 1)]
+    assert {name for name in gallery.files() if not name.startswith("Bo")} == {"Ada/a.jpg", "Ada/b.jpg", "Ada/z.jpg"}
+    assert store_faults(gallery.store) == []
+
+
 def test_a_table_that_does_not_fit_is_seen(gallery: Gallery) -> None:
     """`check` says where people and references do not agree."""
     with gallery.store.transaction():
