@@ -81,7 +81,7 @@ def _open_files(settings: Settings) -> FilesOfSite:
         if left := remove_left_behind(settings.run_dir):
             _log.warning("removed %d shared-memory segments of a site that was killed", left)
 
-    return FilesOfSite(settings, _log.warning, may_look=True, before_opening=sweep)
+    return FilesOfSite(settings, _log.warning, read_only_ok=True, before_opening=sweep)
 
 
 def _done_by(worker: Worker, work: Callable[[], _T]) -> _T:

@@ -62,7 +62,7 @@ from shared.status import ChildState, SiteSnapshot, WriterStatus
 from shared.store.backup import BackupKeeper
 from shared.store.lock import SiteLock
 from shared.store.lost_file import DatabaseFile
-from shared.store.opening import backup_path, close_store, damage_of, open_store, open_store_or_look
+from shared.store.opening import backup_path, close_store, damage_of, open_store, open_store_or_read_only
 from shared.store.proof import IntegrityProof
 from shared.store.store import Store
 from shared.supervision.child import Child, run_child, settings_of
@@ -637,7 +637,7 @@ def main(argv: list[str] | None = None) -> int:
     lock.acquire(_LOCK_TIMEOUT_S)
     worker = Worker(child.heartbeat)
     try:
-        store, without_room = worker.run(lambda: open_store_or_look(settings.db_path, _log.error))
+        store, without_room = worker.run(lambda: open_store_or_read_only(settings.db_path, _log.error))
         publisher = GalleryPublisher(
             settings.run_dir, store.dim or _UNKNOWN_DIM, store.model or "", store.fingerprint or "", beat
         )

@@ -32,13 +32,13 @@ from shared.settings.schema import Settings
 from shared.store.copying import copy_to
 from shared.store.loading import sound_batches
 from shared.store.lock import GalleryInUseError, SiteLock
-from shared.store.opening import close_store, open_read_only, open_store, open_store_or_look
+from shared.store.opening import close_store, open_read_only, open_store, open_store_or_read_only
 from shared.store.references import user_id_of
 from shared.store.store import Store, explain
 from shared.uuid7 import new_uuids
 
 _LOCK_TIMEOUT_S = 10.0
-_LOOK_AGAIN_S = 0.5
+_SOCKET_CHECK_INTERVAL_S = 0.5
 _ROWS_A_PAGE = 5000  # of a listing: a whole large gallery is more than one message may hold
 _SIGHTINGS_A_PAGE = 1000
 
@@ -244,10 +244,10 @@ class FilesOfSite(GalleryClient):
         say: Say,
         *,
         lock_timeout_s: float = _LOCK_TIMEOUT_S,
-        may_look: bool = False,
+        read_only_ok: bool = False,
         before_opening: Callable[[], None] = lambda: None,
     ) -> None:
-        """`may_look`: on a full or read-only disk, open what is there for reading only; writes are then refused as temporary.
+        """`read_only_ok`: on a full or read-only disk, open what is there for reading only; writes are then refused as temporary.
         `before_opening`: what is to be done under the lock before the store is opened."""
         make_private_folder(settings.data_dir)
         self._lock = SiteLock(settings.db_path)
@@ -255,7 +255,7 @@ class FilesOfSite(GalleryClient):
         try:
             before_opening()
             self.store: Store
-            self.store, without_room = (open_store_or_look if may_look else _open)(settings.db_path, say)
+            self.store, without_room = (open_store_or_read_only if read_only_ok else _open)(settings.db_path, say)
         except BaseException:
             self._lock.release()
             raise
@@ -307,9 +307,9 @@ def _open(db_path: Path, say: Say) -> tuple[Store, TemporaryError | None]:
 class SiteAccess:
     """`with SiteAccess(settings, say) as gallery:` of the running site, or of its files."""
 
-    def __init__(self, settings: Settings, say: Say, *, create: bool = False, may_look: bool = False) -> None:
-        """`create`: make a database when there is none; otherwise that is a RefusedError. `may_look`: see FilesOfSite."""
-        self._settings, self._say, self._create, self._may_look = settings, say, create, may_look
+    def __init__(self, settings: Settings, say: Say, *, create: bool = False, read_only_ok: bool = False) -> None:
+        """`create`: make a database when there is none; otherwise that is a RefusedError. `read_only_ok`: see FilesOfSite."""
+        self._settings, self._say, self._create, self._read_only_ok = settings, say, create, read_only_ok
         self._client: GalleryClient | None = None
 
     def __enter__(self) -> GalleryClient:
@@ -330,7 +330,9 @@ class SiteAccess:
             raise RefusedError(
                 "no gallery yet", where=str(self._settings.db_path), remedy="enrol somebody: supervisor.py enrol FOLDER"
             )
-        return FilesOfSite(self._settings, self._say, lock_timeout_s=_LOOK_AGAIN_S, may_look=self._may_look)
+        return FilesOfSite(
+            self._settings, self._say, lock_timeout_s=_SOCKET_CHECK_INTERVAL_S, read_only_ok=self._read_only_ok
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

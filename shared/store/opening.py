@@ -114,7 +114,7 @@ def open_store(db_path: Path, say: Say) -> Store:
     return store
 
 
-def open_store_or_look(db_path: Path, say: Say) -> tuple[Store, TemporaryError | None]:
+def open_store_or_read_only(db_path: Path, say: Say) -> tuple[Store, TemporaryError | None]:
     """As `open_store`. But on a full or read-only disk, open the store for reading only, and return also why it can't be written.
 
     SQLite needs room on the disk even to read beside a writer. Here no process writes, because the caller holds the lock, so it can read

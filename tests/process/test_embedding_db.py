@@ -305,7 +305,7 @@ def test_another_process_at_work_is_named(settings: Settings, monkeypatch: pytes
     """While somebody else holds the lock and no site answers: TemporaryError, after a wait; free again, it works."""
     embedding_db.save_embedding("Ada", vectors(1)[0])
     monkeypatch.setattr("shared.service.access._LOCK_TIMEOUT_S", 0.2)
-    monkeypatch.setattr("shared.service.access._LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr("shared.service.access._SOCKET_CHECK_INTERVAL_S", 0.1)
     lock = SiteLock(settings.db_path)
     lock.acquire(0)
     for call in (embedding_db.get_embedding_count, embedding_db.load_embeddings_from_db):

@@ -28,7 +28,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         )
     if not target.parent.is_dir():
         raise RefusedError("no such folder", where=str(target.parent), remedy="make it first")
-    with SiteAccess(settings, warn, may_look=True) as gallery:
+    with SiteAccess(settings, warn, read_only_ok=True) as gallery:
         try:
             gallery.backup_to(target)
         except OSError as error:

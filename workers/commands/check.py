@@ -105,7 +105,7 @@ def _database_faults(settings: Settings) -> Iterator[str]:
             if damage:
                 yield f"{settings.db_path}: {damage}; remedy: start the site, which sets it aside and runs from backup or photos, or restore a backup"
                 return
-        with SiteAccess(settings, warn, may_look=True) as gallery:
+        with SiteAccess(settings, warn, read_only_ok=True) as gallery:
             yield from gallery.check()
     except RollcallError as error:
         yield error.line()

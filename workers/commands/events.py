@@ -39,7 +39,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     show = _show_json if context.as_json else _show
     last_id = 0
     if running or settings.db_path.exists():
-        with SiteAccess(settings, warn, may_look=True) as gallery:
+        with SiteAccess(settings, warn, read_only_ok=True) as gallery:
             if arguments.follow and since is None:
                 last_id = gallery.last_sighting_id()  # without --since only new ones; `events` prints the past
             else:

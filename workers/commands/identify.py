@@ -52,7 +52,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 @contextmanager
 def _gallery(settings: Settings, engine: Engine, *, assume: bool) -> Iterator[Gallery]:
     """The gallery to search: a running site's shared block, otherwise the database, loaded into our own memory."""
-    with SiteAccess(settings, warn, create=True, may_look=True) as client:
+    with SiteAccess(settings, warn, create=True, read_only_ok=True) as client:
         require_same_model(client, engine, settings, assume=assume)
         with client.matching(warn) as gallery:
             yield gallery

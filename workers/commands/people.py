@@ -40,7 +40,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         return _strangers(settings, as_json=context.as_json)
     people: list[Person] = []
     if settings.db_path.exists() or site_is_running(settings.run_dir):
-        with SiteAccess(settings, warn, may_look=True) as gallery:
+        with SiteAccess(settings, warn, read_only_ok=True) as gallery:
             people = list(gallery.people())
     if context.as_json:
         say_json({"people": [vars(one) for one in people]})
@@ -78,7 +78,7 @@ def _change(context: Context, arguments: argparse.Namespace) -> int:
 def _strangers(settings: Settings, *, as_json: bool) -> int:
     strangers: list[dict[str, Any]] = []
     if settings.db_path.exists() or site_is_running(settings.run_dir):
-        with SiteAccess(settings, warn, may_look=True) as gallery:
+        with SiteAccess(settings, warn, read_only_ok=True) as gallery:
             strangers = [_document(one, settings) for one in gallery.strangers()]
     if as_json:
         say_json({"unknown": strangers})
