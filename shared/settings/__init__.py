@@ -1,1 +1,1 @@
-"""The site's settings: the TOML file, its schema, and what a camera's source is."""
+"""The site's settings: the TOML file, its schema, and the sources of cameras."""

@@ -1,4 +1,4 @@
-"""Settings written into site.toml, with its comments and everything else in it kept."""
+"""Writes settings into site.toml. Comments and everything else in the file stay as they are."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from tomlkit.exceptions import TOMLKitError
 from shared.errors import ConfigurationError, disk_fault
 from shared.settings.file import parse_settings
 
-_HEADER = re.compile(r"^#?\s*\[")  # also one that is commented out: what follows it belongs to it
+# Also matches a header that is commented out, since the lines below it belong to that section.
+_HEADER = re.compile(r"^#?\s*\[")
 
 
 def with_values(text: str, section: str, values: Mapping[str, str | float | None], path: Path) -> str:
-    """A TOML `text`, read from `path`, with these keys of [section] set, and those that are None taken out; all else as it was.
+    """Set these keys of [section] in a TOML `text` that was read from `path`. Returns the new text.
 
-    A key that is there keeps its place and its comment. A new one takes the place of the line that shows its default, or the first
-    place of its section. Raises FaultList when the result would not load, ConfigurationError for a text that is no TOML.
+    A key whose value is None is removed. Everything else stays as it was. An existing key keeps its place and its comment. A new key
+    replaces the line that shows its default, or else becomes the first line of its section. Raises FaultList if the result would not
+    load, ConfigurationError if the text is not TOML.
     """
     text += "" if text.endswith("\n") or not text else "\n"
     try:
@@ -45,7 +47,7 @@ def with_values(text: str, section: str, values: Mapping[str, str | float | None
 
 
 def _with_places(text: str, section: str, keys: Sequence[str]) -> str:
-    """`text` with a line for each of these keys in [section], where it has that header on a line of its own."""
+    """Add a line for each of these keys to [section]. Without a line that is the section's header, `text` stays as it is."""
     lines = text.splitlines(keepends=True)
     header = re.compile(rf"^\s*\[\s*{re.escape(section)}\s*\]\s*(#.*)?$")
     begin = next((i for i, line in enumerate(lines) if header.match(line.rstrip("\r\n"))), None)
@@ -53,7 +55,7 @@ def _with_places(text: str, section: str, keys: Sequence[str]) -> str:
         return text
     newline = "\r\n" if "\r\n" in text else "\n"
     lines[begin] = lines[begin].rstrip("\r\n") + newline
-    for key in reversed(keys):  # those at the head of the section come to stand in their order
+    for key in reversed(keys):  # reversed, so that keys added at the head of the section end up in their order
         end = next((i for i in range(begin + 1, len(lines)) if _HEADER.match(lines[i])), len(lines))
         shown = re.compile(rf"^#\s*{re.escape(key)}\s*=")
         place = next((i for i in range(begin + 1, end) if shown.match(lines[i])), None)
@@ -64,8 +66,8 @@ def _with_places(text: str, section: str, keys: Sequence[str]) -> str:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Put `text` in the place of the file in one step, with the old one's mode and owner. Raises RollcallError."""
-    path = path.resolve()  # a link to the file stays one
+    """Replace the content of the file with `text` in one step. Mode and owner stay. Raises RollcallError."""
+    path = path.resolve()  # a symbolic link to the file stays a link
     temporary = path.with_name(f".{path.name}.new")
     try:
         old = path.stat()

@@ -1,4 +1,4 @@
-"""The commented site.toml that `init` writes, made from the schema."""
+"""Makes the commented site.toml that `init` writes. Its content comes from the schema."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from shared.settings.schema import (
 
 
 def example_toml(model: str | None = None, engine: str | None = None) -> str:
-    """The commented site.toml that `init` writes: every key of the schema with its meaning and default."""
+    """The text of a commented site.toml: every key of the schema with its meaning and default.
+
+    `model` and `engine`, if given, are set in the file. All other keys are commented out.
+    """
     sections: list[tuple[str, type[BaseModel]]] = [
         ("site", SiteSettings),
         ("recognition", RecognitionSettings),
@@ -49,7 +52,7 @@ def example_toml(model: str | None = None, engine: str | None = None) -> str:
 
 def _example_camera() -> list[str]:
     lines = [
-        "# One section a camera; any key of [recognition] but engine, model and models_dir can be set here too.",
+        "# One section for each camera. Any key of [recognition] except engine, model and models_dir can be set here too.",
         "# [cameras.entrance]",
     ]
     for key, entry in CameraSettings.model_fields.items():
@@ -71,7 +74,7 @@ def _toml_value(value: object) -> str:
 
 
 def _toml_hint(key: str, annotation: Any) -> str:
-    """A value of the right type for a key that has no default of its own."""
+    """An example value of the right type, for a key that has no default."""
     bases = {getattr(part, "__origin__", part) for part in _union_parts(annotation)}
     if float in bases:
         return "0.45" if key == "threshold" else "0.05"

@@ -1,4 +1,4 @@
-"""site.toml read: found, joined with the environment, checked; every fault in it is told at once."""
+"""Finds and reads site.toml, applies the environment variables, and checks the result. All faults are reported at once."""
 
 from __future__ import annotations
 
@@ -33,18 +33,21 @@ from shared.settings.sources import (
 )
 from shared.settings.text import read_document, require_trustworthy
 
-_LONG_NUMBER = 10**20  # Python prints no integer of thousands of digits
-_LONG_TEXT = 200  # of a value that a fault shows
+# Larger numbers are not shown: Python refuses to print an integer of thousands of digits.
+_LONG_NUMBER = 10**20
+# Characters of a value that an error message shows.
+_LONG_TEXT = 200
 
-
-# What the environment of the original program was called, and its key in [sync].
+# The environment variables of the original program, each with the key of [sync] that it sets.
 _VARIABLES = {"MONGODB_SYNC_ENABLED": "enabled", "MONGODB_SYNC_INTERVAL": "interval_s", "BACKEND_API": "backend"}
 
 
 def find_config(explicit: str | None = None, beside: Path | None = None) -> Path | None:
-    """The configuration file: `--config`, `$ROLLCALL_CONFIG`, `site.toml` here, `site.toml` in `beside`; None: there is none.
+    """The path of the configuration file, or None if there is none.
 
-    Raises ConfigurationError when a file that was asked for by name is missing.
+    The first of these wins: `--config` (`explicit`), `$ROLLCALL_CONFIG`, `site.toml` in the working folder, `site.toml` in `beside`
+    (by default the folder of the program). Raises ConfigurationError if a file that was named is missing, or if others could have
+    changed the file (see `require_trustworthy`).
     """
     for name, origin in ((explicit, "--config"), (os.environ.get("ROLLCALL_CONFIG"), "$ROLLCALL_CONFIG")):
         if name:
@@ -66,10 +69,10 @@ def find_config(explicit: str | None = None, beside: Path | None = None) -> Path
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read and check `path`; None gives the defaults, relative to the working folder.
+    """Read and check the settings file `path`. None gives the defaults, relative to the working folder.
 
-    Raises ConfigurationError, mostly a FaultList with every fault in the file: file and key, got, expected, remedy. Nothing else,
-    whatever lies there: a site that runs goes on then.
+    Raises ConfigurationError, mostly a FaultList with every fault in the file: file and key, got, expected, remedy. Raises nothing
+    else, whatever is at `path`, so that a running site can catch it and go on with its old settings.
     """
     if path is None:
         return parse_settings({}, None, environ)
@@ -82,7 +85,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str] | None = None) -
 def parse_settings(
     document: Mapping[str, Any], path: Path | None, environ: Mapping[str, str] | None = None
 ) -> Settings:
-    """Check a TOML document that was read from `path`, with what the environment says instead. Raises FaultList."""
+    """Check a TOML document that was read from `path`. Environment variables replace its values. Raises FaultList."""
     place, base = path or Path("settings"), path.absolute().parent if path else Path.cwd()
     merged, origins = _with_environment(document, os.environ if environ is None else environ)
     faults: list[RollcallError] = []
@@ -106,9 +109,10 @@ def parse_settings(
 def _with_environment(
     document: Mapping[str, Any], environ: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
-    """The document with what the environment says instead, as in the original program, and which keys that is, by variable.
+    """Replace values of the document by environment variables, as the original program did.
 
-    A text that is no value of its key's type stays as it is: the schema refuses it.
+    Returns the new document, and the variable for each key that was replaced. A text that does not fit its key's type stays a text,
+    and the schema refuses it.
     """
     merged = dict(document)
     origins: dict[tuple[str, ...], str] = {}
@@ -156,10 +160,10 @@ def _toml_fault(path: Path, error: tomllib.TOMLDecodeError) -> ConfigurationErro
 def _validation_faults(
     path: Path, error: ValidationError, origins: Mapping[tuple[str, ...], str]
 ) -> list[RollcallError]:
-    """One for each key that is wrong. `origins`: keys that the environment has set, and by which variable."""
+    """One fault for each key that is wrong. `origins`: the environment variable for each key that one has set."""
     faults: dict[str, RollcallError] = {}
     for item in error.errors(include_url=False):
-        # A union adds its member's name to the location; the key is what the operator can look for.
+        # Pydantic adds the name of a union's member to the location. The operator can only look for the key.
         keys = [show_source(str(part)) for part in item["loc"]]
         if keys and keys[0] == "cameras" and "source" in keys:
             keys = keys[: keys.index("source") + 1]
@@ -187,7 +191,8 @@ def _one_fault(where: str, keys: list[str], item: Any) -> RollcallError:
 
 
 def _shown_value(keys: list[str], value: object) -> str:
-    """A value as a fault may show it. Of a source, or of what stands where a table with one should, only the type."""
+    """A value as an error message may show it. A camera's source, or a wrong value where a camera's table belongs, may hold a password:
+    only its type is shown."""
     in_camera = keys[0] == "cameras" and (len(keys) < 3 or keys[2] == "source") if keys else True
     if in_camera or not isinstance(value, str | int | float):
         kinds = {str: "a text", dict: "a table", list: "a list", bool: "true or false", int: "a number"}
@@ -227,7 +232,7 @@ def _camera_name_faults(path: Path, names: list[str]) -> list[RollcallError]:
     faults: list[RollcallError] = []
     seen: dict[str, str] = {}
     for name in names:
-        shown = show_source(name)  # an address may have come to stand in a name's place
+        shown = show_source(name)  # somebody may have typed an address as the name
         where = f"{path}: [cameras.{shown}]"
         if not CAMERA_NAME.fullmatch(name):
             faults.append(
@@ -253,7 +258,7 @@ def _camera_name_faults(path: Path, names: list[str]) -> list[RollcallError]:
 
 
 def _cross_faults(path: Path, parsed: File, base: Path) -> list[RollcallError]:
-    """Faults that only several keys together show, or a key and where the file lies."""
+    """Faults that show only from several keys together, or from a key and the folder of the file."""
     faults: list[RollcallError] = []
     data_dir = os.path.normpath(base / Path(parsed.site.data_dir).expanduser())
     if base.is_relative_to(data_dir):

@@ -1,7 +1,7 @@
-"""The site's settings: the TOML file, its schema, and every fault in it at once.
+"""The schema of site.toml, and the checked settings of a site.
 
-The schema is the only description of a setting: validation, `init`'s commented file and the table of docs/settings.md all come from it.
-Unknown keys are errors, since a misspelt threshold that is silently ignored names strangers.
+The schema is the only description of a setting. Validation and the commented file that `init` writes come from it, and a test holds
+the table of docs/settings.md against it. Unknown keys are errors: if a misspelt `threshold` were ignored, strangers would be named.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _http_address(text: str) -> str:
     try:
         parts = urlsplit(text)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # a port that is no number, brackets that don't close
+    except ValueError:  # the port is not a number, or a bracket is not closed
         sound = False
     if not sound or parts.username is not None or re.search(r"[\s\x00-\x1f\x7f]", text):
         raise ValueError(expected)
@@ -71,7 +71,7 @@ Box = Annotated[list[PerCent], Field(min_length=4, max_length=4)]
 
 
 class _Section(BaseModel):
-    # What a ValidationError prints by itself holds no value: a source's may be a password.
+    # `hide_input_in_errors`: a printed ValidationError must not show a value, since a source may hold a password.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
@@ -87,13 +87,13 @@ class SiteSettings(_Section):
         default=0,
         ge=0,
         le=3650,
-        description="strangers are deleted, crops and all, so many days after they were first seen; 0: nothing of a stranger is kept. "
+        description="strangers and their crops are deleted this many days after they were first seen; 0: nothing of a stranger is kept. "
         "Above 0, templates of people who did not agree are kept: settle the legal basis or their consent first (GDPR Art. 9)",
     )
 
 
 class PerCamera(_Section):
-    """The keys of [recognition] that a camera can set for itself. A camera that leaves one out has it from [recognition]."""
+    """The keys of [recognition] that a camera can set for itself. If a camera leaves a key out, the value of [recognition] counts."""
 
     threshold: Cosine | None = Field(
         default=None, description="lowest cosine that names somebody; default: the model's own"
@@ -140,23 +140,23 @@ class CameraSettings(PerCamera):
     loop: bool = Field(default=False, description="a file starts again when it ends")
     realtime: bool = Field(
         default=True,
-        description="a file is paced by its own clock, newest frame only; false: every frame, as fast as it goes",
+        description="true: a file plays at its own speed, and only the newest frame is kept; false: every frame is read, as fast as possible",
     )
 
     tls: Tls = Field(
         default="verify",
-        description="verify: an https or rtsps camera proves who it is; insecure: whoever answers gets the password",
+        description="verify: an https or rtsps camera must prove its identity; insecure: any machine that answers gets the password",
     )
     ca_file: PathText | None = Field(
         default=None,
-        description="certificates a TLS camera is verified by, PEM; relative to this file; default: the system's",
+        description="PEM file of certificates that verify a TLS camera; relative to this file; default: the system's",
     )
     transport: Transport = Field(default="tcp", description="how an rtsp stream travels: tcp or udp")
     rotate: Literal[0, 90, 180, 270] = Field(default=0, description="degrees the picture is turned clockwise")
     flip: Flip = Field(default="none", description="none, horizontal or vertical: the turned picture is mirrored")
     ignore: Annotated[list[Box], Field(max_length=32)] = Field(
         default=[],
-        description="boxes [x1, y1, x2, y2] in per cent of the picture as shown; faces whose middle lies in one are not judged",
+        description="boxes [x1, y1, x2, y2] in per cent of the turned and mirrored picture; faces whose middle lies in a box are not judged",
     )
 
     @field_validator("ignore")
@@ -170,7 +170,7 @@ class CameraSettings(PerCamera):
     @classmethod
     def _is_a_source(cls, source: str | int) -> str | int:
         if isinstance(source, str) and (expected := why_no_source(source)):
-            raise ValueError(expected)  # becomes a fault; names no value
+            raise ValueError(expected)  # pydantic makes it a fault; the text holds no value
         return source
 
 
@@ -203,9 +203,9 @@ class File(_Section):
 
 
 class EffectiveCamera(CameraSettings):
-    """One camera's settings with [recognition] filled in; `threshold` and `margin` stay `None` for the model's default.
+    """One camera's settings, completed from [recognition]. `threshold` and `margin` are `None` for the model's default.
 
-    `source` is the text of site.toml: Settings.source_of has it as it is opened.
+    `source` is the text of site.toml. Settings.source_of gives the source that is opened.
     """
 
     name: str
@@ -214,7 +214,9 @@ class EffectiveCamera(CameraSettings):
 
 @dataclass(frozen=True)
 class Settings:
-    """A whole, valid configuration. `path` is the file it came from, or None for defaults; paths below are absolute."""
+    """A whole, valid configuration. `path`: the file that it was read from; None: the defaults. `base`: the folder that relative paths are
+    relative to. The paths of the properties are absolute.
+    """
 
     path: Path | None
     base: Path
@@ -223,7 +225,7 @@ class Settings:
     cameras: Mapping[str, CameraSettings]
     sync: SyncSettings
     web: WebSettings
-    held_run_dir: Path | None = None  # the running site's, for its own processes; None: it is looked for
+    held_run_dir: Path | None = None  # the run folder of the running site, given to its processes; None: find it
 
     @property
     def data_dir(self) -> Path:
@@ -239,12 +241,12 @@ class Settings:
 
     @property
     def run_dir(self) -> Path:
-        """Where the site's processes and commands meet. Raises ConfigurationError, see `run_folder`."""
+        """The folder with the socket of the site and its lock files. Raises ConfigurationError, see `run_folder`."""
         return self.held_run_dir or run_folder(self.data_dir)
 
     @property
     def copies_dir(self) -> Path:
-        """Where a backup is copied to that is about to be restored: always on the site's disk."""
+        """The folder that a backup is copied to before it is restored. It is always on the site's disk."""
         return self.data_dir / "run"
 
     @property
@@ -254,18 +256,18 @@ class Settings:
 
     @property
     def model(self) -> str:
-        """Name of the model pack; dlib has only one."""
+        """The name of the model pack. The dlib engine has only one model."""
         if self.recognition.engine == "dlib":
             return "dlib"
         return self.recognition.model or "buffalo_l"
 
     @property
     def model_label(self) -> str:
-        """The configured model as store and block name it: engine/pack."""
+        """The name of the configured model in the store and the block: "engine/pack"."""
         return f"{self.recognition.engine}/{self.model}"
 
     def camera(self, name: str) -> EffectiveCamera:
-        """The settings camera `name` runs with. Raises KeyError."""
+        """The complete settings of camera `name`. Raises KeyError."""
         own = self.cameras[name]
         common = {key: getattr(self.recognition, key) for key in PerCamera.model_fields}
         left_out = common.keys() - own.model_fields_set
@@ -273,9 +275,9 @@ class Settings:
         return EffectiveCamera.model_construct(**filled, name=name, reached=self._reached(name))
 
     def source_of(self, name: str, environ: Mapping[str, str] | None = None) -> Source:
-        """Where camera `name` gets its pictures, variables filled in, a relative file relative to the settings' file.
+        """The source of camera `name`, with its variables filled in. A relative file is relative to the folder of the settings file.
 
-        Raises ConfigurationError, which holds no value, when a variable is not set or what comes out is no source.
+        Raises ConfigurationError if a variable is not set, or if the filled-in text is not a source. The error holds no value.
         """
         where = f"{self.path or 'settings'}: [cameras.{name}] source"
         source = self.cameras[name].source
@@ -291,24 +293,24 @@ class Settings:
         camera = self.cameras[name]
         try:
             return not camera.loop and self.source_of(name).is_file
-        except ConfigurationError:  # the camera itself says what is wrong with it
+        except ConfigurationError:  # the camera process reports the fault
             return not camera.loop and looks_like_file(camera.source)
 
     def enabled_cameras(self) -> list[str]:
         return [name for name, camera in self.cameras.items() if camera.enabled]
 
     def for_child(self, camera: str | None = None) -> Settings:
-        """What one child needs to know: of the cameras, whose sources may hold passwords, only its own, or none."""
+        """The settings that one child gets. Sources may hold passwords, so they have only the child's own camera, or no camera."""
         own = {} if camera is None else {camera: self.cameras[camera]}
         return replace(self, cameras=own, sync=SyncSettings(), web=WebSettings())
 
     def variables(self, camera: str | None = None) -> set[str]:
-        """The names of the variables in a camera's source, or in all of them."""
+        """The names of the variables in the source of one camera, or of all cameras."""
         chosen = self.cameras.values() if camera is None else [self.cameras[camera]]
         return {name for one in chosen for name in variables_of(one.source)}
 
     def to_json(self) -> dict[str, Any]:
-        """What a child needs to build the same settings without reading the file again; may hold passwords."""
+        """Everything from which a child builds the same settings without reading the file again. May hold passwords."""
         return {
             "path": str(self.path) if self.path else None,
             "base": str(self.base),
@@ -332,5 +334,5 @@ class Settings:
 
 
 def settings_of(parsed: File, path: Path | None, base: Path) -> Settings:
-    """The settings that a checked file makes. `base`: the folder that relative paths are relative to."""
+    """Make settings from a checked file. `base`: the folder that relative paths are relative to."""
     return Settings(path, base, parsed.site, parsed.recognition, parsed.cameras, parsed.sync, parsed.web)

@@ -1,8 +1,8 @@
-"""Where a camera's pictures come from: the text in site.toml, what is opened, and what may be shown.
+"""The source of a camera's pictures, in three forms that are kept apart.
 
-Three things that are kept apart. The *text* is what site.toml says; it may hold `${NAME}` and, against all advice, a password.
-What is *shown* is made from the text: variables stay unexpanded, literal credentials are hidden. The *address* is the text with
-its variables filled in; it holds secrets, is handed to the capture, and to nothing that prints.
+- The *text* is the value in site.toml. It may hold `${NAME}` and, against all advice, a password.
+- The *shown* form is made from the text: variables stay unexpanded, and literal credentials are hidden.
+- The *address* is the text with its variables filled in. It holds secrets. Only the capture gets it, and no code that prints.
 """
 
 from __future__ import annotations
@@ -28,21 +28,20 @@ HIDDEN = "***"
 _CUT = "…"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_PATHS = ("/", "./", "../", "~")  # what begins so is a file, whatever letters follow
+_PATHS = ("/", "./", "../", "~")  # a text that begins with one of these is a file
 _DEVICES = ("/dev/video", "/dev/v4l/")
 # A scheme with the wrong number of slashes: FFmpeg would take "rtsp:/viewer:word@host" for a file of that name.
 _BROKEN_ADDRESS = re.compile(r"(?:rtsps?|https?|rtmps?|rtp|udp|srt|mms[ht]?):", re.IGNORECASE)
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|(?:[\w.~-]|\$\{\w+\})+)(?::(?:\d{1,5}|\$\{\w+\}))?")
-# User and password of variables only, or a plain user before a password that is one: nothing to hide.
+# A login with nothing to hide: the user is plain text or a variable, and the password, if any, is a variable.
 _OPEN_LOGIN = re.compile(r"(?:[A-Za-z0-9._~-]*|\$\{\w+\})(?::\$\{\w+\})?")
-# Parts of a path or query that hold a secret, as recorders take them: "/user=admin&password=…&channel=1".
+# Parts of a path or query that hold a secret. Some recorders take "/user=admin&password=…&channel=1".
 _SECRET_KEY = re.compile(
     r"(?:pass|pwd|psw|passwd|password|pw|token|key|auth|secret|sig|signature|credential|session)[A-Za-z0-9]*=",
     re.IGNORECASE,
 )
-_IN_PATH = (
-    "/!$&'()*+,;=:@~"  # what a variable may bring into a path as it is; `?`, `#`, `%` and spaces would end or bend it
-)
+# Characters of a variable's value that stay as they are in a path. `?`, `#`, `%` and spaces would change its meaning.
+_IN_PATH = "/!$&'()*+,;=:@~"
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
@@ -56,7 +55,7 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True)
 class Reached:
-    """How a network camera is reached. `ca_file`: the certificates that it is verified by over TLS; None: the system's."""
+    """How a network camera is reached. `ca_file`: certificates that verify it over TLS; None: the system's."""
 
     tls: Tls = "verify"
     transport: Transport = "tcp"
@@ -65,9 +64,9 @@ class Reached:
 
 @dataclass(frozen=True)
 class Source:
-    """A source as it is opened. `address`: a path, an index or an address with its secrets, for the capture alone.
+    """A source, ready to be opened.
 
-    `shown`: how it is printed.
+    `address`: a path, a device index, or an address with its secrets; only for the capture. `shown`: the form that may be printed.
     """
 
     address: str | int = field(repr=False)
@@ -82,7 +81,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Address:
-    """The parts of a network address. `user` and `password` are decoded; None: the address has no login."""
+    """The parts of a network address. `user` and `password` are percent-decoded; None: the address has no login."""
 
     scheme: str
     user: str | None = field(repr=False)
@@ -98,7 +97,7 @@ class Address:
 
 @dataclass(frozen=True)
 class _Parts:
-    """`login` without its @; None: there is none. `path` begins with its /, ? or #, or is empty."""
+    """`login`: without the @; None: the address has no login. `path`: begins with /, ? or #, or is empty."""
 
     scheme: str
     login: str | None
@@ -114,11 +113,11 @@ def resolve_source(
     environ: Mapping[str, str] | None = None,
     reached: Reached | None = None,
 ) -> Source:
-    """`text` with each ${NAME} filled in, from the environment or, under systemd, from a credential file of that name.
+    """Fill in each ${NAME} of `text`, from the environment or, under systemd, from the credential file of that name.
 
-    A variable's value is the password as it is: it is percent-encoded here, where its place in the address needs that. A
-    relative file is relative to `base`. Raises ConfigurationError, which never holds a value, for an unset name or when
-    what comes out is no address.
+    A variable holds the plain password. It is percent-encoded here if its place in the address needs that. A relative file is
+    relative to `base`. Raises ConfigurationError if a variable is not set, or if the filled-in text is not a source. The error
+    never holds a value.
     """
     if isinstance(text, int):
         return Source(text, show_source(text), SourceKind.DEVICE)
@@ -152,9 +151,9 @@ def resolve_source(
 
 
 def show_source(text: str | int) -> str:
-    """What may be shown of a source: site.toml's text with ${NAME} as it stands, and literal credentials hidden.
+    """The form of a source that may be shown: ${NAME} stays as it is, and literal credentials are hidden.
 
-    Credentials are all that stands before the last @, whatever it is; of what is no address only the scheme is shown.
+    Everything before the last @ counts as credentials. If the host is not valid, only the scheme is shown.
     """
     if isinstance(text, int):
         return f"/dev/video{text}"
@@ -173,7 +172,7 @@ def show_source(text: str | int) -> str:
 
 
 def hide_addresses(text: str) -> str:
-    """A text of FFmpeg, OpenCV or the system with every address in it cut off: what follows a scheme may be a password."""
+    """Cut a message of FFmpeg, OpenCV or the system after the scheme of each address, since a password may follow."""
     return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*:/+)\S.*", rf"\1{_CUT}", text)
 
 
@@ -183,7 +182,7 @@ def variables_of(text: str | int) -> list[str]:
 
 
 def looks_like_file(text: str | int) -> bool:
-    """Whether a source's text, its variables unexpanded, names a file: something with an end."""
+    """Whether a source's text, with its variables unexpanded, names a file, and so has an end."""
     if isinstance(text, int):
         return False
     text = text.strip()
@@ -191,7 +190,7 @@ def looks_like_file(text: str | int) -> bool:
 
 
 def why_no_source(text: str) -> str | None:
-    """What a source's text, expanded or not, would have to be, when it is none; None: it can be tried. Holds no value."""
+    """What was expected, if a source's text is not valid; None if it can be opened. The text may be expanded or not. Holds no value."""
     text = text.strip()
     if not text:
         return "an address, a file or a device"
@@ -206,7 +205,7 @@ def why_no_source(text: str) -> str | None:
 
 
 def _why_no_file(text: str) -> str | None:
-    """For a text without `scheme://`."""
+    """The same as `why_no_source`, for a text without `scheme://`."""
     if _BROKEN_ADDRESS.match(text):
         return "an address with two slashes after the scheme, such as rtsp://host/stream"
     if not text.startswith(_PATHS) and re.match(r"[^/]*:.*@", text):
@@ -215,7 +214,7 @@ def _why_no_file(text: str) -> str | None:
 
 
 def parse_address(address: str) -> Address | None:
-    """The parts of an expanded network address; None when it is none."""
+    """The parts of an expanded network address; None if it is not valid."""
     parts = _split(address)
     if parts is None or not _HOST.fullmatch(parts.host):
         return None
@@ -233,7 +232,10 @@ def parse_address(address: str) -> Address | None:
 
 
 def _split(text: str) -> _Parts | None:
-    """The parts of an address; None: it has no scheme. A password with a raw / is seen by the host that it leaves."""
+    """The parts of an address; None if it has no scheme.
+
+    A password may hold an unencoded /. Then the text before that / is not a valid host, and the last @ ends the login.
+    """
     found = _ADDRESS.fullmatch(text)
     if not found:
         return None
@@ -258,10 +260,10 @@ def _join(parts: _Parts) -> str:
 
 
 def _filled_in(parts: _Parts, value: _Value) -> _Parts:
-    """Each part with its variables' values, encoded as that part needs it, and what stands there literally mended."""
+    """Fill in the variables of each part, encoded as that part needs it. Encode literal characters that an address can't hold."""
     login = None if parts.login is None else _fill(parts.login, value, _encode_login, lambda _, text: _quote_all(text))
     host, path = _VARIABLE.sub(value, parts.host).strip(), _fill(parts.path, value, _encode_path, _encode_in_path)
-    if "@" in host:  # the variable brings user, password and host
+    if "@" in host:  # the variable holds user, password and host
         brought, _, host = host.rpartition("@")
         login = _encode_login(brought)
     end = _end_of_host(host)
@@ -274,7 +276,7 @@ def _as_literal(parts: _Parts) -> _Parts:
 
 
 def _fill(text: str, value: _Value, literal: _Encode, brought: _EncodeAt) -> str:
-    """`text` with `literal` over what stands there, and `brought`, which is told what stands before, over each value."""
+    """Fill in the variables of `text`. `literal` encodes the text between them. `brought` encodes each value, and gets the text before it."""
     done, at = "", 0
     for match in _VARIABLE.finditer(text):
         done += literal(text[at : match.start()]) + brought(text[: match.start()], value(match))
@@ -283,12 +285,12 @@ def _fill(text: str, value: _Value, literal: _Encode, brought: _EncodeAt) -> str
 
 
 def _quote_all(text: str) -> str:
-    """`text` percent-encoded, but for letters, digits and -._~"""
+    """Percent-encode everything except letters, digits and -._~"""
     return quote(text, safe="", errors="surrogateescape")
 
 
 def _encode_login(text: str) -> str:
-    """A literal login: what is encoded already stays, what would end it or is no part of an address is encoded."""
+    """Encode a literal login: characters that would end it, or that an address can't hold. Encoded characters stay as they are."""
     text = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", text)
     return quote(text, safe="%:!$&'()*+,;=~", errors="surrogateescape")
 
@@ -298,7 +300,7 @@ def _encode_path(text: str) -> str:
 
 
 def _encode_in_path(before: str, value: str) -> str:
-    """A variable's value in a path or query; in a query, as a whole value, it is encoded as forms are."""
+    """Encode a variable's value in a path or a query. If it is a whole value of a query, all special characters are encoded."""
     if "?" in before and before.endswith("="):
         return _quote_all(value)
     return quote(value, safe=_IN_PATH, errors="surrogateescape")
@@ -339,17 +341,17 @@ def _shown_without_scheme(text: str) -> str:
 
 
 def _shown_login(rest: str) -> tuple[str, str, str]:
-    """Login, @ and what follows them, of an address without its scheme: by the last @ in all of it."""
+    """Split an address without its scheme at its last @: the login as it may be shown, the @, and the rest."""
     before, at, after = rest.rpartition("@")
     if not at:
         return "", "", rest
     if ":" not in before and "@" not in rest[: _end_of_host(rest)]:
-        return "", "", rest  # host/path@2: nothing of it is a password
+        return "", "", rest  # such as host/path@2: it has no password
     return (before if _OPEN_LOGIN.fullmatch(before) else HIDDEN), at, after
 
 
 def _shown_path(path: str) -> str:
-    """A path up to the first literal secret; a query not at all: tokens travel there."""
+    """A path up to the first literal secret. The query is not shown, since it may hold a token."""
     path, question, _ = path.partition("?")
     at = 0
     while found := _SECRET_KEY.search(path, at):

@@ -1,4 +1,4 @@
-"""The bytes of site.toml as text: whatever lies in its place is read or refused in words, and never waited for."""
+"""Reads site.toml as text. If another kind of file has its name, it is refused with a clear error, and reading never blocks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ _MAX_BYTES = 1 << 20  # forty cameras take 10 KB
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """The file's TOML. Raises tomllib.TOMLDecodeError, or ConfigurationError for what is no text or no file to read."""
+    """The file's TOML document. Raises tomllib.TOMLDecodeError, or ConfigurationError if the file can't be read as text."""
     text = read_text(path)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         raise
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; thousands of brackets
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number has thousands of digits, or there are thousands of brackets
         raise ConfigurationError(
             "is not TOML that can be read",
             where=str(path),
@@ -34,7 +37,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """The file as text, as any editor saves it: with or without a byte order mark, any line ends. Raises ConfigurationError."""
+    """The file's text. A byte order mark is removed, and any line ends are allowed. Raises ConfigurationError."""
     raw = _read_bytes(path)
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:64]:
         raise ConfigurationError(
@@ -50,7 +53,7 @@ def read_text(path: Path) -> str:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        # Without waiting for the other end of a FIFO, or becoming a terminal's own process.
+        # O_NONBLOCK: a FIFO must not block. O_NOCTTY: a terminal must not become the controlling terminal.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise ConfigurationError(
@@ -83,15 +86,16 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def require_trustworthy(path: Path, *, named: bool) -> None:
-    """Refuse settings that others decide: they say what is opened and where faces are stored. Raises ConfigurationError.
+    """Refuse a settings file that others can change, since it decides what is opened and where faces are stored.
 
-    `named`: the operator named the file; then it may belong to anybody and be writable for a group, but not for everybody. One that
-    was only found where we looked must be ours or root's, and writable for nobody else, as git asks of a repository.
+    `named`: the operator named the file. Then it may belong to anybody and be writable for a group, but not for everybody. A file that
+    was found without being named must belong to this user or root, and nobody else may write it. Git has the same rule for
+    repositories. Raises ConfigurationError.
     """
     try:
         found = path.stat()
     except OSError:
-        return  # reading it says what is wrong
+        return  # reading the file reports the fault
     problem = None
     if found.st_mode & stat.S_IWOTH:
         problem = "everybody may write it"
@@ -111,7 +115,7 @@ def require_trustworthy(path: Path, *, named: bool) -> None:
 
 
 def _is_private_group(gid: int) -> bool:
-    """Whether a group is just this user: many systems give everyone such a group, and files are writable for it."""
+    """Whether a group has this user as its only member. Many systems give each user such a group, and make files writable for it."""
     try:
         user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
     except KeyError:
