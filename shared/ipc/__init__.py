@@ -1,1 +1,1 @@
-"""How the processes of one site talk over one Unix socket."""
+"""Communication between the processes of one site, over one Unix socket."""

@@ -1,4 +1,4 @@
-"""A client of the writer: requests that wait for their answer."""
+"""The client of the writer. It sends a request and waits for the answer."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def site_is_running(run_dir: Path) -> bool:
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         return False
     except (TimeoutError, BlockingIOError):
-        return True  # so many wait for it that it can't be connected to now
+        return True  # the socket exists, but its queue of new connections is full
     return True
 
 
 class SiteClient:
-    """Requests to a running site, each answered before the next; safe from many threads."""
+    """Sends requests to a running site, one at a time. Many threads may share a client."""
 
     def __init__(self, run_dir: Path, *, patience_s: float = 15.0) -> None:
-        """`patience_s`: how long a request is tried again while the writer is being replaced."""
+        """`patience_s`: how long a request is retried while the writer is being replaced."""
         self._run_dir, self._patience_s = run_dir, patience_s
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -43,17 +43,17 @@ class SiteClient:
         self._buffer = wire.MessageBuffer()
 
     def ask(self, request: Request[Answer_co]) -> Answer_co:
-        """The answer to one request. Raises what the writer raised, or TemporaryError when there is no writer.
+        """The answer to one request. Raises the error that the writer raised, or TemporaryError if there is no writer.
 
-        A connection that breaks is made anew and the request repeated: saves carry uuids and sightings keys, so that a
-        repeated one counts once. What is in SENT_ONCE is never sent again: it may have been done.
+        If the connection breaks, the client connects again and repeats the request. A repeated request counts once, since saves carry
+        UUIDs and sightings carry keys. A request in SENT_ONCE is never repeated, since the writer may have done it already.
         """
         arguments, blob = request.to_wire()
         once = isinstance(request, SENT_ONCE)
         return cast(Answer_co, request.answer.from_json(self._exchange(request.op, arguments, blob, once=once)))
 
     def ask_to_reload(self) -> None:
-        """Have the running supervisor read its settings again (SIGHUP); it puts its pid into every status."""
+        """Make the running supervisor read its settings again (SIGHUP). Its pid is in the site's status."""
         site = self.ask(Status()).site
         if site is not None and site.pid > 1:
             with contextlib.suppress(ProcessLookupError):
@@ -65,7 +65,7 @@ class SiteClient:
         deadline = time.monotonic() + self._patience_s
         with self._lock:
             if once:
-                self._drop()  # one that was idle may be gone: a fresh one tells whether the request got through
+                self._drop()  # An idle connection may be dead. A fresh one shows whether the request was sent.
             while True:
                 sent = False
                 try:
@@ -78,10 +78,10 @@ class SiteClient:
                     self._drop()
                     if sent:
                         raise TemporaryError(
-                            "the site broke off before it answered; it may have been done",
+                            "the connection to the site broke before the answer; the request may have been done",
                             where=op,
                             got=str(error),
-                            remedy="see what there is (supervisor.py status, people, models) before you ask again",
+                            remedy="see whether it was done (supervisor.py status, people, models) before you try again",
                         ) from error
                     if time.monotonic() >= deadline or self._closed.is_set():
                         raise TemporaryError(
@@ -92,7 +92,7 @@ class SiteClient:
                         ) from error
                     self._closed.wait(RETRY_S)
                 except RollcallError:
-                    self._drop()  # what else is on this connection can't be read
+                    self._drop()  # the rest of this connection's data can't be read
                     raise
         wire.raise_error(answer)
         return answer
@@ -110,11 +110,11 @@ class SiteClient:
             self._connection = None
 
     def close(self) -> None:
-        """Let go of the connection; a request that waits for its answer, or is being tried again, gives up."""
+        """Close the connection. A request that waits for its answer, or is being retried, gives up."""
         self._closed.set()
         connection = self._connection
         if connection is not None:
-            with contextlib.suppress(OSError):  # closed meanwhile by who used it
+            with contextlib.suppress(OSError):  # another thread has closed it meanwhile
                 connection.shutdown(socket.SHUT_RDWR)
         with self._lock:
             self._drop()

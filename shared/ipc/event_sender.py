@@ -1,4 +1,4 @@
-"""A camera's way to the writer: sightings are queued and sent by a thread, and never make the camera wait."""
+"""Sends a camera's sightings to the writer. A thread sends them from a queue, so that the camera never waits."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from shared.events import Event
 from shared.ipc.client import RETRY_S, SiteClient
 from shared.ipc.requests import Record
 
-_MAX_QUEUED_EVENTS = 20_000  # an hour of a busy camera; beyond it the oldest go
-_MAX_SENT_AT_ONCE = 50  # with pictures of strangers 60 KB each; a message holds 16 MiB
+# An hour of a busy camera. When the queue is full, the oldest events are dropped.
+_MAX_QUEUED_EVENTS = 20_000
+# An event with pictures of strangers has 60 KB, and a message holds 16 MiB.
+_MAX_SENT_AT_ONCE = 50
 _GIVE_UP_S = 5.0
 
 _log = logging.getLogger("event-sender")
 
 
 class EventSender:
-    """A camera's way to the writer: `record` queues and returns; a thread sends, and sends again after a restart."""
+    """Sends sightings to the writer. `record` queues them and returns. A thread sends them, and retries while the writer is away."""
 
     def __init__(self, run_dir: Path) -> None:
         self._client = SiteClient(run_dir, patience_s=0.0)
         self._queue: deque[Event] = deque(maxlen=_MAX_QUEUED_EVENTS)
         self._changed = threading.Condition()
         self._closing = False
-        self.dropped = 0  # events that the writer will never have
+        self.dropped = 0  # events that will never reach the writer
         self._thread = threading.Thread(target=self._send_loop, name="event-sender", daemon=True)
         self._thread.start()
 
     def record(self, events: Sequence[Event]) -> None:
-        """Queue sightings for the writer. Never blocks; with a full queue the oldest go, counted in `dropped`."""
+        """Queue sightings for the writer. Never blocks. If the queue is full, the oldest are dropped and counted in `dropped`."""
         if not events:
             return
         with self._changed:
@@ -46,12 +48,12 @@ class EventSender:
         return len(self._queue)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until everything queued is acknowledged; False when `timeout_s` passed first."""
+        """Wait until all queued events are acknowledged. Returns False if `timeout_s` passes first."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._queue, timeout_s)
 
     def close(self) -> None:
-        """Stop sending; what is still queued is given up (flush first)."""
+        """Stop sending. Events that are still queued are lost: call `flush` first."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -70,17 +72,17 @@ class EventSender:
                 if refused is None:
                     self._changed.wait_for(lambda: self._closing, RETRY_S)
                     continue
-                # A full queue may have dropped events of this batch meanwhile: what is to be removed is told by the key.
+                # A full queue may have dropped events of this batch meanwhile. Therefore events are removed by their keys.
                 keys = {event.key for event in batch}
                 dropped = len(batch)
                 while self._queue and self._queue[0].key in keys:
                     self._queue.popleft()
                     dropped -= 1
-                self.dropped += refused - dropped  # those arrived all the same
+                self.dropped += refused - dropped  # events that the queue dropped, but that were sent
                 self._changed.notify_all()
 
     def _send(self, batch: Sequence[Event]) -> int | None:
-        """How many of them the writer refused for good: it would refuse them again. None where it could not be asked."""
+        """Send a batch. Returns how many events the writer refused for good; None if the writer could not be reached."""
         try:
             refused = self._client.ask(Record([event.to_json() for event in batch])).refused
         except TemporaryError:

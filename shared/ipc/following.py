@@ -1,4 +1,4 @@
-"""Sightings followed as the writer keeps them: in order, each once, also across a writer's restart."""
+"""Follows sightings as the writer stores them: in order, each once, also when the writer restarts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from shared.ipc.client import REQUEST_TIMEOUT_S, SiteClient
 from shared.ipc.requests import Follow, Sightings
 
 _RETRY_S = 0.2
-_LAST_WORDS_S = 5.0
+_LAST_EVENTS_S = 5.0
 
 
 def follow(run_dir: Path, after_id: int, timeout_s: float | None) -> Iterator[Sighting]:
-    """Sightings with id > `after_id`, as they come, until the site stops (ConnectionError) or `timeout_s` passes without one."""
+    """Yield sightings with id > `after_id` as they come.
+
+    Raises ConnectionError when the site stops, and TimeoutError when no sighting comes for `timeout_s`.
+    """
     connection = wire.connect(run_dir, REQUEST_TIMEOUT_S)
     try:
         connection.sendall(wire.encode({"op": Follow.op, "arguments": Follow(after_id).to_wire()[0]}))
@@ -33,9 +36,10 @@ def follow(run_dir: Path, after_id: int, timeout_s: float | None) -> Iterator[Si
 
 
 def follow_across_restarts(run_dir: Path, after_id: int, give_up: Callable[[Exception], bool]) -> Iterator[Sighting]:
-    """Sightings with id > `after_id`, as they come, each once.
+    """Yield sightings with id > `after_id` as they come, each once.
 
-    `give_up` is called when the writer is gone, or refuses, with what was raised. It may wait, or raise; True ends the iteration.
+    When the writer is gone or refuses, `give_up` is called with the error. It may wait, or raise. If it returns True, the iteration
+    ends.
     """
     while True:
         try:
@@ -48,9 +52,9 @@ def follow_across_restarts(run_dir: Path, after_id: int, give_up: Callable[[Exce
 
 
 class EventStream:
-    """Calls `on_event` on a thread for every sighting kept while the context is open; leaving waits for the last ones.
+    """Calls `on_event` on a thread for every sighting that is stored while the context is open. Leaving it waits for the last ones.
 
-    Leave it after the writer was stopped: the stream ends when the writer, drained, closes the connection.
+    Leave it after the writer was stopped. The stream ends when the writer has stored everything and closes the connection.
     """
 
     def __init__(self, run_dir: Path, on_event: Callable[[Sighting], None]) -> None:
@@ -64,14 +68,14 @@ class EventStream:
 
     @property
     def following(self) -> bool:
-        """Whether every sighting from now on will be passed on."""
+        """Whether `on_event` will be called for every sighting from now on."""
         return self._began.is_set()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leaving.set()
-        self._thread.join(_LAST_WORDS_S)
+        self._thread.join(_LAST_EVENTS_S)
 
     def _follow(self) -> None:
         last_id = self._find_last()
@@ -82,7 +86,10 @@ class EventStream:
             self._on_event(event)
 
     def _find_last(self) -> int | None:
-        """The last sighting there is; None when left meanwhile. Asked on this thread: a writer that hangs would hold up the caller's."""
+        """The id of the last sighting; None if the context was left meanwhile.
+
+        Runs on the stream's own thread, since a writer that hangs would block the caller.
+        """
         while True:
             client = SiteClient(self._run_dir, patience_s=0.0)
             try:

@@ -1,7 +1,7 @@
-"""What can be asked of the gallery, and what is answered: a type each, with both of its JSON ends.
+"""The requests to the gallery and their answers. Each is a type that can be written as JSON and read from JSON.
 
-On the wire a request is its `op` with the fields as `arguments`, and an answer its fields. Embeddings travel as raw bytes behind the
-document, little-endian float32, a row each (see wire.py).
+On the wire a request has its `op`, and its fields as `arguments`. An answer has its fields. Embeddings are sent as raw bytes after
+the JSON document: little-endian float32, one row for each embedding (see wire.py).
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Vectors = NDArray[np.float32]
-else:  # numpy is for those who have vectors to send; the supervisor has none
+else:  # The supervisor imports this module and sends no vectors, so it need not load numpy.
     Vectors = Any
-_MAX_LISTED = 100  # faults of one request
+_MAX_LISTED = 100  # if a request has more faults, the error has only their number
 Answer_co = TypeVar("Answer_co", bound="Answer", covariant=True)
 _Item = TypeVar("_Item")
-_Many = Annotated[list[_Item], FailFast()]  # millions of faults take minutes and gigabytes to list
+_Many = Annotated[
+    list[_Item], FailFast()
+]  # stops at the first fault: to list millions of faults takes minutes and gigabytes
 
 
 def _no_vectors() -> Vectors:
@@ -48,7 +50,7 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """`warning`: what else its reader should know. It was done all the same."""
+    """`warning`: something that went wrong although the request was done."""
 
     warning: str | None = None
 
@@ -57,16 +59,16 @@ class Answer:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Fields that a newer Rollcall adds are passed over. Raises TemporaryError, without the values, for what is no such answer."""
+        """Unknown fields are ignored: a newer Rollcall may add some. Raises TemporaryError, without the values, if it is not such an answer."""
         try:
             return cls._read(document)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise TemporaryError(
-                "the site answers in a way that this program does not know",
+                "the site sent an answer that this program does not know",
                 where=cls.__name__,
                 got=_first_fault(error) if isinstance(error, ValidationError) else type(error).__name__,
                 remedy="restart the site, so that it runs the same version of Rollcall as this command",
-            ) from None  # the cause holds the values
+            ) from None  # the cause would show the values
 
     @classmethod
     def _read(cls, document: Mapping[str, Any]) -> Self:
@@ -84,13 +86,13 @@ class Request(Generic[Answer_co]):
     answer: ClassVar[type[Any]]
 
     def to_wire(self) -> tuple[dict[str, Any], bytes | memoryview]:
-        """The arguments, and the raw bytes behind them."""
+        """The arguments, and the raw bytes that follow them."""
         arguments = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "vectors"}
         return {name: _plain(value) for name, value in arguments.items()}, b""
 
     @classmethod
-    def from_wire(cls, arguments: object, blob: bytes | memoryview) -> Self:  # noqa: ARG003  # of those with vectors
-        """Raises UsageError, without the values, for what is no such request."""
+    def from_wire(cls, arguments: object, blob: bytes | memoryview) -> Self:  # noqa: ARG003  # requests with vectors use it
+        """Raises UsageError, without the values, if it is not such a request."""
         return cls._checked(arguments)
 
     @classmethod
@@ -102,7 +104,7 @@ class Request(Generic[Answer_co]):
 
 
 def _first_fault(error: ValidationError) -> str:
-    """Where it is, and of what kind; nothing of what is there."""
+    """The place and the kind of the first fault, without the value."""
     if (count := error.error_count()) > _MAX_LISTED:
         return f"{count} faults"
     fault = error.errors(include_input=False, include_url=False)[0]
@@ -110,7 +112,7 @@ def _first_fault(error: ValidationError) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Rows as objects, within lists and objects too."""
+    """A value as JSON can hold it. Rows and dataclasses become objects, also inside lists."""
     if isinstance(value, list):
         return [_plain(one) for one in value]
     if isinstance(value, NewReference):
@@ -138,7 +140,7 @@ class _WithVectors(Request[Answer_co]):
         return replace(request, vectors=_rows(cls.op, blob, request.vector_count()))
 
     def vector_count(self) -> int:
-        """How many rows there have to be."""
+        """How many rows `vectors` must have."""
         raise NotImplementedError
 
 
@@ -156,7 +158,7 @@ def _rows(op: str, blob: bytes | memoryview, count: int) -> Vectors:
 
 @dataclass(frozen=True, kw_only=True)
 class Done(Answer):
-    """Done, and there is nothing to say of it."""
+    """The request was done. There is nothing else to report."""
 
 
 # --- references -----------------------------------------------------------------------------------------------------
@@ -164,7 +166,7 @@ class Done(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Saved(Answer):
-    """`ids` in the order of the rows. `updated`: how many replaced a reference of the same person and photo."""
+    """`ids`: in the order of the rows. `updated`: how many rows replaced a reference of the same person and photo."""
 
     ids: list[int]
     updated: int
@@ -172,7 +174,10 @@ class Saved(Answer):
 
 @dataclass(frozen=True)
 class Save(_WithVectors[Saved]):
-    """`fingerprint`: of the model that made the embeddings; None: it is not known."""
+    """Save references, one row and one vector each.
+
+    `fingerprint`: the fingerprint of the model that made the embeddings; None if it is not known.
+    """
 
     op: ClassVar[str] = "save"
     answer: ClassVar[type[Any]] = Saved
@@ -185,14 +190,14 @@ class Save(_WithVectors[Saved]):
 
 @dataclass(frozen=True, kw_only=True)
 class Deleted(Answer):
-    """How many references."""
+    """`deleted`: how many references were deleted."""
 
     deleted: int
 
 
 @dataclass(frozen=True)
 class Delete(Request[Deleted]):
-    """A person's references, or the one of a photo; photos, sightings and backups stay (see Forget)."""
+    """Delete a person's references, or only that of one photo. Photos, sightings and backups stay (see Forget)."""
 
     op: ClassVar[str] = "delete"
     answer: ClassVar[type[Any]] = Deleted
@@ -218,7 +223,7 @@ class PeoplePage(Answer):
 
 @dataclass(frozen=True)
 class People(Request[PeoplePage]):
-    """At most `limit` people behind the name `after`, by name."""
+    """List people in the order of their names: at most `limit`, after the name `after`."""
 
     op: ClassVar[str] = "people"
     answer: ClassVar[type[Any]] = PeoplePage
@@ -233,7 +238,7 @@ class ReferencesPage(Answer):
 
 @dataclass(frozen=True)
 class References(Request[ReferencesPage]):
-    """Of one person or of all, in id order, at most `limit` with id > `after_id`."""
+    """List references of one person or of all, in the order of their ids: at most `limit`, with id > `after_id`."""
 
     op: ClassVar[str] = "references"
     answer: ClassVar[type[Any]] = ReferencesPage
@@ -264,7 +269,7 @@ class Compared(Answer):
 
 @dataclass(frozen=True)
 class Cosine(_WithVectors[Compared]):
-    """How alike the stored reference `id` and the vector sent are."""
+    """The cosine of the stored reference `id` and the one vector that is sent."""
 
     op: ClassVar[str] = "cosine"
     answer: ClassVar[type[Any]] = Compared
@@ -279,9 +284,10 @@ class Cosine(_WithVectors[Compared]):
 
 @dataclass(frozen=True, kw_only=True)
 class Forgotten(Answer):
-    """`photos`: how many are gone; `not_removed`: paths that still are there. `already`: there was nothing left to forget.
-    `spelt_otherwise`: the same name in other spellings. `other_copies`: files in data_dir that may hold this person.
-    `out_of_reach`: where only people can look."""
+    """`photos`: how many were removed. `not_removed`: paths that could not be removed. `already`: there was nothing left to forget.
+    `spelt_otherwise`: other spellings of the name, which were forgotten too. `other_copies`: files in data_dir that may hold this
+    person. `out_of_reach`: places that only a person can clean up.
+    """
 
     person: str
     spelt_otherwise: list[str] = field(default_factory=list)
@@ -296,7 +302,7 @@ class Forgotten(Answer):
 
 @dataclass(frozen=True)
 class Forget(Request[Forgotten]):
-    """`photo`: only this one: its stored path, an absolute path, or its file's name."""
+    """Forget a person. `photo`: forget only this photo, given by its stored path, an absolute path or its file name."""
 
     op: ClassVar[str] = "forget"
     answer: ClassVar[type[Any]] = Forgotten
@@ -309,8 +315,9 @@ class Forget(Request[Forgotten]):
 
 @dataclass(frozen=True, kw_only=True)
 class Renamed(Answer):
-    """`before` is called `person` now. `references`, `sightings`: how many are under that name now; `kept_once`: references that two
-    people had, and one has now."""
+    """The person called `before` is called `person` now. `references`, `sightings`: how many have that name now. `kept_once`: how many
+    references both people had, so that one of the two was removed.
+    """
 
     person: str
     before: str
@@ -329,7 +336,7 @@ class Rename(Request[Renamed]):
 
 @dataclass(frozen=True)
 class Merge(Request[Renamed]):
-    """Two people are one, called `into`."""
+    """Merge the person `person` into the person `into`."""
 
     op: ClassVar[str] = "merge"
     answer: ClassVar[type[Any]] = Renamed
@@ -339,7 +346,7 @@ class Merge(Request[Renamed]):
 
 @dataclass(frozen=True)
 class UndoPeople(Request[Renamed]):
-    """Take the last rename or merge back."""
+    """Undo the last rename or merge."""
 
     op: ClassVar[str] = "undo_people"
     answer: ClassVar[type[Any]] = Renamed
@@ -355,7 +362,7 @@ class StrangersPage(Answer):
 
 @dataclass(frozen=True)
 class Strangers(Request[StrangersPage]):
-    """Those behind the id `after`, in the order of their ids; or the one whose `id` is given."""
+    """List strangers in the order of their ids: at most `limit`, after the id `after`. With `id`, only that stranger."""
 
     op: ClassVar[str] = "strangers"
     answer: ClassVar[type[Any]] = StrangersPage
@@ -366,7 +373,7 @@ class Strangers(Request[StrangersPage]):
 
 @dataclass(frozen=True, kw_only=True)
 class StrangerForgotten(Answer):
-    """As Forgotten."""
+    """The fields mean the same as those of Forgotten. `unknown`: the stranger's id."""
 
     unknown: str
     photos: int
@@ -386,7 +393,7 @@ class ForgetStranger(Request[StrangerForgotten]):
 
 @dataclass(frozen=True, kw_only=True)
 class StrangerNamed(Answer):
-    """`sightings`: how many are the person's now."""
+    """`sightings`: how many sightings were given to the person."""
 
     unknown: str
     person: str
@@ -395,7 +402,7 @@ class StrangerNamed(Answer):
 
 @dataclass(frozen=True)
 class NameStranger(Request[StrangerNamed]):
-    """The stranger was enrolled as `person`: the sightings are theirs, and the stranger is no more."""
+    """Sent after the stranger was enrolled as `person`: give the stranger's sightings to that person and delete the stranger."""
 
     op: ClassVar[str] = "name_stranger"
     answer: ClassVar[type[Any]] = StrangerNamed
@@ -408,7 +415,7 @@ class NameStranger(Request[StrangerNamed]):
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded(Answer):
-    """`recorded`: how many were new; `refused`: why the others can't be kept."""
+    """`recorded`: how many events were new. `refused`: the reason for each event that was refused."""
 
     recorded: int
     refused: list[str]
@@ -416,7 +423,7 @@ class Recorded(Answer):
 
 @dataclass(frozen=True)
 class Record(Request[Recorded]):
-    """Events as their documents: each is checked by itself, so that a bad one costs no other."""
+    """Store events, given as JSON documents. Each is checked by itself, so that a bad event does not affect the others."""
 
     op: ClassVar[str] = "record"
     answer: ClassVar[type[Any]] = Recorded
@@ -425,7 +432,7 @@ class Record(Request[Recorded]):
 
 @dataclass(frozen=True, kw_only=True)
 class SightingsPage(Answer):
-    """`last_id`: the highest ever given out."""
+    """`last_id`: the highest id that any sighting was ever given."""
 
     events: list[Sighting]
     last_id: int
@@ -440,7 +447,7 @@ class SightingsPage(Answer):
 
 @dataclass(frozen=True)
 class Sightings(Request[SightingsPage]):
-    """At most `limit` with id > `after_id` and time >= `since` (ISO 8601, UTC), oldest first."""
+    """List sightings, oldest first: at most `limit`, with id > `after_id` and time >= `since` (ISO 8601, UTC)."""
 
     op: ClassVar[str] = "events"
     answer: ClassVar[type[Any]] = SightingsPage
@@ -451,7 +458,7 @@ class Sightings(Request[SightingsPage]):
 
 @dataclass(frozen=True)
 class Follow(Request[SightingsPage]):
-    """What was kept since `after_id`, then everything new, as it comes: the connection is for this alone from here on."""
+    """Follow sightings: first those stored after `after_id`, then new ones as they come. The connection can't be used for anything else."""
 
     op: ClassVar[str] = "follow"
     answer: ClassVar[type[Any]] = SightingsPage
@@ -468,8 +475,10 @@ class Staged(Answer):
 
 @dataclass(frozen=True)
 class Stage(_WithVectors[Staged]):
-    """Another model's embeddings of references, beside the active ones. `changes`: the references' change numbers: one that was
-    replaced meanwhile is not staged."""
+    """Store another model's embeddings of references beside the active ones.
+
+    `changes`: the change numbers of the references. A reference that was replaced meanwhile has another number and is not staged.
+    """
 
     op: ClassVar[str] = "stage"
     answer: ClassVar[type[Any]] = Staged
@@ -489,7 +498,7 @@ class Unstage(Request[Done]):
 
 @dataclass(frozen=True, kw_only=True)
 class Switched(Answer):
-    """`not_staged`: references that kept it from being switched; then nothing was changed."""
+    """`not_staged`: ids of references without a staged embedding. If there are any, nothing was changed."""
 
     switched: bool
     not_staged: list[int] = field(default_factory=list)
@@ -499,7 +508,7 @@ class Switched(Answer):
 
 @dataclass(frozen=True)
 class SwitchModel(Request[Switched]):
-    """Make the staged embeddings the active ones, when only the references in `leave_out` were not staged."""
+    """Make the staged embeddings the active ones. All references must be staged, except those in `leave_out`."""
 
     op: ClassVar[str] = "switch_model"
     answer: ClassVar[type[Any]] = Switched
@@ -509,7 +518,7 @@ class SwitchModel(Request[Switched]):
 
 @dataclass(frozen=True)
 class Stamp(Request[Done]):
-    """Say which model the embeddings are of."""
+    """Store which model made the embeddings."""
 
     op: ClassVar[str] = "stamp"
     answer: ClassVar[type[Any]] = Done
@@ -521,7 +530,7 @@ class Stamp(Request[Done]):
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryInfo(Answer):
-    """What the gallery is. None: of an empty gallery, without a block, or where the database is too damaged to tell."""
+    """Facts about the gallery. A field is None if the gallery is empty, there is no block, or the database is too damaged to read it."""
 
     model: str | None
     fingerprint: str | None
@@ -538,7 +547,7 @@ class GalleryInfo(Answer):
 
     @property
     def model_id(self) -> ModelId | None:
-        """None: the embeddings are not stamped yet."""
+        """The model that made the embeddings; None if it is not stored yet."""
         if not (self.model and self.fingerprint and self.dim):
             return None
         return ModelId.parse(self.model, self.fingerprint, self.dim)
@@ -552,7 +561,7 @@ class Info(Request[GalleryInfo]):
 
 @dataclass(frozen=True, kw_only=True)
 class Restored(Answer):
-    """`kept_deleted`: references of the backup that were deleted since, and stay so."""
+    """`kept_deleted`: how many references of the backup were not restored, because they were deleted since."""
 
     restored: int
     kept_deleted: int
@@ -560,7 +569,7 @@ class Restored(Answer):
 
 @dataclass(frozen=True)
 class Restore(Request[Restored]):
-    """`name`: a file in the site's folder for copies."""
+    """Restore a backup. `name`: the name of a file in the site's folder for copies."""
 
     op: ClassVar[str] = "restore"
     answer: ClassVar[type[Any]] = Restored
@@ -572,15 +581,15 @@ class Restore(Request[Restored]):
 
 @dataclass(frozen=True, kw_only=True)
 class SiteStatus(Answer):
-    """`site`: what the supervisor told last; None: nothing yet."""
+    """`site`: the last status that the supervisor sent; None if it has not sent any."""
 
     site: SiteSnapshot | None
     gallery: GalleryInfo
 
     @classmethod
     def _read(cls, document: Mapping[str, Any]) -> Self:
-        told = document["site"]
-        site = None if told is None else SiteSnapshot.from_json(told)
+        sent = document["site"]
+        site = None if sent is None else SiteSnapshot.from_json(sent)
         return cls(site=site, gallery=GalleryInfo.from_json(document["gallery"]), warning=document.get("warning"))
 
 
@@ -592,14 +601,14 @@ class Status(Request[SiteStatus]):
 
 @dataclass(frozen=True)
 class PutStatus(Request[Done]):
-    """What the supervisor, and nobody else, says of the site."""
+    """The status of the site, sent by the supervisor. Other processes may not send it."""
 
     op: ClassVar[str] = "put_status"
     answer: ClassVar[type[Any]] = Done
     status: SiteSnapshot
 
     @classmethod
-    def from_wire(cls, arguments: object, blob: bytes | memoryview) -> Self:  # noqa: ARG003  # it has none
+    def from_wire(cls, arguments: object, blob: bytes | memoryview) -> Self:  # noqa: ARG003  # it has no vectors
         try:
             return cls(SiteSnapshot.from_json(cast(Any, arguments)["status"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -614,13 +623,13 @@ REQUESTS: dict[str, type[Request[Any]]] = {
         Follow, Stage, Unstage, SwitchModel, Stamp, Info, Restore, Status, PutStatus,
     )
 }  # fmt: skip  # in the order above
-# What must not be done a second time because the first answer was lost. A change of the whole gallery takes long; a second rename finds
-# nobody of the old name; a second undo takes back the change before.
+# Requests that are not repeated if their answer is lost. Restoring and switching the model take long. A second rename or merge would find
+# nobody with the old name. A second undo would undo an earlier change.
 SENT_ONCE: tuple[type[Request[Any]], ...] = (Restore, SwitchModel, Rename, Merge, UndoPeople)
 
 
 def request_of(document: Mapping[str, Any], blob: bytes | memoryview) -> Request[Any]:
-    """The request in a message. Raises UsageError for an operation that there isn't, or arguments that are not its own."""
+    """The request in a message. Raises UsageError if there is no such operation, or if the arguments do not fit it."""
     op = document.get("op")
     kind = REQUESTS.get(op) if isinstance(op, str) else None
     if kind is None:

@@ -1,4 +1,4 @@
-"""How the processes of a site talk: messages over one Unix socket in the run folder.
+"""The format of messages between the processes of a site. They are sent over one Unix socket in the run folder.
 
     ┌──────────────┬──────────────┬───────────────┬───────────┐
     │ uint32 LE    │ uint32 LE    │ JSON, UTF-8   │ raw bytes │
@@ -11,7 +11,7 @@ A client sends a request and reads the answer before it sends the next one. `v` 
     ← {"v": 1, "deleted": 2}
     ← {"v": 1, "error": {"exit_code": 1, "what": "nobody of that name", "where": "Ada", …}}
 
-Raw bytes hold vectors, which JSON would make three times as long. `follow` alone has many answers: sightings, as they are kept.
+Raw bytes hold vectors: in JSON they would be three times as long. Only `follow` has more than one answer: sightings, as they are stored.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from shared.events import is_deeper
 VERSION = 1
 MAX_JSON_BYTES = 16 << 20
 MAX_BLOB_BYTES = 256 << 20
-_MAX_DEPTH = 24  # of lists and objects in each other; ours have six
+_MAX_DEPTH = 24  # nested lists and objects; our own messages have six levels
 _LENGTHS = struct.Struct("<II")
 _SUN_PATH_MAX = 100  # sockaddr_un holds 108 bytes on Linux, 104 on macOS
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
@@ -84,13 +84,13 @@ def address(path: Path) -> Iterator[str]:
 
 
 def encode(document: dict[str, Any], blob: bytes | memoryview = b"") -> bytes:
-    """The bytes of a message. Raises ValueError, TypeError or RecursionError for what JSON can't hold."""
+    """The bytes of a message. Raises ValueError, TypeError or RecursionError if JSON can't hold the document."""
     raw = json.dumps({"v": VERSION, **document}, separators=(",", ":")).encode()
     return _LENGTHS.pack(len(raw), len(blob)) + raw + blob
 
 
 def require_within_limits(json_size: int, blob_size: int) -> None:
-    """Raises RefusedError for a message that the other side would not take."""
+    """Raises RefusedError if the message is larger than the receiver accepts."""
     if json_size > MAX_JSON_BYTES or blob_size > MAX_BLOB_BYTES:
         raise RefusedError(
             "a message over the limits",
@@ -115,7 +115,7 @@ def error_document(error: RollcallError) -> dict[str, Any]:
 
 
 def raise_error(document: dict[str, Any]) -> None:
-    """Raise the error that `document` carries, if it carries one."""
+    """Raise the error in `document`, if there is one."""
     fault = document.get("error")
     if fault is not None:
         kind = _KINDS.get(fault["exit_code"], RollcallError)
@@ -136,7 +136,7 @@ class MessageBuffer:
         self.began_at = 0.0
 
     def __len__(self) -> int:
-        """How many bytes wait for the rest of their message."""
+        """How many bytes are waiting for the rest of their message."""
         return len(self._bytes)
 
     def feed(self, data: bytes) -> None:
@@ -145,7 +145,7 @@ class MessageBuffer:
         self._bytes += data
 
     def next(self) -> tuple[dict[str, Any], bytes] | None:
-        """The next whole message, or None."""
+        """The next complete message, or None. Raises RefusedError if it is over the limits, or not a message of this protocol."""
         if len(self._bytes) < _LENGTHS.size:
             return None
         json_size, blob_size = _LENGTHS.unpack_from(self._bytes)
@@ -154,7 +154,7 @@ class MessageBuffer:
         if len(self._bytes) < end:
             return None
         middle = _LENGTHS.size + json_size
-        with memoryview(self._bytes) as view:  # a slice of the array itself would be one more copy
+        with memoryview(self._bytes) as view:  # slicing the bytearray itself would make one more copy
             document, blob = bytes(view[_LENGTHS.size : middle]), bytes(view[middle:end])
         del self._bytes[:end]
         self.began_at = time.monotonic()
@@ -177,7 +177,7 @@ class MessageBuffer:
 
 
 def peer_pid(connection: socket.socket) -> int | None:
-    """The process at the other end; None where the system can't tell."""
+    """The pid of the process at the other end; None if the system does not provide it."""
     if sys.platform == "linux":
         return int(_PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0])
     if sys.platform == "darwin":
@@ -186,7 +186,7 @@ def peer_pid(connection: socket.socket) -> int | None:
 
 
 def connect(run_dir: Path, timeout_s: float) -> socket.socket:
-    """A connection to the running site. Raises FileNotFoundError or ConnectionRefusedError when none runs."""
+    """A connection to the running site. Raises FileNotFoundError or ConnectionRefusedError if no site runs."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(timeout_s)
@@ -199,7 +199,7 @@ def connect(run_dir: Path, timeout_s: float) -> socket.socket:
 
 
 def receive(connection: socket.socket, buffer: MessageBuffer) -> tuple[dict[str, Any], bytes]:
-    """The next message; waits as long as the socket's timeout. Raises ConnectionError when the other side is gone."""
+    """The next message. Waits as long as the socket's timeout. Raises ConnectionError if the other side is gone."""
     while (message := buffer.next()) is None:
         data = connection.recv(1 << 20)
         if not data:
