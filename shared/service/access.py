@@ -1,6 +1,6 @@
-"""The gallery, asked in one way whether the site runs or not: over its socket, or by opening the files under the lock.
+"""Gives access to the gallery in the same way whether the site runs or not: over its socket, or by opening its files under the lock.
 
-Whoever asks does not need to know which of the two it is.
+The caller need not know which of the two it is.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ from shared.store.store import Store, explain
 from shared.uuid7 import new_uuids
 
 _LOCK_TIMEOUT_S = 10.0
+# How long to wait for the lock before checking again whether a site runs.
 _SOCKET_CHECK_INTERVAL_S = 0.5
-_ROWS_A_PAGE = 5000  # of a listing: a whole large gallery is more than one message may hold
+# How many rows of a listing are asked for at once, since a large gallery does not fit one message.
+_ROWS_A_PAGE = 5000
 _SIGHTINGS_A_PAGE = 1000
 
 
 class GalleryClient(ABC):
-    """Every operation on a site's gallery, a method each. All raise RollcallError."""
+    """The operations on a site's gallery, one method each. All raise RollcallError."""
 
     @abstractmethod
     def ask(self, request: Request[Answer_co]) -> Answer_co:
@@ -52,27 +54,27 @@ class GalleryClient(ABC):
 
     @abstractmethod
     def batches(self, say: Say) -> AbstractContextManager[Iterator[Batch]]:
-        """Every reference with its vector, some thousand at a time. `say` is told of rows that are damaged."""
+        """Yield all references with their vectors, some thousand at a time. Calls `say` for rows that are damaged."""
 
     @abstractmethod
     def matching(self, say: Say) -> AbstractContextManager[Gallery]:
-        """The gallery to match against. It may be used after `close`."""
+        """Yield the gallery to match against. It may be used after `close`."""
 
     @abstractmethod
     def backup_to(self, target: Path) -> None:
-        """A copy of the database, complete alone. Raises OSError, too."""
+        """Copy the database to `target`. The copy is complete in one file. Can also raise OSError."""
 
     @abstractmethod
     def restore(self, staged: Path) -> requests.Restored:
-        """Take the references of `staged`, a file in the site's folder for copies, but for people deleted since."""
+        """Restore the references of `staged`, a file in the site's folder for copies, except people deleted since."""
 
     @abstractmethod
     def check(self) -> list[str]:
-        """Everything unsound in the store and in the block, one line each."""
+        """The faults of the store and of the block, one line each."""
 
     @abstractmethod
     def reload(self) -> bool:
-        """Have a running site read its settings again; whether there is one."""
+        """Make a running site read its settings again. Returns False if no site runs."""
 
     @abstractmethod
     def close(self) -> None: ...
@@ -80,11 +82,11 @@ class GalleryClient(ABC):
     # --- references --------------------------------------------------------------------------------------------
 
     def save(self, rows: Sequence[NewReference], vectors: Vectors, fingerprint: str | None = None) -> requests.Saved:
-        """Save references. `vectors` (n, dim); `fingerprint`: of their model, where it is known."""
+        """Save references. `vectors`: (n, dim) float32. `fingerprint`: that of their model, if it is known."""
         return self.ask(requests.Save(self._repeatable(rows), fingerprint, vectors=vectors))
 
     def _repeatable(self, rows: Sequence[NewReference]) -> list[NewReference]:
-        """The rows, so that a request that is sent twice saves them once."""
+        """The rows with everything that is needed so that a repeated request saves them once."""
         return list(rows)
 
     def delete(self, person_name: str, image_path: str | None = None) -> int:
@@ -94,14 +96,14 @@ class GalleryClient(ABC):
         return self.ask(requests.Count()).count
 
     def people(self) -> Iterator[Person]:
-        """Everybody enrolled, by name."""
+        """All people who are enrolled, in the order of their names."""
         after: str | None = None
         while page := self.ask(requests.People(after, _ROWS_A_PAGE)).people:
             yield from page
             after = page[-1].person
 
     def references(self, person: str | None = None) -> Iterator[Reference]:
-        """Each reference's row, in id order, of one person or of all."""
+        """The references of one person or of all, in the order of their ids."""
         after_id: int | None = None
         while page := self.ask(requests.References(person, after_id, _ROWS_A_PAGE)).references:
             yield from page
@@ -112,7 +114,7 @@ class GalleryClient(ABC):
         return self.ask(requests.IsMarked(person, photo_digest)).marked
 
     def cosine(self, reference_id: int, vector: Vectors) -> float:
-        """How alike a stored reference and `vector` (dim,) are."""
+        """The cosine of a stored reference and `vector`, (dim,) float32."""
         return self.ask(requests.Cosine(reference_id, vectors=vector.reshape(1, -1))).cosine
 
     def forget(self, person: str, photo: str | None = None) -> requests.Forgotten:
@@ -124,17 +126,17 @@ class GalleryClient(ABC):
         return self.ask(requests.Rename(person, new))
 
     def merge(self, person: str, into: str) -> requests.Renamed:
-        """Two people are one, called `into`."""
+        """Merge `person` into the person `into`."""
         return self.ask(requests.Merge(person, into))
 
     def undo_people(self) -> requests.Renamed:
-        """Take the last rename or merge back."""
+        """Undo the last rename or merge."""
         return self.ask(requests.UndoPeople())
 
     # --- strangers ---------------------------------------------------------------------------------------------
 
     def strangers(self) -> Iterator[Stranger]:
-        """Everybody who was seen and is not enrolled, by id."""
+        """All people who were seen and are not enrolled, in the order of their ids."""
         after: str | None = None
         while page := self.ask(requests.Strangers(after=after)).strangers:
             yield from page
@@ -152,17 +154,17 @@ class GalleryClient(ABC):
     # --- sightings ---------------------------------------------------------------------------------------------
 
     def record(self, events: Sequence[object]) -> requests.Recorded:
-        """Keep events, given as their documents."""
+        """Store events, given as JSON documents."""
         return self.ask(requests.Record(list(events)))
 
     def sightings(self, after_id: int = 0, since: str | None = None) -> Iterator[Sighting]:
-        """Every kept sighting, oldest first. `since`: ISO 8601, UTC."""
+        """The stored sightings, oldest first. `since`: ISO 8601, UTC."""
         while page := self.ask(requests.Sightings(after_id, since, _SIGHTINGS_A_PAGE)).events:
             yield from page
             after_id = page[-1].id
 
     def last_sighting_id(self) -> int:
-        """The highest ever given out."""
+        """The highest id that any sighting was ever given."""
         return self.ask(requests.Sightings(limit=0)).last_id
 
     # --- the model ---------------------------------------------------------------------------------------------
@@ -171,11 +173,11 @@ class GalleryClient(ABC):
         return self.ask(requests.Info())
 
     def stamp(self, model: ModelId) -> None:
-        """Say which model the embeddings are of."""
+        """Store which model made the embeddings."""
         self.ask(requests.Stamp(model))
 
     def stage(self, references: Sequence[Reference], vectors: Vectors, fingerprint: str) -> int:
-        """Embeddings of another model, beside the active ones; how many were taken."""
+        """Store embeddings of another model beside the active ones. Returns how many were stored. `vectors`: (n, dim) float32."""
         ids, changes = [one.id for one in references], [one.change_number or 0 for one in references]
         return self.ask(requests.Stage(ids, changes, fingerprint, vectors=vectors)).staged
 
@@ -187,7 +189,7 @@ class GalleryClient(ABC):
 
 
 class RunningSite(GalleryClient):
-    """A site that runs: every operation goes through its writer."""
+    """A running site. All changes go through its writer."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -201,7 +203,7 @@ class RunningSite(GalleryClient):
         return [row if row.uuid else row._replace(uuid=one) for row, one in zip(rows, uuids, strict=True)]
 
     @contextmanager
-    def batches(self, say: Say) -> Iterator[Iterator[Batch]]:  # noqa: ARG002  # no damaged row is in a block
+    def batches(self, say: Say) -> Iterator[Iterator[Batch]]:  # noqa: ARG002  # a block has no damaged rows
         with GalleryReader(self._settings.run_dir) as reader:
             yield (
                 Batch(piece.row_ids.tolist(), piece.names, [None] * len(piece.names), piece.references)
@@ -224,7 +226,7 @@ class RunningSite(GalleryClient):
         return self.ask(requests.Restore(staged.name))
 
     def check(self) -> list[str]:
-        """Read by this process: the writer only tells what it has done, and goes on with its work."""
+        """This process reads the store and the block. The writer only answers `info` and goes on with its work."""
         return check_running(self._settings, self.info)
 
     def reload(self) -> bool:
@@ -236,7 +238,7 @@ class RunningSite(GalleryClient):
 
 
 class FilesOfSite(GalleryClient):
-    """The files of a site that does not run, opened under its lock until `close`."""
+    """The files of a site that does not run. They are open, under the site's lock, until `close`."""
 
     def __init__(
         self,
@@ -247,8 +249,9 @@ class FilesOfSite(GalleryClient):
         read_only_ok: bool = False,
         before_opening: Callable[[], None] = lambda: None,
     ) -> None:
-        """`read_only_ok`: on a full or read-only disk, open what is there for reading only; writes are then refused as temporary.
-        `before_opening`: what is to be done under the lock before the store is opened."""
+        """`read_only_ok`: if the disk is full or read-only, open the store for reading only. Writes are then refused as temporary.
+        `before_opening`: called under the lock before the store is opened.
+        """
         make_private_folder(settings.data_dir)
         self._lock = SiteLock(settings.db_path)
         self._lock.acquire(lock_timeout_s)
@@ -305,10 +308,10 @@ def _open(db_path: Path, say: Say) -> tuple[Store, TemporaryError | None]:
 
 
 class SiteAccess:
-    """`with SiteAccess(settings, say) as gallery:` of the running site, or of its files."""
+    """`with SiteAccess(settings, say) as gallery:` opens the running site, or else its files."""
 
     def __init__(self, settings: Settings, say: Say, *, create: bool = False, read_only_ok: bool = False) -> None:
-        """`create`: make a database when there is none; otherwise that is a RefusedError. `read_only_ok`: see FilesOfSite."""
+        """`create`: make a database if there is none. Without it, a missing database is a RefusedError. `read_only_ok`: see FilesOfSite."""
         self._settings, self._say, self._create, self._read_only_ok = settings, say, create, read_only_ok
         self._client: GalleryClient | None = None
 
@@ -319,7 +322,7 @@ class SiteAccess:
                 self._client = self._open()
                 return self._client
             except GalleryInUseError:
-                # Whoever holds the lock may be a site on its way up, which then answers for itself.
+                # The lock may be held by a site that is starting. Soon it answers on its socket.
                 if time.monotonic() >= deadline:
                     raise
 

@@ -1,4 +1,4 @@
-"""Whole copies of a database: of one moment, without what a copy must not hold, and put in place in one step."""
+"""Makes whole copies of a database. A copy shows one moment, leaves out what copies must not hold, and is put in place in one step."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from shared.store.rewriting import copy_anew
 from shared.store.schema import ERASURE_DUE, PARTS, tables
 from shared.store.store import Store, explain
 
-# How much is copied before the copy asks again whether it is still wanted.
+# After so much work a copy proves progress and checks again whether it is still wanted.
 _PAGES_AT_ONCE = 256
-_INSTRUCTIONS = 50_000  # of SQLite
+_INSTRUCTIONS = 50_000  # instructions of SQLite's virtual machine
 
-# A copy would keep strangers longer than the settings allow, and what an undoing needs longer than 30 days. The paths of files that
-# are still to be moved or removed hold names.
+# Tables that copies leave out. A copy would keep strangers longer than the settings allow, and the notes for undoing longer than
+# 30 days. The paths of files that are still to be moved or removed hold names.
 _NOT_IN_COPIES = (
     "stranger_visits", "stranger_traces", "strangers", "pending_removals", "merged_references", "people_changes", "pending_moves",
 )  # fmt: skip  # one list
 
 
 def half_made(path: Path) -> Path:
-    """Where a database is made before it is put in place; nothing is there."""
+    """The path at which a database is made before it is put in place. Removes what an earlier attempt left there."""
     half = path.with_name(f".{path.name}.new")
     for part in PARTS:
         half.with_name(half.name + part).unlink(missing_ok=True)
@@ -41,12 +41,14 @@ def copy_database(
     *,
     with_sightings: bool = True,
 ) -> bool:
-    """Make a consistent copy of the open database in `target`: mode 0600, complete alone. False when it was no longer `wanted`.
+    """Copy the open database to the file `target`, with mode 0600. The file is complete without a WAL.
 
-    The copy is of one moment, whatever is written meanwhile. It has no strangers, nothing that undoes a rename or a merge, no key of
-    the deletion marks (older databases hold it), and nothing that a deletion left in free space. `with_sightings`: False for a copy
-    that nobody replaces later, since it would outlive the time for which sightings are kept. An unfinished copy is removed.
-    Raises DamagedError, and makes no copy, when the database is damaged.
+    The copy shows one moment, whatever is written meanwhile. It leaves out: strangers, notes for undoing a rename or a merge, the key
+    of the deletion marks (older databases hold it), and remains of deleted rows in free space. `with_sightings`: False for a copy that
+    is not replaced later, since it would keep sightings longer than the settings allow.
+
+    Returns False if the copy was no longer `wanted`. An unfinished copy is removed. Raises DamagedError, and makes no copy, if the
+    database is damaged.
     """
     target.touch(mode=0o600)
     try:
@@ -70,7 +72,7 @@ def copy_database(
 
 
 def owes_erasing(connection: sqlite3.Connection) -> bool:
-    """Whether what a deletion left in this database's free space is still there."""
+    """Whether this database's free space may still hold remains of deleted rows."""
     if "store_facts" not in tables(connection):
         return False
     return connection.execute("SELECT 1 FROM store_facts WHERE key=?", (ERASURE_DUE,)).fetchone() is not None
@@ -94,7 +96,7 @@ def _copy_anew(source: sqlite3.Connection, target: Path, wanted: Callable[[], bo
 
 
 def _require_sound(source: sqlite3.Connection, copy: sqlite3.Connection) -> None:
-    """Raises DamagedError for a damaged copy. Damage is copied page by page too, and this copy may replace a sound one."""
+    """Raises DamagedError if the copy is damaged. Copying pages also copies damage, and this copy may replace a sound one."""
     try:
         found = str(copy.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.DatabaseError as error:
@@ -106,11 +108,11 @@ def _require_sound(source: sqlite3.Connection, copy: sqlite3.Connection) -> None
 
 
 class _NotWantedError(Exception):
-    """Ends a copy between two of its steps."""
+    """Ends a copy between two steps."""
 
 
 def copy_pages(source: sqlite3.Connection, copy: sqlite3.Connection, wanted: Callable[[], bool]) -> bool:
-    """Copy one snapshot of `source` into `copy`, page by page, with a beat at each step. False when it was no longer `wanted`."""
+    """Copy one snapshot of `source` into `copy`, page by page. Proves progress at each step. Returns False if it was no longer `wanted`."""
 
     def step_done(status: int, remaining: int, total: int) -> None:  # noqa: ARG001  # the callback's signature
         beat()
@@ -119,7 +121,7 @@ def copy_pages(source: sqlite3.Connection, copy: sqlite3.Connection, wanted: Cal
 
     alone = not source.in_transaction
     if alone:
-        # A read transaction keeps the snapshot: without it, a commit of another connection restarts the copy.
+        # A read transaction keeps the snapshot. Without it, each commit of another connection would restart the copy.
         source.execute("BEGIN")
         source.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     try:
@@ -133,7 +135,7 @@ def copy_pages(source: sqlite3.Connection, copy: sqlite3.Connection, wanted: Cal
 
 
 def _leave_out_what_copies_must_not_hold(copy: sqlite3.Connection, more: tuple[str, ...]) -> None:
-    """Empty the tables that copies must not have, and `more`; drop the marks' key. SQLite overwrites what it deletes (secure_delete)."""
+    """Empty the tables that copies leave out, and the tables `more`. Delete the marks' key. SQLite overwrites deleted rows (secure_delete)."""
     found = tables(copy)
     copy.execute("BEGIN")
     for table in (*_NOT_IN_COPIES, *more):
@@ -141,7 +143,7 @@ def _leave_out_what_copies_must_not_hold(copy: sqlite3.Connection, more: tuple[s
             copy.execute(f"DELETE FROM {table}")  # noqa: S608  # our own tables
     if "store_facts" in found:
         key = copy.execute("SELECT value FROM store_facts WHERE key='mark_key'").fetchone()
-        if key is not None:  # the key's id stays: the marks count wherever that key is
+        if key is not None:  # the key's id stays, so that the marks can be used where that key is
             copy.execute("DELETE FROM store_facts WHERE key='mark_key'")
             copy.execute("INSERT OR REPLACE INTO store_facts VALUES ('mark_key_id', ?)", (key_id(str(key[0])),))
         copy.execute("DELETE FROM store_facts WHERE key=?", (ERASURE_DUE,))
@@ -149,7 +151,10 @@ def _leave_out_what_copies_must_not_hold(copy: sqlite3.Connection, more: tuple[s
 
 
 def copy_to(store: Store, target: Path) -> None:
-    """A consistent copy in `target`, complete alone, mode 0600, replaced in one step."""
+    """Make a consistent copy of the store and put it at `target` in one step. It is complete without a WAL and has mode 0600.
+
+    Raises RollcallError.
+    """
     with unfinished_copy(target, store.path.parent / "run") as temporary:
         try:
             copy_database(store.connection, temporary)
@@ -161,7 +166,7 @@ def copy_to(store: Store, target: Path) -> None:
             if isinstance(error, sqlite3.Error) and temporary.exists():
                 raise explain(error, target) from error
             raise TemporaryError(
-                "the copy was taken away while it was made: somebody was forgotten, or the site was restarted",
+                "the copy was removed while it was being made: somebody was forgotten, or the site was restarted",
                 where=str(target),
                 remedy="try again",
             ) from error

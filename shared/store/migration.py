@@ -1,9 +1,13 @@
-"""Databases of other versions brought to our schema, the original program's included, by copying what we know into a fresh file.
+"""Migrates databases of other versions, and of the original program, to our schema. It copies the known content into a fresh file.
 
-Nothing is changed in place. The known columns of the known tables are read, value by value, and written to a new file of our
-schema; then that takes the old one's name in one step, and the old one stays beside it. So no trigger, view or further table of a
-file from elsewhere comes along, a value that is not what it must be costs its own row, and a power cut at any moment leaves the
-old file or the new one. A backup to restore goes the same way, whatever version it says it is of.
+Nothing is changed in place. The known columns of the known tables are read value by value and written to a new file with our schema.
+Then the new file takes the old file's name in one step, and the old file stays beside it under another name. This has three effects:
+
+- Triggers, views and unknown tables of a foreign file are not copied.
+- A wrong value affects only its own row.
+- A power cut at any moment leaves either the old file or the new one.
+
+A backup is restored in the same way, whatever its version.
 """
 
 from __future__ import annotations
@@ -38,15 +42,16 @@ from shared.store.leftovers import BEFORE_MIGRATION
 from shared.store.rewriting import SLACK_BYTES, require_room
 from shared.uuid7 import new_uuids
 
-_ORIGINALS_DIM = 512  # what the original program wrote
+_ORIGINALS_DIM = 512  # the dimension of the original program's embeddings
 _ROWS_AT_ONCE = 1000
-_MAX_NUMBER = (
-    1 << 53
-)  # ids and change numbers: JSON's readers keep whole numbers up to here, and SQLite can count on from it
-_MAX_BYTES = 16 << 20  # of a single value: a larger one is not read at all
-_NOTES_AT_MOST = 20  # of rows that were left out: all of them are in the table
+# The highest id or change number. JSON readers keep whole numbers exact up to here, and SQLite can still count up from it.
+_MAX_NUMBER = 1 << 53
+# The largest single value. A row with a larger one is not read.
+_MAX_BYTES = 16 << 20
+# How many left-out rows are reported. The table left_out has all of them.
+_NOTES_AT_MOST = 20
 
-# The tables that are copied, each with the column that its rows are read in the order of.
+# The tables that are copied. Each has the column that orders its rows.
 _KEYS = {
     "embeddings": "id",
     "people": "name",
@@ -62,7 +67,7 @@ _KEYS = {
 }
 _FACTS = ("uuid", "change_number", "photo_digest", "checksum")
 
-# Under the row's own id, but where that is taken.
+# Keeps the row's own id, unless the table has that id already.
 _LEAVE_OUT = """
     INSERT INTO left_out VALUES (CASE WHEN EXISTS (SELECT 1 FROM left_out WHERE id=?1) THEN NULL ELSE ?1 END, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
 """
@@ -75,14 +80,15 @@ Factory = type[sqlite3.Connection]
 
 
 class NotText(bytes):
-    """What a database holds as text and is no UTF-8."""
+    """A value that the database holds as text, but that is not valid UTF-8."""
 
 
 def migrate(path: Path, factory: Factory = sqlite3.Connection) -> list[str]:
-    """Bring the site's own database to schema.SCHEMA_VERSION. What was done, one line each; nothing when it is of it already.
+    """Migrate the site's own database to schema.SCHEMA_VERSION. Returns what was done, one line each; no line if the version fits already.
 
-    The old file stays beside as `….before-v3-TIME.bak`. What fails leaves the file as it was, and nothing beside it: a full disk must
-    not be filled by trying. Raises ConfigurationError for what is no gallery, TemporaryError without room, sqlite3.Error, OSError.
+    The old file stays beside the new one as `….before-vN-TIME.bak`; N is the new version. If the migration fails, the database stays
+    as it was and no other file is left, so that repeated attempts do not fill the disk. Raises ConfigurationError if the file is not a
+    gallery, TemporaryError if the disk has too little room, sqlite3.Error, OSError.
     """
     old = connect(path, factory)
     try:
@@ -90,8 +96,8 @@ def migrate(path: Path, factory: Factory = sqlite3.Connection) -> list[str]:
         if found == schema.SCHEMA_VERSION:
             return []
         require_room_to_migrate(path, found)
-        old.execute("PRAGMA journal_mode=DELETE")  # its WAL is emptied: what is renamed must be complete alone
-        old.execute("BEGIN IMMEDIATE")  # nobody writes to it any more
+        old.execute("PRAGMA journal_mode=DELETE")  # empties the WAL: a file that is renamed must be complete without it
+        old.execute("BEGIN IMMEDIATE")  # from now on no other connection can write
         with _fresh_beside(path) as fresh:
             copied = _copy(old, path, fresh, found, factory)
             if copied.mark_key is not None:
@@ -103,7 +109,7 @@ def migrate(path: Path, factory: Factory = sqlite3.Connection) -> list[str]:
 
 
 def key_within(connection: sqlite3.Connection) -> str | None:
-    """The marks' key, where a database of an older version has it in itself."""
+    """The key of the deletion marks, if the database holds it (older versions did); else None."""
     if "store_facts" not in schema.tables(connection):
         return None
     row = connection.execute("SELECT value FROM store_facts WHERE key='mark_key'").fetchone()
@@ -111,19 +117,22 @@ def key_within(connection: sqlite3.Connection) -> str | None:
 
 
 def require_room_to_migrate(path: Path, found: int) -> None:
-    """For the new file and, where the old one is of our version `found`, for the copy that stays beside. Raises TemporaryError."""
+    """Raises TemporaryError if the disk has too little room for the new file and the copy that stays beside it.
+
+    `found`: the version of the database. For the original program's file, 0, no copy is made: the file itself stays under another name.
+    """
     wal = path.with_name(path.name + "-wal")
     size = path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
     require_room(path, size * (2 if found else 1) + SLACK_BYTES, "to bring the database to this version")
 
 
 def copy_of_backup(source: Path, target: Path) -> list[str]:
-    """A database of our schema in `target`, of what `source` holds: a backup of any version, or the original program's file.
+    """Copy `source` to `target` as a database of our schema. `source`: a backup of any version, or the original program's file.
 
-    `source` may be anybody's: it is only read, and no statement of it goes on for ever. What was left behind, one line each. Raises
-    RollcallError, sqlite3.Error.
+    `source` may come from anybody. It is only read, and its queries have a time limit. Returns what was done and what was left out,
+    one line each. Raises RollcallError, sqlite3.Error.
     """
-    # A file that nobody writes is read as it stands: it can lie where nothing can be written beside it.
+    # Without a WAL or journal no process writes the file. Then SQLite needs no files beside it, and the folder may be read-only.
     alone = not any(source.with_name(source.name + part).exists() for part in ("-wal", "-journal"))
     old = connect_read_only(source, "ro&immutable=1" if alone else "rw")
     try:
@@ -139,7 +148,7 @@ def copy_of_backup(source: Path, target: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _fresh_beside(path: Path) -> Iterator[Path]:
-    """Where the new file is made, 0600; nothing of it is left when that fails."""
+    """Create an empty file, mode 0600, in which the new database is made. It is removed if that fails."""
     fresh = half_made(path)
     fresh.touch(mode=0o600)
     try:
@@ -150,14 +159,14 @@ def _fresh_beside(path: Path) -> Iterator[Path]:
 
 
 def _take_its_place(fresh: Path, path: Path, found: int) -> Path:
-    """Have `fresh` be the database. Returns the name that what was there has from now on."""
-    # By when the file was changed last: after a kill here the next try gives the same name, and copies do not pile up.
+    """Put `fresh` in the place of the database. Returns the path at which the old database stays."""
+    # The name has the time of the last change. After a kill here, the next attempt uses the same name, so that copies do not pile up.
     changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     kept = path.with_name(f"{path.name}{BEFORE_MIGRATION}{schema.SCHEMA_VERSION}-{changed:%Y%m%dT%H%M%S%fZ}.bak")
     copy = path.with_name(f".{path.name}.bak.new")
     copy.unlink(missing_ok=True)
     try:
-        if found:  # without what a copy would keep for longer than the settings say, and without the marks' key
+        if found:  # a copy without sightings, strangers and the marks' key, since it would keep them longer than the settings say
             reader = connect_read_only(path)
             try:
                 copy_database(reader, copy, with_sightings=False)
@@ -178,14 +187,14 @@ def _take_its_place(fresh: Path, path: Path, found: int) -> Path:
 
 
 def _keep_whole(path: Path, kept: Path, half: Path) -> None:
-    """Another name, `kept`, for the file at `path`; where the file system has no such thing, a copy, made in `half`."""
+    """Give the file at `path` a second name, `kept`. If the file system has no hard links, make a copy, first in `half`."""
     kept.unlink(missing_ok=True)
     try:
         os.link(path, kept)
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        # By SQLite: closing a descriptor of our own would drop the lock that is held on the file.
+        # SQLite makes the copy. If we opened and closed the file ourselves, that would drop the lock that SQLite holds on it.
         half.touch(mode=0o600)
         source, copy = connect_read_only(path), connect(half)
         try:
@@ -200,7 +209,7 @@ def _keep_whole(path: Path, kept: Path, half: Path) -> None:
 
 
 class _Copied(NamedTuple):
-    """What a copy did: lines for the operator, and the marks' key where the old file had it in itself."""
+    """The result of a copy. `notes`: lines for the operator. `mark_key`: the marks' key, if the old file held it."""
 
     notes: list[str]
     mark_key: str | None
@@ -212,7 +221,7 @@ def _copy(old: sqlite3.Connection, path: Path, fresh: Path, found: int, factory:
     new = connect(fresh, factory)
     try:
         schema.create(new)
-        new.execute("PRAGMA journal_mode=DELETE")  # every page is written once, and not into a WAL first
+        new.execute("PRAGMA journal_mode=DELETE")  # so that each page is written once, and not also into a WAL
         new.execute("BEGIN")
         copied = _Copying(old, new, found, limit).run()
         new.execute("COMMIT")
@@ -233,7 +242,7 @@ def _text_or_not(raw: bytes) -> str | NotText:
 
 
 class _Copying:
-    """One copy of an old database's rows, of version `found`, into an empty one of our schema, inside its transaction."""
+    """Copies the rows of an old database of version `found` into an empty database of our schema, inside the caller's transaction."""
 
     def __init__(self, old: sqlite3.Connection, new: sqlite3.Connection, found: int, limit: TimeLimit) -> None:
         self._old, self._new, self._found, self._limit = old, new, found, limit
@@ -244,7 +253,7 @@ class _Copying:
         old.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_BYTES)
         self._change = _whole(self._facts.get("change_number"), 0) or 0
         self._left_out: list[str] = []
-        self._behind: Counter[str] = Counter()  # rows of our own tables that can't be taken over, by table
+        self._behind: Counter[str] = Counter()  # how many rows of each of our tables can't be copied
 
     def run(self) -> _Copied:
         """Copy everything."""
@@ -271,7 +280,10 @@ class _Copying:
     # --- references --------------------------------------------------------------------------------------------
 
     def _references(self) -> int:
-        """Normalise the original's, count identical ones once, set unusable ones aside in `left_out`; how many were taken."""
+        """Copy the references. Returns how many were copied.
+
+        The original program's vectors are normalised, and identical ones are copied once. Unusable rows go into `left_out`.
+        """
         if self._size:
             self._set_fact("dim", str(self._size // 4))
         seen: dict[bytes, int] = {}
@@ -293,7 +305,7 @@ class _Copying:
         return taken
 
     def _usable(self, values: dict[str, Any]) -> tuple[NDArray[np.float32] | None, str]:
-        """The row's unit vector, or None; and why the row can't be used. The original's names become what we store."""
+        """The row's unit vector, or None; and the reason if the row can't be used. Converts a name of the original program to the stored form."""
         try:
             name = name_of(values["person_name"])
         except RefusedError:
@@ -320,7 +332,7 @@ class _Copying:
         norm = float(np.linalg.norm(vector.astype(np.float64)))
         if norm < 1e-6:
             return None, "a zero vector"
-        if self._found:  # ours are of unit norm, and say what they are
+        if self._found:  # our vectors have unit norm, and each row has a checksum
             if abs(norm - 1) > NORM_TOLERANCE:
                 return None, f"a vector of length {norm:.3g} where it is 1"
             if not checksum_fits(values.get("checksum"), vector, values["person_name"], values["user_id"]):
@@ -330,7 +342,7 @@ class _Copying:
         return vector, ""
 
     def _insert(self, values: dict[str, Any], vector: NDArray[np.float32]) -> str:
-        """Write the row; why it could not be written."""
+        """Write the row. Returns the reason if it can't be written, else an empty text."""
         row_id, name, user_id = values["id"], values["person_name"], values["user_id"]
         row = (
             row_id,
@@ -356,7 +368,7 @@ class _Copying:
                     "INSERT INTO reference_facts VALUES (?, ?, ?, ?, ?)", (row_id, one or new_uuids(1)[0], *facts)
                 )
                 return ""
-            except sqlite3.IntegrityError:  # another row's already: this one gets its own
+            except sqlite3.IntegrityError:  # another row has this UUID: this row gets a new one
                 continue
         return "no UUID for it"
 
@@ -368,8 +380,11 @@ class _Copying:
         self._new.execute(_LEAVE_OUT, (*kept, reason))
 
     def _vector_bytes(self) -> int:
-        """Size of the vectors: what our own database says; of others the original's 512 numbers where any row has them, else what
-        most rows have; 0: none."""
+        """The size of a vector in bytes; 0 if there are no vectors.
+
+        Our own databases store the dimension. For others it is the original program's 512 numbers if any row has that size, else the
+        most common size.
+        """
         if (dim := _whole(self._facts.get("dim"), 1)) is not None and self._found:
             return 4 * dim
         sizes = Counter(
@@ -394,11 +409,11 @@ class _Copying:
                 if not is_sound(*values):
                     raise ValueError(table)
                 self._new.execute(_LEAVE_OUT if table == "left_out" else statement, values)
-            except (sqlite3.IntegrityError, ValueError, RecursionError):  # RecursionError: of JSON
+            except (sqlite3.IntegrityError, ValueError, RecursionError):  # RecursionError: deeply nested JSON
                 self._behind[table] += 1
 
     def _people(self) -> None:
-        """A row a person; an older database has none, and there people have the user ids that were given last."""
+        """Copy the table of people. An older database has none: then each person gets the user id that was given last."""
         columns = ("uuid", "name", "user_id", "created_at", "former_names", "consented_at", "expires_at", "groups")
         self._rows_of("people", columns, _is_person)
         people.complete(self._new)
@@ -410,7 +425,7 @@ class _Copying:
             if not _is_sighting(*values):
                 self._behind["sightings"] += 1
                 continue
-            # An older database does not say when it was written: at the sighting's own time, but not in the future.
+            # An older database does not have this time. Use the sighting's own time, but none in the future.
             when = recorded if _is_time(recorded) else min(values[3], self._now)
             with contextlib.suppress(sqlite3.IntegrityError):  # the same key twice: one is enough
                 self._new.execute("INSERT INTO sightings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, when))
@@ -419,7 +434,7 @@ class _Copying:
         known = {row[0] for row in self._new.execute("SELECT id FROM strangers")}
         traces = ("id", "stranger", "fingerprint", "quality", "embedding", "photo")
         self._rows_of("stranger_traces", traces, lambda *row: row[1] in known and _is_trace(*row))
-        # A stranger without a trace can't be known again.
+        # A stranger without a trace can't be recognised again.
         self._new.execute("DELETE FROM strangers WHERE id NOT IN (SELECT stranger FROM stranger_traces)")
         known = {row[0] for row in self._new.execute("SELECT id FROM strangers")}
         self._rows_of(
@@ -429,7 +444,7 @@ class _Copying:
         )
 
     def _ids_go_on(self) -> None:
-        """No id is given twice, also where its row is gone."""
+        """Continue the ids of the old database, so that the id of a deleted row is not given again."""
         if not self._old.execute("SELECT 1 FROM sqlite_master WHERE name='sqlite_sequence'").fetchone():
             return
         for table, given in self._old.execute("SELECT name, seq FROM sqlite_sequence").fetchall():
@@ -439,16 +454,16 @@ class _Copying:
     # --- facts -------------------------------------------------------------------------------------------------
 
     def _facts_of_old(self) -> dict[str, str]:
-        """What our own database says of itself, as far as it is text of a sane length."""
+        """The facts that our own database stores, as far as they are texts of a sane length."""
         if not self._found:
             return {}
         rows = self._old.execute("SELECT key, value FROM store_facts").fetchmany(_ROWS_AT_ONCE)
         return {key: value for key, value in rows if _is_text(key, 64) and _is_text(value, 1024)}
 
     def _mark_key(self) -> str | None:
-        """The marks' key, where the old file has it in itself. Marks that no key reads are of no use."""
+        """The marks' key, if the old file holds it. If it should but does not, the marks are deleted: without their key they are useless."""
         key = self._facts.get("mark_key", "")
-        if self._found == schema.SCHEMA_VERSION or "mark_key_id" in self._facts:  # the key lies elsewhere
+        if self._found == schema.SCHEMA_VERSION or "mark_key_id" in self._facts:  # the key is in its own file
             return None
         if _KEY.fullmatch(key):
             return key
@@ -471,12 +486,12 @@ class _Copying:
     # --- reading -----------------------------------------------------------------------------------------------
 
     def _rows(self, table: str, columns: tuple[str, ...], *, facts: bool = False) -> Iterator[tuple[Any, ...]]:
-        """Every row of a table that is there, in the order of its key; one that is too large to read is counted and passed over."""
+        """All rows of a table in the order of its key; none if there is no such table. Rows that are too large are counted and skipped."""
         if _KEYS[table] not in self._columns.get(table, ()):
             return
         key, last = _KEYS[table], None
         without = self._old.execute(f"SELECT COUNT(*) FROM {table} WHERE {key} IS NULL").fetchone()[0]  # noqa: S608  # as below
-        if without:  # a foreign table's: nothing comes after NULL, and none of ours has such a row
+        if without:  # only in foreign tables: the order by key needs a value, and our tables have no such row
             self._behind[table] += without
         chosen = ", ".join(f"t.{column}" if column in self._columns[table] else "NULL" for column in columns)
         source = f"{table} t"
@@ -495,11 +510,11 @@ class _Copying:
                     last = row[place]
                     yield row
                 self._limit.require_time()
-        except sqlite3.DataError:  # a value of more than _MAX_BYTES; what fetchmany had of these rows is lost
+        except sqlite3.DataError:  # a value is larger than _MAX_BYTES; fetchmany has lost the rows before it
             yield from self._one_by_one(query, table, last)
 
     def _one_by_one(self, query: str, table: str, last: Any) -> Iterator[tuple[Any, ...]]:
-        """The rows behind the key `last`, each with a query of its own, so that those too large cost only themselves."""
+        """The rows after the key `last`. Each has its own query, so that a row that is too large does not affect the others."""
         key = _KEYS[table]
         following = (
             f"SELECT {key} FROM {table} WHERE {key} IS NOT NULL AND (?1 IS NULL OR {key}>?1) ORDER BY {key} LIMIT 1"  # noqa: S608  # as above
@@ -526,12 +541,12 @@ def _is_time(value: object) -> bool:
 
 
 def _time(value: object) -> object:
-    """A time as it stands, else none: a strange date is no reason to do without a person."""
+    """The value if it is a time, else None: a wrong time is no reason to leave out a reference."""
     return value if _is_time(value) else None
 
 
 def _whole(value: object, least: int) -> int | None:
-    """A whole number of `least` to _MAX_NUMBER, also as the text that facts are; else None."""
+    """The value as a whole number from `least` to _MAX_NUMBER, else None. Facts are texts, so a text of digits is allowed too."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
         value = int(value)
     return value if isinstance(value, int) and least <= value <= _MAX_NUMBER else None
@@ -596,7 +611,7 @@ def _is_trace(
 
 
 def _is_sighting(*row: Any) -> bool:
-    """Whether this is a sighting that all who read it can read."""
+    """Whether this is a sighting that all readers of the table can read."""
     row_id, key, kind, time, camera, person, document, stranger = row
     if _whole(row_id, 1) is None or not all(_is_text(one, 1024) for one in (key, kind, camera)) or not _is_time(time):
         return False

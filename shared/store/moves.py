@@ -44,7 +44,7 @@ def finish_moves(store: Store, data_dir: Path, say: Say) -> str | None:
             done.append((place,))
         except OSError as error:
             left = disk_fault(error, data_dir / "faces").line()
-        except RollcallError as error:  # of the folder
+        except RollcallError as error:  # the folder can't be made private
             left = error.line()
     try:
         with store.transaction():

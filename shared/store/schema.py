@@ -1,6 +1,6 @@
-"""The store's tables, how a new database gets them, and which schema a database that is there has.
+"""The store's tables. Creates them in a new database, and finds out which schema version an existing database has.
 
-`embeddings` is the original's table to the letter; everything else we need lies in tables of its own.
+The table `embeddings` is exactly that of the original program. Everything else is in tables of our own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CREATE TABLE embeddings(
     UNIQUE(person_name, image_path))
 """
 STRANGERS = (
-    # who was seen and is not enrolled; an id is never given twice. cameras: JSON, the one that saw them last comes last
+    # people who were seen and are not enrolled; an id is never given twice. cameras: JSON list, the camera that saw them last is at the end
     """CREATE TABLE strangers(
         id INTEGER PRIMARY KEY AUTOINCREMENT, first_seen TEXT NOT NULL, last_seen TEXT NOT NULL, visits INTEGER NOT NULL,
         cameras TEXT NOT NULL)""",
@@ -36,26 +36,26 @@ STRANGERS = (
         id INTEGER PRIMARY KEY, stranger INTEGER NOT NULL REFERENCES strangers(id) ON DELETE CASCADE,
         fingerprint TEXT NOT NULL, quality REAL NOT NULL, embedding BLOB NOT NULL, photo TEXT NOT NULL UNIQUE)""",
     "CREATE INDEX stranger_traces_by_stranger ON stranger_traces(stranger)",
-    # tracks that are a stranger's and have not ended: all events of a track are one visit of one stranger
+    # open tracks of strangers: all events of a track belong to one visit of one stranger
     """CREATE TABLE stranger_visits(
         camera TEXT NOT NULL, track INTEGER NOT NULL, stranger INTEGER NOT NULL REFERENCES strangers(id) ON DELETE CASCADE,
         PRIMARY KEY(camera, track)) WITHOUT ROWID""",
     "CREATE INDEX stranger_visits_by_stranger ON stranger_visits(stranger)",
     "CREATE INDEX sightings_by_stranger ON sightings(stranger) WHERE stranger IS NOT NULL",
 )
-# of a row whose checksum is another than its values give
+# The reason for a row whose checksum does not fit its values.
 NOT_AS_WRITTEN = "it is not as it was written: its checksum does not fit"
 COLUMNS = ("id", "person_name", "embedding", "image_path", "user_id", "created_at", "updated_at")
 
 OWN_TABLES = (
     # key/value facts of the whole store: schema_version, dim, model, fingerprint, change_number, mark_key_id, erasure_due, alike
     "CREATE TABLE store_facts(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    # what sync and `enrol` need of each reference; photo_digest: SHA-256 of the photo's bytes; checksum: row_checksum.py
+    # what sync and `enrol` need to know of each reference; photo_digest: SHA-256 of the photo's bytes; checksum: see row_checksum.py
     """CREATE TABLE reference_facts(
         embedding_id INTEGER PRIMARY KEY REFERENCES embeddings(id) ON DELETE CASCADE,
         uuid TEXT NOT NULL UNIQUE, change_number INTEGER NOT NULL, photo_digest TEXT, checksum INTEGER)""",
     "CREATE INDEX reference_facts_by_change ON reference_facts(change_number)",
-    # names and photos are kept as keyed hashes: a mark must know them again, and must not tell them
+    # names and photos as keyed hashes: a mark must recognise them, and must not reveal them
     """CREATE TABLE deletion_marks(
         uuid TEXT PRIMARY KEY, person_mark TEXT NOT NULL, photo_mark TEXT, whole_person INTEGER NOT NULL,
         change_number INTEGER NOT NULL, deleted_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP) WITHOUT ROWID""",
@@ -66,53 +66,53 @@ OWN_TABLES = (
         camera TEXT NOT NULL, person TEXT, document TEXT NOT NULL, stranger INTEGER, recorded_at TEXT)""",
     "CREATE INDEX sightings_by_time ON sightings(time)",
     "CREATE INDEX sightings_by_person ON sightings(person) WHERE person IS NOT NULL",
-    # rows that can't be used (of an adopted database, or without a photo when the model changed); nothing is destroyed
+    # rows that can't be used, set aside and not destroyed: from a migrated database, or without a photo when the model changed
     """CREATE TABLE left_out(
         id INTEGER PRIMARY KEY, person_name TEXT, embedding BLOB, image_path TEXT, user_id TEXT,
         created_at TIMESTAMP, updated_at TIMESTAMP, reason TEXT NOT NULL)""",
-    # `models use` collects here and then switches in one transaction
+    # `models use` collects embeddings here, and then switches to them in one transaction
     """CREATE TABLE staged_embeddings(
         embedding_id INTEGER PRIMARY KEY REFERENCES embeddings(id) ON DELETE CASCADE,
         fingerprint TEXT NOT NULL, embedding BLOB NOT NULL)""",
-    # a row a person; `embeddings` has the name and the user id with each of their references. former_names, groups: JSON lists
+    # one row for each person; `embeddings` repeats the name and the user id in each reference. former_names, groups: JSON lists
     """CREATE TABLE people(
         uuid TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, user_id TEXT, created_at TEXT NOT NULL,
         former_names TEXT NOT NULL DEFAULT '[]', consented_at TEXT, expires_at TEXT, groups TEXT NOT NULL DEFAULT '[]')
         WITHOUT ROWID""",
-    # renames and merges that can be undone; document: what that takes
+    # renames and merges that can be undone; document: the data that undoing needs
     """CREATE TABLE people_changes(
         id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, name TEXT NOT NULL, other TEXT NOT NULL, at TEXT NOT NULL,
         document TEXT NOT NULL)""",
-    # references that two people had, who are one now: kept once there, and here until the merge can't be undone any more
+    # references that both people of a merge had: one of the two is kept here until the merge can't be undone any more
     """CREATE TABLE merged_references(
         change INTEGER NOT NULL REFERENCES people_changes(id) ON DELETE CASCADE, id INTEGER NOT NULL, person_name TEXT NOT NULL,
         embedding BLOB NOT NULL, image_path TEXT, user_id TEXT, created_at TIMESTAMP, updated_at TIMESTAMP, uuid TEXT NOT NULL,
         photo_digest TEXT)""",
     "CREATE INDEX merged_references_by_change ON merged_references(change)",
-    # kept photos that have to lie elsewhere, since their person has another name; both paths below data_dir
+    # kept photos that must be moved, since their person was renamed; both paths are relative to data_dir
     "CREATE TABLE pending_moves(place TEXT PRIMARY KEY, path TEXT NOT NULL) WITHOUT ROWID",
-    # files below data_dir that `forget` could not remove, and tries again
+    # files that `forget` could not remove and tries again to remove; paths are relative to data_dir
     "CREATE TABLE pending_removals(path TEXT PRIMARY KEY, since TEXT NOT NULL) WITHOUT ROWID",
     *STRANGERS,
 )
-# a fact: somebody was forgotten, and what SQLite left of the rows in the file's free space is to be overwritten
+# A fact: somebody was forgotten, and remains of the deleted rows in the file's free space must still be overwritten.
 ERASURE_DUE = "erasure_due"
-_MAX_NAMED = 20  # of objects that are not ours: their names are somebody else's text
-PARTS = ("", "-wal", "-shm", "-journal")  # what a database's files are called behind its name
+_MAX_NAMED = 20  # limits how many names of foreign objects are shown
+PARTS = ("", "-wal", "-shm", "-journal")  # the suffixes of a database's files
 
 
 def tables(connection: sqlite3.Connection) -> set[str]:
-    """The names of the tables that hold rows themselves: no view, no virtual table."""
+    """The names of the real tables, without views and virtual tables."""
     return {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table' AND rootpage>0")}
 
 
 def columns_of(connection: sqlite3.Connection, table: str) -> set[str]:
-    """The names of the columns of one of our tables; none when there is no such table."""
+    """The names of the columns of one of our tables; empty if there is no such table."""
     return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
 
 
 def ids_begin_after(connection: sqlite3.Connection, table: str, last: int) -> None:
-    """Have AUTOINCREMENT give out no id up to `last` any more."""
+    """Make AUTOINCREMENT give out only ids above `last`."""
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name=?", (table,)).fetchone()
     if row is None or row[0] < last:
         connection.execute("DELETE FROM sqlite_sequence WHERE name=?", (table,))
@@ -120,7 +120,7 @@ def ids_begin_after(connection: sqlite3.Connection, table: str, last: int) -> No
 
 
 def foreign_objects(connection: sqlite3.Connection) -> list[str]:
-    """Triggers, views and tables that are no part of our schema, like `trigger 'keep'`; at most some twenty."""
+    """Triggers, views and tables that are not part of our schema, such as `trigger 'keep'`: at most 20, and then the number of the rest."""
     found = [
         _named(kind, name) for (kind, name) in _objects(connection) if (kind, name) not in _ours() and kind != "index"
     ]
@@ -128,7 +128,7 @@ def foreign_objects(connection: sqlite3.Connection) -> list[str]:
 
 
 def differences(connection: sqlite3.Connection) -> list[str]:
-    """What of the schema is not as we make it, one line each: what was added, changed or taken away."""
+    """The differences from our schema, one line each: objects that were added, changed or removed."""
     found, ours = _objects(connection), _ours()
     lines = [f"{_named(*one)} is no part of a gallery" for one in found if one not in ours]
     lines += [f"{_named(*one)} is not as Rollcall makes it" for one in found if one in ours and found[one] != ours[one]]
@@ -141,7 +141,7 @@ def _named(kind: str, name: str) -> str:
 
 
 def _objects(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
-    """The SQL of each object, without its spaces: the original wrote its table's with others."""
+    """The SQL of each object without spaces, since the original program used other spaces."""
     rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
     return {(kind, name): "".join(str(sql).split()).replace("IFNOTEXISTS", "") for kind, name, sql in rows}
 
@@ -157,7 +157,7 @@ def _ours() -> dict[tuple[str, str], str]:
 
 
 def create(connection: sqlite3.Connection) -> None:
-    """All tables in an empty database."""
+    """Create all tables in an empty database, in WAL mode."""
     connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
@@ -172,7 +172,7 @@ def create(connection: sqlite3.Connection) -> None:
 
 
 def create_own_tables(connection: sqlite3.Connection) -> None:
-    """What a database has beside `embeddings`; inside the caller's transaction."""
+    """Create all tables except `embeddings`, inside the caller's transaction."""
     for statement in OWN_TABLES:
         connection.execute(statement)
     facts = {"schema_version": str(SCHEMA_VERSION), "change_number": "0"}
@@ -198,7 +198,7 @@ def version(connection: sqlite3.Connection, path: Path) -> int:
     row = connection.execute("SELECT value FROM store_facts WHERE key='schema_version'").fetchone()
     if row is None or not isinstance(row[0], str) or not row[0].isascii() or not row[0].isdigit() or len(row[0]) > 9:
         raise ConfigurationError(
-            "the database does not say which schema it has",
+            "the schema version of the database can't be read",
             where=str(path),
             got="nothing" if row is None else str(row[0])[:40],
             expected="a number",
