@@ -1,8 +1,8 @@
-"""Tests that measure have the machine to themselves, while the others run in several processes (pytest-xdist).
+"""Gives the whole machine to a test that measures, while other tests run in several processes (pytest-xdist).
 
-Every test holds a lock that all share; one that is marked `alone` holds it exclusively. A second lock is taken before it and given
-back at once: whoever waits for the machine holds that, so that nobody comes in before them again and again. The locks lie on a folder
-and a file that are there already, and nothing is written to either; a process that dies lets go of them.
+Every test holds a shared lock. A test that is marked `alone` holds it exclusively. Before that lock, each test takes a second lock,
+and releases it once it has the first one. A test that waits for the machine holds the second lock, so that no later test overtakes
+it. The locks are on an existing folder and an existing file, and nothing is written to either. If a process dies, its locks are free.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a block's file holds, without the addresses that nothing lies at."""
+"""Reads the content of a block's file, without addresses at which nothing is stored."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A machine of a test's own: the system's real systemd as first process of fresh namespaces, with Rollcall installed on it.
+"""A machine for one test: the system's real systemd is the first process of fresh namespaces, and Rollcall is installed there.
 
-What it does to its files goes into memory and is gone with it: the root is an overlay over the real one. It has no network but a
-loopback, its own processes, its own shared memory and its own /tmp. What the kernel shares between namespaces (sysctls, devices) is
-read-only in it.
+The root is an overlay over the real one. Changes of files are kept in memory and disappear with the machine. It has only a loopback
+network, and its own processes, shared memory and /tmp. What the kernel shares between namespaces (sysctls, devices) is read-only
+there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A gallery in this process: what `GalleryReader` answers, by brute force."""
+"""A gallery in this process. It gives the same answers as `GalleryReader`, by brute force."""
 
 from __future__ import annotations
 

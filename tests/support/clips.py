@@ -1,4 +1,4 @@
-"""Clips whose every frame tells its number, and waiting with a deadline."""
+"""Clips in which every frame shows its number, and waiting with a deadline."""
 
 from __future__ import annotations
 

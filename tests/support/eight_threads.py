@@ -1,4 +1,4 @@
-"""The same work in eight threads at once."""
+"""Runs the same work in eight threads at once."""
 
 from __future__ import annotations
 

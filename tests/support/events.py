@@ -1,4 +1,4 @@
-"""Events as the documents that are sent."""
+"""Events as the JSON documents that are sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No room left on a small file system, until the file that takes it is deleted."""
+"""Fills a small file system with a file. There is room again when that file is deleted."""
 
 from __future__ import annotations
 

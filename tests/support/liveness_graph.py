@@ -1,4 +1,4 @@
-"""ONNX graphs of the liveness addon's shape, made at run time: what they call alive is as simple as what they look at."""
+"""Makes ONNX graphs with the inputs and outputs of the liveness addon. They use a very simple rule for what is live."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An HTTP server of Motion JPEG, as cheap network cameras have it: multipart/x-mixed-replace, one JPEG a part."""
+"""An HTTP server of Motion JPEG, like that of cheap network cameras: multipart/x-mixed-replace, one JPEG in each part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where tests find real pictures: the test data beside the project, and what installed wheels carry."""
+"""The paths of real pictures for tests: the test data beside the project, and pictures in installed wheels."""
 
 from __future__ import annotations
 

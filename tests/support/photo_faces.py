@@ -1,4 +1,4 @@
-"""The cast: people of the test data with their photos, some enrolled and some not, and faces cut out of photos."""
+"""The cast of scenes: people of the test data with their photos, some enrolled and some not, and faces cut out of photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process holds in memory of its own, read as root: what was to be erased must not be in it."""
+"""Reads the private memory of a process, as root. Erased data must not be found there."""
 
 from __future__ import annotations
 

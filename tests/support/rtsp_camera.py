@@ -1,4 +1,4 @@
-"""A camera for the tests: an RTSP server in a process of its own, that can be switched off and on again."""
+"""A camera for tests: an RTSP server in its own process, which can be switched off and on again."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""An RTSP server for the tests, run under the system's Python, which has gi: it serves a folder of JPEGs as an endless stream.
+"""An RTSP server for tests. It serves a folder of JPEGs as an endless stream. It runs under the system's Python, which has `gi`.
 
 usage: rtsp_server.py FOLDER FPS PORT [USER PASSWORD]
 
-The folder holds 00000.jpg, 00001.jpg, …; the stream is H.264 at rtsp://127.0.0.1:PORT/live, behind basic authentication when
-a user is given. PORT 0 takes a free one. The port is printed on a line of its own once clients can connect. SIGTERM ends it.
+The folder holds 00000.jpg, 00001.jpg, …; the stream is H.264 at rtsp://127.0.0.1:PORT/live, with basic authentication if
+a user is given. PORT 0 takes a free port. The port is printed on a line of its own once clients can connect. SIGTERM ends it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The scenes: what happens in each, with people from a cast. Which people, places and speeds, the cast's seed decides."""
+"""The scripts of the scenes, with people from a cast. The cast's seed decides which people, places and speeds are used."""
 
 from __future__ import annotations
 

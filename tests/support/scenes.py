@@ -1,4 +1,4 @@
-"""Scenes composed in memory from photos of faces over made backgrounds, with the truth: who is where, and when.
+"""Composes scenes in memory, from photos of faces over artificial backgrounds, with the truth: who is where, and when.
 
 An actor is one visit: one person's cut-out photos on a path, in view from one moment to another. A shot is a background
 with its actors, the last one in front; a scene is a few shots, and the change from one to the next is a cut. Everything

@@ -1,4 +1,4 @@
-"""A server of a test: it listens from the beginning, and serves in a thread of its own between `with`."""
+"""A server for a test. It listens from the beginning, and serves in its own thread inside `with`."""
 
 from __future__ import annotations
 

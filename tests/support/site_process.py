@@ -1,4 +1,4 @@
-"""One real site for a test: start, stop, signal, and wait for what it says, always with a deadline."""
+"""One real site for a test: starts, stops and signals it, and waits for its output, always with a deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Site folders for tests: a site.toml with the small test pack, and who is enrolled there."""
+"""Site folders for tests: a site.toml with the small test pack, and the people enrolled there."""
 
 from __future__ import annotations
 

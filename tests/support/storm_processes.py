@@ -1,7 +1,7 @@
 """The processes of the storm: `python -m tests.support.storm_processes writer|reader FOLDER SEED`.
 
-Every reference but the anchor's carries its own checksum: its person is named after its vector's digest. The anchor is one
-person who is replaced over and over; a match must find it at any time.
+Every reference except the anchor's has a checksum: its person is named after its vector's digest. The anchor is one person who is
+replaced over and over. A match must find the anchor at any time.
 """
 
 from __future__ import annotations

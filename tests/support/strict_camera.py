@@ -1,4 +1,4 @@
-"""A camera for the tests that asks for a login, counts who tried, and answers as it is told: RTSP or HTTP, with or without TLS."""
+"""A camera for tests that requires a login and counts the attempts. Its answers can be chosen. RTSP or HTTP, with or without TLS."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Model packs of a few kilobytes, made at run time: real ONNX graphs with a real pack's shapes, that onnxruntime runs.
+"""Makes model packs of a few kilobytes: ONNX graphs with the shapes of a real pack, which onnxruntime can run.
 
-The detector never finds a face and the recogniser is one random projection: enough to install, load and tell apart.
+The detector never finds a face, and the recogniser is a random projection. That is enough to install packs, load them and distinguish
+them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Invented embeddings for tests: people who are clusters, as real ones are."""
+"""Invented embeddings for tests. Each person is a cluster, as with real embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A site's writer without its supervisor, for tests that kill it."""
+"""Runs a site's writer without a supervisor, for tests that kill it."""
 
 from __future__ import annotations
 
