@@ -119,7 +119,8 @@ def key_within(connection: sqlite3.Connection) -> str | None:
 def require_room_to_migrate(path: Path, found: int) -> None:
     """Raises TemporaryError if the disk has too little room for the new file and the copy that stays beside it.
 
-    `found`: the version of the database. For the original program's file, 0, no copy is made: the file itself stays under another name.
+    `found`: the version of the database. The original program's file, 0, stays itself, under another name. (On a file system without
+    hard links it is copied; a disk that fills up then ends the migration, and the old file stays.)
     """
     wal = path.with_name(path.name + "-wal")
     size = path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
