@@ -142,7 +142,7 @@ def open_store_or_read_only(db_path: Path, say: Say) -> tuple[Store, TemporaryEr
             if connection is not None:
                 connection.close()
             raise (fault if isinstance(fault, TemporaryError) else error) from None
-        say(f"NOTHING CAN BE STORED: {error.line()}; the site runs with what is enrolled, and tries again")
+        say(f"NOTHING CAN BE STORED: {error.line()}; what is enrolled stays in use, and the site tries again")
         wal = db_path.with_name(db_path.name + "-wal")
         if mode != "ro" and wal.exists() and wal.stat().st_size:
             say(

@@ -588,7 +588,7 @@ def test_it_is_refused_when_they_disagree(tmp_path: Path) -> None:
     shuffled: list[Row] = [(name, raw(found[i - 1][2]), path, None) for i, (name, path, _) in enumerate(found)]
     write_original(settings.db_path, shuffled)
     with files_of(settings) as files:
-        with pytest.raises(ConfigurationError, match="which model") as caught:
+        with pytest.raises(ConfigurationError, match="does not record its model") as caught:
             require_same_model(files, engine, settings)
         assert "--assume-model" in str(caught.value)
         assert files.store.fingerprint is None

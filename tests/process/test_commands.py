@@ -575,7 +575,7 @@ def test_marks_travel_with_a_backup_and_its_key(tmp_path: Path, after_a_forget: 
         shutil.copy2(after_a_forget / "data" / "marks.key", second / "data" / "marks.key")
     restored = command(second, "restore", str(after_a_forget / "copy.db"))
     assert restored.returncode == 0
-    assert ("deletions that the backup remembers are not taken over" in restored.stderr) is not with_key
+    assert ("deletions that the backup remembers were not taken over" in restored.stderr) is not with_key
     command_json(second, "forget", "Bo")
     photo_of_one(second / "data" / "faces" / "Ada" / "Ada.png")
     with SiteProcess(second) as site:
