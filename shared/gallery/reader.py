@@ -368,17 +368,25 @@ class GalleryReader:
 
         Raises TemporaryError if the gallery changes again and again.
         """
-        faults, start = [], 0
-        while start < self.rows:
-            stop = min(start + PIECE_ROWS, self.rows)
-            faults += self._settled(partial(self._faults_of, start, stop))
-            start = stop
+        faults = self._faults_of_rows()
         for _ in range(_MAX_EXTENSIONS):
             of_people = self._settled(lambda: check_people(self.segment, self.rows))
             if not of_people:  # during an update a reference is there twice, which is no fault: check again
                 break
             self.refresh()
         return faults + of_people
+
+    def _faults_of_rows(self) -> list[str]:
+        for _ in range(_MAX_ROUNDS):
+            moves, start = self._moves, 0
+            faults: list[str] = []
+            while start < self.rows:
+                stop = min(start + PIECE_ROWS, self.rows)
+                faults += self._settled(partial(self._faults_of, start, stop))
+                start = stop
+            if self._moves == moves:  # else a row may have moved from a later piece into an earlier one
+                return faults
+        raise self._changed_too_often(_MAX_ROUNDS)
 
     def _faults_of(self, start: int, stop: int) -> list[str]:
         return check_rows(self.segment, start, min(stop, self.rows))
