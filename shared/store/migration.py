@@ -49,7 +49,7 @@ _MAX_NUMBER = 1 << 53
 # The largest single value. A row with a larger one is not read.
 _MAX_BYTES = 16 << 20
 # How many left-out rows are reported. The table left_out has all of them.
-_NOTES_AT_MOST = 20
+_MAX_NOTES = 20
 
 # The tables that are copied. Each has the column that orders its rows.
 _KEYS = {
@@ -270,9 +270,9 @@ class _Copying:
         notes = [
             f"{'adopted' if not self._found else 'took over'} {taken} references; {len(self._left_out)} rows left out"
         ]
-        notes += self._left_out[:_NOTES_AT_MOST]
-        if len(self._left_out) > _NOTES_AT_MOST:
-            notes.append(f"and {len(self._left_out) - _NOTES_AT_MOST} more, each with its reason in the table left_out")
+        notes += self._left_out[:_MAX_NOTES]
+        if len(self._left_out) > _MAX_NOTES:
+            notes.append(f"and {len(self._left_out) - _MAX_NOTES} more, each with its reason in the table left_out")
         notes += [f"{count} rows of {table} can't be read and stay behind" for table, count in self._behind.items()]
         if foreign := schema.foreign_objects(self._old):
             notes.append("stay behind, as they are no part of a gallery: " + ", ".join(foreign))

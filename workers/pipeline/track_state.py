@@ -16,7 +16,7 @@ _UNDECIDED_S = 0.5  # between two embeddings of a track that has no name after m
 _SETTLES_AFTER_S = 3.0
 # A detection is certain if it is sure to be the same face as before. If the last certain detection is longer ago than this when the
 # track ends, the track is cut short: it ends at that detection.
-_FOLLOWED_AT_MOST_S = 5.0
+_MAX_FOLLOWED_S = 5.0
 
 
 @dataclass(eq=False)
@@ -42,7 +42,7 @@ class TrackState:
 
     def end(self) -> None:
         """The track is over. It ended at its last detection; or, if the face may have become another one, at its last certain one."""
-        if not self.track.cut_short and self.track.last_s - self.track.sure[1] > _FOLLOWED_AT_MOST_S:
+        if not self.track.cut_short and self.track.last_s - self.track.sure[1] > _MAX_FOLLOWED_S:
             self.track.revert()
         if self.track.cut_short:
             self.ended_at, self.media_time_s = self._sure
