@@ -456,8 +456,7 @@ class Supervisor:
             self._extend_start(now)
             return
         cameras = self._cameras()
-        # `is True`: a heartbeat may hold anything.
-        up = sum(self._camera_status(one, now).up is True for one in cameras.values())
+        up = sum(one.state is ChildState.RUNNING and _said(one).up for one in cameras.values())
         status = f"STATUS={up} of {len(cameras)} cameras up"
         if not self._ready and all(child.state in _SETTLED for child in self._children.values()):
             self._ready = True

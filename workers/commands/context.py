@@ -91,3 +91,12 @@ def common_options() -> argparse.ArgumentParser:
     )
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     return common
+
+
+def add_assume_model(parser: argparse.ArgumentParser) -> None:
+    """The option of all commands that match or save embeddings of the configured model."""
+    parser.add_argument(
+        "--assume-model",
+        action="store_true",
+        help="if the gallery does not record its model: assume the configured one",
+    )

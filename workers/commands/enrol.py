@@ -10,7 +10,7 @@ from shared.photos.reading import shown
 from shared.process.machine import usable_cpus
 from shared.progress import progress_bar
 from shared.service.access import SiteAccess
-from workers.commands.context import Context
+from workers.commands.context import Context, add_assume_model
 from workers.commands.output import say, say_json, warn
 from workers.photos.enrolling import enrol_photos, require_somebody, skipped_line
 from workers.photos.look_alikes import remark_lines
@@ -26,11 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="the person on these photos; default: named after file or sub-folder")
     parser.add_argument("--unknown", metavar="ID", help="instead of PATH: enrol this stranger's pictures, with --name")
     parser.add_argument("--user-id", help="the person's id in your own systems")
-    parser.add_argument(
-        "--assume-model",
-        action="store_true",
-        help="if the gallery does not record its model: assume the configured one",
-    )
+    add_assume_model(parser)
 
 
 def run(context: Context, arguments: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from shared.gallery.match import Gallery
 from shared.process.machine import usable_cpus
 from shared.service.access import SiteAccess
 from shared.settings.schema import Settings
-from workers.commands.context import Context
+from workers.commands.context import Context, add_assume_model
 from workers.commands.output import say, say_json, warn
 from workers.photos.identify import IdentifiedPhoto, identify_photo
 from workers.photos.pool import PhotoReader
@@ -24,11 +24,7 @@ HELP = "who is in these photos"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", metavar="PHOTO")
-    parser.add_argument(
-        "--assume-model",
-        action="store_true",
-        help="if the gallery does not record its model: assume the configured one",
-    )
+    add_assume_model(parser)
 
 
 def run(context: Context, arguments: argparse.Namespace) -> int:

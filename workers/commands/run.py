@@ -11,7 +11,7 @@ from shared.errors import EXIT_DONE, ConfigurationError, UsageError
 from shared.events import Sighting
 from shared.printing import QUIET_VARIABLE, names_are_withheld
 from shared.settings.schema import Settings
-from workers.commands.context import Context
+from workers.commands.context import Context, add_assume_model
 from workers.commands.output import event_line, of_nobody, say, say_json, warn
 
 HELP = "run the site (the default)"
@@ -24,11 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print and log no names, as in systemd's journal; `events` shows them",
     )
-    parser.add_argument(
-        "--assume-model",
-        action="store_true",
-        help="if the gallery does not record its model: assume the configured one",
-    )
+    add_assume_model(parser)
 
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
