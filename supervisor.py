@@ -511,11 +511,8 @@ class Supervisor:
         )
         with self._snapshot_lock:
             self._snapshot = snapshot
-        outline: list[tuple[object, ...]] = [
-            (child.name, child.state, *child.said.outline) for child in self._children.values()
-        ]
-        if outline != self._outline:
-            self._outline = outline
+        if snapshot.outline != self._outline:
+            self._outline = snapshot.outline
             if self._reporter is not None:
                 self._reporter.changed()
 

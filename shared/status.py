@@ -143,6 +143,12 @@ class SiteSnapshot:
     cameras: Mapping[str, CameraStatus] = field(default_factory=dict)
     processes: Mapping[str, ChildStatus] = field(default_factory=dict)
 
+    @property
+    def outline(self) -> list[tuple[object, ...]]:
+        """That of each child: what is passed on at once when it changes."""
+        children = [("writer", self.writer), *self.cameras.items(), *self.processes.items()]
+        return [(name, *child.outline) for name, child in children]
+
     def to_json(self) -> dict[str, Any]:
         return {
             "site": self.site,

@@ -48,3 +48,7 @@ def test_what_changes_at_once() -> None:
     assert replace(_CAMERA, up=False).outline != _CAMERA.outline
     assert replace(_CAMERA, state=ChildState.WAITING).outline != _CAMERA.outline
     assert replace(_CAMERA, frames=10, uptime_s=4.0).outline == _CAMERA.outline
+    assert replace(_SITE, uptime_s=9.0).outline == _SITE.outline
+    assert replace(_SITE, cameras={"yard": _CAMERA}).outline != _SITE.outline
+    for changed in (replace(_SITE.writer, restarts=1), replace(_SITE.writer, state=ChildState.WAITING)):
+        assert replace(_SITE, writer=changed).outline != _SITE.outline
