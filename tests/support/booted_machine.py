@@ -267,13 +267,21 @@ def _own_cgroup() -> Path:
     return group
 
 
+def _groups(group: Path) -> list[Path]:
+    """The group and all in it, the inner ones last.
+
+    A machine that boots makes and removes groups all the time: `os.walk` passes over one that is gone,
+    `Path.rglob` raises.
+    """
+    return [Path(folder) for folder, _, _ in os.walk(group)]
+
+
 def _members(group: Path) -> list[int]:
     found: list[int] = []
-    for file in group.rglob("cgroup.procs"):
-        try:
-            found += [int(line) for line in file.read_text(encoding="ascii").split() if line != "0"]
-        except OSError:
-            continue
+    for folder in _groups(group):
+        with _suppressed():
+            text = (folder / "cgroup.procs").read_text(encoding="ascii")
+            found += [int(line) for line in text.split() if line != "0"]
     return found
 
 
@@ -287,17 +295,14 @@ def _kill(pid: int) -> None:
 def _remove_cgroup(group: Path) -> None:
     deadline = time.monotonic() + 10
     while group.exists() and time.monotonic() < deadline:
-        for folder in sorted(group.rglob("*"), reverse=True):
-            if folder.is_dir():
-                with _suppressed():
-                    folder.rmdir()
-        with _suppressed():
-            group.rmdir()
+        for folder in reversed(_groups(group)):
+            with _suppressed():
+                folder.rmdir()
 
 
 @contextmanager
 def _suppressed() -> Iterator[None]:
-    """A cgroup whose last process is still going away can't be removed yet."""
+    """A cgroup may be gone already; one whose last process is still going away can't be removed yet."""
     try:
         yield
     except OSError:
