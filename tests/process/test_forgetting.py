@@ -28,6 +28,7 @@ from shared.store.marks import is_marked
 from shared.store.opening import backup_path, open_read_only
 from shared.store.references import list_people
 from shared.store.removals import note_removals
+from tests.support.live_folders import files_under
 from tests.support.paths import ROOT
 from tests.support.site_process import SUPERVISOR, SiteProcess, command, command_json
 from tests.support.stores import (
@@ -441,10 +442,10 @@ def test_a_copy_that_was_killed_is_swept(
     }[what]
     site = SiteProcess(tmp_path, "--assume-model").start().wait_until_ready() if running else None
     try:
-        before = {*data.rglob("*"), *elsewhere.iterdir()}
+        before = {*files_under(data), *elsewhere.iterdir()}
         process = subprocess.Popen([sys.executable, str(SUPERVISOR), *words], cwd=tmp_path, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 30
-        while not (left := _holding_rows({*data.rglob("*"), *elsewhere.iterdir()} - before)):
+        while not (left := _holding_rows({*files_under(data), *elsewhere.iterdir()} - before)):
             assert time.monotonic() < deadline
             assert process.poll() is None, process.communicate()[1]
         process.kill()

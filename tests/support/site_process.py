@@ -24,6 +24,7 @@ from shared.ipc.requests import Status
 from shared.service.access import RunningSite
 from shared.settings.file import load_settings
 from shared.settings.schema import Settings
+from tests.support.live_folders import files_under
 from tests.support.paths import ROOT
 
 SUPERVISOR = ROOT / "supervisor.py"
@@ -193,7 +194,8 @@ class SiteProcess:
     def segments(self) -> list[str]:
         """The site's files in shared memory."""
         run_dir = self.settings.run_dir
-        return sorted(path.name for path in shm_folder(run_dir).glob(site_prefix(run_dir) + "*/*"))
+        folders = [path for path in shm_folder(run_dir).iterdir() if path.name.startswith(site_prefix(run_dir))]
+        return sorted(path.name for folder in folders for path in files_under(folder))
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
