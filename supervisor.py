@@ -511,8 +511,8 @@ class Supervisor:
         )
         with self._snapshot_lock:
             self._snapshot = snapshot
-        if snapshot.outline != self._outline:
-            self._outline = snapshot.outline
+        if (outline := snapshot.outline) != self._outline:
+            self._outline = outline
             if self._reporter is not None:
                 self._reporter.changed()
 
