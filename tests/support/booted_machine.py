@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.live_folders import folders_under
 from tests.support.paths import ROOT
 
 INSTALLED = "/opt/rollcall"
@@ -267,18 +268,9 @@ def _own_cgroup() -> Path:
     return group
 
 
-def _groups(group: Path) -> list[Path]:
-    """The group and all in it, the inner ones last.
-
-    A machine that boots makes and removes groups all the time: `os.walk` passes over one that is gone,
-    `Path.rglob` raises.
-    """
-    return [Path(folder) for folder, _, _ in os.walk(group)]
-
-
 def _members(group: Path) -> list[int]:
     found: list[int] = []
-    for folder in _groups(group):
+    for folder in folders_under(group):
         with _suppressed():
             text = (folder / "cgroup.procs").read_text(encoding="ascii")
             found += [int(line) for line in text.split() if line != "0"]
@@ -295,7 +287,7 @@ def _kill(pid: int) -> None:
 def _remove_cgroup(group: Path) -> None:
     deadline = time.monotonic() + 10
     while group.exists() and time.monotonic() < deadline:
-        for folder in reversed(_groups(group)):
+        for folder in reversed(folders_under(group)):
             with _suppressed():
                 folder.rmdir()
 

@@ -194,7 +194,7 @@ class SiteProcess:
     def segments(self) -> list[str]:
         """The site's files in shared memory."""
         run_dir = self.settings.run_dir
-        folders = [path for path in shm_folder(run_dir).iterdir() if path.name.startswith(site_prefix(run_dir))]
+        folders = shm_folder(run_dir).glob(site_prefix(run_dir) + "*")
         return sorted(path.name for folder in folders for path in files_under(folder))
 
     def children(self) -> list[psutil.Process]:
