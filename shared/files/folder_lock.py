@@ -69,7 +69,7 @@ class FolderLock:
                 if time.monotonic() >= deadline:
                     os.close(descriptor)
                     raise LockedError("locked", where=str(self.path.parent)) from error
-                time.sleep(_TRY_AGAIN_S)
+                time.sleep(_TRY_AGAIN_S)  # flock has no deadline, and no event marks the moment when it is let go
             except OSError:  # a network file system that can't lock folders: the lock file has to do
                 os.close(descriptor)
                 return

@@ -71,7 +71,7 @@ class _Patience:
         if not wire.socket_path(self._run_dir).exists():
             return True  # a writer that stops removes its socket; one that was killed leaves it
         self._lost_at = self._lost_at or time.monotonic()
-        time.sleep(_CHECK_AGAIN_S)
+        time.sleep(_CHECK_AGAIN_S)  # while no writer listens, there is nothing to wait on
         return time.monotonic() - self._lost_at >= _REPLACED_WITHIN_S
 
 
