@@ -28,18 +28,22 @@ The files are mapped with mmap, not with `multiprocessing.shared_memory`: before
 that attached to it exits (cpython issue 82300).
 
 Head
-    Two slots of 64 bytes, at offsets 0 and 64. The writer writes slot `sequence % 2` with one pwrite. A writer that dies in the middle
+    Two slots of 128 bytes, at offsets 0 and 128. The writer writes slot `sequence % 2` with one pwrite. A writer that dies in the middle
     damages only that slot; the other one stays valid. A reader reads both slots with one pread. It uses the slot with the higher
     sequence among those whose CRC is right. If one CRC is wrong, the reader reads again: a slot that changes was being written; a slot
     that stays wrong was left by a dead writer. A slot, little-endian:
 
-    magic 8s | format u32 | moves u32 | sequence u64 | generation u64 | rows u64 | counts_from u64 | published_ns u64 | crc32 u32
+    magic 8s | format u32 | moves u32 | sequence u64 | generation u64 | rows u64 | counts_from u64 | published_ns u64
+    | references u64 | people u32 | comparisons u32 | anchor f64 | crc32 u32
 
     sequence      rises by 1 with each publication
     rows          how many rows are published
     counts_from   readings that began with a head before this sequence do not count (rule 5)
     moves         rises before moved rows leave their old places (rule 6)
     published_ns  wall clock, for people
+    references, people, comparisons, anchor
+                  how alike the faces of different people are in the gallery as this head publishes it (gallery/tail.py); from it
+                  follow the limits of the decision who is named
 
 Segment
     A page of constants (magic, format, dim, generation, capacities, model, fingerprint, CRC; at offset 2048 `ended` u64, rule 7), then
@@ -127,14 +131,15 @@ from typing import Any
 import numpy as np
 
 from shared.errors import ConfigurationError
+from shared.gallery.tail import Tail
 
-FORMAT = 3
+FORMAT = 4
 _PAGE = 4096
 HUGE_PAGE = 2 << 20
 _HEAD_MAGIC = b"RCHEAD\0\0"
 SEGMENT_MAGIC = b"RCBLOCK\0"
-_SLOT = struct.Struct("<8sII5QI")
-_SLOT_SIZE = 64
+_SLOT = struct.Struct("<8sII5QQIIdI")
+_SLOT_SIZE = 128
 HEAD_SIZE = 2 * _SLOT_SIZE
 MAX_TEXT_BYTES = 0xFFFF  # of a name or a user id: 16 bits of its entry hold the length
 CONSTANTS = struct.Struct("<8sII4Q128s64s")
@@ -165,6 +170,7 @@ class Head:
     counts_from: int
     moves: int
     published_ns: int
+    tail: Tail
 
     @property
     def offset(self) -> int:
@@ -172,7 +178,7 @@ class Head:
         return self.sequence % 2 * _SLOT_SIZE
 
     def pack(self) -> bytes:
-        """The slot's 64 bytes."""
+        """The slot's 128 bytes."""
         body = _SLOT.pack(
             _HEAD_MAGIC,
             FORMAT,
@@ -182,6 +188,7 @@ class Head:
             self.rows,
             self.counts_from,
             self.published_ns,
+            *self.tail,
             0,
         )[:-4]
         return (body + struct.pack("<I", zlib.crc32(body))).ljust(_SLOT_SIZE, b"\0")
@@ -282,22 +289,25 @@ def damaged_segment(path: Path) -> ConfigurationError:
 
 
 def parse_head(raw: bytes) -> Head | None:
-    """The slot of `raw` (128 bytes) with the highest sequence among those whose CRC is right; None if neither is.
+    """The slot of `raw` (256 bytes) with the highest sequence among those whose CRC is right; None if neither is.
 
     Raises ConfigurationError for a head of another format version.
     """
     best: Head | None = None
+    other: int | None = None
     for start in (0, _SLOT_SIZE):
         slot = raw[start : start + _SLOT.size]
         if len(slot) < _SLOT.size:
             continue
-        magic, version, moves, sequence, generation, rows, counts_from, published_ns, _ = _SLOT.unpack(slot)
-        if magic != _HEAD_MAGIC or not _crc_holds(slot):
+        magic, version, moves, sequence, generation, rows, counts_from, published_ns, *tail, _ = _SLOT.unpack(slot)
+        if magic != _HEAD_MAGIC:
             continue
-        if version != FORMAT:
-            raise other_format(version)
-        if best is None or sequence > best.sequence:
-            best = Head(sequence, generation, rows, counts_from, moves, published_ns)
+        if version != FORMAT:  # its CRC is not where ours is
+            other = version
+        elif _crc_holds(slot) and (best is None or sequence > best.sequence):
+            best = Head(sequence, generation, rows, counts_from, moves, published_ns, Tail(*tail))
+    if best is None and other is not None:
+        raise other_format(other)
     return best
 
 

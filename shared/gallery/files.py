@@ -18,6 +18,7 @@ from shared.errors import RollcallError
 from shared.files.folder_lock import identity
 from shared.files.run_folder import memory_folder, site_prefix
 from shared.gallery.block import HEAD_SIZE, Head, parse_head
+from shared.gallery.tail import Tail
 
 _SEGMENT = re.compile(r"g(0|[1-9][0-9]{0,17})")
 _FLAT = re.compile(r"head|g[0-9]{1,18}")  # file names of older versions, which used no folder
@@ -37,7 +38,7 @@ def claim_block(run_dir: Path) -> tuple[Head, int]:
         # A head of another format version: no reader of this version uses it, and none should find it beside the new files.
         head = None
         head_path(run_dir).unlink(missing_ok=True)
-    head = head or Head(0, 0, 0, 0, 0, 0)
+    head = head or Head(0, 0, 0, 0, 0, 0, Tail())
     return head, max([head.generation, *(generation for _, generation in _segments(block_folder(run_dir)))])
 
 

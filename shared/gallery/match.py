@@ -21,6 +21,8 @@ import numkong
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.gallery.tail import Tail
+
 _PIECE_PRODUCTS = 1 << 18  # products of one piece of the gallery: 1 MiB, which fits into a core's cache
 _CACHED_BYTES = 1 << 19  # of codes; they fit into the cache, too
 _REPEATS = 64  # how often the probes' least products are repeated, so that one comparison covers many rows
@@ -51,7 +53,13 @@ class Candidate(NamedTuple):
 
 
 class Gallery(Protocol):
-    """What a probe can be matched against: a process's view of the block, or a gallery in its own memory."""
+    """What a probe can be matched against: a process's view of the block, or a gallery in its own memory.
+
+    `tail`: how alike the faces of different people in it are.
+    """
+
+    @property
+    def tail(self) -> Tail: ...
 
     def match(self, probes: NDArray[np.float32], k: int = 2) -> list[list[Candidate]]:
         """For each of `probes` (n, dim; float32, unit L2 norm): at most `k` people, best first, each with the highest cosine among

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from shared.embeddings import Batch
 from shared.gallery.match import Candidate, Rows, match, quantise
+from shared.gallery.tail import tail_of
 
 
 class MemoryGallery:
-    """A gallery built from batches of references. The search is the same as in the block."""
+    """A gallery built from batches of references. The search is the same as in the block, and so is `tail`."""
 
     def __init__(self, batches: Iterable[Batch], user_id: Callable[[str], str | None]) -> None:
         """`user_id(name)`: the user id of a person, or None."""
@@ -25,6 +26,7 @@ class MemoryGallery:
         references = np.concatenate(vectors) if vectors else np.empty((0, 1), np.float32)
         codes, scales, errors = quantise(references) if len(references) else _nothing(references.shape[1])
         self._rows = Rows(codes, scales, errors, references, np.asarray(persons, np.int32))
+        self.tail = tail_of(references, self._rows.persons)
         self._names = list(names)
         self._user_ids = [user_id(name) for name in names]
 

@@ -32,6 +32,7 @@ from shared.gallery.files import (
 from shared.gallery.match import quantise
 from shared.gallery.rewriting import copy_rows, moves, unwiped, wipe_rows, wipe_texts
 from shared.gallery.segment import Segment
+from shared.gallery.tail import CrossScores
 
 # A generation has addresses for this many times the rows it begins with. A gallery that outgrows them is copied to a new generation.
 _ADDRESSES = 16
@@ -72,6 +73,7 @@ class GalleryPublisher:
         self._segment_file: tuple[int, int] | None = None  # device and inode of the segment's file
         self._room = Shape(dim, 0, 0, 0)  # for how much memory is reserved
         self._rows = self._dead = 0
+        self._cross_scores = CrossScores()
         self._given_up: list[int] = []  # heap entries of former user ids, not wiped yet
         self._published_at = 0.0
         self._folder = block_folder(run_dir)
@@ -161,7 +163,8 @@ class GalleryPublisher:
         given = {name: user for name, user in zip(batch.names, batch.user_ids, strict=True) if user is not None}
         known = self._people.indices.keys() & given
         _fill(self._current(), self._people, self._rows, batch, given)
-        self._rows += len(batch.row_ids)
+        before, self._rows = self._rows, self._rows + len(batch.row_ids)
+        self._cross_scores.add(*self._sampled(), before)
         self._publish()
         for name in known:
             self.set_user_id(name, given[name])
@@ -198,8 +201,10 @@ class GalleryPublisher:
     def _kill(self, rows: NDArray[np.intp]) -> None:
         if not len(rows):
             return
-        self._current().persons[rows] = -1
+        segment = self._current()
+        segment.persons[rows] = -1
         self._dead += len(rows)
+        self._cross_scores.remove(segment.references, segment.row_ids, rows)
         self._publish()
 
     def set_user_id(self, name: str, user_id: str | None) -> None:
@@ -243,6 +248,7 @@ class GalleryPublisher:
         persons[move.sources] = -1
         self._publish()
         self._rows, self._dead = move.live, 0
+        self._cross_scores.rebuild(*self._sampled())  # the rows have other places now
         self._invalidate_readings()  # that began before the originals were dead
         wipe_rows(segment, np.arange(self._rows, rows), self._progress)
         self._wipe_texts()
@@ -292,6 +298,11 @@ class GalleryPublisher:
         if self._segment is None:
             raise TemporaryError("the gallery block is not published", remedy="wait for the writer to load the gallery")
         return self._segment
+
+    def _sampled(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
+        """The columns of the published rows that the cross scores are counted from."""
+        segment, rows = self._current(), slice(0, self._rows)
+        return segment.references[rows], segment.persons[rows], segment.row_ids[rows]
 
     def _build(self, rows: int, write: Callable[[Building], None], people: int = 0, text_bytes: int = 0) -> None:
         """Build the next generation with `write` and switch to it. If that fails, its file is removed and nothing has changed.
@@ -382,6 +393,7 @@ class GalleryPublisher:
         self._people, self._rows, self._dead, self._given_up = people, rows, 0, []
         self._last_generation = fresh.generation
         self._segment_file = identity(segment_path(self._run_dir, fresh.generation))
+        self._cross_scores.rebuild(*self._sampled())
         Segment.end(self._run_dir, self._head.generation, self._head.rows)
         self._publish(generation=fresh.generation)
         if old is not None:
@@ -398,6 +410,7 @@ class GalleryPublisher:
             old.counts_from if counts_from is None else counts_from,
             old.moves + moves,
             time.time_ns(),
+            self._cross_scores.tail,
         )
         os.pwrite(self._descriptor, self._head.pack(), self._head.offset)
         self._published_at = time.monotonic()

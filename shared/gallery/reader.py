@@ -26,6 +26,7 @@ from shared.gallery.check import PIECE_ROWS, check_people, check_rows
 from shared.gallery.files import head_path, open_ours
 from shared.gallery.match import Candidate, Found, Rows, merged, search
 from shared.gallery.segment import Segment
+from shared.gallery.tail import Tail
 from shared.model_id import ModelId
 from shared.process.freed_arrays import overwrite_small_arrays
 
@@ -133,6 +134,7 @@ class GalleryReader:
         self.counts_from = 0
         self._sequence = self._moves = 0
         self.published_ns = 0
+        self.tail = Tail()
         self._coming: _Coming | None = None
         try:
             self.refresh()
@@ -228,6 +230,7 @@ class GalleryReader:
             self._texts.clear()
             overwrite_small_arrays()
         self.rows, self._sequence, self.counts_from, self._moves = rows, head.sequence, head.counts_from, head.moves
+        self.tail = head.tail
 
     def _ready(self, head: Head) -> Segment | None:
         """The generation that `head` names, mapped and touched. None while a second thread still touches it, because it is large."""

@@ -32,6 +32,7 @@ from shared.gallery.files import head_path, remove_left_behind, segment_path, sh
 from shared.gallery.publisher import Batch, GalleryPublisher, NoRoomError, UnsoundRowError
 from shared.gallery.reader import GalleryReader
 from shared.gallery.segment import Segment
+from shared.gallery.tail import MAX_SAMPLE, tail_of
 from tests.conftest import SmallDisk
 from tests.support.blocks import held_bytes
 from tests.support.clips import wait_until
@@ -176,6 +177,17 @@ class BlockAgainstModel(RuleBasedStateMachine):
         assert self.publisher.check() == []
 
     @invariant()
+    def readers_see_the_tail_of_the_model(self) -> None:
+        self.early.refresh()
+        scores = self.publisher._cross_scores
+        tail, segment = self.early.tail, self.publisher._current()
+        assert tail.references == len(self.model)
+        assert len(scores._places) == len(self.model) or len(self.model) > MAX_SAMPLE // 4
+        expected = tail_of(segment.references[scores._places], segment.persons[scores._places])
+        assert (tail.people, tail.comparisons) == (expected.people, expected.comparisons)
+        assert tail.anchor == pytest.approx(expected.anchor, abs=4e-3)
+
+    @invariant()
     def a_probe_finds_its_own(self) -> None:
         self.early.refresh()
         if self.model:
@@ -267,9 +279,8 @@ def test_no_block_another_format_and_damage_are_told_apart(run_dir: Path) -> Non
     with path.open("r+b") as file:
         file.write(whole)
     with head_path(run_dir).open("r+b") as head:
-        body = bytearray(head.read(128)[64:])  # the slot of sequence 1
+        body = bytearray(head.read(256)[128:])  # the slot of sequence 1
         body[8:12] = struct.pack("<I", 99)
-        body[56:60] = struct.pack("<I", zlib.crc32(bytes(body[:56])))
         head.seek(0)
         head.write(body)
         head.write(body)
@@ -283,9 +294,8 @@ def test_a_start_over_a_block_of_another_format_takes_its_place(run_dir: Path) -
     old = publisher_of(run_dir)
     old.close()
     with head_path(run_dir).open("r+b") as head:
-        body = bytearray(head.read(128)[64:])  # the slot of sequence 1
+        body = bytearray(head.read(256)[128:])  # the slot of sequence 1
         body[8:12] = struct.pack("<I", 99)
-        body[56:60] = struct.pack("<I", zlib.crc32(bytes(body[:56])))
         head.seek(0)
         head.write(bytes(body) * 2)
     with pytest.raises(ConfigurationError, match=r"format version.*99"):
@@ -601,11 +611,12 @@ def test_a_head_of_another_format_is_swept_away(run_dir: Path) -> None:
     publisher = publisher_of(run_dir)
     publisher.append(batch([1], ["Ada"], noise(np.random.default_rng(0), 1, DIM)))  # now both slots are written
     publisher.close()
-    for start in (0, 64):
+    for start in (0, 64):  # as format 2 had them
         slot = bytearray(head_path(run_dir).read_bytes()[start : start + 60])
-        slot[8:12] = (2).to_bytes(4, "little")
+        slot[:12] = b"RCHEAD\0\0" + (2).to_bytes(4, "little")
         slot[-4:] = zlib.crc32(slot[:-4]).to_bytes(4, "little")
         with head_path(run_dir).open("r+b") as file:
+            file.truncate(128)
             file.seek(start)
             file.write(slot)
     with pytest.raises(ConfigurationError, match="another format version"):

@@ -1,0 +1,176 @@
+"""How alike the faces of different people are in this gallery: the figure from which the decision's limits follow.
+
+Each *comparison* is the cosine of two references of different people. What matters is the upper tail of these cosines, since a stranger
+gets a name by a rare high score. The writer keeps a histogram of the comparisons of a sample of references, and publishes one point of
+the tail with every head: the *anchor*, the score that a known share of the comparisons exceeds. Readers derive everything else from
+it and from the model's own law of false matches (workers/recognition/false_match_law.py).
+
+The sample has at most 2,048 references: those whose row id has a small hash, so that the choice does not depend on the order of events.
+That is 2 million comparisons, which show a share of 1e-4. A rarer point would say more about errors in the gallery than about faces: one
+person under two names gives a few very high scores.
+
+The histogram follows every change of the gallery: a new reference adds its comparisons with the sample, a deleted one takes its own
+away. That costs 0.3 ms with a thousand references, 2 ms with more than the sample has. (A cosine at the edge of a bin may be counted in
+one bin and taken from the next, since it is rounded in another way.)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_SAMPLE = 2048
+_BINS = 1024  # of cosines from -1 to 1
+_AT_ONCE = 256  # rows compared with the sample at once: 2 MiB of scores
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio: spreads consecutive ids evenly
+_HASHES = 1 << 32
+_LEAST_SHARE, _LARGEST_SHARE = 1e-4, 0.5
+_COMPARISONS_BEYOND = 10  # so many comparisons reach the anchor, where there are enough
+
+
+class Tail(NamedTuple):
+    """What a head publishes about the gallery's false matches.
+
+    `references`: how many are live. `people`: how many people the sample has. `comparisons`: how many the histogram counts. `anchor`: the
+    cosine that a share `share` of them reaches; without comparisons it means nothing.
+    """
+
+    references: int = 0
+    people: int = 0
+    comparisons: int = 0
+    anchor: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """The share of comparisons that reach `anchor`: ten of them, but never less than 1 in 10,000 or more than half."""
+        return share_of(self.comparisons)
+
+
+def share_of(comparisons: int) -> float:
+    """The share at which the anchor of so many comparisons lies."""
+    return min(max(_LEAST_SHARE, _COMPARISONS_BEYOND / max(1, comparisons)), _LARGEST_SHARE)
+
+
+class CrossScores:
+    """The histogram of comparisons in one gallery, kept equal to it by the process that changes the gallery.
+
+    A reference is known by its place, its row number in `references` (n, dim; float32, unit L2 norm). `persons` (n,) int32 are their
+    people, -1 for a dead row; `row_ids` (n,) int64. Rows with an id below 0 are no references of people and are not counted.
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._below = _HASHES  # a row belongs to the sample if the hash of its id is below this
+        self._places = np.empty(0, np.intp)
+        self._persons = np.empty(0, np.int32)
+        self._counts = np.zeros(_BINS, np.int64)
+        self._references = 0
+        self._tail: Tail | None = None
+
+    def rebuild(self, references: NDArray[np.float32], persons: NDArray[np.int32], row_ids: NDArray[np.int64]) -> None:
+        """Count a whole gallery anew."""
+        self._begin()
+        places = np.flatnonzero((persons >= 0) & (row_ids >= 0))
+        self._references = len(places)
+        hashes = _hashes(row_ids[places])
+        while np.count_nonzero(hashes < self._below) > MAX_SAMPLE:
+            self._below //= 2
+        self._take(references, persons, places[hashes < self._below])
+
+    def add(
+        self,
+        references: NDArray[np.float32],
+        persons: NDArray[np.int32],
+        row_ids: NDArray[np.int64],
+        start: int,
+    ) -> None:
+        """Count the rows from `start` on, which were added to the gallery."""
+        new = start + np.flatnonzero((persons[start:] >= 0) & (row_ids[start:] >= 0))
+        chosen = new[_hashes(row_ids[new]) < self._below]
+        if len(self._places) + len(chosen) > MAX_SAMPLE:
+            self.rebuild(references, persons, row_ids)
+            return
+        self._references += len(new)
+        self._take(references, persons, chosen)
+
+    def remove(self, references: NDArray[np.float32], row_ids: NDArray[np.int64], places: NDArray[np.intp]) -> None:
+        """Take away the rows at `places`, which were counted and are deleted now. They must not be overwritten yet."""
+        self._references -= int(np.count_nonzero(row_ids[places] >= 0))
+        gone = np.isin(self._places, places)
+        went, persons = self._places[gone], self._persons[gone]
+        self._places, self._persons = self._places[~gone], self._persons[~gone]
+        for begin in range(0, len(went), _AT_ONCE):
+            part = slice(begin, begin + _AT_ONCE)
+            self._compare(references, went[part], persons[part], -1)
+            rest = slice(begin + _AT_ONCE, None)
+            self._count(references, went[part], persons[part], went[rest], persons[rest], -1)
+        self._tail = None
+
+    @property
+    def tail(self) -> Tail:
+        """The tail as the gallery is now."""
+        if self._tail is None:
+            comparisons = int(self._counts.sum())
+            people = len(np.unique(self._persons))
+            self._tail = Tail(self._references, people, comparisons, _anchor(self._counts, comparisons))
+        return self._tail
+
+    def _take(self, references: NDArray[np.float32], persons: NDArray[np.int32], places: NDArray[np.intp]) -> None:
+        for begin in range(0, len(places), _AT_ONCE):
+            part = places[begin : begin + _AT_ONCE]
+            self._compare(references, part, persons[part], 1)
+            self._places = np.concatenate([self._places, part])
+            self._persons = np.concatenate([self._persons, persons[part]])
+        self._tail = None
+
+    def _compare(
+        self, references: NDArray[np.float32], places: NDArray[np.intp], persons: NDArray[np.int32], sign: int
+    ) -> None:
+        """Count the comparisons of some rows with the sample, of which they are no part, and with each other."""
+        self._count(references, places, persons, self._places, self._persons, sign)
+        scores = references[places] @ references[places].T
+        self._add_up(scores[np.triu(persons[:, None] != persons[None], 1)], sign)
+
+    def _count(
+        self,
+        references: NDArray[np.float32],
+        places: NDArray[np.intp],
+        persons: NDArray[np.int32],
+        others: NDArray[np.intp],
+        others_persons: NDArray[np.int32],
+        sign: int,
+    ) -> None:
+        """Count the comparisons of rows with other rows."""
+        scores = references[places] @ references[others].T
+        self._add_up(scores[persons[:, None] != others_persons[None]], sign)
+
+    def _add_up(self, scores: NDArray[np.float32], sign: int) -> None:
+        bins = np.clip((scores + 1) * (_BINS / 2), 0, _BINS - 1).astype(np.intp)
+        self._counts += sign * np.bincount(bins, minlength=_BINS)
+
+
+def tail_of(references: NDArray[np.float32], persons: NDArray[np.int32]) -> Tail:
+    """The tail of a gallery in a process's own memory: `references` (n, dim), `persons` (n,) int32."""
+    scores = CrossScores()
+    scores.rebuild(references, persons, np.arange(len(persons), dtype=np.int64))
+    return scores.tail
+
+
+def _hashes(row_ids: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A number from 0 to 2^32 - 1 for each id, evenly spread."""
+    return (row_ids.astype(np.uint64) * _GOLDEN) >> np.uint64(32)
+
+
+def _anchor(counts: NDArray[np.int64], comparisons: int) -> float:
+    """The cosine that the share `share_of(comparisons)` reaches, as if the comparisons of a bin lay evenly in it."""
+    if not comparisons:
+        return 0.0
+    wanted = share_of(comparisons) * comparisons
+    reached = np.cumsum(counts[::-1])
+    place = int(np.argmax(reached >= wanted))
+    within = (reached[place] - wanted) / max(1, counts[::-1][place])  # of the bin, the part that lies below the anchor
+    return float((_BINS - 1 - place + within) / (_BINS / 2) - 1)

@@ -1,0 +1,90 @@
+"""The gallery's own figure of how alike different people's faces are."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shared.gallery.tail import MAX_SAMPLE, CrossScores, Tail, share_of, tail_of
+from tests.support.vectors import noise
+
+DIM = 16
+
+
+def _gallery(
+    count: int, people: int, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
+    rng = np.random.default_rng(seed)
+    return noise(rng, count, DIM), rng.integers(0, people, count).astype(np.int32), np.arange(1, count + 1)
+
+
+def _counted(references: NDArray[np.float32], persons: NDArray[np.int32]) -> NDArray[np.float32]:
+    """All comparisons of two different people, the highest first."""
+    scores = references @ references.T
+    return np.sort(scores[np.triu(persons[:, None] != persons[None], 1)])[::-1]
+
+
+def test_the_anchor_is_the_score_that_its_share_of_all_comparisons_reaches() -> None:
+    """With 400 references of 90 people it is the tenth of so many comparisons, to the width of a bin."""
+    references, persons, _ = _gallery(400, 90)
+    scores, tail = _counted(references, persons), tail_of(references, persons)
+    assert (tail.references, tail.people, tail.comparisons) == (400, 90, len(scores))
+    assert tail.share == max(1e-4, 10 / len(scores))
+    place = round(tail.share * len(scores))
+    assert scores[place + 1] - 2e-3 <= tail.anchor <= scores[place - 2] + 2e-3
+
+
+def test_the_share_moves_from_half_to_one_in_ten_thousand_without_a_jump() -> None:
+    """A gallery that grows comparison by comparison never sees its anchor's share change by more than it must."""
+    shares = [share_of(count) for count in range(1, 200_000)]
+    assert (shares[0], shares[-1]) == (0.5, 1e-4)
+    assert all(later <= earlier for earlier, later in itertools.pairwise(shares))
+    assert max(1 - later / earlier for earlier, later in itertools.pairwise(shares)) < 0.05
+
+
+def test_rows_added_and_removed_one_by_one_give_the_tail_of_what_is_left() -> None:
+    """The figure follows every change, and ends where counting anew ends."""
+    references, persons, ids = _gallery(300, 40)
+    scores = CrossScores()
+    for count in range(1, 301):
+        scores.add(references[:count], persons[:count], ids[:count], count - 1)
+    assert scores.tail == tail_of(references, persons)
+    scores.remove(references, ids, np.arange(0, 200))
+    left = tail_of(references[200:], persons[200:])
+    assert scores.tail[:3] == left[:3]
+    assert scores.tail.anchor == pytest.approx(left.anchor, abs=4e-3)
+
+
+def test_removing_everything_leaves_nothing() -> None:
+    """An empty gallery says that it knows nothing, also after it had people."""
+    references, persons, ids = _gallery(50, 10)
+    scores = CrossScores()
+    scores.rebuild(references, persons, ids)
+    scores.remove(references, ids, np.arange(50))
+    assert scores.tail == Tail()
+
+
+def test_the_sample_is_bounded_and_does_not_depend_on_the_order() -> None:
+    """10,000 references: at most 2,048 are compared, the same ones whether the gallery was loaded or grew."""
+    references, persons, ids = _gallery(10_000, 3000)
+    loaded, grown = CrossScores(), CrossScores()
+    loaded.rebuild(references, persons, ids)
+    for start in range(0, 10_000, 1000):
+        grown.add(references[: start + 1000], persons[: start + 1000], ids[: start + 1000], start)
+    assert loaded.tail == grown.tail
+    assert loaded.tail.references == 10_000
+    assert MAX_SAMPLE / 4 <= loaded.tail.people <= MAX_SAMPLE
+
+
+def test_dead_rows_and_rows_that_are_no_references_are_not_counted() -> None:
+    """Only live references with ids from 0 up are compared."""
+    references, persons, ids = _gallery(60, 20)
+    persons[:20], ids[20:30] = -1, -ids[20:30]
+    scores = CrossScores()
+    scores.rebuild(references, persons, ids)
+    assert scores.tail == tail_of(references[30:], persons[30:])
+    scores.remove(references, ids, np.arange(20, 30))
+    assert scores.tail == tail_of(references[30:], persons[30:])
