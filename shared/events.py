@@ -32,6 +32,7 @@ class Event:
 
     `key`: identifies the event, however often it is sent. `event`: the kind: named, withdrawn, unknown, left, camera_up, camera_down, and
     kinds that are added later. Times are ISO 8601 in UTC, ending in Z. `box`: x1, y1, x2, y2 in pixels. `score`, `margin`: cosines.
+    `confidence`: 1 - the share of strangers to this gallery who reach what the decision was made on, 0 to 1.
     `verdict`: in `left` and `withdrawn`. `started`, `ended`, `duration_s`: in `left`. `reason`: in `camera_down`. `losses`: in `camera_up`.
     `traces`, `fingerprint`, `alike`: only for the writer, which recognises strangers by them. They are neither stored nor passed on.
     `more`: unknown fields.
@@ -47,6 +48,7 @@ class Event:
     person: str | None = None
     score: float | None = None
     margin: float | None = None
+    confidence: float | None = None
     frames: int | None = None
     box: Sequence[float] | None = None
     liveness: Mapping[str, Any] | None = None
@@ -128,7 +130,8 @@ class Sighting(Event):
 
 
 _ALWAYS = (
-    "event", "time", "camera", "user_id", "media_time_s", "track", "person", "score", "margin", "frames", "box",
+    "event", "time", "camera", "user_id", "media_time_s", "track", "person", "score", "margin",
+    "confidence", "frames", "box",
 )  # fmt: skip  # in the order in which documents have them
 _SOMETIMES = ("liveness", "verdict", "started", "ended", "duration_s", "reason", "losses")
 _PRIVATE = ("traces", "fingerprint", "alike")
@@ -239,6 +242,7 @@ _KNOWN: dict[str, _Rule] = {
     "media_time_s": _NUMBER,
     "score": _NUMBER,
     "margin": _NUMBER,
+    "confidence": _NUMBER,
     "duration_s": _NUMBER,
     "alike": _NUMBER,
     "track": _WHOLE,

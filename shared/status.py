@@ -90,7 +90,8 @@ class CameraStatus(ChildStatus):
 
     `up`: its process runs, and frames arrive. `down_since` (ISO 8601, UTC) and `down_reason`: since when and why a camera that should
     be up is not. `picture_fault`: what is wrong with frames that do arrive: they are frozen, or have no content. Ages and latencies are
-    those of the latest frames. `unsent`: sightings that the writer does not have yet.
+    those of the latest frames. `unsent`: sightings that the writer does not have yet. `threshold`, `margin`: the limits in force, raw
+    cosines; `threshold_from`: why that threshold; `strangers_estimated`: the share of strangers whose single photo would reach it.
     """
 
     up: bool = False
@@ -104,6 +105,10 @@ class CameraStatus(ChildStatus):
     losses: int = 0
     # the work
     model: str | None = None
+    threshold: float | None = None
+    margin: float | None = None
+    threshold_from: str | None = None
+    strangers_estimated: float | None = None
     looked_at: int = 0
     faces: int = 0
     embedded: int = 0

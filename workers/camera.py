@@ -93,11 +93,11 @@ class Camera:
 
     def _work(self, engine: Engine, gallery: GalleryReader) -> None:
         camera, settings = self._camera, self._settings
-        for line in risks_of(camera, engine.threshold):
-            _log.warning("camera %s: %s", camera.name, line)
         liveness = self._open_liveness(engine)
         keep_unknowns = settings.site.keep_unknowns_days > 0
         pipeline = CameraPipeline(camera, engine, gallery, liveness=liveness, keep_unknowns=keep_unknowns)
+        for line in risks_of(camera, engine.threshold, pipeline.limits):
+            _log.warning("camera %s: %s", camera.name, line)
         client = EventSender(self._settings.run_dir)
         # Capture starts after the engine has loaded: until then a file's clock must not run, and a stream must not pile up.
         turn = Turn(camera.rotate, camera.flip)

@@ -6,8 +6,8 @@ the tail with every head: the *anchor*, the score that a known share of the comp
 it and from the model's own law of false matches (workers/recognition/false_match_law.py).
 
 The sample has at most 2,048 references: those whose row id has a small hash, so that the choice does not depend on the order of events.
-That is 2 million comparisons, which show a share of 1e-4. A rarer point would say more about errors in the gallery than about faces: one
-person under two names gives a few very high scores.
+That is 2 million comparisons. The anchor is the score of the fiftieth of them, or that of 3 in 10,000. A rarer point would say more about
+errors in the gallery than about faces: one person under two names gives a few very high scores.
 
 The histogram follows every change of the gallery: a new reference adds its comparisons with the sample, a deleted one takes its own
 away. That costs 0.3 ms with a thousand references, 2 ms with more than the sample has. (A cosine at the edge of a bin may be counted in
@@ -26,8 +26,8 @@ _BINS = 1024  # of cosines from -1 to 1
 _AT_ONCE = 256  # rows compared with the sample at once: 2 MiB of scores
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio: spreads consecutive ids evenly
 _HASHES = 1 << 32
-_LEAST_SHARE, _LARGEST_SHARE = 1e-4, 0.5
-_COMPARISONS_BEYOND = 10  # so many comparisons reach the anchor, where there are enough
+_LEAST_SHARE, _LARGEST_SHARE = 3e-4, 0.5
+_COMPARISONS_BEYOND = 50  # so many comparisons reach the anchor, where there are enough
 
 
 class Tail(NamedTuple):
@@ -44,7 +44,7 @@ class Tail(NamedTuple):
 
     @property
     def share(self) -> float:
-        """The share of comparisons that reach `anchor`: ten of them, but never less than 1 in 10,000 or more than half."""
+        """The share of comparisons that reach `anchor`: fifty of them, but never less than 3 in 10,000 or more than half."""
         return share_of(self.comparisons)
 
 

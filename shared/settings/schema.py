@@ -96,7 +96,7 @@ class PerCamera(_Section):
     """The keys of [recognition] that a camera can set for itself. If a camera leaves a key out, the value of [recognition] counts."""
 
     threshold: Cosine | None = Field(
-        default=None, description="lowest cosine that names somebody; default: the model's own"
+        default=None, description="lowest cosine that names somebody; default: it follows from strangers_named"
     )
     margin: Cosine | None = Field(
         default=None, description="how far the best person must be ahead of the second; default: the model's own"
@@ -118,6 +118,13 @@ class PerCamera(_Section):
 
 class RecognitionSettings(PerCamera):
     """[recognition]"""
+
+    strangers_named: float = Field(
+        default=0.001,
+        gt=0,
+        le=0.1,
+        description="of strangers seen (a track, a photo), the share that may get a name; the threshold follows from it and from the gallery",
+    )
 
     engine: Literal["insightface", "dlib"] = Field(default="insightface", description="insightface or dlib")
     model: Text | None = Field(
@@ -203,12 +210,14 @@ class File(_Section):
 
 
 class EffectiveCamera(CameraSettings):
-    """One camera's settings, completed from [recognition]. `threshold` and `margin` are `None` for the model's default.
+    """One camera's settings, completed from [recognition]. `threshold` is None if it follows from `strangers_named`; `margin` is None for
+    the model's default.
 
     `source` is the text of site.toml. Settings.source_of gives the source that is opened.
     """
 
     name: str
+    strangers_named: float
     reached: Reached = Reached()
 
 
@@ -272,7 +281,9 @@ class Settings:
         common = {key: getattr(self.recognition, key) for key in PerCamera.model_fields}
         left_out = common.keys() - own.model_fields_set
         filled = {**dict(own), **{key: common[key] for key in left_out}}
-        return EffectiveCamera.model_construct(**filled, name=name, reached=self._reached(name))
+        return EffectiveCamera.model_construct(
+            **filled, name=name, strangers_named=self.recognition.strangers_named, reached=self._reached(name)
+        )
 
     def source_of(self, name: str, environ: Mapping[str, str] | None = None) -> Source:
         """The source of camera `name`, with its variables filled in. A relative file is relative to the folder of the settings file.

@@ -54,7 +54,7 @@ class Sightings:
         if event.event in ("named", "withdrawn"):
             return None
         verdict = "unknown" if event.verdict == "named" else event.verdict
-        return replace(event, person=None, user_id=None, score=None, margin=None, verdict=verdict)
+        return replace(event, person=None, user_id=None, score=None, margin=None, confidence=None, verdict=verdict)
 
     def _keep(self, event: Event, site: str, stranger: int | None, also_at: list[Elsewhere] | None) -> Sighting:
         given = {field.name: getattr(event, field.name) for field in fields(Event)}

@@ -37,7 +37,9 @@ BEGAN_AT = 1_700_000_000.0
 
 def camera(**changes: Any) -> EffectiveCamera:
     """Defaults, on a file that is not real-time: all times are the file's."""
-    return EffectiveCamera(name="door", source="clip.mp4", realtime=False).model_copy(update=changes)
+    return EffectiveCamera(name="door", source="clip.mp4", realtime=False, strangers_named=0.001).model_copy(
+        update=changes
+    )
 
 
 @cache

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.gallery.match import Candidate
+from shared.gallery.tail import Tail, tail_of
 
 
 class BruteGallery:
@@ -27,6 +28,14 @@ class BruteGallery:
     def switch_model(self, fingerprint: str) -> None:
         """`models use`: an empty gallery of another model."""
         self.fingerprint, self._rows, self._changed = fingerprint, [], True
+
+    @property
+    def tail(self) -> Tail:
+        names = [row[0] for row in self._rows]
+        if not names:
+            return Tail()
+        persons = np.array([names.index(name) for name in names], np.int32)
+        return tail_of(np.stack([row[2] for row in self._rows]), persons)
 
     def refresh(self) -> bool:
         changed, self._changed = self._changed, False

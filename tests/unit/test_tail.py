@@ -28,19 +28,19 @@ def _counted(references: NDArray[np.float32], persons: NDArray[np.int32]) -> NDA
 
 
 def test_the_anchor_is_the_score_that_its_share_of_all_comparisons_reaches() -> None:
-    """With 400 references of 90 people it is the tenth of so many comparisons, to the width of a bin."""
+    """With 400 references of 90 people it is the fiftieth of so many comparisons, to the width of a bin."""
     references, persons, _ = _gallery(400, 90)
     scores, tail = _counted(references, persons), tail_of(references, persons)
     assert (tail.references, tail.people, tail.comparisons) == (400, 90, len(scores))
-    assert tail.share == max(1e-4, 10 / len(scores))
+    assert tail.share == max(3e-4, 50 / len(scores))
     place = round(tail.share * len(scores))
     assert scores[place + 1] - 2e-3 <= tail.anchor <= scores[place - 2] + 2e-3
 
 
-def test_the_share_moves_from_half_to_one_in_ten_thousand_without_a_jump() -> None:
+def test_the_share_moves_from_half_to_three_in_ten_thousand_without_a_jump() -> None:
     """A gallery that grows comparison by comparison never sees its anchor's share change by more than it must."""
     shares = [share_of(count) for count in range(1, 200_000)]
-    assert (shares[0], shares[-1]) == (0.5, 1e-4)
+    assert (shares[0], shares[-1]) == (0.5, 3e-4)
     assert all(later <= earlier for earlier, later in itertools.pairwise(shares))
     assert max(1 - later / earlier for earlier, later in itertools.pairwise(shares)) < 0.05
 

@@ -41,7 +41,7 @@ STRANGER = crop(("ann", 0.2), ("bob", 0.15))
 def test_name_needs_as_many_crops_as_votes() -> None:
     """Two good crops are a hint, three a name."""
     assert decide([ANN] * 2, RULES).verdict == "uncertain"
-    assert decide([ANN] * 3, RULES) == Decision("named", "ann", "id-ann", 0.6, 0.5)
+    assert decide([ANN] * 3, RULES) == Decision("named", "ann", "id-ann", 0.6, 0.5, 0.6)
 
 
 def test_name_needs_the_threshold() -> None:
@@ -53,7 +53,7 @@ def test_name_needs_the_threshold() -> None:
 def test_name_needs_the_margin_over_the_second_person() -> None:
     """Two people who look alike make a score uncertain; a gallery of one has no margin to keep."""
     assert decide([crop(("ann", 0.6), ("bob", 0.58))] * 5, RULES).verdict == "uncertain"
-    assert decide([crop(("ann", 0.6))] * 3, RULES) == Decision("named", "ann", "id-ann", 0.6, None)
+    assert decide([crop(("ann", 0.6))] * 3, RULES) == Decision("named", "ann", "id-ann", 0.6, None, 0.6)
 
 
 def test_stranger_is_unknown_when_nothing_comes_near() -> None:
@@ -203,7 +203,7 @@ def test_person_who_is_enrolled_in_view_is_named() -> None:
     """The crops that are kept, matched again, name the new person."""
     votes = ballot(*[STRANGER] * 4)
     assert told(votes, 1.0) == [("unknown", None)]
-    votes.rematch([[Candidate("new", "7", 0.7)] for _ in votes.crops()])
+    votes.rematch([[Candidate("new", "7", 0.7)] for _ in votes.crops()], RULES)
     (news,) = votes.news(1.2)
     assert (news.report, news.decision.person, news.decision.user_id) == ("named", "new", "7")
 
@@ -212,7 +212,7 @@ def test_person_who_is_forgotten_is_not_named_any_more() -> None:
     """The name is withdrawn; what remains decides anew, and is news when that makes a stranger."""
     votes = ballot(*[ANN] * 5)
     assert told(votes, 1.0) == [("named", "ann")]
-    votes.rematch([[Candidate("bob", None, 0.1)] for _ in votes.crops()])
+    votes.rematch([[Candidate("bob", None, 0.1)] for _ in votes.crops()], RULES)
     assert votes.decision().verdict == "unknown"
     assert told(votes, 1.2) == [("withdrawn", "ann"), ("unknown", None)]
 
@@ -220,7 +220,7 @@ def test_person_who_is_forgotten_is_not_named_any_more() -> None:
 def test_gallery_that_changes_elsewhere_leaves_a_name_alone() -> None:
     """The crops that gave the name are kept, however long ago that was."""
     votes = ballot(*[ANN] * 3, *[crop(("ann", 0.2), clear=False)] * 30)
-    votes.rematch([one.candidates for one in votes.crops()])
+    votes.rematch([one.candidates for one in votes.crops()], RULES)
     assert votes.decision().person == "ann"
 
 
@@ -261,3 +261,21 @@ def test_named_always_means_enough_crops_that_pass_alone(crops: list[Crop]) -> N
         assert not any(passing)
         assert any(one.clear for one in crops)
     assert decide(crops[::-1], RULES)[:3] == decision[:3], "the order of crops matters"
+
+
+def test_a_name_counts_as_much_as_the_crops_that_had_to_agree_on_it() -> None:
+    """`agreed` is the third best score of three votes: one lucky crop makes a track no surer."""
+    scores = (0.9, 0.6, 0.5, 0.47)
+    named = decide([crop(("ann", score)) for score in scores], RULES)
+    assert (named.score, named.agreed) == (0.9, 0.5)
+    assert decide([crop(("ann", 0.3)), crop(("ann", 0.2))], RULES).agreed == 0.2
+    assert decide([crop()], RULES).agreed is None
+
+
+def test_a_name_goes_when_the_limits_rise_with_the_gallery() -> None:
+    """The crops score as before; the rules that follow from a larger gallery ask for more than they have."""
+    votes = ballot(*[ANN] * 3)
+    assert votes.decision().verdict == "named"
+    stricter = Rules(threshold=0.65, margin=0.05, votes=3)
+    votes.rematch([one.candidates for one in votes.crops()], stricter)
+    assert votes.decision().verdict == "uncertain"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import cast
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.gallery.match import Candidate
-from workers.recognition.engine import Engine
-from workers.recognition.working_point import WorkingPoint, lead, working_point
+from shared.gallery.tail import Tail, tail_of
+from tests.support.vectors import people as people_vectors
+from workers.recognition.false_match_law import FalseMatchLaw
+from workers.recognition.working_point import WorkingPoint, lead, limits
 
 _POINT = WorkingPoint(threshold=0.5, margin=0.125)  # exact in binary, and so are sums with them
 
@@ -22,11 +24,13 @@ def people(*scores: float) -> list[Candidate]:
 
 
 @pytest.mark.parametrize(
-    ("scores", "person", "enough"),
+    ("scores", "person", "near"),
     [
         ((), None, False),
         ((0.5,), "p0", True),
-        ((0.49999,), None, False),
+        ((0.49999,), None, True),
+        ((0.375,), None, True),
+        ((0.37499,), None, False),
         ((1.0,), "p0", True),
         ((-1.0,), None, False),
         ((0.75, 0.625), "p0", True),
@@ -34,14 +38,15 @@ def people(*scores: float) -> list[Candidate]:
         ((0.75, 0.75), None, True),
         ((0.75, -0.25), "p0", True),
         ((0.75, 0.25, 0.25), "p0", True),
-        ((0.4375, 0.0), None, False),
+        ((0.4375, 0.0), None, True),
     ],
     ids=str,
 )
-def test_who_is_named(scores: tuple[float, ...], person: str | None, enough: bool) -> None:
-    """The threshold and the margin themselves are enough; without a second person there is no margin to keep."""
+def test_who_is_named(scores: tuple[float, ...], person: str | None, near: bool) -> None:
+    """The threshold and the margin themselves are enough; without a second person there is no margin to keep. A miss by no more than a
+    margin is near."""
     assert _POINT.names(people(*scores)) == person
-    assert _POINT.is_enough(people(*scores)) == enough
+    assert _POINT.is_near(people(*scores)) == near
 
 
 def test_a_margin_of_nothing_names_the_first_of_two_alike() -> None:
@@ -75,10 +80,72 @@ def test_a_stricter_point_names_nobody_more(
     assert strict is None or WorkingPoint(threshold, margin).names(people(*scores)) == strict
 
 
+@dataclass(frozen=True)
+class Model:
+    threshold: float
+    margin: float
+    law: FalseMatchLaw
+
+
+# A decade of comparisons every .05; the default threshold is reached by one in 100,000.
+_MODEL = Model(0.45, 0.05, FalseMatchLaw(((0.0, 0.5), (0.1, 0.1), (0.25, 1e-3), (0.45, 1e-5), (0.5, 1e-6))))
+
+
 @pytest.mark.parametrize("threshold", [None, 0.0, 0.7])
 @pytest.mark.parametrize("margin", [None, 0.0, 0.2])
-def test_what_settings_leave_open_the_model_says(threshold: float | None, margin: float | None) -> None:
-    """Each by itself; a setting of 0 is one."""
-    engine = cast(Engine, SimpleNamespace(threshold=0.42, margin=0.06))
-    expected = WorkingPoint(0.42 if threshold is None else threshold, 0.06 if margin is None else margin)
-    assert working_point(engine, threshold, margin) == expected
+def test_what_is_set_by_hand_wins(threshold: float | None, margin: float | None) -> None:
+    """Each by itself; a setting of 0 is one. Without a threshold it follows from the share of strangers, the margin is the model's."""
+    found = limits(_MODEL, Tail(100), 0.001, threshold, margin)
+    assert found.point.margin == (0.05 if margin is None else margin)
+    assert found.point.threshold == pytest.approx(0.45 if threshold is None else threshold, abs=1e-3)
+    assert found.reason == ("strangers_named" if threshold is None else "set by hand")
+
+
+@pytest.mark.parametrize("wanted", [0.0001, 0.001, 0.01])
+@pytest.mark.parametrize("references", [30, 300, 30_000, 3_000_000])
+def test_the_threshold_lets_through_the_wanted_share_of_strangers(wanted: float, references: int) -> None:
+    """Whatever the size of the gallery: by the law, that share reaches it, or less where the model's lowest is in force."""
+    found = limits(_MODEL, Tail(references), wanted)
+    reached = found.strangers.share_reaching(found.point.threshold)
+    if found.reason == "strangers_named":
+        assert reached == pytest.approx(wanted, rel=1e-6)
+    else:
+        assert reached < wanted
+        assert found.point.threshold == pytest.approx(0.35)
+
+
+def test_few_people_take_the_lowest_threshold_of_the_model() -> None:
+    """Two margins below its default; also for a gallery without anybody."""
+    for references in (0, 1, 5):
+        found = limits(_MODEL, Tail(references), 0.01)
+        assert (found.point.margin, found.reason) == (0.05, "lowest for the model")
+        assert found.point.threshold == pytest.approx(0.35)
+
+
+def test_a_gallery_whose_people_look_alike_raises_its_own_threshold() -> None:
+    """Its anchor lies .1 above the law: a thousand people move the threshold by nearly as much, ten by half, nobody by nothing."""
+    plain = limits(_MODEL, Tail(1000), 0.001).point.threshold
+    by_people = {}
+    for people_seen in (0, 10, 1000):
+        tail = Tail(1000, people_seen, 500_000, _MODEL.law.score(3e-4) + 0.1)
+        by_people[people_seen] = limits(_MODEL, tail, 0.001).point.threshold - plain
+    assert by_people == {0: pytest.approx(0.0), 10: pytest.approx(0.05), 1000: pytest.approx(0.1 * 1000 / 1010)}
+
+
+def test_the_limits_move_without_a_jump_while_a_gallery_grows() -> None:
+    """One person after the other, up to 300: no enrolment moves the threshold by more than .02, and from 50 on by more than .01."""
+    rng = np.random.default_rng(5)
+    vectors = people_vectors(rng, 300, 2, 128)
+    persons = np.repeat(np.arange(300, dtype=np.int32), 2)
+    law = FalseMatchLaw(
+        ((0.0, 0.5), (0.114, 0.1), (0.205, 1e-2), (0.27, 1e-3), (0.322, 1e-4), (0.37, 1e-5), (0.41, 1e-6))
+    )
+    model = Model(0.4, 0.04, law)
+    found = [
+        limits(model, tail_of(vectors[: 2 * count], persons[: 2 * count]), 0.001).point.threshold
+        for count in range(1, 301)
+    ]
+    steps = np.abs(np.diff(found))
+    assert steps.max() < 0.02
+    assert steps[50:].max() < 0.01
+    assert found[-1] > found[30] > found[3]

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.gallery.tail import tail_of
 from shared.progress import Progress
-from workers.calibration.false_matches import Proposal, Scores, propose
+from workers.calibration.false_matches import Scores
 from workers.calibration.gallery_copy import References
 from workers.calibration.neighbours import Neighbours, PeoplePair, alike_pairs, copy_from, disagreeing, unlike_below
-from workers.recognition.working_point import WorkingPoint
+from workers.recognition.working_point import Limits, ModelDefaults, WorkingPoint, limits
 
 MAX_PROBES = 20_000  # at 100,000 references of 512 numbers: 2e12 multiplications, half a minute on two cores
 _PIECE_ROWS = 8192
@@ -55,8 +56,8 @@ class LeftOut:
 class Calibration:
     """The result. Rows and people are indices into the References that were calibrated.
 
-    `sampled`: how many references were used as probes. `scores`: of the probes that count. `now`: the site's working point;
-    `proposal.point`: the proposed one. `one_person`: pairs of people who look like one person under two names.
+    `sampled`: how many references were used as probes. `scores`: of the probes that count. `now`: the limits in force; `proposal`: those
+    that follow from the share `wanted` of strangers. `one_person`: pairs of people who look like one person under two names.
     """
 
     references: int
@@ -65,8 +66,9 @@ class Calibration:
     sampled: int
     left_out: LeftOut
     scores: Scores
-    proposal: Proposal
-    now: WorkingPoint
+    wanted: float
+    proposal: Limits
+    now: Limits
     pairs: list[PeoplePair] = field(default_factory=list)
     one_person: list[tuple[int, int]] = field(default_factory=list)
     disagreeing: list[Disagreement] = field(default_factory=list)
@@ -81,15 +83,15 @@ class Calibration:
 
 def calibrate(
     references: References,
-    default: WorkingPoint,
-    now: WorkingPoint,
+    model: ModelDefaults,
     wanted: float,
+    now: Limits | None = None,
     *,
     most_probes: int | None = MAX_PROBES,
     apart: bool = False,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Calibrate a gallery. `default`: the model's own working point; `now`: the site's; `wanted`: false-match rate, 0 to 1.
+    """Calibrate a gallery. `wanted`: the share of strangers that may get a name, 0 to 1; `now`: the limits in force, None: those of `wanted`.
 
     `most_probes`: of a larger gallery, a random sample of so many references is used as probes, always the same sample; None:
     use all. `apart`: never take two people for one person under two names. `progress` is called with (rows compared, rows in
@@ -97,12 +99,12 @@ def calibrate(
     """
     persons = references.persons
     probes = _sample(len(persons), most_probes)
-    copies, limit = copy_from(default.threshold), unlike_below(default.threshold, default.margin)
+    copies, limit = copy_from(model.threshold), unlike_below(model.threshold, model.margin)
     found = _ask(references, persons, probes, copies, progress)
-    strange = disagreeing(found, limit, default.threshold)
+    strange = disagreeing(found, limit, model.threshold)
     counts = np.bincount(persons) if len(persons) else np.zeros(0, np.int64)
     pairs = alike_pairs(found, persons[probes], probes, _MAX_PAIRS)
-    one_person = [] if apart else _one_person(references, pairs, found, default, copies)
+    one_person = [] if apart else _one_person(references, pairs, found, model, copies)
     differing = [_disagreement(found, int(i), int(probes[i])) for i in strange]
 
     mended = _mended(persons, probes[strange], one_person)
@@ -119,6 +121,7 @@ def calibrate(
         second=found.second.scores[counted],
         people=mended[probes[counted]],
     )
+    proposal = limits(model, tail_of(references.vectors, persons), wanted)
     return Calibration(
         references=len(persons),
         people=int((counts > 0).sum()),
@@ -126,8 +129,9 @@ def calibrate(
         sampled=len(probes),
         left_out=LeftOut(int(is_copy.sum()), len(strange)),
         scores=scores,
-        proposal=propose(scores, default, wanted),
-        now=now,
+        wanted=wanted,
+        proposal=proposal,
+        now=now or proposal,
         pairs=pairs,
         one_person=one_person,
         disagreeing=sorted(differing, key=lambda one: one.own),
@@ -157,7 +161,7 @@ def _ask(
 
 
 def _one_person(
-    references: References, pairs: list[PeoplePair], found: Neighbours, default: WorkingPoint, copies: float
+    references: References, pairs: list[PeoplePair], found: Neighbours, model: ModelDefaults, copies: float
 ) -> list[tuple[int, int]]:
     """Which of the most similar pairs look like one person. The median score of all photos of both decides, not one lucky photo.
 
@@ -167,14 +171,14 @@ def _one_person(
     threshold less a margin.
     """
     genuine = found.own.scores[found.own_count > 0]
-    alike = max(default.threshold, float(np.quantile(genuine, 0.25))) if len(genuine) >= _MIN_GENUINE else copies
+    alike = max(model.threshold, float(np.quantile(genuine, 0.25))) if len(genuine) >= _MIN_GENUINE else copies
     strangers = found.first.scores[found.first.persons >= 0]
     usual = float(np.quantile(strangers, _USUAL)) if len(strangers) else 0.0
     found_pairs = []
     for pair in pairs:
         ours, theirs = (np.flatnonzero(references.persons == one)[:_MAX_COMPARED] for one in sorted(pair.people))
         scores = references.vectors[ours] @ references.vectors[theirs].T
-        limit = max(usual, default.threshold - default.margin if scores.size >= _MIN_COMPARISONS else alike)
+        limit = max(usual, model.threshold - model.margin if scores.size >= _MIN_COMPARISONS else alike)
         if float(np.median(scores)) >= limit:
             found_pairs.append((min(pair.people), max(pair.people)))
     return sorted(found_pairs)

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from workers.calibration.calibration import Calibration
 from workers.calibration.false_matches import rates
-from workers.recognition.working_point import WorkingPoint
+from workers.recognition.working_point import Limits, Reason, WorkingPoint
 
 _PERCENTILES = (0, 1, 5, 25, 50, 75, 95, 99, 100)
-_BASES = {
-    "counted": "the wanted rate could be counted",
-    "tail": "the wanted rate is lower: the highest scores were extended to it, and at least the model's default is proposed",
-    "default": "they are too few to tell: the model's default is kept, or a threshold just above the scores that were seen",
+_REASONS: dict[Reason, str] = {
+    "set by hand": "a threshold set by hand wins over strangers_named",
+    "strangers_named": "it follows from strangers_named, the model and this gallery",
+    "lowest for the model": "so few people could do with less; it is the lowest threshold for this model",
 }
 _MAX_NAMED = 0.9  # if the proposal names a smaller share of the genuine probes than this, a note says so
 _SHOWN = 10  # pairs and photos in the readable report
@@ -55,12 +55,11 @@ def document(found: Calibration, names: Names) -> dict[str, Any]:
         "probes": {"asked": found.sampled, "left_out": asdict(found.left_out)},
         "genuine": _distribution(scores.own[scores.genuine], scores.people_among(scores.genuine)),
         "strangers": _distribution(scores.first[scores.strangers], scores.people_among(scores.strangers)),
-        "now": _point(found, found.now),
+        "now": _in_force(found, found.now),
         "proposed": {
-            **_point(found, proposal.point),
-            "wanted_rate": proposal.wanted,
-            "basis": proposal.basis,
-            "lowest_rate_shown": _rounded(proposal.lowest_shown, 6),
+            **_in_force(found, proposal),
+            "wanted_rate": found.wanted,
+            "lowest_rate_shown": _rounded(lowest_shown(found), 6),
         },
         "table": [_point(found, one) for one in found.table],
         "look_alikes": [
@@ -90,17 +89,16 @@ def document(found: Calibration, names: Names) -> dict[str, Any]:
 
 def notes(found: Calibration) -> list[str]:
     """Notes on what the figures are based on, and on what they can't show."""
-    proposal, lines = found.proposal, []
+    lines = [f"the limits in force: {_REASONS[found.now.reason]}"]
     strangers = int(found.scores.strangers.sum())
     people = found.scores.people_among(found.scores.strangers)
-    if proposal.lowest_shown is None:
-        lines.append(
-            "a false match needs two people: with fewer nothing can be measured, the model's own settings hold"
-        )
+    lowest = lowest_shown(found)
+    if lowest is None:
+        lines.append("a false match needs two people: with fewer nothing can be measured, the model's own law holds")
     else:
         lines.append(
-            f"{strangers} strangers' photos of {people} people can't show a rate below {proposal.lowest_shown:.2g} (3 in {strangers}); "
-            + _BASES[proposal.basis]
+            f"{strangers} strangers' photos of {people} people can't show a rate below {lowest:.2g} (3 in {strangers}); "
+            f"the law of false matches goes on from there, moved by {found.proposal.strangers.shift:+.3f} for this gallery"
         )
     if found.sampled < found.references:
         lines.append(
@@ -119,9 +117,11 @@ def notes(found: Calibration) -> list[str]:
             f"pairs that look like one person under two names, counted as one here: {len(found.one_person)}; "
             "if they are one person, forget one name; if not, use --apart"
         )
-    right = rates(found.scores, proposal.point).named_right
+    right = rates(found.scores, found.proposal.point).named_right
     if right is not None and right < _MAX_NAMED:
-        lines.append(f"the proposed settings name {right:.0%} of the photos only: ask for less with a higher --fmr")
+        lines.append(
+            f"the proposed limits name {right:.0%} of the photos only: a higher strangers_named (--fmr) names more"
+        )
     lines.append(
         "measured on enrolled photos, each by itself: a camera's crops score lower, its votes name fewer strangers"
     )
@@ -133,9 +133,9 @@ def text(found: Calibration, names: Names) -> list[str]:
     lines = [f"{found.references} references of {found.people} people", *(f"  {line}" for line in notes(found)), ""]
     lines += _percentile_lines(found)
     lines += ["  threshold  margin  strangers named (at most)  named right   wrong  uncertain  unknown"]
-    marks = {found.proposal.point: "proposed", found.now: "now"}
-    if found.proposal.point == found.now:
-        marks = {found.now: "now and proposed"}
+    marks = {found.proposal.point: "proposed", found.now.point: "now"}
+    if found.proposal.point == found.now.point:
+        marks = {found.now.point: "now and proposed"}
     points = sorted({*found.table, *marks}, key=lambda one: (one.threshold, one.margin))
     lines += [_table_line(found, one, marks.get(one, "")) for one in points]
     if found.pairs:
@@ -154,8 +154,14 @@ def text(found: Calibration, names: Names) -> list[str]:
             for one in found.disagreeing[:_SHOWN]
         ]
     point = found.proposal.point
-    lines += ["", f"proposed for a false-match rate of {found.proposal.wanted:g} at this gallery's size:"]
-    return [*lines, f"  threshold = {point.threshold:.3f}", f"  margin = {point.margin:g}"]
+    lines += ["", f"strangers_named = {found.wanted:g} gives, in this gallery as it is now:"]
+    return [*lines, f"  threshold {point.threshold:.3f}", f"  margin {point.margin:g}"]
+
+
+def lowest_shown(found: Calibration) -> float | None:
+    """The lowest rate of strangers named that the probes can prove, 3/N; None without probes."""
+    strangers = int(found.scores.strangers.sum())
+    return 3 / strangers if strangers else None
 
 
 def _percentile_lines(found: Calibration) -> list[str]:
@@ -182,7 +188,12 @@ def _percent(value: float | None, width: int) -> str:
 
 def _point(found: Calibration, point: WorkingPoint) -> dict[str, Any]:
     got = {name: _rounded(value, 6) for name, value in asdict(rates(found.scores, point)).items()}
-    return {"threshold": point.threshold, "margin": point.margin, **got}
+    return {"threshold": _rounded(point.threshold), "margin": point.margin, **got}
+
+
+def _in_force(found: Calibration, one: Limits) -> dict[str, Any]:
+    estimated = one.strangers.share_reaching(one.point.threshold)
+    return {**_point(found, one.point), "basis": one.reason, "strangers_estimated": _rounded(estimated, 6)}
 
 
 def _distribution(values: NDArray[np.float32], people: int) -> dict[str, Any]:

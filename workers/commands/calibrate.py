@@ -1,4 +1,4 @@
-"""`calibrate`: proposes a threshold and a margin from the site's own gallery, and lists photos that should be checked.
+"""`calibrate`: shows the limits in force and those of another risk, measured on the site's own gallery, and lists photos to check.
 
 Only with --write does it change site.toml.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, disk_fault
+from shared.gallery.tail import tail_of
 from shared.progress import progress_bar
 from shared.service.access import GalleryClient, SiteAccess
 from shared.settings.editing import replace_file, with_values
@@ -23,25 +24,25 @@ from workers.calibration.report import Names, document, rows_named, text
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
 from workers.photos.same_model import require_same_model
-from workers.recognition.working_point import WorkingPoint, working_point
+from workers.recognition.working_point import limits
 
-HELP = "threshold and margin from the gallery's own photos, and which of them to look at"
+HELP = "what the limits in force name, from the gallery's own photos, and which of them to look at"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--fmr", type=_rate, default=0.001, metavar="RATE", help="share of strangers that may be named (0.001)"
+        "--fmr", type=_rate, metavar="RATE", help="share of strangers that may be named (default: strangers_named)"
     )
     parser.add_argument("--plot", metavar="FILE", help="draw the scores into FILE, as SVG")
     parser.add_argument("--all", action="store_true", help="use every reference as a probe, however many")
     parser.add_argument("--apart", action="store_true", help="never take two names for one person")
-    parser.add_argument("--write", action="store_true", help="put threshold and margin into site.toml")
+    parser.add_argument("--write", action="store_true", help="put RATE into site.toml as strangers_named")
 
 
 def _rate(text: str) -> float:
     value = float(text)
-    if not 1e-9 <= value <= 0.5:
-        raise argparse.ArgumentTypeError("a rate must lie between 1e-9 and 0.5")
+    if not 0 < value <= 0.1:
+        raise argparse.ArgumentTypeError("a rate must lie above 0, and not above 0.1")
     return value
 
 
@@ -49,8 +50,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     settings = context.settings
     recognition = settings.recognition
     engine = context.open_engine(threads=1)
-    default = WorkingPoint(engine.threshold, engine.margin)
-    now = working_point(engine, recognition.threshold, recognition.margin)
+    wanted = recognition.strangers_named if arguments.fmr is None else arguments.fmr
     with SiteAccess(settings, warn) as gallery:
         require_same_model(gallery, engine, settings)
         references = load_references(gallery, warn)
@@ -60,10 +60,10 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             )
     # The files are not locked meanwhile: comparing a large gallery takes a minute, and a site may want to start.
     most = None if arguments.all else MAX_PROBES
+    tail = tail_of(references.vectors, references.persons)
+    now = limits(engine, tail, recognition.strangers_named, recognition.threshold, recognition.margin)
     with progress_bar("comparing") as progress:
-        found = calibrate(
-            references, default, now, arguments.fmr, most_probes=most, apart=arguments.apart, progress=progress
-        )
+        found = calibrate(references, engine, wanted, now, most_probes=most, apart=arguments.apart, progress=progress)
     with SiteAccess(settings, warn) as gallery:
         names = Names(references.persons, references.names, _photos(gallery, references, rows_named(found)))
         written_to = _write(settings, found) if arguments.write else None
@@ -97,7 +97,7 @@ def _draw(path: str | None, found: Calibration, model: str) -> str | None:
     picture = svg(
         scores.own[scores.genuine],
         scores.first[scores.strangers],
-        now=found.now.threshold,
+        now=found.now.point.threshold,
         proposed=found.proposal.point.threshold,
         title=f"{found.references} references of {found.people} people, {model}",
     )
@@ -109,26 +109,16 @@ def _draw(path: str | None, found: Calibration, model: str) -> str | None:
 
 
 def _write(settings: Settings, found: Calibration) -> str:
-    """Put the proposal into site.toml. Returns the file's path.
+    """Put the wanted share into site.toml. Returns the file's path.
 
-    Raises RefusedError when there are too few photos for a proposal; ConfigurationError when there is no file, or when the
-    file would not load afterwards.
+    Raises ConfigurationError when there is no file, or when the file would not load afterwards.
     """
-    proposal = found.proposal
-    if proposal.basis == "default":
-        raise RefusedError(
-            "the gallery has too few photos to calibrate with: nothing was written",
-            where=str(settings.db_path),
-            got=f"{int(found.scores.strangers.sum())} photos of {found.people} people that count",
-            expected="50 photos of 10 people",
-            remedy="enrol more, or set threshold and margin by hand",
-        )
     if settings.path is None:
         raise ConfigurationError(
             "there is no site.toml to write into", where="calibrate --write", remedy="type: python supervisor.py init"
         )
     before = read_text(settings.path)
-    values = {"threshold": proposal.point.threshold, "margin": proposal.point.margin}
+    values = {"strangers_named": found.wanted}
     replace_file(settings.path, with_values(before, "recognition", values, settings.path))
     return os.fspath(settings.path)
 
@@ -136,10 +126,12 @@ def _write(settings: Settings, found: Calibration) -> str:
 def _say_what_was_written(settings: Settings, written: dict[str, Any], *, reloads: bool) -> None:
     if written["plot"]:
         say(f"plot: {written['plot']}")
+    own = [name for name, one in settings.cameras.items() if one.threshold is not None]
+    if settings.recognition.threshold is not None:
+        own = ["[recognition]", *own]
     if not written["written"]:
-        say("nothing was changed; to put them into site.toml: python supervisor.py calibrate --write")
+        say("nothing was changed; for another risk: python supervisor.py calibrate --fmr RATE --write")
         return
     say(f"written to [recognition] in {written['written']}" + ("; the site takes it over now" if reloads else ""))
-    own = [name for name, one in settings.cameras.items() if one.threshold is not None or one.margin is not None]
     if own:
-        say(f"cameras with settings of their own keep them: {', '.join(own)}")
+        say(f"a threshold set by hand still wins: {', '.join(own)}")

@@ -17,7 +17,7 @@ from workers.photos.identify import IdentifiedPhoto, identify_photo
 from workers.photos.pool import PhotoReader
 from workers.photos.same_model import require_same_model
 from workers.recognition.engine import Engine
-from workers.recognition.working_point import working_point
+from workers.recognition.working_point import limits
 
 HELP = "who is in these photos"
 
@@ -31,10 +31,12 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     settings = context.settings
     recognition = settings.recognition
     engine = context.open_engine(threads=usable_cpus())
-    point = working_point(engine, recognition.threshold, recognition.margin)
     with _gallery(settings, engine, assume=arguments.assume_model) as gallery, PhotoReader() as reader:
+        in_force = limits(engine, gallery.tail, recognition.strangers_named, recognition.threshold, recognition.margin)
         answers = [
-            identify_photo(photo, engine, gallery, point, min_face_px=recognition.min_face_px, read=reader.read_scaled)
+            identify_photo(
+                photo, engine, gallery, in_force, min_face_px=recognition.min_face_px, read=reader.read_scaled
+            )
             for photo in arguments.photos
         ]
     if context.as_json:
@@ -62,7 +64,8 @@ def _show(photo: IdentifiedPhoto) -> None:
         say(f"{photo.path}: no face")
     for face in photo.faces:
         x1, y1, x2, y2 = (round(side) for side in face.box)
-        word, person, score, margin = face.verdict
+        word, person, score, margin, confidence = face.verdict
         behind = "" if score is None else f", score {score:.2f}"
         behind += "" if margin is None else f", margin {margin:.2f}"
+        behind += "" if confidence is None else f", confidence {confidence:.4f}"
         say(f"{photo.path}: {person or word} at {x1},{y1}-{x2},{y2}{behind}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,23 +14,25 @@ from shared.gallery.match import Candidate, Gallery
 from shared.photos.reading import Image, read_scaled, shown
 from workers.photos.embedding import refusal_reason
 from workers.recognition.engine import Engine
-from workers.recognition.working_point import WorkingPoint, lead
+from workers.recognition.quality import Gate
+from workers.recognition.working_point import Limits, Word, lead
 
 Box = tuple[float, float, float, float]
-Word = Literal["named", "uncertain", "unknown"]
 
 _CANDIDATES = 3  # listed for each face: the verdict needs two; the third shows how far all others are behind
 
 
 class Verdict(NamedTuple):
     """The verdict on one face. `person`: set if `word` is "named". `score`: the best person's cosine; None in an empty gallery.
-    `margin`: its lead over the second person's; None if there is no second.
+    `margin`: its lead over the second person's; None if there is no second. `confidence`: 1 - the share of strangers to this gallery who
+    reach the score.
     """
 
     word: Word
     person: str | None
     score: float | None
     margin: float | None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class IdentifiedFace:
             "verdict": self.verdict.word,
             "score": _rounded(self.verdict.score),
             "margin": _rounded(self.verdict.margin),
+            "confidence": _rounded(self.verdict.confidence, 6),
             "candidates": [{"person": one.person, "score": _rounded(one.score)} for one in self.candidates],
         }
 
@@ -67,25 +70,24 @@ class IdentifiedPhoto:
         return {"path": self.path, "error": self.error, "faces": [face.to_json() for face in self.faces]}
 
 
-def single_verdict(candidates: Sequence[Candidate], point: WorkingPoint) -> Verdict:
-    """The verdict on one embedding. `candidates`: the people it resembles most, best first.
-
-    *named* if the working point names a person; *uncertain* if only the margin is too small; *unknown* below the threshold.
-    """
+def single_verdict(candidates: Sequence[Candidate], in_force: Limits, *, clear: bool) -> Verdict:
+    """The verdict on one embedding, see WorkingPoint.verdict. `candidates`: the people it resembles most, best first."""
+    word = in_force.point.verdict(candidates, clear=clear)
     if not candidates:
-        return Verdict("unknown", None, None, None)
-    person = point.names(candidates)
-    word: Word = "named" if person is not None else "uncertain" if point.is_enough(candidates) else "unknown"
-    return Verdict(word, person, candidates[0].score, lead(candidates))
+        return Verdict(word, None, None, None)
+    score = candidates[0].score
+    return Verdict(
+        word, in_force.point.names(candidates), score, lead(candidates), in_force.strangers.confidence(score)
+    )
 
 
 def identify_photo(
     path: Path | str,
     engine: Engine,
     gallery: Gallery,
-    point: WorkingPoint,
+    in_force: Limits,
     *,
-    min_face_px: int = 0,
+    min_face_px: int = 1,
     read: Callable[[Path | str], tuple[Image, int]] = read_scaled,
 ) -> IdentifiedPhoto:
     """Every face of a photo with its verdict, or why the photo can't be read.
@@ -98,7 +100,7 @@ def identify_photo(
     try:
         image, scale = read(path)
         faces = _whichever_way_up(
-            image, lambda turned: identify_image(turned, engine, gallery, point, min_face_px=min_face_px)
+            image, lambda turned: identify_image(turned, engine, gallery, in_force, min_face_px=min_face_px)
         )
     except RefusedError as error:
         return IdentifiedPhoto(shown(path), refusal_reason(error))
@@ -135,24 +137,27 @@ def _turned_back(box: Box, quarters: int, height: int, width: int) -> Box:
 
 
 def identify_image(
-    image: Image, engine: Engine, gallery: Gallery, point: WorkingPoint, *, min_face_px: int = 0
+    image: Image, engine: Engine, gallery: Gallery, in_force: Limits, *, min_face_px: int = 1
 ) -> list[IdentifiedFace]:
     """The faces of a BGR image (height, width, 3), as `identify_photo` lists them; boxes in the image's pixels."""
     faces = engine.detect(image)
-    judged = [face for face in faces if face.width >= min_face_px]
-    embeddings = engine.embed([engine.crop(image, face) for face in judged])
-    matches = iter(gallery.match(embeddings, _CANDIDATES) if judged else [])
+    gate = Gate(min_face_px, engine.points)
+    judged = [(face, engine.crop(image, face)) for face in faces if face.width >= min_face_px]
+    embeddings = engine.embed([crop for _, crop in judged])
+    matches = gallery.match(embeddings, _CANDIDATES) if judged else []
+    known = {id(face): (crop, found) for (face, crop), found in zip(judged, matches, strict=True)}
     answers = []
     for face in faces:
-        candidates = next(matches) if face.width >= min_face_px else None
-        verdict = Verdict("uncertain", None, None, None)
-        if candidates is not None:
-            verdict = single_verdict(candidates, point)
+        verdict, candidates = Verdict("uncertain", None, None, None), list[Candidate]()
+        if id(face) in known:
+            crop, candidates = known[id(face)]
+            quality = gate.judge(face, crop, image)
+            verdict = single_verdict(candidates, in_force, clear=quality.clear and not quality.refused)
         x1, y1, x2, y2 = (round(side, 1) for side in face.box)
-        answers.append(IdentifiedFace((x1, y1, x2, y2), round(face.det_score, 4), verdict, candidates or []))
+        answers.append(IdentifiedFace((x1, y1, x2, y2), round(face.det_score, 4), verdict, candidates))
     return answers
 
 
-def _rounded(value: float | None) -> float | None:
+def _rounded(value: float | None, decimals: int = 4) -> float | None:
     """Rounded to four decimals; compressing a photo again already changes the fourth."""
-    return None if value is None else round(float(value), 4)
+    return None if value is None else round(float(value), decimals)

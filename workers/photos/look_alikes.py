@@ -14,7 +14,6 @@ from shared.service.access import GalleryClient
 from shared.settings.schema import Settings
 from workers.calibration.neighbours import Neighbours, copy_from, disagreeing, unlike_below
 from workers.recognition.engine import Engine
-from workers.recognition.working_point import working_point
 
 MAX_COMPARED = 20_000  # new references: with 512 dimensions 40 MB, and half a minute against a gallery of 100,000
 
@@ -63,8 +62,8 @@ def remarks_on(
 ) -> tuple[list[LookAlike], list[Disagreement]]:
     """(look-alikes, disagreements), each in the order of `new`. Compares each new reference with the gallery and the other new ones.
 
-    A look-alike is a photo whose score with another person reaches the site's threshold. A photo disagrees when its person
-    has at least two other photos and it is unlike all of them. Raises RefusedError when the gallery's model was switched
+    A look-alike is a photo whose score with another person reaches the threshold set by hand, or else the model's own. A photo
+    disagrees when its person has at least two other photos and it is unlike all of them. Raises RefusedError when the gallery's model was switched
     meanwhile.
     """
     if not new.persons:
@@ -83,7 +82,8 @@ def remarks_on(
             others[np.isin(piece.row_ids, own_rows)] = -1  # the new references: compared already, above
             found.compare(piece.references, others, 0)
     known = list(names)
-    threshold = working_point(engine, settings.recognition.threshold, None).threshold
+    by_hand = settings.recognition.threshold
+    threshold = engine.threshold if by_hand is None else by_hand
     look_alikes = [
         LookAlike(
             new.persons[i],

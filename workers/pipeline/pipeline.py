@@ -28,10 +28,11 @@ from workers.pipeline.voting import Ballot, Crop, Decision, Rules
 from workers.recognition.engine import Engine, Face, Image, Vectors
 from workers.recognition.liveness import LivenessModel
 from workers.recognition.quality import Gate, Quality
-from workers.recognition.working_point import working_point
+from workers.recognition.working_point import Limits, limits
 
 if TYPE_CHECKING:
     from shared.gallery.match import Candidate
+    from shared.gallery.tail import Tail
 
 _MAX_CROPS = 8  # crops embedded per frame; with more faces, they take turns
 _LOST_AFTER_S = 1.5
@@ -44,6 +45,8 @@ class Gallery(Protocol):
 
     @property
     def fingerprint(self) -> str: ...
+    @property
+    def tail(self) -> Tail: ...
     def refresh(self) -> bool: ...
     def match(self, probes: Vectors, k: int = 2) -> list[list[Candidate]]: ...
 
@@ -81,8 +84,16 @@ class CameraPipeline:
     def _take_engine(self, engine: Engine) -> None:
         self._engine = engine
         self._gate = Gate(self._settings.min_face_px, engine.points)
-        point = working_point(engine, self._settings.threshold, self._settings.margin)
-        self._rules = Rules(point.threshold, point.margin, self._settings.votes)
+        self._take_limits()
+
+    def _take_limits(self) -> None:
+        """Take the limits that follow from the gallery as it is now."""
+        settings = self._settings
+        self.limits: Limits = limits(
+            self._engine, self._gallery.tail, settings.strangers_named, settings.threshold, settings.margin
+        )
+        point = self.limits.point
+        self._rules = Rules(point.threshold, point.margin, settings.votes)
 
     @property
     def model_changed(self) -> bool:
@@ -143,8 +154,16 @@ class CameraPipeline:
 
     def stats(self) -> dict[str, Any]:
         """The pipeline's fields of CameraStatus, by name."""
-        model = self._engine.model_id.label
-        return {"model": model, **self.figures.latest(), "tracks": len(self._states)}
+        point = self.limits.point
+        return {
+            "model": self._engine.model_id.label,
+            **self.figures.latest(),
+            "tracks": len(self._states),
+            "threshold": round(point.threshold, 4),
+            "margin": round(point.margin, 4),
+            "threshold_from": self.limits.reason,
+            "strangers_estimated": round(self.limits.strangers.share_reaching(point.threshold), 6),
+        }
 
     def _time_of(self, frame: Frame) -> float:
         return frame.media_time_s if self._file_time and frame.media_time_s is not None else frame.captured_at
@@ -250,8 +269,10 @@ class CameraPipeline:
         """If the gallery has changed (a person was enrolled or forgotten), match the kept crops again. Whether it did."""
         if not self._gallery.refresh() or self.model_changed:
             return False
+        self._take_limits()
         for state in self._states.values():
-            state.ballot.rematch(list(self._match([crop.embedding for crop in state.ballot.crops()])))
+            answers = list(self._match([crop.embedding for crop in state.ballot.crops()]))
+            state.ballot.rematch(answers, self._rules)
         return True
 
     def _news(self, time_s: float, wall_time: float) -> list[Event]:
@@ -290,6 +311,7 @@ class CameraPipeline:
             person=decision.person,
             score=_rounded(decision.score),
             margin=_rounded(decision.margin),
+            confidence=None if decision.agreed is None else round(self.limits.strangers.confidence(decision.agreed), 6),
             frames=state.track.seen,
             box=[round(side) for side in state.track.box],
             liveness=None if self._liveness is None else state.live.to_json(),

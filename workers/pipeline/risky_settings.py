@@ -6,17 +6,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from shared.settings.schema import EffectiveCamera
+from workers.recognition.working_point import Limits
 
 # Cosine. So far below the model's own threshold, several per cent of strangers get a name, whatever the model.
 _FAR_BELOW = 0.1
+_TOO_MANY = 10.0  # times as many strangers as strangers_named
 
 
-def risks_of(camera: EffectiveCamera, own_threshold: float | None) -> Iterator[str]:
+def risks_of(camera: EffectiveCamera, own_threshold: float | None, in_force: Limits | None = None) -> Iterator[str]:
     """A line for each of this camera's settings that is likely to name strangers.
 
-    `own_threshold`: the model's default, raw cosine; None: not known, and the threshold is not judged.
+    `own_threshold`: the model's default, raw cosine; None: not known, and the threshold is not judged. `in_force`: the limits with the
+    gallery as it is now; None: not known.
     """
-    if camera.threshold is not None and own_threshold is not None and camera.threshold < own_threshold - _FAR_BELOW:
+    share = 0.0 if in_force is None else in_force.strangers.share_reaching(in_force.point.threshold)
+    if camera.threshold is not None and share > _TOO_MANY * camera.strangers_named:
+        yield (
+            f"with this gallery, threshold {camera.threshold:g} names an estimated {share:.1%} of strangers, and strangers_named is "
+            f"{camera.strangers_named:.1%}: remove threshold, and it follows from strangers_named"
+        )
+    elif camera.threshold is not None and own_threshold is not None and camera.threshold < own_threshold - _FAR_BELOW:
         yield (
             f"threshold {camera.threshold:g} lies more than {_FAR_BELOW:g} below the model's own {own_threshold:g}: "
             "strangers will be named; see: supervisor.py calibrate"

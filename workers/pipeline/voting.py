@@ -56,7 +56,8 @@ class Rules(WorkingPoint):
 class Decision(NamedTuple):
     """A verdict on a track. `score` and `margin` are those of its best crop; `margin` is None if no second person matched.
 
-    `person` and `user_id` are None unless the verdict is *named*.
+    `person` and `user_id` are None unless the verdict is *named*. `agreed`: the score that as many crops reach as must agree on a name;
+    that is what the decision was made on. With fewer crops it is the lowest of them.
     """
 
     verdict: Verdict
@@ -64,6 +65,7 @@ class Decision(NamedTuple):
     user_id: str | None = None
     score: float | None = None
     margin: float | None = None
+    agreed: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +97,8 @@ class Crop:
         return self.candidates[0].person != person or self.score < rules.threshold - _FAR_MARGINS * rules.margin
 
     def is_near(self, rules: Rules) -> bool:
-        """Whether its score comes within a margin of the threshold: too close to call the face a stranger's."""
-        return self.score is not None and self.score >= rules.threshold - rules.margin
+        """Whether it is near a name, see WorkingPoint.is_near."""
+        return rules.is_near(self.candidates)
 
 
 def decide(crops: Sequence[Crop], rules: Rules) -> Decision:
@@ -106,10 +108,19 @@ def decide(crops: Sequence[Crop], rules: Rules) -> Decision:
     leader = _leader(crops, rules)
     if leader is not None:
         return _named(leader, crops, rules)
-    best = max(crops, key=lambda crop: crop.score if crop.score is not None else -2.0)
+    best = max(crops, key=_score)
     unlike = any(crop.clear for crop in crops) and not any(crop.is_near(rules) for crop in crops)
     verdict: Verdict = "unknown" if unlike else "uncertain"
-    return Decision(verdict, None, None, best.score, best.margin)
+    return Decision(verdict, None, None, best.score, best.margin, _agreed(crops, rules))
+
+
+def _score(crop: Crop) -> float:
+    return -2.0 if crop.score is None else crop.score
+
+
+def _agreed(crops: Iterable[Crop], rules: Rules) -> float | None:
+    falling = sorted((crop for crop in crops if crop.score is not None), key=_score, reverse=True)
+    return falling[: rules.votes][-1].score if falling else None
 
 
 def _leader(crops: Sequence[Crop], rules: Rules) -> str | None:
@@ -138,8 +149,9 @@ def _is_refuted(person: str, crops: Iterable[Crop], supporting: Iterable[Crop], 
 
 
 def _named(person: str, crops: Iterable[Crop], rules: Rules) -> Decision:
-    best = max((crop for crop in crops if crop.names(rules) == person), key=lambda crop: crop.score or 0.0)
-    return Decision("named", person, best.candidates[0].user_id, best.score, best.margin)
+    naming = [crop for crop in crops if crop.names(rules) == person]
+    best = max(naming, key=_score)
+    return Decision("named", person, best.candidates[0].user_id, best.score, best.margin, _agreed(naming, rules))
 
 
 class News(NamedTuple):
@@ -176,8 +188,10 @@ class Ballot:
         kept = {id(crop): crop for crop in (*self.evidence, *self.recent)}
         return list(kept.values())
 
-    def rematch(self, answers: Sequence[Sequence[Candidate]]) -> None:
-        """Vote anew after the gallery has changed. `answers`: what each of `crops()` matches in it, in that order."""
+    def rematch(self, answers: Sequence[Sequence[Candidate]], rules: Rules) -> None:
+        """Vote anew after the gallery has changed. `answers`: what each of `crops()` matches in it, in that order. `rules`: those that
+        follow from the changed gallery, with as many votes as before."""
+        self.rules = rules
         renewed = {
             id(crop): replace(crop, candidates=answer) for crop, answer in zip(self.crops(), answers, strict=True)
         }
@@ -204,7 +218,7 @@ class Ballot:
         """The verdict now; once the track has ended, it is final. `withheld`: a name must not be given (yet)."""
         decision = self.named or decide(list(self.recent), self.rules)
         if withheld and decision.verdict == "named":
-            return Decision("uncertain", None, None, decision.score, decision.margin)
+            return Decision("uncertain", None, None, decision.score, decision.margin, decision.agreed)
         return decision
 
     def news(self, time_s: float, *, withheld: bool = False) -> list[News]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.model_id import ModelId
+from workers.recognition.false_match_law import FalseMatchLaw
 
 Image = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
@@ -59,7 +60,8 @@ class Engine(Protocol):
     """A model that can be used by cameras, enrolment and `identify`.
 
     `fingerprint`: 64 hex digits, SHA-256 over the recognition file's digest and its preprocessing; embeddings with different
-    fingerprints are never compared. `threshold` and `margin`: this model's own defaults, raw cosine.
+    fingerprints are never compared. `threshold` and `margin`: this model's own defaults, raw cosine. `law`: how rare a high cosine of two
+    people's faces is.
     `points`: which points of a face its five landmarks are. `appearance`: how much two crops of one track resemble each other.
     """
 
@@ -77,6 +79,8 @@ class Engine(Protocol):
     def threshold(self) -> float: ...
     @property
     def margin(self) -> float: ...
+    @property
+    def law(self) -> FalseMatchLaw: ...
     @property
     def points(self) -> Points: ...
     @property
