@@ -31,7 +31,7 @@ from workers.recognition.engine import Engine, Image
 ONE = (1050, 220, 1280, 500)  # a face each, of t1.jpg
 OTHER = (0, 220, 230, 500)
 FRAME_FIELDS = {"key", "event", "time", "camera", "user_id", "media_time_s", "track", "person", "score", "margin"}
-FIELDS = FRAME_FIELDS | {"frames", "box"}
+FIELDS = FRAME_FIELDS | {"confidence", "frames", "box"}
 BEGAN_AT = 1_700_000_000.0
 
 

@@ -13,7 +13,8 @@ from shared.events import MAX_DEPTH, Event, Sighting, new_event, stranger_id, st
 
 _TIME = "2026-01-31T08:00:00.000Z"
 _ALWAYS = [
-    "event", "time", "camera", "user_id", "media_time_s", "track", "person", "score", "margin", "frames", "box",
+    "event", "time", "camera", "user_id", "media_time_s", "track", "person", "score", "margin",
+    "confidence", "frames", "box",
 ]  # fmt: skip  # in the order that docs/events.md shows
 _SOMETIMES = ["liveness", "verdict", "started", "ended", "duration_s", "reason", "losses"]
 _OF_THE_WRITER = ["site", "unknown", "also_at"]
@@ -22,7 +23,7 @@ _NAME = "Ada Lovelace"
 
 _SEEN: dict[str, Any] = {
     "user_id": "e-17", "media_time_s": 12.5, "track": 3, "person": "Zoë", "score": 0.71, "margin": 0.3,
-    "frames": 3, "box": [1.0, 2.0, 30.5, 40.25],
+    "confidence": 0.9998, "frames": 3, "box": [1.0, 2.0, 30.5, 40.25],
 }  # fmt: skip
 _TRACES = [{"embedding": "AACAPw==", "quality": 0.5, "photo": "/9j/"}]
 _UNKNOWN: dict[str, Any] = {"track": 4, "traces": _TRACES, "fingerprint": "f" * 64, "alike": 0.45}
