@@ -5,9 +5,10 @@ ROLLCALL_SCENES=N plays N rounds, each with other people enrolled, other places 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,12 +16,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from shared.errors import RefusedError
 from shared.settings.file import parse_settings
 from shared.settings.schema import EffectiveCamera, LivenessMode
 from tests.support.events import told
 from tests.support.liveness_graph import write_blue_rim
-from tests.support.paths import SMALL_PACK, needs_data
+from tests.support.paths import FACES, SMALL_PACK, needs_data
 from tests.support.photo_faces import Cast, PhotoFaces
 from tests.support.scene_scripts import (
     SCRIPTS,
@@ -37,6 +40,7 @@ from tests.support.scene_scripts import (
 from tests.support.scenes import FRAMES_PER_S, Actor, Scene, Where
 from tests.support.site_process import SiteProcess
 from tests.support.sites import enrol, write_site
+from workers.photos.embedding import embed_photo
 from workers.pipeline.pipeline import CameraPipeline
 from workers.recognition.engine import Engine
 from workers.recognition.liveness import FILE_NAME, open_liveness
@@ -50,6 +54,9 @@ _VISIBLE = 0.5
 # no more than this many sightings a visit, and never more than _MAX_SIGHTINGS for one.
 _SIGHTINGS_PER_VISIT = 1.1
 _MAX_SIGHTINGS = 2
+_CROWD = 1000
+
+Crowd = Sequence[tuple[str, NDArray[np.float32]]]
 
 
 @dataclass
@@ -156,10 +163,32 @@ def camera(**settings: object) -> EffectiveCamera:
     return parse_settings(document, Path("site.toml"), {}).camera("scene")
 
 
-def watch(scene: Scene, engine: Engine, cast: Cast) -> list[dict[str, Any]]:
-    pipeline = CameraPipeline(camera(), engine, cast.gallery())
+def watch(scene: Scene, engine: Engine, cast: Cast, beside: Crowd = ()) -> list[dict[str, Any]]:
+    """The events of a scene with the cast's people enrolled, and those of `beside`."""
+    gallery = cast.gallery()
+    for person, embedding in beside:
+        gallery.enrol(person, embedding)
+    pipeline = CameraPipeline(camera(), engine, gallery)
     events = [event for frame in scene.play() for event in told(pipeline.process(frame))]
     return events + told(pipeline.finish())
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Crowd:
+    """A thousand real people who are in no scene, with one photo each."""
+    from workers.recognizer_arcface import ArcFaceEngine
+
+    engine = ArcFaceEngine(SMALL_PACK, det_size=320, threads=2)
+    people = [next(iter(sorted(folder.iterdir()))) for folder in sorted((FACES / "lfw_dev" / "people").iterdir())]
+    others = sorted((FACES / "lfw_dev" / "strangers").iterdir())
+    found: list[tuple[str, NDArray[np.float32]]] = []
+    for photo in (*people, *others):
+        with contextlib.suppress(RefusedError):  # several people in the picture
+            found.append((photo.stem, embed_photo(engine, photo).embedding))
+        if len(found) == _CROWD:
+            break
+    assert len(found) == _CROWD
+    return found
 
 
 # Every scene is played once, however many tests ask for it.
@@ -197,6 +226,20 @@ every_seed = pytest.mark.parametrize("seed", range(ROUNDS))
 def test_nobody_is_called_by_another_name(outcome: Outcome, script: Script, seed: int) -> None:
     """In every scene each name that is reported is that of whose face is in its box: no stranger's, nobody else's."""
     assert outcome(script, seed)[1].wrong == []
+
+
+@pytest.mark.timeout(400)
+@every_seed
+@pytest.mark.parametrize("script", [several_with_strangers, stranger_stays], ids=lambda script: script.__name__)
+def test_nobody_is_called_by_another_name_with_a_thousand_people_beside(
+    engine: Engine, cast_of: Callable[[int], Cast], crowd: Crowd, script: Script, seed: int
+) -> None:
+    """The limits rise with the gallery: no stranger gets a name of the thousand either, and those who are enrolled still get theirs."""
+    scene = script(Stage(cast_of(seed), 1000 * seed + SCRIPTS.index(script)))
+    tally = judge(scene, watch(scene, engine, cast_of(seed), crowd))
+    print(f"{seed} {scene.name:22} {tally.line()}")
+    assert tally.wrong == []
+    assert tally.named_s >= 0.8 * tally.seconds, tally.line()
 
 
 @every_seed
