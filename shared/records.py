@@ -21,24 +21,31 @@ class NewReference(NamedTuple):
 
 @dataclass(frozen=True)
 class Person:
-    """An enrolled person. `references`: how many they have. Times are ISO 8601, UTC."""
+    """An enrolled person. `references`: how many they have; `set_aside`: how many of these are set aside. Times are ISO 8601, UTC."""
 
     person: str
     user_id: str | None
     references: int
     enrolled_at: str | None
     updated_at: str | None
+    set_aside: int = 0
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A stored reference without its vector. `image_path`: relative to data_dir; `photo_digest`: SHA-256 of the photo's bytes."""
+    """A stored reference without its vector. `image_path`: relative to data_dir; `photo_digest`: SHA-256 of the photo's bytes.
+
+    `set_aside_since`, `set_aside_reason`: None if the reference is in use. Times are ISO 8601, UTC.
+    """
 
     id: int
     person: str
     image_path: str | None
     photo_digest: str | None
     change_number: int | None
+    enrolled_at: str | None = None
+    set_aside_since: str | None = None
+    set_aside_reason: str | None = None
 
 
 @dataclass(frozen=True)

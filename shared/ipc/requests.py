@@ -279,6 +279,47 @@ class Cosine(_WithVectors[Compared]):
         return 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReferenceState(Answer):
+    """A reference that is set aside, or that was brought back. `id`, `photo`: of the reference; `photo` is None if there is none.
+
+    `reason`, `since`: why and since when it is set aside, or was until now; None if a reference was to be brought back that was in use.
+    `already`: nothing had to be done. `in_use`: how many references of the person are in use now.
+    """
+
+    person: str
+    id: int
+    photo: str | None
+    reason: str | None
+    since: str | None
+    already: bool
+    in_use: int
+
+
+@dataclass(frozen=True)
+class SetAside(Request[ReferenceState]):
+    """Set a reference of a person aside, so that faces are not compared with it.
+
+    `photo`: its stored path, an absolute path, its file name, or the reference's id. `reason`: one line.
+    """
+
+    op: ClassVar[str] = "set_aside"
+    answer: ClassVar[type[Any]] = ReferenceState
+    person: str
+    photo: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class BringBack(Request[ReferenceState]):
+    """Bring a reference back that is set aside. `photo`: as for SetAside."""
+
+    op: ClassVar[str] = "bring_back"
+    answer: ClassVar[type[Any]] = ReferenceState
+    person: str
+    photo: str
+
+
 # --- forgetting -----------------------------------------------------------------------------------------------------
 
 
@@ -530,12 +571,16 @@ class Stamp(Request[Done]):
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryInfo(Answer):
-    """Facts about the gallery. A field is None if the gallery is empty, there is no block, or the database is too damaged to read it."""
+    """Facts about the gallery. `set_aside`: how many of the references are set aside.
+
+    A field is None if the gallery is empty, there is no block, or the database is too damaged to read it.
+    """
 
     model: str | None
     fingerprint: str | None
     dim: int | None
     references: int | None
+    set_aside: int | None
     people: int | None
     change_number: int | None
     damaged_rows: int | None
@@ -561,10 +606,13 @@ class Info(Request[GalleryInfo]):
 
 @dataclass(frozen=True, kw_only=True)
 class Restored(Answer):
-    """`kept_deleted`: how many references of the backup were not restored, because they were deleted since."""
+    """`kept_deleted`: how many references of the backup were not restored, because they were deleted since. `set_aside`: how many of the
+    restored ones are set aside.
+    """
 
     restored: int
     kept_deleted: int
+    set_aside: int
 
 
 @dataclass(frozen=True)
@@ -618,7 +666,7 @@ class PutStatus(Request[Done]):
 REQUESTS: dict[str, type[Request[Any]]] = {
     one.op: one
     for one in (
-        Save, Delete, Count, People, References, IsMarked, Cosine, Forget, Rename, Merge, UndoPeople,
+        Save, Delete, Count, People, References, IsMarked, Cosine, SetAside, BringBack, Forget, Rename, Merge, UndoPeople,
         Strangers, ForgetStranger, NameStranger, Record, Sightings,
         Follow, Stage, Unstage, SwitchModel, Stamp, Info, Restore, Status, PutStatus,
     )

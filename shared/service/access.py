@@ -14,6 +14,9 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shared.embeddings import Batch
 from shared.errors import RefusedError, Say, TemporaryError
 from shared.events import Sighting
@@ -27,10 +30,11 @@ from shared.ipc.requests import Answer_co, Request, Vectors
 from shared.model_id import ModelId
 from shared.records import NewReference, Person, Reference, Stranger
 from shared.service.check import check_running
+from shared.service.scored_references import ScoredReference, scored_references
 from shared.service.service import StoreService
 from shared.settings.schema import Settings
 from shared.store.copying import copy_to
-from shared.store.loading import sound_batches
+from shared.store.loading import sound_batches, vectors_of_person
 from shared.store.lock import GalleryInUseError, SiteLock
 from shared.store.opening import close_store, open_read_only, open_store, open_store_or_read_only
 from shared.store.references import user_id_of
@@ -54,11 +58,15 @@ class GalleryClient(ABC):
 
     @abstractmethod
     def batches(self, say: Say) -> AbstractContextManager[Iterator[Batch]]:
-        """Yield all references with their vectors, some thousand at a time. Calls `say` for rows that are damaged."""
+        """Yield all references in use with their vectors, some thousand at a time. Calls `say` for rows that are damaged."""
 
     @abstractmethod
     def matching(self, say: Say) -> AbstractContextManager[Gallery]:
         """Yield the gallery to match against. It may be used after `close`."""
+
+    @abstractmethod
+    def vectors_of(self, person: str) -> dict[int, NDArray[np.float32]]:
+        """The embeddings (dim,) of a person's references by id, also of those that are set aside."""
 
     @abstractmethod
     def backup_to(self, target: Path) -> None:
@@ -119,6 +127,26 @@ class GalleryClient(ABC):
 
     def forget(self, person: str, photo: str | None = None) -> requests.Forgotten:
         return self.ask(requests.Forget(person, photo))
+
+    # --- references that are set aside -------------------------------------------------------------------------
+
+    def set_aside(self, person: str, photo: str, reason: str) -> requests.ReferenceState:
+        """Set a reference aside. `photo`: see requests.SetAside."""
+        return self.ask(requests.SetAside(person, photo, reason))
+
+    def bring_back(self, person: str, photo: str) -> requests.ReferenceState:
+        return self.ask(requests.BringBack(person, photo))
+
+    def scored_references(self, person: str, say: Say) -> list[ScoredReference]:
+        """All references of a person in the order of their ids, also those that are set aside, with their scores in the gallery.
+
+        Raises RefusedError if there is no such person.
+        """
+        references = list(self.references(person))
+        if not references:
+            raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
+        with self.matching(say) as gallery:
+            return scored_references(references, self.vectors_of(person), gallery)
 
     # --- people ------------------------------------------------------------------------------------------------
 
@@ -215,6 +243,14 @@ class RunningSite(GalleryClient):
         with GalleryReader(self._settings.run_dir) as reader:
             yield reader
 
+    def vectors_of(self, person: str) -> dict[int, NDArray[np.float32]]:
+        """This process reads them from the file: those that are set aside are not in the block."""
+        store = open_read_only(self._settings.db_path, unwritten=bool(self.info().nothing_stored))
+        try:
+            return vectors_of_person(store, person)
+        finally:
+            store.close()
+
     def backup_to(self, target: Path) -> None:
         store = open_read_only(self._settings.db_path, unwritten=bool(self.info().nothing_stored))
         try:
@@ -282,6 +318,9 @@ class FilesOfSite(GalleryClient):
     @contextmanager
     def matching(self, say: Say) -> Iterator[Gallery]:
         yield MemoryGallery(sound_batches(self.store, say), partial(user_id_of, self.store))
+
+    def vectors_of(self, person: str) -> dict[int, NDArray[np.float32]]:
+        return vectors_of_person(self.store, person)
 
     def backup_to(self, target: Path) -> None:
         copy_to(self.store, target)

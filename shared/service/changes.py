@@ -59,3 +59,8 @@ class Changes:
     def saved(self) -> list[int]:
         """The row ids of all saved references."""
         return [row_id for step in self.steps if not isinstance(step, list) for row_id in step[0].row_ids]
+
+    @property
+    def saved_people(self) -> set[str]:
+        """The names of the people of all saved references."""
+        return {one.person_name for step in self.steps if not isinstance(step, list) for one in step[1]}

@@ -53,6 +53,7 @@ from shared.store.references import (
     spellings_of,
     vector_of,
 )
+from shared.store.set_aside import count_in_use
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
 
@@ -135,7 +136,16 @@ class Forgetting:
         kept.photos.extend(drop_moves(store, self._data_dir, lambda place: place == path))
         changes.backup.append(lambda backup: delete_references(backup, person, path, digest))
         changes.forgotten.append((person, path))
-        return self._forgotten(person, [], deleted, kept, changes, already=False)
+        return self._forgotten(person, [], deleted, kept, changes, already=False, warning=self._unused(person))
+
+    def _unused(self, person: str) -> str | None:
+        """A warning if all references that the person still has are set aside."""
+        if not list_references(self._store, person, limit=1) or count_in_use(self._store, person):
+            return None
+        return (
+            f"{person} is not recognised any more: all other references are set aside; to bring one back: supervisor.py people "
+            f"'{person}' --references, then --restore"
+        )
 
     def _require_deleted(self, person: str, photo: str) -> None:
         if erasure.was_deleted(self._data_dir, self._store, person, photo):
@@ -150,7 +160,15 @@ class Forgetting:
         )
 
     def _forgotten(
-        self, person: str, others: list[str], deleted: Deleted, kept: Kept, changes: Changes, *, already: bool
+        self,
+        person: str,
+        others: list[str],
+        deleted: Deleted,
+        kept: Kept,
+        changes: Changes,
+        *,
+        already: bool,
+        warning: str | None = None,
     ) -> requests.Forgotten:
         changes.steps.append(deleted.row_ids)
         removals.note_removals(self._store, self._data_dir, kept)
@@ -164,6 +182,7 @@ class Forgetting:
             already=already,
             other_copies=leftovers.other_copies(self._store.path),
             out_of_reach=list(OUT_OF_REACH),
+            warning=warning,
         )
         changes.doomed.append(kept)
         changes.promised.append((answer, [*kept.photos, *kept.folders]))

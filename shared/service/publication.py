@@ -15,6 +15,7 @@ from shared.service.changes import Changes
 from shared.store.loading import set_unsound_aside, stored_batches
 from shared.store.references import count_references, user_ids_of
 from shared.store.saving import Saved
+from shared.store.set_aside import aside_among, count_aside
 from shared.store.store import Store
 
 _RETRY_S = 1.0
@@ -48,7 +49,7 @@ class BlockKeeper:
         return self._publisher.live_rows
 
     def publish_everything(self, progress: Progress = lambda *_: None) -> None:
-        """Load the whole store into a new generation. Damaged rows are set aside.
+        """Load the whole store, without references that are set aside, into a new generation. Damaged rows are moved to `left_out`.
 
         Calls `progress(rows done, rows in all)`. Raises NoRoomError, or RollcallError if the store can't be read.
         """
@@ -59,7 +60,7 @@ class BlockKeeper:
 
     def _publish_all(self, progress: Progress, unsound: Collection[int] = ()) -> None:
         store, publisher = self._store, self._publisher
-        count, done = count_references(store), 0
+        count, done = count_references(store) - count_aside(store), 0
         if store.dim is not None:
             publisher.describe(store.dim, store.model or "", store.fingerprint or "")
 
@@ -135,6 +136,7 @@ class BlockKeeper:
         """Remember `changes` until there is room."""
         if self._waiting is not None:
             self._waiting.update(changes.saved)
+            self._renamed |= changes.saved_people
             if changes.republish or self._holds_another_model() or len(self._waiting) > _MAX_WAITING:
                 self._waiting = None
 
@@ -152,7 +154,7 @@ class BlockKeeper:
         except UnsoundRowError:
             self.publish_everything()
             return
-        self._waiting.clear()  # the rest was deleted from the store meanwhile
+        self._waiting.clear()  # the rest was deleted from the store, or set aside, meanwhile
 
     def check(self) -> list[str]:
         """What is unsound in the block, one line for each fault. It must also hold what the store holds, unless it is `behind`."""
@@ -182,7 +184,12 @@ class BlockKeeper:
     def _publish_saved(self, saved: Saved, references: Sequence[NewReference]) -> None:
         # If a batch saves one photo twice, the last one counts.
         last = {row_id: i for i, row_id in enumerate(saved.row_ids)}
-        chosen = sorted(last.values())
+        aside = aside_among(self._store, last)
+        # A reference that is set aside stays out, but its person's user id may be another one now.
+        self._renamed.update(references[last[row_id]].person_name for row_id in aside)
+        chosen = sorted(i for row_id, i in last.items() if row_id not in aside)
+        if not chosen:
+            return
         names = [references[i].person_name for i in chosen]
         users = user_ids_of(self._store, set(names))
         self._renamed.update(name for name in users if self._publisher.user_id(name) is not None)

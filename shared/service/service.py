@@ -6,7 +6,7 @@ Writes come in groups. For each group:
 3. what was forgotten is erased;
 4. then the requests are answered. So an acknowledged write is on disk and live.
 
-What each request does is in the module of its subject: references, people, strangers, sightings, model, forgetting.
+What each request does is in the module of its subject: references, set_aside, people, strangers, sightings, model, forgetting.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from shared.service.model import ModelRequests
 from shared.service.people import PeopleRequests
 from shared.service.publication import BlockKeeper
 from shared.service.references import ReferenceRequests
+from shared.service.set_aside import SetAsideRequests
 from shared.service.sightings import Retention, SightingRequests
 from shared.service.strangers import StrangerRequests
 from shared.settings.schema import SiteSettings
@@ -39,6 +40,7 @@ from shared.store.moves import finish_moves
 from shared.store.opening import open_read_only
 from shared.store.references import count_people, count_references
 from shared.store.restoring import replace_from
+from shared.store.set_aside import count_aside
 from shared.store.store import Store
 from shared.store.unsound_rows import damaged_rows
 from shared.strangers.strangers import Strangers
@@ -67,10 +69,13 @@ class StoreService:
         self._retention = Retention(store, self._strangers, site.keep_sightings_days, site.keep_unknowns_days, say)
         self.refusal: RollcallError | None = None  # while this is set, every write is refused with it
         references, model = ReferenceRequests(store), ModelRequests(store, self._strangers)
+        aside = SetAsideRequests(store, data_dir)
         strangers, people = StrangerRequests(self._strangers, store), PeopleRequests(store, self._sightings)
         self._writes: dict[type[Request[Any]], _Write] = {
             requests.Save: references.save,
             requests.Delete: references.delete,
+            requests.SetAside: aside.set_aside,
+            requests.BringBack: aside.bring_back,
             requests.Forget: self._forgetting.forget,
             requests.ForgetStranger: self._forgetting.forget_stranger,
             requests.NameStranger: strangers.name,
@@ -206,7 +211,9 @@ class StoreService:
             "(marks.key)"
         )
         warnings = [line for line in (marks if replaced.marks_lost else None, published) if line]
-        answer = requests.Restored(restored=replaced.restored, kept_deleted=replaced.kept_deleted)
+        answer = requests.Restored(
+            restored=replaced.restored, kept_deleted=replaced.kept_deleted, set_aside=replaced.set_aside
+        )
         return answer.with_warnings(warnings)
 
     def sightings_since(self, after_id: int, limit: int) -> list[Sighting]:
@@ -221,6 +228,7 @@ class StoreService:
             fingerprint=self._unless_damaged(lambda: store.fingerprint),
             dim=self._unless_damaged(lambda: store.dim),
             references=self._unless_damaged(partial(count_references, store)),
+            set_aside=self._unless_damaged(partial(count_aside, store)),
             people=self._unless_damaged(partial(count_people, store)),
             change_number=self._unless_damaged(lambda: store.change_number),
             damaged_rows=self._unless_damaged(lambda: damaged_rows(store.connection)),

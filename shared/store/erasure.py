@@ -10,6 +10,7 @@ from pathlib import Path
 from shared.errors import RefusedError, RollcallError, Say
 from shared.person_names import name_key
 from shared.photos.kept import digest_of
+from shared.records import Reference
 from shared.store.connection import TimeLimit, connect
 from shared.store.leftovers import copies_of_before
 from shared.store.marks import is_photo_marked, path_mark
@@ -22,7 +23,19 @@ from shared.store.unsound_rows import forget_damaged_rows
 
 def photo_named(data_dir: Path, store: Store, person: str, photo: str) -> str | None:
     """The stored path of one of `person`'s photos. `photo`: its stored path, its absolute path, or its file name. None if not found."""
-    known = photos_of(store, person)
+    return _path_named(data_dir, photos_of(store, person), photo)
+
+
+def reference_named(data_dir: Path, references: Sequence[Reference], photo: str) -> Reference | None:
+    """The one of these references of a person that `photo` names: as for `photo_named`, or else its id. None if not found."""
+    path = _path_named(data_dir, [one.image_path for one in references if one.image_path], photo)
+    for one in references:
+        if one.image_path == path if path else str(one.id) == photo:
+            return one
+    return None
+
+
+def _path_named(data_dir: Path, known: Sequence[str], photo: str) -> str | None:
     wanted = (data_dir / photo).resolve()
     ways: tuple[Callable[[str], bool], ...] = (
         lambda path: path == photo,

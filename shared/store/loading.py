@@ -15,10 +15,12 @@ import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.embeddings import Batch, UnsoundRowError, require_sound
 from shared.errors import RollcallError, Say
 from shared.store import people
+from shared.store.references import list_references
 from shared.store.store import Store, explain
 from shared.store.unsound_rows import set_aside, unsound_rows
 
@@ -32,23 +34,35 @@ _BATCH = """
         json_group_array(checksum)
     FROM (
         SELECT id, person_name, user_id, embedding, checksum
-        FROM embeddings LEFT JOIN reference_facts ON embedding_id = id WHERE id > ? {chosen} {without} ORDER BY id LIMIT ?
+        FROM embeddings LEFT JOIN reference_facts ON embedding_id = id
+        WHERE id > ? {chosen} {without} {in_use} ORDER BY id LIMIT ?
     )
 """
 _CHOSEN = "AND id IN (SELECT value FROM json_each(?))"
 _WITHOUT = "AND id NOT IN (SELECT value FROM json_each(?))"
+_IN_USE = "AND id NOT IN (SELECT embedding_id FROM set_aside)"
 
 
 def stored_batches(
-    store: Store, row_ids: Sequence[int] | None = None, *, without: Collection[int] = (), after: int = _BEFORE_FIRST
+    store: Store,
+    row_ids: Sequence[int] | None = None,
+    *,
+    without: Collection[int] = (),
+    after: int = _BEFORE_FIRST,
+    also_set_aside: bool = False,
 ) -> Iterator[Batch]:
     """All references with id > `after`, or those with the ids `row_ids`; in id order, without the ids in `without`.
 
-    Raises UnsoundRowError for a row that can't be read, RollcallError if the file can't be read. This does not check norms and
+    Without references that are set aside, unless `also_set_aside`. Raises UnsoundRowError for a row that can't be read, RollcallError if
+    the file can't be read. This does not check norms and
     checksums; `require_sound` does, where the references are quantised.
     """
     size, last = 4 * (store.dim or 0), after
-    query = _BATCH.format(chosen="" if row_ids is None else _CHOSEN, without=_WITHOUT if without else "")
+    query = _BATCH.format(
+        chosen="" if row_ids is None else _CHOSEN,
+        without=_WITHOUT if without else "",
+        in_use="" if also_set_aside else _IN_USE,
+    )
     lists = [json.dumps(list(ids)) for ids in (row_ids, without or None) if ids is not None]
     while True:
         try:
@@ -69,7 +83,10 @@ def stored_batches(
 
 
 def sound_batches(store: Store, say: Say) -> Iterator[Batch]:
-    """All sound references, in id order. Unsound rows are set aside and reported with `say`. Raises RollcallError."""
+    """All sound references that are in use, in id order. Unsound rows are moved to `left_out` and reported with `say`.
+
+    Raises RollcallError.
+    """
     last = _BEFORE_FIRST
     unsound: dict[int, str] = {}
     while True:
@@ -83,6 +100,19 @@ def sound_batches(store: Store, say: Say) -> Iterator[Batch]:
             if unsound:
                 raise
             unsound = set_unsound_aside(store, say)
+
+
+def vectors_of_person(store: Store, name: str) -> dict[int, NDArray[np.float32]]:
+    """The embeddings (dim,) of all references of a person, also of those that are set aside, by row id.
+
+    Raises UnsoundRowError, or RollcallError if the file can't be read.
+    """
+    ids = [one.id for one in list_references(store, name)]
+    found: dict[int, NDArray[np.float32]] = {}
+    for batch in stored_batches(store, ids, also_set_aside=True):
+        require_sound(batch, 0, batch.references)
+        found.update(zip(batch.row_ids, batch.references, strict=True))
+    return found
 
 
 def set_unsound_aside(store: Store, say: Say) -> dict[int, str]:

@@ -40,6 +40,7 @@ from shared.store.connection import TimeLimit, connect, connect_read_only
 from shared.store.copying import copy_database, copy_pages, half_made
 from shared.store.leftovers import BEFORE_MIGRATION
 from shared.store.rewriting import SLACK_BYTES, require_room
+from shared.store.set_aside import MAX_REASON_CHARACTERS
 from shared.uuid7 import new_uuids
 
 _ORIGINALS_DIM = 512  # the dimension of the original program's embeddings
@@ -59,7 +60,11 @@ _KEYS = {
     "deletion_marks": "uuid",
     "sightings": "id",
     "left_out": "id",
+    "set_aside": "embedding_id",
     "staged_embeddings": "embedding_id",
+    "people_changes": "id",
+    "merged_references": "id",
+    "pending_moves": "place",
     "pending_removals": "path",
     "strangers": "id",
     "stranger_traces": "id",
@@ -588,6 +593,30 @@ def _is_person(uuid: object, name: object, user_id: object, created_at: object, 
     )
 
 
+def _is_people_change(number: object, kind: object, name: object, other: object, at: object, document: object) -> bool:
+    return (
+        _whole(number, 1) is not None
+        and all(_is_text(one, 1024) for one in (kind, name, other))
+        and _is_time(at)
+        and isinstance(document, str)
+        and isinstance(json.loads(document), dict)
+    )
+
+
+def _is_merged_reference(_: object, row_id: object, name: object, blob: object, *rest: object) -> bool:
+    photo, user_id, created_at, updated_at, uuid, digest, reason, since = rest
+    return (
+        _whole(row_id, 0) is not None
+        and _is_text(name, 1024)
+        and type(blob) is bytes
+        and all(one is None or _is_text(one, 4096) for one in (photo, user_id))
+        and all(one is None or _is_time(one) for one in (created_at, updated_at))
+        and _is_text(uuid, 64)
+        and (digest is None or _is_text(digest, 128))
+        and ((reason is None and since is None) or (_is_text(reason, MAX_REASON_CHARACTERS) and _is_time(since)))
+    )
+
+
 def _is_stranger(number: object, first: object, last: object, visits: object, cameras: object) -> bool:
     if _whole(number, 1) is None or not _is_time(first) or not _is_time(last) or _whole(visits, 0) is None:
         return False
@@ -629,6 +658,16 @@ _OWN_ROWS: dict[str, tuple[tuple[str, ...], Callable[..., bool]]] = {
         ("embedding_id", "fingerprint", "embedding"),
         lambda _, fingerprint, blob: _is_text(fingerprint, 128) and type(blob) is bytes,
     ),
+    "set_aside": (
+        ("embedding_id", "reason", "since"),
+        lambda _, reason, since: _is_text(reason, MAX_REASON_CHARACTERS) and _is_time(since),
+    ),
+    "people_changes": (("id", "kind", "name", "other", "at", "document"), _is_people_change),
+    "merged_references": (
+        ("change", *schema.COLUMNS, "uuid", "photo_digest", "set_aside_reason", "set_aside_since"),
+        _is_merged_reference,
+    ),
+    "pending_moves": (("place", "path"), lambda place, path: _is_text(place, 4096) and _is_text(path, 4096)),
     "pending_removals": (("path", "since"), lambda path, since: _is_text(path, 4096) and _is_time(since)),
     "strangers": (("id", "first_seen", "last_seen", "visits", "cameras"), _is_stranger),
 }

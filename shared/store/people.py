@@ -175,7 +175,8 @@ def rename(store: Store, name: str, new: str, places: Mapping[str, str] | None =
 
 
 def merge(store: Store, name: str, into: str, places: Mapping[str, str] | None = None) -> Moved:
-    """Merge the person `name` into the person `into`. If both have a reference of the same photo, that of `into` is kept.
+    """Merge the person `name` into the person `into`. If both have a reference of the same photo, that of `into` is kept, as it is: in use or
+    set aside.
 
     `places`: see `_move`. Raises RefusedError if one of the names is nobody's, both are the same, or `into` is not fit for a folder.
     """
@@ -204,8 +205,8 @@ def merge(store: Store, name: str, into: str, places: Mapping[str, str] | None =
     )
     undo = _Undo([], sightings, left_out, [], kept.former_names, kept.user_id, list(gone))
     change = _note(store, _MERGED, name, into, undo)
-    set_aside = _set_aside(store, change, twice)
-    moved = _move(store, name, into, set_aside, places=places)
+    photos = _keep_for_undoing(store, change, twice)
+    moved = _move(store, name, into, photos, places=places)
     moved = replace(moved, removed=twice)
     _amend(store, change, replace(undo, row_ids=moved.row_ids, files=moved.files))
     settle_user_ids(store.connection, [into])
@@ -410,11 +411,12 @@ def _give_left_out(store: Store, name: str, of: str, ids: list[int] | None) -> N
     )
 
 
-def _set_aside(store: Store, change: int, row_ids: list[int]) -> list[str]:
+def _keep_for_undoing(store: Store, change: int, row_ids: list[int]) -> list[str]:
     """Move references to the table `merged_references`, so that undoing can bring them back. Returns the paths of their photos."""
     store.connection.executemany(
-        f"INSERT INTO merged_references SELECT ?, {', '.join(f'e.{one}' for one in schema.COLUMNS)}, f.uuid, f.photo_digest "  # noqa: S608  # constants
-        "FROM embeddings e JOIN reference_facts f ON f.embedding_id=e.id WHERE e.id=?",
+        f"INSERT INTO merged_references SELECT ?, {', '.join(f'e.{one}' for one in schema.COLUMNS)}, f.uuid, f.photo_digest, "  # noqa: S608  # constants
+        "s.reason, s.since FROM embeddings e JOIN reference_facts f ON f.embedding_id=e.id "
+        "LEFT JOIN set_aside s ON s.embedding_id=e.id WHERE e.id=?",
         [(change, row_id) for row_id in row_ids],
     )
     store.connection.executemany("DELETE FROM embeddings WHERE id=?", [(row_id,) for row_id in row_ids])
@@ -423,7 +425,7 @@ def _set_aside(store: Store, change: int, row_ids: list[int]) -> list[str]:
 
 
 def _bring_back(store: Store, change: int) -> tuple[list[int], list[str]]:
-    """Bring back the references that were set aside. Returns their ids and the paths of their photos."""
+    """Bring back the references that were kept for undoing. Returns their ids and the paths of their photos."""
     found = store.connection.execute(
         "SELECT id, image_path FROM merged_references WHERE change=?", (change,)
     ).fetchall()
@@ -437,6 +439,11 @@ def _bring_back(store: Store, change: int) -> tuple[list[int], list[str]]:
         "INSERT INTO reference_facts(embedding_id, uuid, change_number, photo_digest) "
         "SELECT id, uuid, ?, photo_digest FROM merged_references WHERE change=?",
         (first, change),
+    )
+    store.connection.execute(
+        "INSERT INTO set_aside SELECT id, set_aside_reason, set_aside_since FROM merged_references "
+        "WHERE change=? AND set_aside_reason IS NOT NULL",
+        (change,),
     )
     write_checksums(store.connection, rows)
     return rows, [path for _, path in found if path is not None]

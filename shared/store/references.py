@@ -16,6 +16,7 @@ from shared.person_names import name_key
 from shared.records import Person, Reference
 from shared.store import people
 from shared.store.marks import leave_mark, mark_of
+from shared.store.set_aside import forget_names
 from shared.store.store import Store
 from shared.store.unsound_rows import forget_damaged_rows
 
@@ -38,6 +39,13 @@ def vector_of(store: Store, row_id: int) -> NDArray[np.float32]:
     return np.frombuffer(row[0], "<f4")
 
 
+def uuid_of(store: Store, row_id: int) -> str:
+    """The UUID of a stored reference."""
+    return str(
+        store.connection.execute("SELECT uuid FROM reference_facts WHERE embedding_id=?", (row_id,)).fetchone()[0]
+    )
+
+
 def user_id_of(store: Store, name: str) -> str | None:
     """The user id of a person, which is the one given last. None if there is no such person, or no user id."""
     row = store.connection.execute("SELECT user_id FROM people WHERE name=?", (name,)).fetchone()
@@ -55,16 +63,17 @@ def user_ids_of(store: Store, names: Collection[str]) -> dict[str, str | None]:
 def list_people(store: Store, after: str | None = None, limit: int | None = None) -> list[Person]:
     """All enrolled people in the order of their names: at most `limit`, and only names behind `after`.
 
-    Each with name, user id, number of references, and the times of the first and the last change.
+    Each with name, user id, numbers of references, and the times of the first and the last change.
     """
     rows = store.connection.execute(
-        "SELECT person_name, COUNT(*), MIN(created_at), MAX(updated_at) FROM embeddings "
+        "SELECT person_name, COUNT(*), MIN(created_at), MAX(updated_at), COUNT(s.embedding_id) FROM embeddings e "
+        "LEFT JOIN set_aside s ON s.embedding_id=e.id "
         "WHERE ?1 IS NULL OR person_name>?1 GROUP BY person_name ORDER BY person_name LIMIT ?2",
         (after, -1 if limit is None else limit),
     )
     return [
-        Person(name, user_id_of(store, name), count, _iso(created), _iso(updated))
-        for name, count, created, updated in rows.fetchall()
+        Person(name, user_id_of(store, name), count, _iso(created), _iso(updated), aside)
+        for name, count, created, updated, aside in rows.fetchall()
     ]
 
 
@@ -74,15 +83,19 @@ def list_references(
     """References without their embeddings, in id order, of one person or of all: at most `limit`, with id > `after_id`."""
     wanted = "" if name is None else "e.person_name=:name AND "  # a condition of its own, so that SQLite uses the index
     rows = store.connection.execute(
-        "SELECT e.id, e.person_name, e.image_path, f.photo_digest, f.change_number FROM embeddings e "  # noqa: S608  # two constants
-        f"LEFT JOIN reference_facts f ON f.embedding_id=e.id WHERE {wanted}e.id>:after ORDER BY e.id LIMIT :limit",
+        "SELECT e.id, e.person_name, e.image_path, f.photo_digest, f.change_number, e.created_at, s.since, s.reason "  # noqa: S608  # two constants
+        "FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id LEFT JOIN set_aside s ON s.embedding_id=e.id "
+        f"WHERE {wanted}e.id>:after ORDER BY e.id LIMIT :limit",
         {
             "name": name,
             "after": -(1 << 63) if after_id is None else after_id,
             "limit": -1 if limit is None else limit,
         },
     )
-    return [Reference(*row) for row in rows]
+    return [
+        Reference(row_id, person, path, digest, change, _iso(created), since, reason)
+        for row_id, person, path, digest, change, created, since, reason in rows
+    ]
 
 
 def delete_references(
@@ -158,6 +171,7 @@ def forget_person(store: Store, name: str) -> Deleted:
     ]
     store.connection.executemany("DELETE FROM left_out WHERE person_name=?", [(one,) for one in spellings])
     forget_damaged_rows(store.connection)
+    forget_names(store, names)
     paths = deleted.image_paths + [path for path in left_out if path]
     return Deleted(deleted.row_ids, paths, sightings, len(left_out))
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from shared.process.work_progress import beat
 from shared.store import people, schema
 from shared.store.marks import is_marked
+from shared.store.set_aside import count_aside
 from shared.store.store import Store
 from shared.store.unsound_rows import forget_damaged_rows
 
@@ -19,12 +20,13 @@ _COLUMNS = ", ".join(schema.COLUMNS)
 class Replaced(NamedTuple):
     """What a restore did.
 
-    `restored`: references taken from the backup. `kept_deleted`: references of the backup that stay deleted. `marks_lost`: deletion
-    marks of the backup that were made with another key, and can't be used.
+    `restored`: references taken from the backup. `kept_deleted`: references of the backup that stay deleted. `set_aside`: how many of the
+    restored ones are set aside. `marks_lost`: deletion marks of the backup that were made with another key, and can't be used.
     """
 
     restored: int
     kept_deleted: int
+    set_aside: int
     marks_lost: int
 
 
@@ -59,7 +61,7 @@ def _replace(store: Store) -> Replaced:
     for key in ("dim", "model", "fingerprint"):
         if key in facts:
             store.set_fact(key, facts[key])
-    return Replaced(len(rows) - len(gone), len(gone), marks_lost)
+    return Replaced(len(rows) - len(gone), len(gone), count_aside(store), marks_lost)
 
 
 def _is_gone(store: Store, name: str, reference_uuid: str, digest: str | None) -> bool:
@@ -71,11 +73,19 @@ def _is_gone(store: Store, name: str, reference_uuid: str, digest: str | None) -
 def _take_references(store: Store, gone: list[tuple[int]], backups_change: int) -> None:
     execute = store.connection.execute
     store.change_at_least(backups_change)
+    aside_here = execute(
+        "SELECT s.reason, s.since, f.uuid FROM set_aside s JOIN reference_facts f ON f.embedding_id=s.embedding_id"
+    ).fetchall()
     execute("DELETE FROM embeddings")
     execute(f"INSERT INTO embeddings({_COLUMNS}) SELECT {_COLUMNS} FROM backup.embeddings")  # noqa: S608  # constants
     execute(
         "INSERT INTO reference_facts SELECT embedding_id, uuid, ?, photo_digest, checksum FROM backup.reference_facts",
         (store.next_change(),),
+    )
+    # A reference that was set aside after the backup must not come back into use by itself.
+    execute("INSERT INTO set_aside SELECT * FROM backup.set_aside")
+    store.connection.executemany(
+        "INSERT OR IGNORE INTO set_aside SELECT embedding_id, ?, ? FROM reference_facts WHERE uuid=?", aside_here
     )
     store.connection.executemany("DELETE FROM embeddings WHERE id=?", gone)
     execute("DELETE FROM people_changes")  # notes for undoing; their references no longer exist

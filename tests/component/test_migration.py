@@ -26,7 +26,7 @@ from shared.store.opening import backup_path, open_read_only, open_store
 from shared.store.references import count_references, list_people
 from tests.conftest import SmallDisk
 from tests.support.full_disks import fill
-from tests.support.old_stores import MARK_KEY, REFERENCES_3, write_version_2, write_version_3
+from tests.support.old_stores import MARK_KEY, REFERENCES_3, write_version_2, write_version_3, write_version_4
 from tests.support.paths import FACES, ROOT, SMALL_PACK, needs_data, needs_dlib
 from tests.support.site_process import SiteProcess, command, command_json
 from tests.support.sites import write_site
@@ -116,13 +116,15 @@ def originals() -> tuple[list[Row], NDArray[np.float32]]:
 def write_version(version: int, path: Path) -> None:
     """A database of this schema; 0: the original's, with one row of every kind."""
     if version:
-        {2: write_version_2, 3: write_version_3}[version](path)
+        {2: write_version_2, 3: write_version_3, 4: write_version_4}[version](path)
     else:
         write_original(path, originals()[0])
 
 
 # What the databases of `write_version` have: references, and rows that were left out; and rows of the original's table.
-_REFERENCES, _LEFT_OUT, _ROWS = {0: 5, 2: 1, 3: 5}, {0: 8, 2: 1, 3: 1}, {0: 13, 2: 1, 3: 5}
+_REFERENCES = {0: 5, 2: 1, 3: 5, 4: 5}
+_LEFT_OUT = {0: 8, 2: 1, 3: 1, 4: 1}
+_ROWS = {0: 13, 2: 1, 3: 5, 4: 5}
 
 
 def test_it_is_adopted_as_it_stands(tmp_path: Path) -> None:
@@ -185,7 +187,7 @@ def test_a_backup_lies_beside_before_anything_changes(tmp_path: Path) -> None:
     before = everything(path)
     with store_in(tmp_path, said):
         pass
-    (backup,) = tmp_path.glob("face_embeddings.db.before-v4-*.bak")
+    (backup,) = tmp_path.glob("face_embeddings.db.before-v5-*.bak")
     assert everything(backup) == before
     assert backup.stat().st_mode & 0o777 == 0o600
     assert backup.name in "\n".join(said)
@@ -220,7 +222,7 @@ def test_most_rows_of_a_wrong_length_do_not_outvote_the_originals(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", [FailingConnection, InterruptedConnection], ids=["statement", "instruction"])
-@pytest.mark.parametrize("version", [0, 2, 3])
+@pytest.mark.parametrize("version", [0, 2, 3, 4])
 def test_a_migration_that_fails_anywhere_changes_nothing(tmp_path: Path, kind: Failing, version: int) -> None:
     """Each step made to fail in turn, in the old file and in the new one: the rows are as they were and nothing is left beside; at
     last it passes."""
@@ -264,7 +266,7 @@ open_store(Path(sys.argv[1]), lambda line: None).close()
 """
 
 
-@pytest.mark.parametrize("version", [0, 2, 3])
+@pytest.mark.parametrize("version", [0, 2, 3, 4])
 def test_a_power_cut_leaves_the_old_file_or_the_new_one(tmp_path: Path, version: int) -> None:
     """Ended at each step on the file system in turn: the next opening has everything, marks included, and a copy of what was there beside."""
     for ends_at in range(1, 500):
@@ -393,9 +395,9 @@ def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
     write_version_2(path)
     before = everything(path)
     with store_in(tmp_path, said) as store:
-        assert "schema 2 -> 4" in said[0]
+        assert "schema 2 -> 5" in said[0]
         assert store_faults(store) == []
-        assert (store.fact("schema_version"), store.dim, store.change_number, store.model) == ("4", 64, 7, "test/none")
+        assert (store.fact("schema_version"), store.dim, store.change_number, store.model) == ("5", 64, 7, "test/none")
         assert store.fact("mark_key") is None
         for table in ("embeddings", "left_out", "staged_embeddings", "deletion_marks", "strangers", "stranger_traces"):
             assert sorted(rows(store, f"SELECT * FROM {table}"), key=repr) == before[table]  # noqa: S608  # our own tables
@@ -409,7 +411,7 @@ def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
     key = tmp_path / "marks.key"
     assert key.read_text(encoding="ascii").strip() == MARK_KEY
     assert key.stat().st_mode & 0o777 == 0o600
-    (copy,) = tmp_path.glob("*.before-v4-*.bak")
+    (copy,) = tmp_path.glob("*.before-v5-*.bak")
     assert everything(copy)["strangers"] == []
     assert everything(copy)["sightings"] == [], "a copy would keep them for longer than the settings say"
     assert everything(copy)["embeddings"] == before["embeddings"]
@@ -424,7 +426,7 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
     write_version_3(path)
     before, key = everything(path), (tmp_path / "marks.key").read_bytes()
     with store_in(tmp_path, said) as store:
-        assert "schema 3 -> 4" in said[0]
+        assert "schema 3 -> 5" in said[0]
         assert store_faults(store) == []
         assert rows(store, "SELECT name, user_id, created_at, former_names, groups FROM people ORDER BY name") == [
             ("Ada", "e-1", "2025-01-02T03:04:05Z", "[]", "[]"),
@@ -440,7 +442,8 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
         assert store.sightings.last_id() == 90
         assert [one.person for one in store.sightings.since()] == ["Ada", None]
     after = everything(path)
-    assert after.pop("people_changes") == after.pop("merged_references") == after.pop("pending_moves") == []
+    newer = ("people_changes", "merged_references", "pending_moves", "set_aside")
+    assert [after.pop(table) for table in newer] == [[], [], [], []]
     assert len(after.pop("people")) == 3
     users = {"Ada": "e-1", "Bo": None, "Cy": "new"}
     wanted = [(*row[:4], users[row[1]], *row[5:]) for row in before["embeddings"]]
@@ -448,11 +451,11 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
     # The checksum covers the user id, which is another in one row only.
     changed = [one for one in after.pop("reference_facts") if one not in before["reference_facts"]]
     assert [one[:4] for one in changed] == [one[:4] for one in before["reference_facts"] if one[0] == 6]
-    assert dict(after.pop("store_facts")) == {**dict(before["store_facts"]), "schema_version": "4"}
+    assert dict(after.pop("store_facts")) == {**dict(before["store_facts"]), "schema_version": "5"}
     untouched = {name: found for name, found in before.items() if name in after}
     assert after == untouched
     assert before.keys() - untouched.keys() == {"embeddings", "reference_facts", "store_facts"}
-    (copy,) = tmp_path.glob("face_embeddings.db.before-v4-*.bak")
+    (copy,) = tmp_path.glob("face_embeddings.db.before-v5-*.bak")
     assert copy.stat().st_mode & 0o777 == 0o600
     kept = everything(copy)
     private = ("sightings", "strangers", "stranger_traces", "stranger_visits", "pending_removals")
@@ -469,7 +472,32 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
     assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, copy.name, "marks.key"]
 
 
-@pytest.mark.parametrize("version", [0, 2, 3])
+def test_of_schema_4_nothing_is_lost(tmp_path: Path) -> None:
+    """Every row comes along, also what an undoing needs and which photos are still to be moved; no reference is set aside. The merge is
+    undone after it, and the photo that waited is where its row says."""
+    settings, said = site_settings(tmp_path), []  # type: tuple[Settings, list[str]]
+    path, faces = settings.db_path, settings.faces_dir
+    (faces / "Adda").mkdir(parents=True)
+    write_version_4(path)
+    (faces / "Adda" / "2.jpg").write_bytes(b"hers")
+    before = everything(path)
+    with store_in(path.parent, said):
+        assert "schema 4 -> 5" in said[0]
+        after = everything(path)
+        assert after.pop("set_aside") == []
+        assert after.pop("merged_references") == [(*row, None, None) for row in before.pop("merged_references")]
+        assert dict(after.pop("store_facts")) == {**dict(before.pop("store_facts")), "schema_version": "5"}
+        assert after == before
+    with files_of(settings) as files:
+        assert (faces / "Ada" / "2.jpg").read_bytes() == b"hers"
+        assert files.undo_people().references == 2
+        found = [(one.id, one.image_path) for one in files.references("Adda")]
+        assert found == [(1, "faces/Adda/1.jpg"), (5, "faces/Adda/2.jpg")]
+        assert (faces / "Adda" / "2.jpg").read_bytes() == b"hers"
+        assert files.check() == []
+
+
+@pytest.mark.parametrize("version", [0, 2, 3, 4])
 def test_whoever_is_forgotten_is_in_no_copy_of_before(tmp_path: Path, version: int) -> None:
     """`forget` reaches the copy that a migration left, whatever its version and however the name is spelt there: no byte of the
     person stays in it, everybody else does; one photo that is forgotten goes from it too."""
@@ -478,7 +506,7 @@ def test_whoever_is_forgotten_is_in_no_copy_of_before(tmp_path: Path, version: i
     unit = noise(_RNG, 4, 512)
     if version:
         write_version(version, path)
-        person, others = "Ada", {2: 0, 3: sum(one[1] != "Ada" for one in REFERENCES_3)}[version]
+        person, others = "Ada", 0 if version == 2 else sum(one[1] != "Ada" for one in REFERENCES_3)
     else:
         names = (("Zoe\u0308 ", None), ("Bo", "faces/Bo/1.jpg"), ("Bo", "faces/Bo/2.jpg"), ("Cy", None))
         write_original(path, [(name, raw(one), photo, "e-1") for (name, photo), one in zip(names, unit, strict=True)])
@@ -488,7 +516,7 @@ def test_whoever_is_forgotten_is_in_no_copy_of_before(tmp_path: Path, version: i
         service = service_of(store, path.parent)
         vector = rows(store, "SELECT embedding FROM embeddings WHERE person_name=?", person)[0][0]
         answer = service.ask(Forget(person))
-        assert answer.references == (2 if version == 3 else 1)
+        assert answer.references == (2 if version >= 3 else 1)
         assert answer.other_copies == []
         assert answer.warning is None
         if not version:
@@ -661,7 +689,7 @@ def test_the_original_file_is_restored_like_a_backup(tmp_path: Path) -> None:
     old = write_original(tmp_path / "old" / "face_embeddings.db", given)
     before = old.read_bytes()
     site_settings(tmp_path)
-    assert command_json(tmp_path, "restore", str(old)) == {"restored": 5, "kept_deleted": 0}
+    assert command_json(tmp_path, "restore", str(old)) == {"restored": 5, "kept_deleted": 0, "set_aside": 0}
     assert [one["references"] for one in command_json(tmp_path, "people")["people"]] == [3, 2]
     assert old.read_bytes() == before
     assert [one.name for one in old.parent.iterdir()] == [old.name]

@@ -199,7 +199,11 @@ def test_a_long_path_and_a_backup_while_it_runs(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     write_site(other, {})
-    assert command_json(other, "restore", str(tmp_path / "copy.db")) == {"restored": 6, "kept_deleted": 0}
+    assert command_json(other, "restore", str(tmp_path / "copy.db")) == {
+        "restored": 6,
+        "kept_deleted": 0,
+        "set_aside": 0,
+    }
     assert len(command_json(other, "people")["people"]) == 6
     (tmp_path / "torn.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 9000)
     assert command(other, "restore", str(tmp_path / "torn.db")).returncode == 1

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ CREATE TABLE embeddings(
     "CREATE INDEX sightings_by_stranger ON sightings(stranger) WHERE stranger IS NOT NULL",
 )
 # How the tables of schema 2 differed from today's, and what schemas 1 and 2 had none of.
-NEWER_TABLES = ("people", "merged_references", "pending_moves", "pending_removals")
+NEWER_TABLES = ("people", "merged_references", "pending_moves", "pending_removals", "set_aside")
 _SINCE = ((", checksum INTEGER", ""), (", recorded_at TEXT", ""))
 
 
@@ -165,4 +166,57 @@ def write_version_3(path: Path) -> None:
     connection.execute("INSERT INTO stranger_traces VALUES (1, 7, ?, 0.5, ?, 'a.jpg')", ("f" * 64, vector))
     connection.execute("INSERT INTO stranger_visits VALUES ('door', 42, 7)")
     connection.execute("INSERT INTO pending_removals VALUES ('faces/Gone/1.jpg', ?)", (seen,))
+    connection.close()
+
+
+# The tables that came with schema 4, as that version of the program made them.
+_TABLES_4 = (
+    """CREATE TABLE people(
+        uuid TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, user_id TEXT, created_at TEXT NOT NULL,
+        former_names TEXT NOT NULL DEFAULT '[]', consented_at TEXT, expires_at TEXT, groups TEXT NOT NULL DEFAULT '[]')
+        WITHOUT ROWID""",
+    """CREATE TABLE people_changes(
+        id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, name TEXT NOT NULL, other TEXT NOT NULL, at TEXT NOT NULL,
+        document TEXT NOT NULL)""",
+    """CREATE TABLE merged_references(
+        change INTEGER NOT NULL REFERENCES people_changes(id) ON DELETE CASCADE, id INTEGER NOT NULL, person_name TEXT NOT NULL,
+        embedding BLOB NOT NULL, image_path TEXT, user_id TEXT, created_at TIMESTAMP, updated_at TIMESTAMP, uuid TEXT NOT NULL,
+        photo_digest TEXT)""",
+    "CREATE INDEX merged_references_by_change ON merged_references(change)",
+    "CREATE TABLE pending_moves(place TEXT PRIMARY KEY, path TEXT NOT NULL) WITHOUT ROWID",
+)
+
+
+def write_version_4(path: Path) -> None:
+    """A database as schema 4 made it: as of schema 3, with rows in the newer tables too. Adda was merged into Ada a moment ago: her photo
+    is one of Ada's, her sighting is number 41, and another photo of hers is not moved yet."""
+    write_version_3(path)
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in _TABLES_4:
+        connection.execute(statement)
+    connection.execute("UPDATE store_facts SET value='4' WHERE key='schema_version'")
+    blob = connection.execute("SELECT embedding FROM embeddings WHERE id=6").fetchone()[0]
+    checksum = int(row_checksums(np.frombuffer(blob, "<f4")[None], ["Cy"], ["new"])[0])
+    connection.execute("UPDATE embeddings SET user_id='new' WHERE id=6")
+    connection.execute("UPDATE reference_facts SET checksum=? WHERE embedding_id=6", (checksum,))
+    for name, user_id, day, former in (
+        ("Ada", "e-1", "2025-01-02T03:04:05Z", '["Adda"]'),
+        ("Bo", None, "2025-03-01T10:00:00Z", "[]"),
+        ("Cy", "new", "2025-05-06T07:08:09Z", "[]"),
+    ):
+        connection.execute(
+            "INSERT INTO people VALUES (?, ?, ?, ?, ?, '2025-01-01T00:00:00Z', NULL, '[\"staff\"]')",
+            (f"p-{name}", name, user_id, day, former),
+        )
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"  # a merge can be undone for some days
+    person = ["p-Adda", "Adda", None, "2025-01-02T03:04:05Z", "[]", None, None, "[]"]
+    undo = {"row_ids": [5], "sightings": [41], "left_out": [], "files": [["faces/Adda/2.jpg", "faces/Ada/2.jpg"]]}
+    document = json.dumps({**undo, "former_names": "[]", "user_id": "e-1", "person": person})
+    connection.execute("INSERT INTO people_changes VALUES (3, 'merge', 'Adda', 'Ada', ?, ?)", (now, document))
+    day = "2025-02-03 04:05:06"
+    connection.execute(
+        "INSERT INTO merged_references VALUES (3, 1, 'Adda', ?, 'faces/Adda/1.jpg', NULL, ?, ?, 'u-1', ?)",
+        (blob, day, day, "a" * 64),
+    )
+    connection.execute("INSERT INTO pending_moves VALUES ('faces/Ada/2.jpg', 'faces/Adda/2.jpg')")
     connection.close()

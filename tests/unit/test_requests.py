@@ -37,7 +37,7 @@ _SNAPSHOT = SiteSnapshot(
     "site", 7, True, 1.5, WriterStatus(pid=8), {"door": CameraStatus(ChildState.RUNNING, up=True, age_p50_ms=1.5)}
 )
 _GALLERY = requests.GalleryInfo(
-    model="dlib/dlib", fingerprint="f" * 64, dim=128, references=5, people=2, change_number=9, damaged_rows=1, generation=3,
+    model="dlib/dlib", fingerprint="f" * 64, dim=128, references=5, set_aside=1, people=2, change_number=9, damaged_rows=1, generation=3,
     published_rows=4, behind=True, nothing_stored="the disk is full", unreadable_sightings=1,
 )  # fmt: skip
 # Each kind with as little as it takes, and with all that it can have.
@@ -58,6 +58,8 @@ ASKED: list[Request[Any]] = [
     requests.IsMarked("Ada"),
     requests.IsMarked("Ada", "d" * 64),
     requests.Cosine(3, vectors=vectors(1)),
+    requests.SetAside("Ada", "faces/Ada/1.jpg", "by hand"),
+    requests.BringBack("Ada", "17"),
     requests.Forget("Ada"),
     requests.Forget("Ada", "1.jpg"),
     requests.Rename("Ada", "Zoë"),
@@ -94,10 +96,17 @@ ANSWERED: list[Answer] = [
     requests.Deleted(deleted=3),
     requests.Counted(count=0),
     requests.PeoplePage(people=[]),
-    requests.PeoplePage(people=[Person("Ada", None, 1, None, None), Person("Zoë", "e-17", 2, _EVENT.time, _EVENT.time)]),
-    requests.ReferencesPage(references=[Reference(1, "Ada", None, None, None), Reference(2, "Zoë", "z.jpg", "d" * 64, 9)]),
+    requests.PeoplePage(people=[Person("Ada", None, 1, None, None), Person("Zoë", "e-17", 2, _EVENT.time, _EVENT.time, 1)]),
+    requests.ReferencesPage(
+        references=[
+            Reference(1, "Ada", None, None, None),
+            Reference(2, "Zoë", "z.jpg", "d" * 64, 9, _EVENT.time, _EVENT.time, "by hand"),
+        ]
+    ),
     requests.Marked(marked=True),
     requests.Compared(cosine=0.25),
+    requests.ReferenceState(person="Ada", id=17, photo="faces/Ada/1.jpg", reason="by hand", since=_EVENT.time, already=False, in_use=2),
+    requests.ReferenceState(person="Ada", id=18, photo=None, reason=None, since=None, already=True, in_use=3),
     requests.Forgotten(person="Ada", references=0, photos=0, sightings=0, already=True, other_copies=[], out_of_reach=[]),
     requests.Forgotten(
         person="Zoë", spelt_otherwise=["Zoe\u0308"], references=2, photos=1, sightings=3, already=False,
@@ -120,11 +129,11 @@ ANSWERED: list[Answer] = [
     requests.Switched(switched=False, not_staged=[2, 5]),
     requests.Switched(switched=True, references=4, left_out=1),
     requests.GalleryInfo(
-        model=None, fingerprint=None, dim=None, references=None, people=None, change_number=None, damaged_rows=None, generation=None,
+        model=None, fingerprint=None, dim=None, references=None, set_aside=None, people=None, change_number=None, damaged_rows=None, generation=None,
         published_rows=None, behind=False, nothing_stored=None, unreadable_sightings=0,
     ),
     _GALLERY,
-    requests.Restored(restored=5, kept_deleted=1),
+    requests.Restored(restored=5, kept_deleted=1, set_aside=2),
     requests.SiteStatus(site=None, gallery=_GALLERY),
 ]  # fmt: skip
 

@@ -49,9 +49,12 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     if answer.warning:
         warn(answer.warning)
     if context.as_json:
-        say_json({"restored": answer.restored, "kept_deleted": answer.kept_deleted})
+        say_json({"restored": answer.restored, "kept_deleted": answer.kept_deleted, "set_aside": answer.set_aside})
     else:
-        say(f"restored {answer.restored} references; {answer.kept_deleted} were deleted here since, and stay deleted")
+        aside = f", {answer.set_aside} of them set aside" if answer.set_aside else ""
+        say(
+            f"restored {answer.restored} references{aside}; {answer.kept_deleted} were deleted here since, and stay deleted"
+        )
     return EXIT_DONE
 
 

@@ -1,0 +1,98 @@
+"""Requests that set a reference of a person aside, and that bring it back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared.embeddings import require_sound
+from shared.errors import RefusedError
+from shared.ipc import requests
+from shared.person_names import name_of, text_of
+from shared.records import Reference
+from shared.service.changes import Changes
+from shared.store.erasure import reference_named
+from shared.store.loading import stored_batches
+from shared.store.references import list_references, uuid_of
+from shared.store.saving import references_by_id
+from shared.store.set_aside import Aside, aside_of, count_in_use, follow, put_aside, reason_of, take_back
+from shared.store.store import Store
+
+_MAX_NAMED = 20  # references listed in a refusal
+
+
+class SetAsideRequests:
+    """The requests on one store. Call them inside its transaction. Block and backup follow after the commit."""
+
+    def __init__(self, store: Store, data_dir: Path) -> None:
+        self._store, self._data_dir = store, data_dir
+
+    def set_aside(self, request: requests.SetAside, changes: Changes) -> requests.ReferenceState:
+        """Set a reference aside. One that is set aside already is answered as done, with the reason that it has.
+
+        Raises RefusedError if there is no such person or reference, or if it is the person's last one in use.
+        """
+        store, reason = self._store, reason_of(request.reason)
+        found = self._reference(request.person, request.photo)
+        known = aside_of(store, found.id)
+        if known is not None:
+            return self._state(found, known, already=True)
+        if count_in_use(store, found.person) == 1:
+            raise RefusedError(
+                "this is the last reference of that person that is in use",
+                where=found.person,
+                got=found.image_path or found.id,
+                remedy=f"forget the person instead (supervisor.py forget '{found.person}'), or enrol another photo first",
+            )
+        aside = put_aside(store, found.id, reason)
+        changes.steps.append([found.id])
+        self._follow(found, aside, changes)
+        return self._state(found, aside, already=False)
+
+    def bring_back(self, request: requests.BringBack, changes: Changes) -> requests.ReferenceState:
+        """Bring a reference back. One that is in use already is answered as done.
+
+        Raises RefusedError if there is no such person or reference; UnsoundRowError if its row was damaged meanwhile.
+        """
+        store, found = self._store, self._reference(request.person, request.photo)
+        known = aside_of(store, found.id)
+        if known is None:
+            return self._state(found, None, already=True)
+        take_back(store, found.id)
+        for batch in stored_batches(store, [found.id]):  # the rows in use were checked when they were loaded
+            require_sound(batch, 0, batch.references)
+        changes.steps.append(references_by_id(store, [found.id]))
+        self._follow(found, None, changes)
+        return self._state(found, known, already=False)
+
+    def _reference(self, person: str, photo: str) -> Reference:
+        """The reference of a person that `photo` names: by its path or file name, else by its id."""
+        person, photo = name_of(person), text_of(photo) or ""
+        rows = list_references(self._store, person)
+        if not rows:
+            raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
+        if (found := reference_named(self._data_dir, rows, photo)) is not None:
+            return found
+        known = [row.image_path or str(row.id) for row in rows]
+        raise RefusedError(
+            "no such reference of that person",
+            where=person,
+            got=photo,
+            expected="one of " + ", ".join(known[:_MAX_NAMED]) + (" …" if len(known) > _MAX_NAMED else ""),
+            remedy=f"see: supervisor.py people '{person}' --references",
+        )
+
+    def _follow(self, found: Reference, aside: Aside | None, changes: Changes) -> None:
+        """Have the site's own backup follow, so that a site that goes on with it does not use the reference again by itself."""
+        reference_uuid = uuid_of(self._store, found.id)
+        changes.backup.append(lambda backup: follow(backup, reference_uuid, aside))
+
+    def _state(self, found: Reference, aside: Aside | None, *, already: bool) -> requests.ReferenceState:
+        return requests.ReferenceState(
+            person=found.person,
+            id=found.id,
+            photo=found.image_path,
+            reason=aside.reason if aside else None,
+            since=aside.since if aside else None,
+            already=already,
+            in_use=count_in_use(self._store, found.person),
+        )
