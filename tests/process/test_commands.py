@@ -130,7 +130,7 @@ def test_enrol(either: Path, tmp_path: Path) -> None:
     photo_of_one(photos / "Bo.png", mirrored=True)
     shutil.copyfile(no_faces(), photos / "Cup.png")
     answer = command_json(either, "enrol", str(photos), str(either / "photos" / "Ada.png"), expect=1)
-    assert set(answer) == {"enrolled", "refused", "unchanged", "skipped", "look_alikes", "disagrees"}
+    assert set(answer) == {"enrolled", "refused", "unchanged", "set_aside", "skipped", "look_alikes", "disagrees"}
     assert answer["enrolled"] == [{"person": "Bo", "photo": str(photos / "Bo.png")}]
     (alike,) = answer["look_alikes"]
     assert (alike["person"], alike["photo"], alike["looks_like"]) == ("Bo", str(photos / "Bo.png"), "Ada")
@@ -245,11 +245,11 @@ def test_backup_and_restore(either: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["copy.db"]
     people = command_json(either, "people")
     save(either, "Somebody new")
-    assert command_json(either, "restore", str(target)) == {"restored": 1, "kept_deleted": 0}
+    assert command_json(either, "restore", str(target)) == {"restored": 1, "kept_deleted": 0, "set_aside": 0}
     assert command_json(either, "people") == people
     other = tmp_path / "other"
     other.mkdir()
-    assert command_json(site_of(other), "restore", str(target)) == {"restored": 1, "kept_deleted": 0}
+    assert command_json(site_of(other), "restore", str(target)) == {"restored": 1, "kept_deleted": 0, "set_aside": 0}
     assert command_json(other, "people") == people
     assert [path.name for path in (either / "data" / "run").glob("restore*")] == []
     assert {path.name for path in (other / "data").glob("*.db*")} == {"face_embeddings.db", "face_embeddings.db.lock"}
@@ -530,7 +530,11 @@ def test_restore_into_a_running_site(tmp_path: Path) -> None:
         command_json(tmp_path, "backup", str(tmp_path / "old.db"))
         command_json(tmp_path, "forget", "Bo")
         save(tmp_path, "Dee")
-        assert command_json(tmp_path, "restore", str(tmp_path / "old.db")) == {"restored": 2, "kept_deleted": 1}
+        assert command_json(tmp_path, "restore", str(tmp_path / "old.db")) == {
+            "restored": 2,
+            "kept_deleted": 1,
+            "set_aside": 0,
+        }
         assert [one["person"] for one in command_json(tmp_path, "people")["people"]] == ["Ada", "Cy"]
         assert site.status()["gallery"]["published_rows"] == 2
         assert site.check() == []

@@ -153,6 +153,7 @@ def text(found: Calibration, names: Names) -> list[str]:
             + ("" if one.other_person is None else f"; {one.other:.2f} with {names.person(one.other_person)}")
             for one in found.disagreeing[:_SHOWN]
         ]
+        lines += ["  to set such a photo aside: python supervisor.py people NAME --set-aside PHOTO"]
     point = found.proposal.point
     lines += ["", f"strangers_named = {found.wanted:g} gives, in this gallery as it is now:"]
     return [*lines, f"  threshold {point.threshold:.3f}", f"  margin {point.margin:g}"]

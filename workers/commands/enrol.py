@@ -12,7 +12,7 @@ from shared.progress import progress_bar
 from shared.service.access import SiteAccess
 from workers.commands.context import Context, add_assume_model
 from workers.commands.output import say, say_json, warn
-from workers.photos.enrolling import enrol_photos, require_somebody, skipped_line
+from workers.photos.enrolling import enrol_photos, require_somebody, set_aside_lines, skipped_line
 from workers.photos.look_alikes import remark_lines
 from workers.photos.naming import Found, people_in, person_name
 from workers.photos.same_model import require_same_model
@@ -51,6 +51,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             warn(f"refused {refused['photo']}: {refused['reason']}")
         if found.skipped:
             warn(skipped_line(found.skipped))
+        for line in set_aside_lines(report.set_aside, _MAX_REMARKS):
+            warn(line)
         for line in remark_lines(report.look_alikes, report.disagrees, _MAX_REMARKS):
             warn(line)
         people = len({one["person"] for one in report.enrolled})
@@ -92,6 +94,8 @@ def _enrol_stranger(context: Context, arguments: argparse.Namespace) -> int:
         return EXIT_DONE
     for refused in report.refused:
         warn(f"refused {refused['photo']}: {refused['reason']}")
+    for line in set_aside_lines(report.set_aside, _MAX_REMARKS):
+        warn(line)
     for line in remark_lines(report.look_alikes, report.disagrees, 2 * len(pairs)):
         warn(line)
     say(

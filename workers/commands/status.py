@@ -38,7 +38,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     say(
         f"site {name}: running for {uptime_s:.0f} s; "
         f"{sum(camera.up for camera in cameras.values())} of {len(cameras)} cameras up; "
-        f"{_or_unknown(gallery.people)} people, {_or_unknown(gallery.references)} references, "
+        f"{_or_unknown(gallery.people)} people, {_or_unknown(gallery.references)} references"
+        f"{f' ({gallery.set_aside} set aside)' if gallery.set_aside else ''}, "
         f"model {_or_unknown(gallery.model)}, generation {gallery.generation}{', NOT ALL LIVE' if gallery.behind else ''}"
     )
     if gallery.nothing_stored:

@@ -6,6 +6,7 @@ The report names every photo that was refused, with the reason.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -40,13 +41,15 @@ _MAX_STEM_BYTES = 180  # of a kept photo's name: a file system allows 255, and a
 class EnrolmentReport:
     """What became of each photo, as `enrol --json` prints it. `skipped`: files beside the photos that are no photos.
 
-    `unchanged`: how many photos were enrolled already. `look_alikes`, `disagrees`: see workers/photos/look_alikes.py.
+    `unchanged`: how many photos were enrolled already. `set_aside`: photos that are enrolled, and whose references are set aside and stay so;
+    `reference` is the stored path or the id. `look_alikes`, `disagrees`: see workers/photos/look_alikes.py.
     """
 
     enrolled: list[dict[str, str]] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
     unchanged: int = 0
+    set_aside: list[dict[str, str]] = field(default_factory=list)
     warnings: set[str] = field(default_factory=set)
     look_alikes: list[LookAlike] = field(default_factory=list)
     disagrees: list[Disagreement] = field(default_factory=list)
@@ -124,7 +127,15 @@ class _Enrolment:
         self._people: dict[Path, list[str]] = {}
         for person, path in found.pairs:
             self._people.setdefault(path, []).append(person)
-        self._known = {(row.person, row.photo_digest) for row in gallery.references()}
+        self._known: set[tuple[str, str | None]] = set()
+        self._aside: dict[
+            tuple[str, str | None], str
+        ] = {}  # (person, digest or stored path) → the reference that is set aside
+        for row in gallery.references():
+            self._known.add((row.person, row.photo_digest))
+            if row.set_aside_since is not None:
+                named = row.image_path or str(row.id)
+                self._aside |= {(row.person, row.photo_digest): named, (row.person, named): named}
         self._first: dict[tuple[str, str], Path] = {}  # (person, digest) → the first photo with these in this run
         self._again: list[tuple[Path, tuple[str, str]]] = []  # further photos with the same (person, digest)
         self._wanted: dict[Path, list[str]] = {}
@@ -173,9 +184,11 @@ class _Enrolment:
             return False
         # Older rows and marks hold the digest of the whole file: metadata was not yet removed from kept photos then.
         digests = dict.fromkeys((digest, photo.file_digest))
-        if any((person, one) in self._known for one in digests):
-            self._report.unchanged += 1
-            return False
+        for one in digests:
+            if (person, one) in self._known:
+                self._report.unchanged += 1
+                self._tell_if_aside(person, one, photo.path)
+                return False
         if (person, digest) in self._first:
             self._again.append((photo.path, (person, digest)))
             return False
@@ -185,6 +198,12 @@ class _Enrolment:
             return False
         self._first[person, digest] = photo.path
         return True
+
+    def _tell_if_aside(self, person: str, known_by: str, photo: Path) -> None:
+        """Report a photo whose reference is set aside: enrolling it again does not bring it back. `known_by`: its digest or stored path."""
+        reference = self._aside.get((person, known_by))
+        if reference is not None:
+            self._report.set_aside.append({"person": person, "photo": shown(photo), "reference": reference})
 
     def _take(self, judged: list[PhotoResult]) -> None:
         """Take results that `OnePersonCheck` has decided: report the refused ones, and save the others once there are enough."""
@@ -225,8 +244,9 @@ class _Enrolment:
             raise
         if answer.warning:
             self._report.warnings.add(answer.warning)
-        for (one, _, _), row_id in zip(kept, answer.ids, strict=True):
+        for (one, _, _), row, row_id in zip(kept, rows, answer.ids, strict=True):
             self._report.enrolled.append({"person": one.person, "photo": shown(one.photo.path)})
+            self._tell_if_aside(one.person, row.image_path or "", one.photo.path)
             self._new.add(one.person, one.photo.path, row_id, one.embedding)
 
     def _settle_repeated(self) -> None:
@@ -325,6 +345,18 @@ def require_somebody(found: Found, where: str) -> None:
             expected="photos, or folders of them (each sub-folder a person)",
             remedy="see docs/operating.md#enrol-people",
         )
+
+
+def set_aside_lines(photos: list[dict[str, str]], most: int) -> list[str]:
+    """The photos whose references stay set aside, a line each: the first `most`, then one line with the number of the others."""
+    lines = [
+        f"{one['photo']} of {one['person']} is set aside, and faces are not compared with it; to use it again: supervisor.py people "
+        + shlex.join([one["person"], "--restore", one["reference"]])
+        for one in photos[:most]
+    ]
+    return lines + (
+        [f"and {len(photos) - most} more are set aside; for all: enrol --json"] if len(photos) > most else []
+    )
 
 
 def skipped_line(skipped: list[Told]) -> str:

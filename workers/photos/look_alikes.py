@@ -104,7 +104,7 @@ def remark_lines(look_alikes: Sequence[LookAlike], disagreements: Sequence[Disag
     """Both kinds as lines of text: the first `most`, then one line with the number of the others."""
     lines = [
         f"{one.photo} of {one.person} is not like {one.person}'s other photos ({one.score:.2f}): "
-        "if it shows somebody else, forget that photo"
+        "if it shows somebody else, forget that photo or set it aside"
         for one in disagreements
     ]
     lines += [f"{one.photo} of {one.person} looks like {one.looks_like} ({one.score:.2f})" for one in look_alikes]
