@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -87,3 +88,13 @@ def unit_vector(vector: NDArray[np.float32], where: str) -> NDArray[np.float32]:
     """`vector` as (dim,) float32 of unit L2 norm. Raises RefusedError, with `where`, for an empty, zero or non-finite vector."""
     unit: NDArray[np.float32] = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1), [where])[0]
     return unit
+
+
+def as_text(vector: NDArray[np.float32]) -> str:
+    """`vector` (dim,) as base64 of little-endian float32, for JSON."""
+    return base64.b64encode(np.ascontiguousarray(vector, "<f4").tobytes()).decode()
+
+
+def from_text(text: str, where: str) -> NDArray[np.float32]:
+    """The vector of `as_text`, as (dim,) float32 of unit L2 norm. Raises RefusedError, with `where`, or ValueError if it is malformed."""
+    return unit_vector(np.frombuffer(base64.b64decode(text, validate=True), "<f4"), where)

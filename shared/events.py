@@ -21,6 +21,7 @@ _MAX_DOCUMENT_BYTES = 64 << 10  # of a stored event; ours have some 500
 _MAX_TRACES = 16
 _MAX_TRACE_BYTES = 1 << 20
 _MAX_TEXT_BYTES = 4096
+_MAX_PROBE_BYTES = 32 << 10  # in base64; 512 numbers take 2,732
 _MAX_WHOLE = (1 << 63) - 1  # SQLite's largest integer
 _KIND = re.compile(r"[a-z_]{1,40}")
 _STRANGER_ID = re.compile(r"(?:stranger-)?(\d{1,15})")
@@ -34,7 +35,9 @@ class Event:
     kinds that are added later. Times are ISO 8601 in UTC, ending in Z. `box`: x1, y1, x2, y2 in pixels. `score`, `margin`: cosines.
     `confidence`: 1 - the share of strangers to this gallery who reach what the decision was made on, 0 to 1.
     `verdict`: in `left` and `withdrawn`. `started`, `ended`, `duration_s`: in `left`. `reason`: in `camera_down`. `losses`: in `camera_up`.
-    `traces`, `fingerprint`, `alike`: only for the writer, which recognises strangers by them. They are neither stored nor passed on.
+    `traces`, `fingerprint`, `alike`, `probe`, `nearest`, `clear`: only for the writer. It recognises strangers by the traces, and with the
+    probe, which is the embedding that decided the event, a person can correct it. None of them is part of the event's document, and none
+    is passed on. `nearest`: who was named, or whom the face resembles most; `clear`: the probe's crop passed the quality gate as clear.
     `more`: unknown fields.
     """
 
@@ -61,6 +64,9 @@ class Event:
     traces: Sequence[Mapping[str, Any]] | None = None
     fingerprint: str | None = None
     alike: float | None = None
+    probe: str | None = None
+    nearest: str | None = None
+    clear: bool | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -94,12 +100,14 @@ class Elsewhere(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class Sighting(Event):
     """A stored event. `id`: never changes, and ids only rise. `unknown`: the id of the stranger that it shows. `also_at`: where else the
-    person is at this time."""
+    person is at this time. `corrects`, `judged`: in `corrected`, the id of the sighting that a person judged, and the verdict."""
 
     id: int
     site: str | None = None
     unknown: str | None = None
     also_at: Sequence[Elsewhere] | None = None
+    corrects: int | None = None
+    judged: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The public document, `id` first."""
@@ -134,8 +142,15 @@ _ALWAYS = (
     "confidence", "frames", "box",
 )  # fmt: skip  # in the order in which documents have them
 _SOMETIMES = ("liveness", "verdict", "started", "ended", "duration_s", "reason", "losses")
-_PRIVATE = ("traces", "fingerprint", "alike")
-_WRITERS = ("id", "site", "unknown", "also_at")  # only the writer sets these; a camera's values are ignored
+_PRIVATE = ("traces", "fingerprint", "alike", "probe", "nearest", "clear")
+_WRITERS = (
+    "id",
+    "site",
+    "unknown",
+    "also_at",
+    "corrects",
+    "judged",
+)  # only the writer sets these; a camera's values are ignored
 
 
 def _given(event: Event, names: Sequence[str]) -> dict[str, Any]:
@@ -218,6 +233,11 @@ def _cost(value: object) -> int:
     return len(value) if isinstance(value, str) else 8
 
 
+def _is_probe(value: object) -> bool:
+    """Whether this is text within bounds. The writer checks what it encodes when it stores it."""
+    return isinstance(value, str) and value.isascii() and len(value) <= _MAX_PROBE_BYTES
+
+
 def _are_places(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(place, dict) for place in value)
 
@@ -256,6 +276,11 @@ _KNOWN: dict[str, _Rule] = {
     "site": _TEXT,
     "unknown": _TEXT,
     "also_at": (_are_places, "a list of objects"),
+    "probe": (_is_probe, f"text of at most {_MAX_PROBE_BYTES} bytes"),
+    "nearest": _TEXT,
+    "clear": (lambda value: isinstance(value, bool), "true or false"),
+    "corrects": _WHOLE,
+    "judged": _KIND_RULE,
 }
 
 
@@ -271,7 +296,7 @@ def _faults(event: object, needed: Mapping[str, _Rule]) -> Iterator[str]:
         yield "a named event must have a person and a track"
     if event["event"] in ("left", "withdrawn") and not _is_whole(event.get("track")):
         yield "the end of a track must have a track"
-    kept = {name: value for name, value in event.items() if name != "traces"}
+    kept = {name: value for name, value in event.items() if name not in ("traces", "probe")}
     if is_deeper(kept, MAX_DEPTH):
         yield f"lists and objects must not be nested more than {MAX_DEPTH} deep"
     try:

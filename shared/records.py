@@ -59,3 +59,24 @@ class Stranger:
     visits: int
     cameras: list[str]
     photos: list[str]
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A sighting that a person judged. `judged`: wrong or right. `person`: who was named or, for a near miss, whom the face resembled most.
+
+    `against_all`: the face is withheld as everybody's, and not only as `person`'s. `in_effect`: a wrong one is withheld now; its face is
+    no longer kept once the model has changed. `reference`: the id of the reference of `person` that resembled the face most (wrong), or
+    that was learned (right). Times are ISO 8601, UTC.
+    """
+
+    sighting: int
+    judged: str
+    person: str
+    camera: str
+    track: int | None
+    made_at: str
+    expires_at: str
+    against_all: bool
+    in_effect: bool
+    reference: int | None

@@ -44,6 +44,7 @@ _FLUSH_S = 3.0
 _CAPTURE_STOP_S = 2.0
 _STATS_EVERY_S = 1.0
 _MAX_WAITING_WITH_TRACES = 200
+_MAX_WAITING_WITH_PROBES = 2000
 # How much memory the process may take beyond the engine's, for decoders and pictures. A hostile stream must not take the
 # memory of other processes. Measured: an 8K camera takes 0.42 GB.
 _EXTRA_BYTES = 1 << 30
@@ -94,8 +95,14 @@ class Camera:
     def _work(self, engine: Engine, gallery: GalleryReader) -> None:
         camera, settings = self._camera, self._settings
         liveness = self._open_liveness(engine)
-        keep_unknowns = settings.site.keep_unknowns_days > 0
-        pipeline = CameraPipeline(camera, engine, gallery, liveness=liveness, keep_unknowns=keep_unknowns)
+        pipeline = CameraPipeline(
+            camera,
+            engine,
+            gallery,
+            liveness=liveness,
+            keep_unknowns=settings.site.keep_unknowns_days > 0,
+            keep_probes=settings.site.keep_crops_days > 0,
+        )
         for line in risks_of(camera, engine.threshold, pipeline.limits):
             _log.warning("camera %s: %s", camera.name, line)
         client = EventSender(self._settings.run_dir)
@@ -251,10 +258,12 @@ def _return_unused_memory() -> None:
 
 
 def _affordable(events: list[Event], backlog: int) -> list[Event]:
-    """The events without strangers' pictures (60 KB each), if too many already wait for the writer."""
-    if backlog < _MAX_WAITING_WITH_TRACES:
-        return events
-    return [replace(event, traces=None) for event in events]
+    """The events without strangers' pictures (60 KB each), if too many already wait for the writer; without probes (3 KB) only if far more do."""
+    if backlog >= _MAX_WAITING_WITH_TRACES:
+        events = [replace(event, traces=None) for event in events]
+    if backlog >= _MAX_WAITING_WITH_PROBES:
+        events = [replace(event, probe=None) for event in events]
+    return events
 
 
 def _require_same_model(engine: Engine, gallery: GalleryReader, where: str) -> None:

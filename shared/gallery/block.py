@@ -2,10 +2,10 @@
 
 Specification
 -------------
-Words. A *row* holds one reference. A row is *live* if it belongs to a person, and *dead* if it was deleted. A *generation* is one
-file that holds the whole gallery. To *publish* is to write a new head. Readers find generations and new rows only through the head. They
-can see a change in place (rule 3b) a moment before the head announces it. A *reading* is one pass of a reader over rows: one match, or
-one piece of a listing or of a check.
+Words. A *row* holds one reference, or one negative (see Segment). A row is *live* if it belongs to a person, and *dead* if it was
+deleted. A *generation* is one file that holds the whole gallery. To *publish* is to write a new head. Readers find generations and new
+rows only through the head. They can see a change in place (rule 3b) a moment before the head announces it. A *reading* is one pass of a
+reader over rows: one match, or one piece of a listing or of a check.
 
 Where the files are
     rollcall-<site>-<token>/head            the head: which generation is current, and how many of its rows are published
@@ -58,6 +58,12 @@ Segment
     names       uint64  (people,)     heap offset << 16 | length in bytes; 0: this person was wiped
     user_ids    uint64  (people,)     as `names`; 0: this person has no user id
     heap        uint8                 UTF-8 text, never moved
+
+    A *negative* is the face of a sighting that was judged wrong. It is a row like any other: it is scanned, published, deleted, moved and
+    wiped as a reference is. Two things make it a negative. Its row id is -2^62 minus the sighting's id; ids of references have at most 53
+    bits. And the text of its person begins with a NUL character, which no name can have: NUL alone stands for all faces that compete with
+    everybody, NUL and a name for the faces that compete with that person only. Such a person has no user id. Readers never return one:
+    the match says for each person how high their rival scores, and listings and counts leave negatives out.
 
     Capacities are address space, not memory. They are many times what the generation starts with. The file is sparse, and the writer
     reserves memory for a few thousand rows at a time. So growth maps nothing and copies nothing, and readers do not notice it. Nobody

@@ -45,11 +45,16 @@ Products = NDArray[np.int32] | NDArray[np.float32]  # of codes; the kernel decid
 
 
 class Candidate(NamedTuple):
-    """One person in the answer of a match. `score`: the cosine between the probe and the person's best reference."""
+    """One person in the answer of a match. `score`: the cosine between the probe and the person's best reference.
+
+    `rival`: the highest cosine between the probe and a face that was judged not to be this person's. None if there is no such face, or
+    all of them score lower than the last person of the answer.
+    """
 
     person: str
     user_id: str | None
     score: float
+    rival: float | None = None
 
 
 class Gallery(Protocol):
@@ -62,8 +67,8 @@ class Gallery(Protocol):
     def tail(self) -> Tail: ...
 
     def match(self, probes: NDArray[np.float32], k: int = 2) -> list[list[Candidate]]:
-        """For each of `probes` (n, dim; float32, unit L2 norm): at most `k` people, best first, each with the highest cosine among
-        their references."""
+        """For each of `probes` (n, dim; float32, unit L2 norm): its `k` best people, best first, each with the highest cosine among
+        their references. People who have a higher rival of their own are in the answer beyond these `k`."""
         ...
 
 

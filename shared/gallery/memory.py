@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from shared.embeddings import Batch
 from shared.gallery.match import Candidate, Rows, match, quantise
+from shared.gallery.negatives import Found, without_negatives
 from shared.gallery.tail import tail_of
 
 
@@ -32,10 +33,11 @@ class MemoryGallery:
 
     def match(self, probes: NDArray[np.float32], k: int = 2) -> list[list[Candidate]]:
         """As GalleryReader.match."""
+        return without_negatives(self._search, probes, k) or []
+
+    def _search(self, probes: NDArray[np.float32], k: int) -> list[list[Found]]:
         found = match(self._rows, probes, k)
-        return [
-            [Candidate(self._names[person], self._user_ids[person], score) for person, score in best] for best in found
-        ]
+        return [[(self._names[person], self._user_ids[person], score) for person, score in best] for best in found]
 
 
 def _nothing(dim: int) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:

@@ -121,6 +121,11 @@ class GalleryPublisher:
         self._dim, self._model, self._fingerprint = dim, model, fingerprint
 
     @property
+    def is_published(self) -> bool:
+        """Whether this publisher has published a generation."""
+        return self._segment is not None
+
+    @property
     def live_rows(self) -> int:
         """How many rows are published and not dead."""
         return self._rows - self._dead

@@ -24,7 +24,9 @@ from shared.errors import TemporaryError
 from shared.gallery.block import HEAD_SIZE, Head, is_whole, parse_head
 from shared.gallery.check import PIECE_ROWS, check_people, check_rows
 from shared.gallery.files import head_path, open_ours
-from shared.gallery.match import Candidate, Found, Rows, merged, search
+from shared.gallery.match import Candidate, Rows, merged, search
+from shared.gallery.match import Found as Match
+from shared.gallery.negatives import Found, are_negatives, is_negative, without_negatives
 from shared.gallery.segment import Segment
 from shared.gallery.tail import Tail
 from shared.model_id import ModelId
@@ -104,6 +106,11 @@ class Live(NamedTuple):
     row_ids: NDArray[np.int64]
     names: list[str]
     references: NDArray[np.float32]
+
+
+class _Counts(NamedTuple):
+    references: int
+    negatives: int
 
 
 class GalleryReader:
@@ -334,10 +341,14 @@ class GalleryReader:
 
     def count_live(self) -> int:
         """How many live references are published. Raises TemporaryError if the gallery changes again and again meanwhile."""
-        return self._settled(self._counted)
+        return self._settled(self._counted).references
+
+    def count_negatives(self) -> int:
+        """How many negatives are published. Raises TemporaryError as `count_live`."""
+        return self._settled(self._counted).negatives
 
     def live_pieces(self) -> Iterator[Live]:
-        """Copies of all live rows, some thousand at a time, each reference once.
+        """Copies of all live references, some thousand at a time, each once. Negatives are left out.
 
         A reference that is live from beginning to end is in one of the pieces; one that is added or deleted meanwhile may be.
         Raises TemporaryError if the gallery is compacted again and again meanwhile.
@@ -395,15 +406,16 @@ class GalleryReader:
         return check_rows(self.segment, start, min(stop, self.rows))
 
     def user_ids(self) -> dict[str, str | None]:
-        """The user id, or None, of every person who has a live row, by name. Raises TemporaryError as `count_live`."""
+        """The user id, or None, of every person who has a live reference, by name. Raises TemporaryError as `count_live`."""
         return self._settled(self._users)
 
     def _users(self) -> dict[str, str | None]:
         persons = self.segment.persons[: self.rows]
-        return {self.person(index): self.user_id(index) for index in np.unique(persons[persons >= 0]).tolist()}
+        found = {self.person(index): self.user_id(index) for index in np.unique(persons[persons >= 0]).tolist()}
+        return {name: user_id for name, user_id in found.items() if not is_negative(name)}
 
-    def _counted(self) -> int | None:
-        """How many different references are live; None if rows were published faster than this could read them."""
+    def _counted(self) -> _Counts | None:
+        """How many different references and negatives are live; None if rows were published faster than this could read them."""
         segment, known = self.segment, 0
         row_ids = np.empty(0, np.int64)
         for _ in range(_MAX_EXTENSIONS):
@@ -411,13 +423,16 @@ class GalleryReader:
             row_ids = np.append(row_ids, segment.row_ids[part][segment.persons[part] >= 0])
             self._read_head_again()
             if self.rows <= known:
-                return len(np.unique(row_ids))
+                row_ids = np.unique(row_ids)
+                negatives = int(are_negatives(row_ids).sum())
+                return _Counts(len(row_ids) - negatives, negatives)
         return None
 
     def _copied(self, start: int, stop: int, seen: set[int]) -> Live:
-        """Copies of the live rows from `start` to `stop` (exclusive) whose ids are not in `seen`."""
+        """Copies of the live references from `start` to `stop` (exclusive) whose ids are not in `seen`."""
         segment, stop = self.segment, min(stop, self.rows)
-        rows = start + np.flatnonzero(segment.persons[start:stop] >= 0)
+        is_live = (segment.persons[start:stop] >= 0) & ~are_negatives(segment.row_ids[start:stop])
+        rows = start + np.flatnonzero(is_live)
         # During a compaction or an update a reference can be there twice: the last one counts.
         last = {row_id: row for row, row_id in zip(rows.tolist(), segment.row_ids[rows].tolist(), strict=True)}
         rows = np.array([row for row_id, row in last.items() if row_id not in seen], np.intp)
@@ -439,13 +454,15 @@ class GalleryReader:
     def match(self, probes: NDArray[np.float32], k: int = 2) -> list[list[Candidate]]:
         """For each of `probes` (n, dim; float32, unit L2 norm) its `k` best people, each with their best score, best first.
 
-        Exact: the same people and scores (within 1e-6) as float32 brute force over the live rows. In an empty gallery each probe's list
-        is empty. Raises TemporaryError if the gallery changes again and again meanwhile; ValueError for probes of another dimension.
+        Exact: the same people and scores (within 1e-6) as float32 brute force over the live rows. Negatives are never in the answer, but
+        each person has the `rival` that competes with them; people who have a higher rival of their own are listed beyond the `k`. In an
+        empty gallery each probe's list is empty. Raises TemporaryError if the gallery changes again and again meanwhile; ValueError for
+        probes of another dimension.
         """
-        return self._settled(lambda: self._match(probes, k))
+        return self._settled(lambda: without_negatives(self._match, probes, k))
 
-    def _match(self, probes: NDArray[np.float32], k: int) -> list[list[Candidate]] | None:
-        """The answer of `match`; None if rows were replaced faster than this could read the new ones."""
+    def _match(self, probes: NDArray[np.float32], k: int) -> list[list[Found]] | None:
+        """The best `k` people, negatives among them; None if rows were replaced faster than this could read the new ones."""
         known = self.rows
         found = self._search(probes, k, 0)
         best = found.people
@@ -454,15 +471,12 @@ class GalleryReader:
                 # A dead row may have been replaced by a row beyond those known so far (rule 3d): search these, too.
                 self._read_head_again()
             if not found.dead_in_play or self.rows <= known:
-                return [
-                    [Candidate(self.person(person), self.user_id(person), score) for person, score in one]
-                    for one in best
-                ]
+                return [[(self.person(person), self.user_id(person), score) for person, score in one] for one in best]
             found = self._search(probes, k, known)
             best, known = merged(best, found.people, k), self.rows
         return None
 
-    def _search(self, probes: NDArray[np.float32], k: int, start: int) -> Found:
+    def _search(self, probes: NDArray[np.float32], k: int, start: int) -> Match:
         """Search the rows from `start` on."""
         segment, part = self.segment, slice(start, self.rows)
         rows = Rows(

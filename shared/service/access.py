@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -28,8 +29,9 @@ from shared.ipc import requests
 from shared.ipc.client import SiteClient, site_is_running
 from shared.ipc.requests import Answer_co, Request, Vectors
 from shared.model_id import ModelId
-from shared.records import NewReference, Person, Reference, Stranger
+from shared.records import Correction, NewReference, Person, Reference, Stranger
 from shared.service.check import check_running
+from shared.service.negatives import negative_batches
 from shared.service.scored_references import ScoredReference, scored_references
 from shared.service.service import StoreService
 from shared.settings.schema import Settings
@@ -195,6 +197,27 @@ class GalleryClient(ABC):
         """The highest id that any sighting was ever given."""
         return self.ask(requests.Sightings(limit=0)).last_id
 
+    # --- corrections -------------------------------------------------------------------------------------------
+
+    def wrong(self, sighting: int) -> requests.Judged:
+        return self.ask(requests.Wrong(sighting))
+
+    def right(self, sighting: int, *, learn: bool = False) -> requests.Judged:
+        return self.ask(requests.Right(sighting, learn))
+
+    def undo_correction(self, sighting: int) -> requests.Undone:
+        return self.ask(requests.UndoCorrection(sighting))
+
+    def corrections(self) -> Iterator[Correction]:
+        """All corrections, in the order of their sightings."""
+        after = 0
+        while page := self.ask(requests.Corrections(after)).corrections:
+            yield from page
+            after = page[-1].sighting
+
+    def forget_correction(self, sighting: int) -> requests.CorrectionForgotten:
+        return self.ask(requests.ForgetCorrection(sighting))
+
     # --- the model ---------------------------------------------------------------------------------------------
 
     def info(self) -> requests.GalleryInfo:
@@ -317,7 +340,8 @@ class FilesOfSite(GalleryClient):
 
     @contextmanager
     def matching(self, say: Say) -> Iterator[Gallery]:
-        yield MemoryGallery(sound_batches(self.store, say), partial(user_id_of, self.store))
+        rows = chain(sound_batches(self.store, say), negative_batches(self.store))
+        yield MemoryGallery(rows, partial(user_id_of, self.store))
 
     def vectors_of(self, person: str) -> dict[int, NDArray[np.float32]]:
         return vectors_of_person(self.store, person)

@@ -61,7 +61,7 @@ def _differences(store: Store, block: GalleryReader, info: Callable[[], GalleryI
     for _ in range(_MAX_TRIES):
         before = info()
         block.refresh()
-        faults = differences(store, block.count_live(), block.user_ids().get)
+        faults = differences(store, block.count_live() + block.count_negatives(), block.user_ids().get)
         after = info()
         if not faults or after.behind:
             return []

@@ -1,12 +1,14 @@
 """What forgetting a person, a photo or a stranger removes, and in which order.
 
 In the transaction, for a person:
-1. delete the strangers who look like this person, with their sightings (`Strangers.forget_like`);
-2. delete the rows of the person in every spelling of the name: references, sightings, damaged rows in `left_out`. A deletion mark
-   stays, so that no old folder or backup brings the person back;
+1. delete the strangers who look like this person, with their sightings (`Strangers.forget_like`), and the corrections and probes whose
+   face looks like this person (`corrections.forget_like`);
+2. delete the rows of the person in every spelling of the name: references, sightings, corrections and probes, damaged rows in
+   `left_out`. A deletion mark stays, so that no old folder or backup brings the person back;
 3. note which photos and folders in data/faces are to be removed;
 4. note that the free space of the database file is to be overwritten, where SQLite leaves remains.
-For one photo: delete its references, leave a mark, note its file. For a stranger: delete rows and sightings, note the pictures.
+For one photo: delete its references, leave a mark, note its file. For a stranger: delete rows and sightings, and what looks like them,
+note the pictures. For a correction: delete it and the sighting's probe.
 
 After the commit:
 5. make the rows in the gallery block dead and overwrite them (publication.py);
@@ -29,6 +31,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.errors import RefusedError, RollcallError, Say
 from shared.events import stranger_id, stranger_number
@@ -37,9 +40,10 @@ from shared.person_names import name_key, name_of, text_of
 from shared.photos.kept import Kept, Left, kept_digest, kept_of_person, kept_photo, remove
 from shared.process.freed_arrays import overwrite_small_arrays
 from shared.service.changes import Changes
+from shared.service.negatives import negative_rows
 from shared.service.sightings import SightingRequests
 from shared.service.strangers import no_such_stranger
-from shared.store import erasure, leftovers, removals
+from shared.store import corrections, erasure, leftovers, removals
 from shared.store.marks import is_marked, mark_photo
 from shared.store.moves import drop_moves
 from shared.store.opening import backup_path
@@ -51,13 +55,14 @@ from shared.store.references import (
     list_references,
     names_of,
     spellings_of,
-    vector_of,
+    vectors_of,
 )
 from shared.store.set_aside import count_in_use
+from shared.store.sighting_probes import forget_probe
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
 
-_MAX_COMPARED = 200  # references of a forgotten person that are compared with the strangers
+_MAX_COMPARED = 200  # references of a forgotten person that are compared with strangers, corrections and probes
 _MAX_NAMED = 20  # photos listed in a refusal
 _ERASE_AGAIN_S = 1.0
 _REMOVE_AGAIN_S = 60.0
@@ -106,7 +111,10 @@ class Forgetting:
         store = self._store
         spellings, was_marked = spellings_of(store, person), is_marked(store, person)
         former = [name for name in names_of(store, person) if name not in spellings]
-        self._forget_strangers_like(spellings)
+        vectors = vectors_of(store, spellings, _MAX_COMPARED)
+        self._strangers.forget_like(vectors)
+        self._forget_corrections_like(vectors, changes)
+        changes.steps.append(negative_rows(corrections.forget_of(store, person)))
         deleted = forget_person(store, person)
         self._sightings.forget_presence()
         kept = kept_of_person(self._data_dir, StoredPhotoRows(store), person, deleted.image_paths)
@@ -118,10 +126,10 @@ class Forgetting:
         changes.forgotten += [(name, None) for name in (person, *former)]
         return self._forgotten(person, spellings[1:], deleted, kept, changes, already=not found)
 
-    def _forget_strangers_like(self, spellings: Sequence[str]) -> None:
-        rows = [row for one in spellings for row in list_references(self._store, one, limit=_MAX_COMPARED)]
-        if rows:
-            self._strangers.forget_like(np.stack([vector_of(self._store, row.id) for row in rows]))
+    def _forget_corrections_like(self, vectors: NDArray[np.float32], changes: Changes) -> None:
+        """Delete corrections and probes of this face, in the backup, too. `vectors` (n, dim), unit L2 norm."""
+        changes.steps.append(negative_rows(corrections.forget_like(self._store, vectors)))
+        changes.backup.append(lambda backup: corrections.forget_like(backup, vectors))
 
     def _forget_photo(self, person: str, photo: str, changes: Changes) -> requests.Forgotten:
         store = self._store
@@ -193,6 +201,7 @@ class Forgetting:
         number = stranger_number(request.id)
         kept = Kept(self._strangers.pictures.of(number))
         known = self._strangers.is_kept(number)
+        self._forget_corrections_like(self._strangers.vectors_of(number), changes)
         self._strangers.forget(number)
         sightings = self._store.sightings.forget_stranger(number)
         if not (known or sightings or self._strangers.was_met(number)):
@@ -212,6 +221,29 @@ class Forgetting:
         changes.doomed.append(kept)
         changes.promised.append((answer, kept.photos))
         return answer
+
+    def forget_correction(self, request: requests.ForgetCorrection, changes: Changes) -> requests.CorrectionForgotten:
+        """Forget the face of a sighting: its correction and its probe. If there is neither, that is answered as done.
+
+        Raises RefusedError for an id that was never given out.
+        """
+        sighting = request.sighting
+        if not 0 < sighting <= self._store.sightings.last_id():
+            raise RefusedError("no such event", where=f"event {sighting}", remedy="see: supervisor.py wrong --list")
+        known = corrections.correction_of(self._store, sighting)
+        removed = corrections.remove_corrections(self._store, [sighting])
+        probes = forget_probe(self._store, sighting)
+        changes.steps.append(negative_rows(removed))
+        changes.backup.append(lambda backup: corrections.remove_corrections(backup, [sighting]))
+        if known is not None:
+            self._sightings.tell_correction(known, "undone")
+        self._note_erasure(changes)
+        return requests.CorrectionForgotten(
+            sighting=sighting,
+            already=not (removed or probes),
+            other_copies=leftovers.other_copies(self._store.path),
+            out_of_reach=list(OUT_OF_REACH),
+        )
 
     def _note_erasure(self, changes: Changes) -> None:
         """Note that the file's free space and the WAL have to be erased, and that a copy being made must not be kept."""

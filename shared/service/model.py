@@ -7,7 +7,9 @@ from shared.ipc import requests
 from shared.person_names import name_of
 from shared.service.changes import Changes
 from shared.store import staging
+from shared.store.corrections import faces_of_model_only
 from shared.store.references import count_references
+from shared.store.sighting_probes import probes_of_model_only
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
 
@@ -36,14 +38,22 @@ class ModelRequests:
         left_out = staging.switch_model(self._store, request.model)
         changes.republish = True
         strangers = self._strangers.of_model_only(request.model.fingerprint)
-        warning = (
-            f"{strangers} strangers were dropped: the new model can't know them by the old one's embeddings"
-            if strangers
-            else None
-        )
-        return requests.Switched(
-            switched=True, references=count_references(self._store), left_out=left_out, warning=warning
-        )
+        faces, probes = self._faces_of_model_only(request.model.fingerprint)
+        warnings = [
+            f"{count} {what} were dropped: the new model can't know them by the old one's embeddings"
+            for count, what in (
+                (strangers, "strangers"),
+                (faces, "faces that were judged wrong"),
+                (probes, "faces of sightings that could be corrected"),
+            )
+            if count
+        ]
+        answer = requests.Switched(switched=True, references=count_references(self._store), left_out=left_out)
+        return answer.with_warnings(warnings)
+
+    def _faces_of_model_only(self, fingerprint: str) -> tuple[int, int]:
+        """Drop the faces of corrections and the probes of other models. There is no photo of them to embed anew. Returns how many."""
+        return faces_of_model_only(self._store, fingerprint), probes_of_model_only(self._store, fingerprint)
 
     def stamp(self, request: requests.Stamp, changes: Changes) -> requests.Done:
         """Note which model the embeddings come from. Raises RefusedError if they have another dimension than the model's."""
@@ -59,5 +69,6 @@ class ModelRequests:
             name_of(text)
         self._store.stamp(request.model)
         self._strangers.of_model_only(request.model.fingerprint)
+        self._faces_of_model_only(request.model.fingerprint)
         changes.republish = True
         return requests.Done()

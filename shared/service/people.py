@@ -6,12 +6,19 @@ from shared.errors import RefusedError
 from shared.ipc import requests
 from shared.person_names import name_of, new_name_of
 from shared.service.changes import Changes
+from shared.service.negatives import negative_step
+from shared.service.references import contradiction
 from shared.service.sightings import SightingRequests
 from shared.store import people
+from shared.store.corrections import narrow_of, not_of_but_like
 from shared.store.moves import note_moves
 from shared.store.people import Moved
+from shared.store.references import vectors_of
 from shared.store.saving import references_by_id
 from shared.store.store import Store
+
+_MAX_COMPARED = 200  # references of a merged person that are compared with the faces that were judged wrong
+_MAX_WARNINGS = 5
 
 
 class PeopleRequests:
@@ -34,10 +41,20 @@ class PeopleRequests:
     def merge(self, request: requests.Merge, changes: Changes) -> requests.Renamed:
         """Merge two people into one. Raises RefusedError as store/people.py does."""
         person, into = name_of(request.person), name_of(request.into)
+        warnings = self._contradictions(person, into)
         moved = people.merge(self._store, person, into)
         self._follow(moved, changes)
         changes.backup.append(lambda backup: _merge_in_backup(backup, moved))
-        return _answer(moved)
+        return _answer(moved).with_warnings(warnings)
+
+    def _contradictions(self, person: str, into: str) -> list[str]:
+        """Warnings of faces that were judged not to be one of the two, and look like the other: the two are to be one person."""
+        found = [
+            sighting
+            for one, other in ((person, into), (into, person))
+            for sighting in not_of_but_like(self._store, one, vectors_of(self._store, [other], _MAX_COMPARED))
+        ]
+        return [contradiction(sighting, into) for sighting in found[:_MAX_WARNINGS]]
 
     def undo(self, _: requests.UndoPeople, changes: Changes) -> requests.Renamed:
         """Undo the last rename or merge. Raises RefusedError if there is none that can be undone."""
@@ -52,6 +69,7 @@ class PeopleRequests:
         saved, references = references_by_id(self._store, [*moved.row_ids, *moved.restored])
         if references:
             changes.steps.append((saved, references))
+        changes.steps += negative_step(self._store, narrow_of(self._store, [moved.person, moved.other]))
         note_moves(self._store, moved.files)
         changes.moves = True
         changes.people |= {moved.person, moved.other}

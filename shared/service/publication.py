@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 
 from shared.embeddings import UnsoundRowError, require_sound
 from shared.errors import Say, disk_fault
@@ -12,6 +13,8 @@ from shared.progress import Progress
 from shared.records import NewReference
 from shared.service.block_differences import differences
 from shared.service.changes import Changes
+from shared.service.negatives import negative_batches
+from shared.store.corrections import count_negatives
 from shared.store.loading import set_unsound_aside, stored_batches
 from shared.store.references import count_references, user_ids_of
 from shared.store.saving import Saved
@@ -48,6 +51,11 @@ class BlockKeeper:
         """How many rows the block has published that are not dead."""
         return self._publisher.live_rows
 
+    @property
+    def is_published(self) -> bool:
+        """Whether there is a block already. While the writer starts, there is none."""
+        return self._publisher.is_published
+
     def publish_everything(self, progress: Progress = lambda *_: None) -> None:
         """Load the whole store, without references that are set aside, into a new generation. Damaged rows are moved to `left_out`.
 
@@ -60,13 +68,13 @@ class BlockKeeper:
 
     def _publish_all(self, progress: Progress, unsound: Collection[int] = ()) -> None:
         store, publisher = self._store, self._publisher
-        count, done = count_references(store) - count_aside(store), 0
+        count, done = count_references(store) - count_aside(store) + count_negatives(store), 0
         if store.dim is not None:
             publisher.describe(store.dim, store.model or "", store.fingerprint or "")
 
         def batches() -> Iterator[Batch]:
             nonlocal done
-            for batch in stored_batches(store, without=unsound):
+            for batch in chain(stored_batches(store, without=unsound), negative_batches(store)):
                 yield batch
                 done += len(batch.row_ids)
                 progress(done, count)
@@ -146,7 +154,8 @@ class BlockKeeper:
             self.publish_everything()
             return
         try:
-            for batch in stored_batches(self._store, sorted(self._waiting)):
+            waiting = sorted(self._waiting)
+            for batch in chain(stored_batches(self._store, waiting), negative_batches(self._store, waiting)):
                 require_sound(batch, 0, batch.references)
                 self._publisher.replace(batch)
                 self._renamed.update(batch.names)

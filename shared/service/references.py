@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shared.embeddings import unit_vector
 from shared.errors import RefusedError
 from shared.ipc import requests
 from shared.person_names import name_of, new_name_of, text_of
+from shared.records import NewReference
 from shared.service.changes import Changes
+from shared.service.negatives import negative_step
+from shared.store.corrections import meet
 from shared.store.marks import is_marked
 from shared.store.references import count_references, delete_references, list_people, list_references, vector_of
 from shared.store.saving import save
 from shared.store.store import Store
+
+_MAX_WARNINGS = 5
+
+
+def contradiction(sighting: int, person: str) -> str:
+    """The warning that a face which was judged wrong resembles references of the person whose it is not."""
+    return (
+        f"the face of event {sighting}, which was judged not to be {person}, looks like a reference of {person}; "
+        f"if it is {person}: supervisor.py wrong --undo {sighting}"
+    )
 
 
 class ReferenceRequests:
@@ -26,10 +41,19 @@ class ReferenceRequests:
         rows = [row._replace(person_name=names[row.person_name]) for row in request.rows]
         for text in {text for row in rows for text in row[1:]}:
             text_of(text)
-        saved = save(self._store, rows, request.vectors)
-        if saved.row_ids:
-            changes.steps.append((saved, rows))
-        return requests.Saved(ids=saved.row_ids, updated=sum(saved.replaced))
+        return self.add(rows, request.vectors, changes)
+
+    def add(self, rows: Sequence[NewReference], vectors: requests.Vectors, changes: Changes) -> requests.Saved:
+        """Save references of sound names, `vectors` (n, dim). A face that was judged wrong and resembles one of them is narrowed to the
+        person whose it is not; if it is that very person, the answer warns."""
+        saved = save(self._store, rows, vectors)
+        if not saved.row_ids:
+            return requests.Saved(ids=[], updated=0)
+        changes.steps.append((saved, rows))
+        met = meet(self._store, [row.person_name for row in rows], saved.vectors)
+        changes.steps += negative_step(self._store, met.narrowed)
+        warnings = [contradiction(sighting, person) for sighting, person in met.contradicted[:_MAX_WARNINGS]]
+        return requests.Saved(ids=saved.row_ids, updated=sum(saved.replaced)).with_warnings(warnings)
 
     def _require_fingerprint(self, fingerprint: str | None) -> None:
         """Embeddings whose model is known must come from the gallery's model, which can have been switched since they were made."""

@@ -6,7 +6,8 @@ Writes come in groups. For each group:
 3. what was forgotten is erased;
 4. then the requests are answered. So an acknowledged write is on disk and live.
 
-What each request does is in the module of its subject: references, set_aside, people, strangers, sightings, model, forgetting.
+What each request does is in the module of its subject: references, set_aside, people, strangers, sightings, corrections, model,
+forgetting.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from shared.ipc import requests
 from shared.ipc.requests import Answer, Answer_co, Request
 from shared.progress import Progress
 from shared.service.changes import Changes
+from shared.service.corrections import CorrectionRequests
 from shared.service.forgetting import Forgetting
 from shared.service.model import ModelRequests
+from shared.service.negatives import negative_rows
 from shared.service.people import PeopleRequests
 from shared.service.publication import BlockKeeper
 from shared.service.references import ReferenceRequests
@@ -64,13 +67,14 @@ class StoreService:
         self.store, self._say, self._data_dir = store, say, data_dir
         self._strangers = Strangers(store, data_dir, site.keep_unknowns_days, say)
         self._block = None if publisher is None else BlockKeeper(store, publisher, say)
-        self._sightings = SightingRequests(store, self._strangers, site.name, say)
+        self._sightings = SightingRequests(store, self._strangers, site, say)
         self._forgetting = Forgetting(store, self._strangers, self._sightings, data_dir, say)
-        self._retention = Retention(store, self._strangers, site.keep_sightings_days, site.keep_unknowns_days, say)
+        self._retention = Retention(store, self._strangers, site, say)
         self.refusal: RollcallError | None = None  # while this is set, every write is refused with it
         references, model = ReferenceRequests(store), ModelRequests(store, self._strangers)
         aside = SetAsideRequests(store, data_dir)
         strangers, people = StrangerRequests(self._strangers, store), PeopleRequests(store, self._sightings)
+        corrections = CorrectionRequests(store, self._sightings, references, site.keep_corrections_days)
         self._writes: dict[type[Request[Any]], _Write] = {
             requests.Save: references.save,
             requests.Delete: references.delete,
@@ -87,6 +91,10 @@ class StoreService:
             requests.Rename: people.rename,
             requests.Merge: people.merge,
             requests.UndoPeople: people.undo,
+            requests.Wrong: corrections.wrong,
+            requests.Right: corrections.right,
+            requests.UndoCorrection: corrections.undo,
+            requests.ForgetCorrection: self._forgetting.forget_correction,
         }
         self._reads: dict[type[Request[Any]], _Read] = {
             requests.Count: references.count,
@@ -96,6 +104,7 @@ class StoreService:
             requests.Cosine: references.cosine,
             requests.Sightings: self._sightings.listed,
             requests.Strangers: strangers.listed,
+            requests.Corrections: corrections.listed,
             requests.Info: lambda _: self.info(),
         }
 
@@ -266,7 +275,10 @@ class StoreService:
 
     def purge(self, now: datetime | None = None, elapsed_s: float | None = None) -> None:
         """Delete what is kept no longer; see Retention.purge."""
-        if self._retention.purge(now, elapsed_s):
+        purged = self._retention.purge(now, elapsed_s)
+        if purged.corrections and self._block is not None and self._block.is_published:
+            self._block.publish(Changes(steps=[negative_rows(purged.corrections)], erase=True))
+        if purged.anything:
             self._forgetting.empty_wal()  # until then the WAL still holds the deleted rows, and so do the file's pages
 
     def tick(self, now: float) -> None:

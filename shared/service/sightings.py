@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import sys
 import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from shared.errors import RefusedError, RollcallError, Say
-from shared.events import Event, Sighting
+from shared.events import Event, Sighting, iso_time
 from shared.ipc import requests
 from shared.photos.kept import remove
 from shared.presence import WITHIN_S, Presence
+from shared.records import Correction
 from shared.service.changes import Changes
+from shared.settings.schema import SiteSettings
 from shared.store import people
+from shared.store.corrections import purge_corrections
 from shared.store.marks import drop_old_marks
+from shared.store.references import user_id_of
 from shared.store.retention import ClockWatch
+from shared.store.sighting_probes import drop_beyond_limit, keep_probe, purge_probes
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
 
 _MAX_EVENTS = 5000
+_LIMIT_PROBES_AFTER = 500
 _CLOCK = "clock"  # a fact: what a trusted clock showed last
 
 
 class SightingRequests:
     """The requests on one store's sightings. Call those that change rows inside its transaction."""
 
-    def __init__(self, store: Store, strangers: Strangers, site: str, say: Say) -> None:
-        self._store, self._strangers, self._site, self._say = store, strangers, site, say
+    def __init__(self, store: Store, strangers: Strangers, site: SiteSettings, say: Say) -> None:
+        self._store, self._strangers, self._site, self._say = store, strangers, site.name, say
+        self._keep_crops_days = site.keep_crops_days
+        self._probes_kept = 0  # since the number of probes was limited last
         self._presence: Presence | None = None
         self.new: list[Sighting] = []  # added by the current group of writes
 
@@ -42,8 +54,44 @@ class SightingRequests:
         if request.events and not sound:
             raise RefusedError("no sighting can be kept", got=faults[0])
         kept = self._store.sightings.record(sound, self._site, self._strangers.take, presence.take)
-        self.new += kept
+        self._keep_probes(kept)
+        self.new += [replace(sighting, probe=None, traces=None) for sighting in kept]
         return requests.Recorded(recorded=len(kept), refused=faults)
+
+    def _keep_probes(self, kept: Sequence[Sighting]) -> None:
+        """Keep the embeddings that decided these sightings. None of somebody who was deleted meanwhile."""
+        if not self._keep_crops_days:
+            return
+        now = datetime.now(UTC)
+        for sighting in kept:
+            if sighting.nearest is None:
+                continue
+            person = self._store.sightings.current_person(sighting.nearest)
+            if person is not None:
+                self._probes_kept += keep_probe(self._store, sighting.id, sighting, person, now)
+        if self._probes_kept >= _LIMIT_PROBES_AFTER:
+            drop_beyond_limit(self._store)
+            self._probes_kept = 0
+
+    def tell_correction(self, correction: Correction, judged: str) -> None:
+        """Store and report a sighting which says what was judged of an earlier one."""
+        self.new.append(
+            self._store.sightings.add(
+                Sighting(
+                    id=0,
+                    key=uuid.uuid4().hex,
+                    event="corrected",
+                    time=iso_time(time.time()),
+                    site=self._site,
+                    camera=correction.camera,
+                    track=correction.track,
+                    person=correction.person,
+                    user_id=user_id_of(self._store, correction.person),
+                    corrects=correction.sighting,
+                    judged=judged,
+                )
+            )
+        )
 
     def _stored_presence(self) -> Presence:
         """Who was seen where, from the sightings of the last minutes. So a writer that replaces another one knows it, too."""
@@ -72,30 +120,42 @@ class SightingRequests:
         return found
 
 
-class Retention:
-    """Deletes sightings, strangers, deletion marks and notes for undoing that are kept no longer, if the clock can be trusted."""
+class Purged(NamedTuple):
+    """Whether anything was deleted; then the WAL holds it until it is emptied. `corrections`: sightings whose correction was deleted."""
 
-    def __init__(self, store: Store, strangers: Strangers, keep_days: int, keep_unknowns_days: int, say: Say) -> None:
-        self._store, self._strangers, self._say = store, strangers, say
-        self._keep_days, self._keep_unknowns_days = keep_days, keep_unknowns_days
+    anything: bool
+    corrections: list[int]
+
+
+class Retention:
+    """Deletes sightings, probes, corrections, strangers, deletion marks and notes for undoing that are kept no longer, if the clock can be
+    trusted."""
+
+    def __init__(self, store: Store, strangers: Strangers, site: SiteSettings, say: Say) -> None:
+        self._store, self._strangers, self._site, self._say = store, strangers, site, say
         self._clock: ClockWatch | None = None
 
-    def purge(self, now: datetime | None = None, elapsed_s: float | None = None) -> bool:
-        """Delete what is kept no longer. Returns whether anything was deleted; then the WAL holds it until it is emptied.
+    def purge(self, now: datetime | None = None, elapsed_s: float | None = None) -> Purged:
+        """Delete what is kept no longer.
 
         `now`, `elapsed_s`: as for ClockWatch.trusts; None: this machine's. On a full disk nothing is deleted until the next call.
         """
         now = now or datetime.now(UTC)
         self._clock = self._clock or ClockWatch(self._known_clock())
         trusted = self._clock.trusts(now, _elapsed_s() if elapsed_s is None else elapsed_s)
-        deleted = 0
+        deleted, site = 0, self._site
+        corrections: list[int] = []
         try:
             with self._store.transaction():
-                if trusted or not self._keep_days:  # keeping nothing at all needs no clock
-                    deleted += self._store.sightings.purge(self._keep_days, now)
-                if trusted or not self._keep_unknowns_days:
+                if trusted or not site.keep_sightings_days:  # keeping nothing at all needs no clock
+                    deleted += self._store.sightings.purge(site.keep_sightings_days, now)
+                if trusted or not site.keep_unknowns_days:
                     deleted += self._strangers.purge(now)
+                if trusted or not site.keep_crops_days:
+                    deleted += purge_probes(self._store, site.keep_crops_days, now)
+                deleted += drop_beyond_limit(self._store)
                 if trusted:
+                    corrections = purge_corrections(self._store, site.keep_corrections_days, now)
                     deleted += drop_old_marks(self._store, now)
                     deleted += people.drop_old_undo(self._store, now)
                     self._note_clock(now)
@@ -103,11 +163,11 @@ class Retention:
         except RollcallError as error:
             self._strangers.undo()
             self._say(f"old sightings could not be deleted: {error.line()}")
-            return False
+            return Purged(False, [])
         for one in remove(self._strangers.settle()):
             self._say(f"could not be removed: {one.path}: {one.reason}")
         self._strangers.pictures.sweep(pictures)
-        return bool(deleted)
+        return Purged(bool(deleted or corrections), corrections)
 
     def _note_clock(self, now: datetime) -> None:
         """Once an hour, note what a trusted clock shows. A later start compares its own clock with it."""

@@ -90,6 +90,16 @@ class SiteSettings(_Section):
         description="strangers and their crops are deleted this many days after they were first seen; 0: nothing of a stranger is kept. "
         "Above 0, templates of people who did not agree are kept: settle the legal basis or their consent first (GDPR Art. 9)",
     )
+    keep_crops_days: int = Field(
+        default=7,
+        ge=0,
+        le=3650,
+        description="so long a sighting that named somebody, or nearly did, keeps the face as numbers, so that you can correct it "
+        "(wrong, right); 0 keeps none",
+    )
+    keep_corrections_days: int = Field(
+        default=365, ge=1, le=3650, description="corrections expire this many days after they were made"
+    )
 
 
 class PerCamera(_Section):

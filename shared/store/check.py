@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from shared.store import people, schema
+from shared.store import corrections, people, schema
 from shared.store.rewriting import room_to_write_anew
 from shared.store.store import Store
 from shared.store.unsound_rows import aside_line, damaged_rows, unsound_rows
@@ -41,6 +41,7 @@ def _faults_of_content(store: Store) -> list[str]:
     if len(unsound) > _MAX_FAULTS:
         faults.append(f"{store.path.name}: and {len(unsound) - _MAX_FAULTS} more unsound rows")
     faults += [f"{store.path.name}: {what}" for what in people.faults(store.connection)]
+    faults += [f"{store.path.name}: {what}" for what in corrections.faults(store)]
     if store.remains_are_due():
         faults.append(
             f"{store.path.name}: remains of a deletion are not overwritten yet: that is done at the next start of the site, "

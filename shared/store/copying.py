@@ -19,10 +19,11 @@ from shared.store.store import Store, explain
 _PAGES_AT_ONCE = 256
 _INSTRUCTIONS = 50_000  # instructions of SQLite's virtual machine
 
-# Tables that copies leave out. A copy would keep strangers longer than the settings allow, and the notes for undoing longer than
-# 30 days. The paths of files that are still to be moved or removed hold names.
+# Tables that copies leave out. A copy would keep strangers and probes longer than the settings allow, and the notes for undoing longer
+# than 30 days. The paths of files that are still to be moved or removed hold names.
 _NOT_IN_COPIES = (
     "stranger_visits", "stranger_traces", "strangers", "pending_removals", "merged_references", "people_changes", "pending_moves",
+    "sighting_probes",
 )  # fmt: skip  # one list
 
 
@@ -43,9 +44,9 @@ def copy_database(
 ) -> bool:
     """Copy the open database to the file `target`, with mode 0600. The file is complete without a WAL.
 
-    The copy shows one moment, whatever is written meanwhile. It leaves out: strangers, notes for undoing a rename or a merge, the key
-    of the deletion marks (older databases hold it), and remains of deleted rows in free space. `with_sightings`: False for a copy that
-    is not replaced later, since it would keep sightings longer than the settings allow.
+    The copy shows one moment, whatever is written meanwhile. It leaves out: strangers, probes of sightings, notes for undoing a rename or
+    a merge, the key of the deletion marks (older databases hold it), and remains of deleted rows in free space. `with_sightings`: False
+    for a copy that is not replaced later, since it would keep sightings and corrections longer than the settings allow.
 
     Returns False if the copy was no longer `wanted`. An unfinished copy is removed. Raises DamagedError, and makes no copy, if the
     database is damaged.
@@ -59,7 +60,7 @@ def copy_database(
             finished = finished and (anew or copy_pages(connection, copy, wanted))
             if finished:
                 _require_sound(connection, copy)
-                _leave_out_what_copies_must_not_hold(copy, () if with_sightings else ("sightings",))
+                _leave_out_what_copies_must_not_hold(copy, () if with_sightings else ("sightings", "corrections"))
             copy.execute("PRAGMA journal_mode=DELETE")
         finally:
             copy.close()

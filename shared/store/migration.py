@@ -69,6 +69,8 @@ _KEYS = {
     "strangers": "id",
     "stranger_traces": "id",
     "stranger_visits": "camera",
+    "sighting_probes": "sighting",
+    "corrections": "sighting",
 }
 _FACTS = ("uuid", "change_number", "photo_digest", "checksum")
 
@@ -268,6 +270,7 @@ class _Copying:
         for table, (columns, is_sound) in _OWN_ROWS.items():
             self._rows_of(table, columns, is_sound)
         self._sightings()
+        self._probes()
         self._strangers()
         self._ids_go_on()
         key = self._mark_key()
@@ -435,6 +438,13 @@ class _Copying:
             when = recorded if _is_time(recorded) else min(values[3], self._now)
             with contextlib.suppress(sqlite3.IntegrityError):  # the same key twice: one is enough
                 self._new.execute("INSERT INTO sightings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, when))
+
+    def _probes(self) -> None:
+        if "sighting_probes" not in self._columns:
+            return
+        known = {row[0] for row in self._new.execute("SELECT id FROM sightings")}
+        columns = ("sighting", "fingerprint", "embedding", "person", "clear", "kept_at")
+        self._rows_of("sighting_probes", columns, lambda *row: row[0] in known and _is_probe(*row))
 
     def _strangers(self) -> None:
         known = {row[0] for row in self._new.execute("SELECT id FROM strangers")}
@@ -640,6 +650,28 @@ def _is_trace(
     )
 
 
+def _is_probe(sighting: object, fingerprint: object, blob: object, person: object, clear: object, kept: object) -> bool:
+    texts = _is_text(fingerprint, 128) and _is_text(person, 1024) and _is_time(kept)
+    return texts and _whole(sighting, 1) is not None and type(blob) is bytes and clear in (0, 1)
+
+
+def _is_correction(*row: Any) -> bool:
+    sighting, verdict, person, camera, track, made_at, expires_at, fingerprint, blob, against_all, reference = row
+    return (
+        _whole(sighting, 1) is not None
+        and verdict in ("wrong", "right")
+        and _is_text(person, 1024)
+        and _is_text(camera, 1024)
+        and (track is None or isinstance(track, int))
+        and _is_time(made_at)
+        and _is_time(expires_at)
+        and (fingerprint is None or _is_text(fingerprint, 128))
+        and (blob is None or type(blob) is bytes)
+        and against_all in (0, 1)
+        and (reference is None or (isinstance(reference, int) and abs(reference) <= _MAX_NUMBER))
+    )
+
+
 def _is_sighting(*row: Any) -> bool:
     """Whether this is a sighting that all readers of the table can read."""
     row_id, key, kind, time, camera, person, document, stranger = row
@@ -670,4 +702,20 @@ _OWN_ROWS: dict[str, tuple[tuple[str, ...], Callable[..., bool]]] = {
     "pending_moves": (("place", "path"), lambda place, path: _is_text(place, 4096) and _is_text(path, 4096)),
     "pending_removals": (("path", "since"), lambda path, since: _is_text(path, 4096) and _is_time(since)),
     "strangers": (("id", "first_seen", "last_seen", "visits", "cameras"), _is_stranger),
+    "corrections": (
+        (
+            "sighting",
+            "verdict",
+            "person",
+            "camera",
+            "track",
+            "made_at",
+            "expires_at",
+            "fingerprint",
+            "embedding",
+            "against_all",
+            "reference",
+        ),
+        _is_correction,
+    ),
 }

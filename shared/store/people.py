@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from shared.errors import RefusedError
 from shared.person_names import MAX_NAME_CHARACTERS, name_key, unfitness
-from shared.store import schema
+from shared.store import corrections, schema
 from shared.store.checksums import write_checksums
 from shared.store.marks import mark_of
 from shared.store.store import Store
@@ -54,7 +54,7 @@ class Moved:
 @dataclass(frozen=True)
 class _Undo:
     """What undoing needs. `person`: after a merge, the row of the person who was merged away. `former_names`, `user_id`: the remaining
-    person's before the change."""
+    person's before the change. `corrections`, `probes`: the sightings of those that changed."""
 
     row_ids: list[int]
     sightings: list[int]
@@ -63,6 +63,8 @@ class _Undo:
     former_names: str
     user_id: str | None
     person: list[Any] | None = None
+    corrections: list[int] = field(default_factory=list)
+    probes: list[int] = field(default_factory=list)
 
 
 # --- agreement with the references ----------------------------------------------------------------------------------
@@ -203,7 +205,8 @@ def merge(store: Store, name: str, into: str, places: Mapping[str, str] | None =
     store.connection.execute(
         "UPDATE people SET user_id=?, former_names=? WHERE name=?", (user_id, json.dumps(former), into)
     )
-    undo = _Undo([], sightings, left_out, [], kept.former_names, kept.user_id, list(gone))
+    judged = corrections.of_person(store, name)
+    undo = _Undo([], sightings, left_out, [], kept.former_names, kept.user_id, list(gone), *judged)
     change = _note(store, _MERGED, name, into, undo)
     photos = _keep_for_undoing(store, change, twice)
     moved = _move(store, name, into, photos, places=places)
@@ -351,6 +354,7 @@ def _move(
     further = [(path, new_place(path)) for path in photos]
     sightings = _give_sightings(store, other, name, None)
     _give_left_out(store, other, name, None)
+    corrections.give(store, other, corrections.of_person(store, name))
     kept = [(path, place) for _, path, place in moved if path and place]
     files = [(path, place) for path, place in (*kept, *further) if path != place]
     return Moved(name, other, [row_id for row_id, _, _ in moved], sightings=sightings, files=files)
@@ -366,6 +370,7 @@ def _move_back(store: Store, name: str, other: str, kept: _Undo) -> Moved:
     _give(store, name, [(row_id, back.get(path, path)) for row_id, path in rows])
     sightings = _give_sightings(store, name, other, kept.sightings)
     _give_left_out(store, name, other, kept.left_out)
+    corrections.give(store, name, corrections.OfPerson(kept.corrections, kept.probes))
     files = [(path, back[path]) for _, path in rows if path in back]
     return Moved(other, name, [row_id for row_id, _ in rows], sightings=sightings, files=files)
 

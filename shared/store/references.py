@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from shared.errors import (
 )
 from shared.person_names import name_key
 from shared.records import Person, Reference
-from shared.store import people
+from shared.store import corrections, people
 from shared.store.marks import leave_mark, mark_of
 from shared.store.set_aside import forget_names
 from shared.store.store import Store
@@ -44,6 +44,14 @@ def uuid_of(store: Store, row_id: int) -> str:
     return str(
         store.connection.execute("SELECT uuid FROM reference_facts WHERE embedding_id=?", (row_id,)).fetchone()[0]
     )
+
+
+def vectors_of(store: Store, names: Sequence[str], most: int) -> NDArray[np.float32]:
+    """References (n, dim) of these people, float32, unit L2 norm; at most `most` of each."""
+    rows = [row for name in names for row in list_references(store, name, limit=most)]
+    if not rows:
+        return np.empty((0, store.dim or 1), np.float32)
+    return np.stack([vector_of(store, row.id) for row in rows])
 
 
 def user_id_of(store: Store, name: str) -> str | None:
@@ -119,6 +127,26 @@ def delete_references(
     return Deleted([row[0] for row in rows], [row[1] for row in rows if row[1]])
 
 
+def delete_reference(store: Store, row_id: int) -> bool:
+    """Delete one reference and leave a deletion mark for it. Returns whether there was one."""
+    row = store.connection.execute(
+        "SELECT e.person_name, f.uuid FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id WHERE e.id=?",
+        (row_id,),
+    ).fetchone()
+    if row is None:
+        return False
+    leave_mark(store, row[1], mark_of(store, row[0]), None, whole=False)
+    store.connection.execute("DELETE FROM embeddings WHERE id=?", (row_id,))
+    people.complete(store.connection, [row[0]])
+    return True
+
+
+def image_path_of(store: Store, row_id: int) -> str | None:
+    """The stored path of a reference's photo. None if it has none, or there is no such reference."""
+    row = store.connection.execute("SELECT image_path FROM embeddings WHERE id=?", (row_id,)).fetchone()
+    return None if row is None or row[0] is None else str(row[0])
+
+
 def _rows_to_delete(
     store: Store, spelling: str, image_path: str | None
 ) -> list[tuple[int, str | None, str, str | None]]:
@@ -150,7 +178,8 @@ def names_of(store: Store, name: str) -> list[str]:
 
 
 def forget_person(store: Store, name: str) -> Deleted:
-    """Delete all rows of a person, in every spelling of the name: references, sightings, rows in `left_out`. Leave deletion marks.
+    """Delete all rows of a person, in every spelling of the name: references, sightings, corrections, rows in `left_out`. Leave deletion
+    marks.
 
     SQLite leaves remains of deleted rows in the file. `Store.erase_remains` has to follow.
     """
@@ -161,6 +190,7 @@ def forget_person(store: Store, name: str) -> Deleted:
         # An older backup has the person under that name. Somebody else can have it by now.
         if former not in spellings and not people.has_person(store, former):
             leave_mark(store, None, mark_of(store, former), None, whole=True)
+    corrections.forget_of(store, name)
     sightings = sum(store.sightings.forget(one) for one in spellings)
     left_out = [
         path

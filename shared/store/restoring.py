@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shared.process.work_progress import beat
-from shared.store import people, schema
+from shared.store import corrections, people, schema
 from shared.store.marks import is_marked
+from shared.store.resemblance import meet_all
 from shared.store.set_aside import count_aside
+from shared.store.sighting_probes import ALIKE
 from shared.store.store import Store
 from shared.store.unsound_rows import forget_damaged_rows
 
@@ -33,8 +35,8 @@ class Replaced(NamedTuple):
 def replace_from(store: Store, backup: Path) -> Replaced:
     """Replace all references by those of `backup`, which `migration.copy_of_backup` made, except those deleted here since.
 
-    The site keeps its own sightings. If it has none yet, it takes the backup's, except those of deleted people. Do not call this inside
-    the store's transaction, where SQLite permits no ATTACH. Raises RollcallError, with nothing changed, or sqlite3.Error.
+    The site keeps its own sightings and corrections. If it has none yet, it takes the backup's, except those of deleted people. Do not
+    call this inside the store's transaction, where SQLite permits no ATTACH. Raises RollcallError, with nothing changed, or sqlite3.Error.
     """
     if any(row[1] == "backup" for row in store.connection.execute("PRAGMA database_list")):
         store.connection.execute("DETACH DATABASE backup")
@@ -56,11 +58,17 @@ def _replace(store: Store) -> Replaced:
     gone = [(row_id,) for row_id, *what in rows if _is_gone(store, *what)]
     _take_references(store, gone, int(facts["change_number"]))
     forget_damaged_rows(store.connection)
+    _take_corrections(store)
     _take_sightings(store)
     marks_lost = _take_marks(store, facts.get("mark_key_id"))
+    if store.fingerprint != facts.get("fingerprint"):
+        store.drop_fact(ALIKE)
     for key in ("dim", "model", "fingerprint"):
         if key in facts:
             store.set_fact(key, facts[key])
+    if store.fact(ALIKE) is None and ALIKE in facts:
+        store.set_fact(ALIKE, facts[ALIKE])
+    meet_all(store)
     return Replaced(len(rows) - len(gone), len(gone), count_aside(store), marks_lost)
 
 
@@ -92,6 +100,18 @@ def _take_references(store: Store, gone: list[tuple[int]], backups_change: int) 
     execute("DELETE FROM people")
     execute("INSERT INTO people SELECT * FROM backup.people")
     people.complete(store.connection)
+
+
+def _take_corrections(store: Store) -> None:
+    """The site keeps its own corrections. If it has no sightings yet, it takes the backup's, except those against deleted people: without
+    the sightings, the same numbers could be another site's."""
+    execute = store.connection.execute
+    if execute("SELECT 1 FROM sightings UNION ALL SELECT 1 FROM corrections LIMIT 1").fetchone() is not None:
+        return
+    execute("INSERT INTO corrections SELECT * FROM backup.corrections WHERE sighting>?", (store.sightings.last_id(),))
+    for (person,) in execute("SELECT DISTINCT person FROM corrections").fetchall():
+        if is_marked(store, person):
+            corrections.forget_of(store, person)
 
 
 def _take_sightings(store: Store) -> None:

@@ -43,6 +43,22 @@ STRANGERS = (
     "CREATE INDEX stranger_visits_by_stranger ON stranger_visits(stranger)",
     "CREATE INDEX sightings_by_stranger ON sightings(stranger) WHERE stranger IS NOT NULL",
 )
+CORRECTIONS = (
+    # the embedding that decided a sighting. person: who was named or, for a near miss, whom the face resembles most; clear: the crop
+    # passed the camera's quality gate as clear
+    """CREATE TABLE sighting_probes(
+        sighting INTEGER PRIMARY KEY REFERENCES sightings(id) ON DELETE CASCADE, fingerprint TEXT NOT NULL,
+        embedding BLOB NOT NULL, person TEXT NOT NULL, clear INTEGER NOT NULL, kept_at TEXT NOT NULL)""",
+    "CREATE INDEX sighting_probes_by_time ON sighting_probes(kept_at)",
+    "CREATE INDEX sighting_probes_by_person ON sighting_probes(person)",
+    # sightings that a person judged. verdict: wrong or right. embedding: of a wrong one, the face that is not the person's; NULL once the
+    # model has changed. against_all: the face competes with everybody, and not only with the person. reference: id of the person's
+    # reference that resembled the face most (wrong), or that was learned (right). No foreign key: a correction outlives its sighting
+    """CREATE TABLE corrections(
+        sighting INTEGER PRIMARY KEY, verdict TEXT NOT NULL, person TEXT NOT NULL, camera TEXT NOT NULL, track INTEGER,
+        made_at TEXT NOT NULL, expires_at TEXT NOT NULL, fingerprint TEXT, embedding BLOB, against_all INTEGER NOT NULL,
+        reference INTEGER)""",
+)
 # The reason for a row whose checksum does not fit its values.
 NOT_AS_WRITTEN = "it is not as it was written: its checksum does not fit"
 COLUMNS = ("id", "person_name", "embedding", "image_path", "user_id", "created_at", "updated_at")
@@ -97,6 +113,7 @@ OWN_TABLES = (
     # files that `forget` could not remove and tries again to remove; paths are relative to data_dir
     "CREATE TABLE pending_removals(path TEXT PRIMARY KEY, since TEXT NOT NULL) WITHOUT ROWID",
     *STRANGERS,
+    *CORRECTIONS,
 )
 # A fact: somebody was forgotten, and remains of the deleted rows in the file's free space must still be overwritten.
 ERASURE_DUE = "erasure_due"

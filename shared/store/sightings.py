@@ -59,16 +59,18 @@ class Sightings:
     def _keep(self, event: Event, site: str, stranger: int | None, also_at: list[Elsewhere] | None) -> Sighting:
         given = {field.name: getattr(event, field.name) for field in fields(Event)}
         unknown = None if stranger is None else stranger_id(stranger)
-        sighting = Sighting(**given, id=0, site=site, unknown=unknown, also_at=also_at)
+        return self._store(Sighting(**given, id=0, site=site, unknown=unknown, also_at=also_at), stranger)
+
+    def _store(self, sighting: Sighting, stranger: int | None) -> Sighting:
         cursor = self._connection.execute(
             "INSERT INTO sightings(key, event, time, camera, person, document, stranger, recorded_at) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                event.key,
-                event.event,
-                event.time,
-                event.camera,
-                event.person,
+                sighting.key,
+                sighting.event,
+                sighting.time,
+                sighting.camera,
+                sighting.person,
                 json.dumps(sighting.to_stored()),
                 stranger,
                 f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
@@ -78,6 +80,19 @@ class Sightings:
 
     def _is_kept(self, key: str) -> bool:
         return self._connection.execute("SELECT 1 FROM sightings WHERE key=?", (key,)).fetchone() is not None
+
+    def current_person(self, name: str) -> str | None:
+        """What the person who has or had this name is called now. None if they are not enrolled any more."""
+        return name if self._is_enrolled(name) else self._current_name(name)
+
+    def add(self, sighting: Sighting) -> Sighting:
+        """Store a sighting that the writer itself makes. Returns it with its id."""
+        return self._store(sighting, None)
+
+    def find(self, sighting_id: int) -> Sighting | None:
+        """One kept sighting. None if it is not kept, or can't be read."""
+        found = self.since(after_id=sighting_id - 1, limit=1)
+        return found[0] if found and found[0].id == sighting_id else None
 
     def _is_enrolled(self, person: str) -> bool:
         row = self._connection.execute("SELECT 1 FROM embeddings WHERE person_name=? LIMIT 1", (person,)).fetchone()

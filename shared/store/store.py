@@ -134,7 +134,9 @@ class Store:
         return int(self.fact("change_number") or 0)
 
     def stamp(self, model: ModelId) -> None:
-        """Note which model made the embeddings."""
+        """Note which model made the embeddings. The cosine at which two faces are alike was the former model's."""
+        if self.fingerprint != model.fingerprint:
+            self.drop_fact("alike")
         for key, value in (("model", model.label), ("fingerprint", model.fingerprint), ("dim", str(model.dim))):
             self.set_fact(key, value)
 

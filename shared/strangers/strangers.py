@@ -267,6 +267,15 @@ class Strangers:
             self._forgotten.add((camera, track))
         return self.remove(number)
 
+    def vectors_of(self, number: int) -> NDArray[np.float32]:
+        """The embeddings (n, dim) of a stranger that are of the gallery's model."""
+        size = 4 * (self._store.dim or 1)
+        rows = self._execute(
+            "SELECT embedding FROM stranger_traces WHERE stranger=? AND fingerprint=? AND LENGTH(embedding)=?",
+            (number, self._store.fingerprint, size),
+        ).fetchall()
+        return np.frombuffer(b"".join(blob for (blob,) in rows), "<f4").reshape(-1, size // 4)
+
     def forget_like(self, vectors: NDArray[np.float32]) -> int:
         """Forget every stranger whose cosine with one of `vectors` (n, dim; unit L2 norm) reaches `alike`. Returns how many.
 

@@ -64,6 +64,9 @@ def batch(ids: list[int], names: list[str], vectors: NDArray[np.float32]) -> Bat
     return Batch(ids, names, [None] * len(ids), vectors)
 
 
+_NAMES = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=12)
+
+
 class BlockAgainstModel(RuleBasedStateMachine):
     """Random enrolments, updates, deletions, growth and compaction; after each, every reader sees the model exactly."""
 
@@ -104,7 +107,7 @@ class BlockAgainstModel(RuleBasedStateMachine):
     def _drop_people_without_rows(self) -> None:
         self.users = {name: self.users[name] for name in {row[0] for row in self.model.values()}}
 
-    @rule(names=st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=6))
+    @rule(names=st.lists(_NAMES, min_size=1, max_size=6))
     def enrol(self, names: list[str]) -> None:
         self._append(self._rows([name.encode("utf-8", "ignore").decode() or "x" for name in names]))
 

@@ -442,8 +442,8 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
         assert store.sightings.last_id() == 90
         assert [one.person for one in store.sightings.since()] == ["Ada", None]
     after = everything(path)
-    newer = ("people_changes", "merged_references", "pending_moves", "set_aside")
-    assert [after.pop(table) for table in newer] == [[], [], [], []]
+    newer = ("people_changes", "merged_references", "pending_moves", "set_aside", "sighting_probes", "corrections")
+    assert [after.pop(table) for table in newer] == [[], [], [], [], [], []]
     assert len(after.pop("people")) == 3
     users = {"Ada": "e-1", "Bo": None, "Cy": "new"}
     wanted = [(*row[:4], users[row[1]], *row[5:]) for row in before["embeddings"]]

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from shared.embeddings import from_text
 from shared.errors import RefusedError
 from shared.events import iso_time
 from shared.settings.schema import EffectiveCamera
@@ -215,6 +216,41 @@ def test_person_forgotten_right_before_the_end_is_not_in_the_last_sighting(
     run(pipeline, frames([scene(ONE, i) for i in range(8)]))
     gallery.forget("Clover")
     assert kinds(told(pipeline.finish())) == [("left", None)]
+
+
+@needs_dlib
+def test_an_event_carries_the_face_that_decided_it(dlib_engine: Engine, gallery: BruteGallery) -> None:
+    """If the site keeps probes: of a name, for the writer alone; nothing of a stranger. Judged wrong, the name is
+    withdrawn before the next frame is searched."""
+    gallery.enrol("Clover", reference(dlib_engine, ONE))
+    gallery.enrol("Ruby", reference(dlib_engine, OTHER))
+    pipeline = CameraPipeline(camera(), dlib_engine, gallery, keep_probes=True)
+    (named,) = run(pipeline, frames([scene(ONE, i) for i in range(8)]))
+    face = from_text(named["probe"], "probe")
+    assert face @ reference(dlib_engine, ONE) == pytest.approx(named["score"], abs=1e-4)
+    assert (named["nearest"], named["clear"], named["fingerprint"]) == ("Clover", True, dlib_engine.fingerprint)
+    assert named["alike"] == dlib_engine.threshold
+    gallery.correct(face)
+    events = run(pipeline, frames([np.zeros_like(scene(ONE))], start_s=1.6)) + told(pipeline.finish())
+    assert (kinds(events)[0], kinds(events)[-1]) == (("withdrawn", "Clover"), ("left", None))
+    assert "named" not in [event["verdict"] for event in events]
+    nobody = BruteGallery(dlib_engine.fingerprint)
+    (unknown,) = run(
+        CameraPipeline(camera(), dlib_engine, nobody, keep_probes=True), frames([scene(ONE, i) for i in range(10)])
+    )
+    assert (unknown["event"], "probe" in unknown) == ("unknown", False)
+
+
+@needs_dlib
+def test_a_near_miss_carries_its_face(dlib_engine: Engine, gallery: BruteGallery) -> None:
+    """An `uncertain` track says whom it nearly showed; without being asked it says nothing."""
+    gallery.enrol("Clover", reference(dlib_engine, ONE))
+    for keep_probes in (True, False):
+        pipeline = CameraPipeline(camera(threshold=1.0, margin=0.06), dlib_engine, gallery, keep_probes=keep_probes)
+        (left,) = run(pipeline, frames([scene(ONE, i) for i in range(8)])) + told(pipeline.finish())
+        assert (left["event"], left["verdict"], left["person"]) == ("left", "uncertain", None)
+        assert left.get("nearest") == ("Clover" if keep_probes else None)
+        assert ("probe" in left) == keep_probes
 
 
 @needs_dlib

@@ -15,6 +15,7 @@ class BruteGallery:
     def __init__(self, fingerprint: str) -> None:
         self.fingerprint = fingerprint
         self._rows: list[tuple[str, str | None, NDArray[np.float32]]] = []
+        self._wrong: list[NDArray[np.float32]] = []
         self._changed = False
 
     def enrol(self, person: str, embedding: NDArray[np.float32], user_id: str | None = None) -> None:
@@ -23,6 +24,11 @@ class BruteGallery:
 
     def forget(self, person: str) -> None:
         self._rows = [row for row in self._rows if row[0] != person]
+        self._changed = True
+
+    def correct(self, embedding: NDArray[np.float32]) -> None:
+        """A face that was judged wrong, and competes with everybody."""
+        self._wrong.append(embedding)
         self._changed = True
 
     def switch_model(self, fingerprint: str) -> None:
@@ -45,9 +51,10 @@ class BruteGallery:
         answers = []
         for probe in probes:
             best: dict[str, Candidate] = {}
+            rival = max((float(face @ probe) for face in self._wrong), default=None)
             for person, user_id, reference in self._rows:
                 score = float(reference @ probe)
                 if person not in best or score > best[person].score:
-                    best[person] = Candidate(person, user_id, score)
+                    best[person] = Candidate(person, user_id, score, rival)
             answers.append(sorted(best.values(), key=lambda candidate: -candidate.score)[:k])
         return answers

@@ -67,7 +67,9 @@ CREATE TABLE embeddings(
     "CREATE INDEX sightings_by_stranger ON sightings(stranger) WHERE stranger IS NOT NULL",
 )
 # How the tables of schema 2 differed from today's, and what schemas 1 and 2 had none of.
-NEWER_TABLES = ("people", "merged_references", "pending_moves", "pending_removals", "set_aside")
+NEWER_TABLES = (
+    "people", "merged_references", "pending_moves", "pending_removals", "set_aside", "sighting_probes", "corrections",
+)  # fmt: skip
 _SINCE = ((", checksum INTEGER", ""), (", recorded_at TEXT", ""))
 
 

@@ -17,8 +17,8 @@ _ALWAYS = [
     "confidence", "frames", "box",
 ]  # fmt: skip  # in the order that docs/events.md shows
 _SOMETIMES = ["liveness", "verdict", "started", "ended", "duration_s", "reason", "losses"]
-_OF_THE_WRITER = ["site", "unknown", "also_at"]
-_PRIVATE = {"key", "traces", "fingerprint", "alike"}
+_OF_THE_WRITER = ["site", "unknown", "also_at", "corrects", "judged"]
+_PRIVATE = {"key", "traces", "fingerprint", "alike", "probe", "nearest", "clear"}
 _NAME = "Ada Lovelace"
 
 _SEEN: dict[str, Any] = {
@@ -32,7 +32,7 @@ EVENTS = [
     Event(key="k2", event="withdrawn", time=_TIME, camera="door", **_SEEN, verdict="unknown"),
     Event(key="k3", event="unknown", time=_TIME, camera="door", **_UNKNOWN),
     Event(key="k4", event="left", time=_TIME, camera="door", **_SEEN, verdict="named", started=_TIME, ended=_TIME,
-          duration_s=0.0, traces=[], fingerprint="f" * 64, alike=0.5),
+          duration_s=0.0, traces=[], fingerprint="f" * 64, alike=0.5, probe="AACAPw==", nearest="Zoë", clear=False),
     Event(key="k5", event="camera_up", time=_TIME, camera="door", losses=2),
     Event(key="k6", event="camera_down", time=_TIME, camera="door", reason="no route to host"),
     Event(key="k7", event="applauded", time=_TIME, camera="door", more={"loudness": [1, {"db": None}], "by": "all"}),
@@ -51,13 +51,16 @@ def kept(event: Event, **given: Any) -> Sighting:
         "site": "head office",
         "unknown": "stranger-7",
         "also_at": [{"camera": "yard", "track": 1}],
+        "corrects": 7,
+        "judged": "wrong",
     }
     return Sighting(**{one.name: getattr(event, one.name) for one in fields(Event)}, **by_writer | given)
 
 
 def public(sighting: Sighting) -> Sighting:
     """What of it others may know."""
-    return replace(sighting, key="", traces=None, fingerprint=None, alike=None)
+    secrets: dict[str, Any] = dict.fromkeys(_PRIVATE - {"key"})
+    return replace(sighting, key="", **secrets)
 
 
 # --- both ends ------------------------------------------------------------------------------------------------------
@@ -70,7 +73,7 @@ def test_an_event_comes_back(event: Event) -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda one: one.event)
-@pytest.mark.parametrize("given", [{}, {"site": None, "unknown": None, "also_at": None}], ids=["all", "least"])
+@pytest.mark.parametrize("given", [{}, dict.fromkeys(_OF_THE_WRITER)], ids=["all", "least"])
 def test_a_sighting_comes_back(event: Event, given: dict[str, Any]) -> None:
     """From its public document, and from the one that is stored, where its id is the row's."""
     sighting = kept(event, **given)
@@ -95,7 +98,7 @@ def test_an_event_of_now() -> None:
 def test_fields_are_shown_in_their_order() -> None:
     """`id` first, then what every event has, though it may say nothing, then what says something, then what the writer adds."""
     least = Event(key="k", event="camera_up", time=_TIME, camera="door")
-    assert list(kept(least, site=None, unknown=None, also_at=None).to_json()) == ["id", *_ALWAYS]
+    assert list(kept(least, **dict.fromkeys(_OF_THE_WRITER)).to_json()) == ["id", *_ALWAYS]
     assert list(least.to_json()) == ["key", *_ALWAYS]
     names = [one.name for one in fields(Event) if one.name in _SOMETIMES]
     said: dict[str, Any] = {
@@ -109,13 +112,22 @@ def test_fields_are_shown_in_their_order() -> None:
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda one: one.event)
 def test_what_is_private_is_in_no_sighting(event: Event) -> None:
-    """Neither what is handed on nor what is stored has the key or what strangers are known by, also where a document brought it."""
-    secret = replace(event, key="the-key", traces=_TRACES, fingerprint="f" * 64, alike=0.123456)
+    """Neither what is handed on nor what is stored has the key, a face or what strangers are known by, also where a document brought it."""
+    secret = replace(
+        event,
+        key="the-key",
+        traces=_TRACES,
+        fingerprint="f" * 64,
+        alike=0.123456,
+        probe="AACAPw==",
+        nearest="Eve",
+        clear=True,
+    )
     sighting = kept(secret)
     brought = Sighting.from_json({**sighting.to_json(), **{name: getattr(secret, name) for name in _PRIVATE}})
     for document in (sighting.to_json(), sighting.to_stored(), brought.to_json(), brought.to_stored()):
         assert not _PRIVATE & set(document)
-        assert not [one for one in ("the-key", "AACAPw==", "f" * 64, "0.123456") if one in json.dumps(document)]
+        assert not [one for one in ("the-key", "AACAPw==", "f" * 64, "0.123456", "Eve") if one in json.dumps(document)]
     assert set(secret.to_json()) >= _PRIVATE
 
 
@@ -135,14 +147,17 @@ def test_unknown_fields_survive() -> None:
 def test_a_camera_does_not_say_what_is_the_writers() -> None:
     """Its `id`, `site`, stranger and other places are nothing to go by: the sighting's own are shown."""
     told = {"id": 99, "site": "another", "unknown": "stranger-1", "also_at": [{"camera": "moon"}]}
+    told |= {"corrects": 1, "judged": "right"}
     event = Event.from_json({**EVENTS[2].to_json(), **told})
     assert event == EVENTS[2]
-    document = kept(event, unknown=None, also_at=None).to_json()
+    document = kept(event, **dict.fromkeys(_OF_THE_WRITER[1:])).to_json()
     assert {name: document.get(name) for name in told} == {
         "id": 41,
         "site": "head office",
         "unknown": None,
         "also_at": None,
+        "corrects": None,
+        "judged": None,
     }
 
 
@@ -157,6 +172,7 @@ _FAULTS: list[tuple[str, Any]] = [
     ("duration_s", 1e300), ("track", 1.5), ("track", "1"), ("track", True), ("track", 1 << 63), ("frames", _NAME), ("losses", 0.5),
     ("started", _NAME), ("ended", "yesterday"), ("box", _NAME), ("box", [1, 2, 3]), ("box", [1, 2, 3, _NAME]), ("box", {}),
     ("liveness", _NAME), ("liveness", [1]), ("site", 7), ("unknown", {"id": _NAME}), ("also_at", _NAME), ("also_at", [_NAME]),
+    ("probe", 7), ("probe", "é"), ("probe", "A" * 40_000), ("nearest", [_NAME]), ("clear", 1), ("corrects", "7"), ("judged", _NAME),
 ]  # fmt: skip
 _OF_A_CAMERA: list[tuple[str, Any]] = [
     ("key", None), ("key", ""), ("key", 7), ("key", [_NAME]), ("key", _NAME * 400), ("fingerprint", {"of": _NAME}), ("alike", _NAME),

@@ -17,7 +17,7 @@ from shared.events import Event, Sighting
 from shared.ipc import requests, wire
 from shared.ipc.requests import REQUESTS, Answer, Request, request_of
 from shared.model_id import ModelId
-from shared.records import NewReference, Person, Reference, Stranger
+from shared.records import Correction, NewReference, Person, Reference, Stranger
 from shared.status import CameraStatus, ChildState, SiteSnapshot, WriterStatus
 
 _RNG = np.random.default_rng(3)
@@ -75,6 +75,13 @@ ASKED: list[Request[Any]] = [
     requests.Sightings(5, "2026-01-31T08:00:00.000Z", 0),
     requests.Follow(),
     requests.Follow(1 << 40),
+    requests.Wrong(7),
+    requests.Right(7),
+    requests.Right(7, learn=True),
+    requests.UndoCorrection(7),
+    requests.Corrections(),
+    requests.Corrections(7, 10),
+    requests.ForgetCorrection(7),
     requests.Stage([], [], "f" * 64),
     requests.Stage([1, 2, 3], [4, 5, 6], "f" * 64, vectors=vectors(3)),
     requests.Unstage(),
@@ -124,6 +131,22 @@ ANSWERED: list[Answer] = [
     requests.Recorded(recorded=1, refused=["key must be text of 1 to 4096 bytes"]),
     requests.SightingsPage(events=[], last_id=9),
     requests.SightingsPage(events=[_SIGHTING, replace(_SIGHTING, id=42, also_at=[{"camera": "yard", "track": 1}])], last_id=42),
+    requests.Judged(
+        sighting=7, judged="right", person="Ada", already=True, against_all=False, reference=None, expires_at=_EVENT.time
+    ),
+    requests.Judged(
+        sighting=7, judged="wrong", person="Zoë", already=False, replaced="right", against_all=False, looks_like="Ada", reference=3,
+        photo="faces/Zoë/1.jpg", expires_at=_EVENT.time,
+    ),
+    requests.Undone(sighting=7, judged="right", person="Ada", unlearned=1),
+    requests.CorrectionsPage(corrections=[]),
+    requests.CorrectionsPage(
+        corrections=[
+            Correction(7, "wrong", "Ada", "door", 3, _EVENT.time, _EVENT.time, True, True, None),
+            Correction(8, "right", "Zoë", "yard", None, _EVENT.time, _EVENT.time, False, True, 3),
+        ]
+    ),
+    requests.CorrectionForgotten(sighting=7, already=False, **_EVERYWHERE),
     requests.Staged(staged=3),
     requests.Done(),
     requests.Switched(switched=False, not_staged=[2, 5]),
@@ -305,6 +328,11 @@ MALFORMED: list[tuple[str, Any, bytes]] = [
     ("events", {"after_id": None, "since": _NAME}, b""),
     ("events", {"since": [_NAME]}, b""),
     ("follow", {"after_id": _NAME}, b""),
+    ("wrong", {"sighting": _NAME}, b""),
+    ("right", {"sighting": 7, "learn": _NAME}, b""),
+    ("undo_correction", {}, b""),
+    ("corrections", {"after": [_NAME]}, b""),
+    ("forget_correction", {"sighting": {"id": _NAME}}, b""),
     ("stage", {"ids": [_NAME], "changes": [1], "fingerprint": "f"}, b"1234"),
     ("stage", {"ids": [1], "changes": _NAME, "fingerprint": "f"}, b"1234"),
     ("stage", {"ids": [1, 2], "changes": [1, 2], "fingerprint": _NAME}, b"1234"),

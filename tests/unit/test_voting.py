@@ -217,6 +217,54 @@ def test_person_who_is_forgotten_is_not_named_any_more() -> None:
     assert told(votes, 1.2) == [("withdrawn", "ann"), ("unknown", None)]
 
 
+def beaten(*scores: tuple[str, float], by: float = 0.9) -> list[Candidate]:
+    """What a crop matches once a face like it was judged not to be these people's."""
+    return list(RULES.standing([Candidate(name, None, score, by) for name, score in scores]))
+
+
+def test_name_is_withdrawn_at_once_when_a_person_judges_it_wrong() -> None:
+    """The crops, matched again, show a face that is known not to be hers: the track is a stranger's, and no near miss."""
+    votes = ballot(*[ANN] * 3)
+    assert told(votes, 1.0) == [("named", "ann")]
+    votes.rematch([beaten(("ann", 0.6), ("bob", 0.1)) for _ in votes.crops()], RULES)
+    assert votes.decision().verdict == "unknown"
+    assert told(votes, 1.2) == [("withdrawn", "ann"), ("unknown", None)]
+    votes.rematch([ANN.candidates for _ in votes.crops()], RULES)
+    assert told(votes, 1.4) == [("named", "ann")]
+
+
+def test_crop_that_a_rival_leads_is_not_near_and_speaks_against_the_name() -> None:
+    """By the margin. A rival that is about as near leaves the crop uncertain: it names nobody and refutes nobody."""
+    shown = replace(ANN, candidates=beaten(("ann", 0.6)))
+    assert (shown.is_near(RULES), shown.names(RULES), shown.refutes("ann", RULES)) == (False, None, True)
+    assert not replace(shown, clear=False).refutes("ann", RULES)
+    about = replace(ANN, candidates=beaten(("ann", 0.6), by=0.62))
+    assert (about.is_near(RULES), about.names(RULES), about.refutes("ann", RULES)) == (True, None, False)
+    assert decide([about] * 5, RULES).verdict == "uncertain"
+    assert about.margin == pytest.approx(-0.02)
+    votes = ballot(*[ANN] * 3, *[shown] * 6)
+    assert told(votes, 2.0) == []
+    assert votes.decision().verdict == "uncertain"
+
+
+def test_the_crop_that_decided_is_known() -> None:
+    """Of a name its best crop, of a near miss the nearest; of a stranger there is none, nor without a crop."""
+    better = crop(("ann", 0.7), ("bob", 0.1))
+    votes = ballot(ANN, better, ANN, BOB)
+    decided = votes.deciding_crop(votes.decision())
+    assert decided is not None
+    assert decided.score == 0.7
+    near, nearer = crop(("ann", 0.42)), crop(("bob", 0.44), ("ann", 0.43))
+    votes = ballot(near, nearer, STRANGER)
+    decided = votes.deciding_crop(votes.decision())
+    assert decided is not None
+    assert decided.candidates[0].person == "bob"
+    votes = ballot(*[STRANGER] * 3)
+    assert votes.deciding_crop(votes.decision()) is None
+    assert ballot(turned()).deciding_crop(Decision("uncertain")) is None
+    assert ballot().deciding_crop(Decision("uncertain")) is None
+
+
 def test_gallery_that_changes_elsewhere_leaves_a_name_alone() -> None:
     """The crops that gave the name are kept, however long ago that was."""
     votes = ballot(*[ANN] * 3, *[crop(("ann", 0.2), clear=False)] * 30)

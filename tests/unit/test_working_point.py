@@ -64,6 +64,36 @@ def test_how_far_the_best_person_is_ahead(scores: tuple[float, ...], ahead: floa
     assert lead(people(*scores)) == ahead
 
 
+def rivalled(*given: tuple[float, float | None]) -> list[Candidate]:
+    """p0, p1, …, with these scores, and the rivals that compete with them."""
+    return [Candidate(f"p{place}", None, score, rival) for place, (score, rival) in enumerate(given)]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "standing", "person", "ahead"),
+    [
+        (((0.75, None), (0.25, None)), "p0 p1", "p0", 0.5),
+        (((0.75, 0.5), (0.25, None)), "p0 p1", "p0", 0.25),
+        (((0.75, 0.625),), "p0", "p0", 0.125),
+        (((0.75, 0.6875),), "p0", None, 0.0625),
+        (((0.75, 0.8125), (0.25, None)), "p0 p1", None, -0.0625),
+        (((0.75, 0.875), (0.5, None), (0.25, None)), "p1 p2", "p1", 0.25),
+        (((0.75, 0.875), (0.625, None), (0.5625, None)), "p1 p2", None, 0.0625),
+        (((0.75, 0.9375), (0.25, 0.9375)), "", None, None),
+        (((0.75, 0.8125), (0.25, 0.8125)), "p0", None, -0.0625),
+    ],
+    ids=str,
+)
+def test_a_face_that_is_known_not_to_be_theirs(
+    candidates: tuple[tuple[float, float | None], ...], standing: str, person: str | None, ahead: float | None
+) -> None:
+    """A rival counts like a second person. One that leads by the margin takes the person out, and the next one is the best."""
+    left = _POINT.standing(rivalled(*candidates))
+    assert " ".join(one.person for one in left) == standing
+    assert _POINT.names(left) == person
+    assert lead(left) == ahead
+
+
 @given(
     st.lists(st.floats(-1, 1), max_size=4).map(lambda scores: sorted(scores, reverse=True)),
     st.floats(-1, 1),

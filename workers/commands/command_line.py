@@ -28,6 +28,8 @@ COMMANDS = (
     "people",
     "identify",
     "events",
+    "wrong",
+    "right",
     "status",
     "backup",
     "restore",

@@ -1,4 +1,5 @@
-"""`forget`: removes a person, one of a person's photos, or a stranger, from rows, WAL, block, photos, sightings and backup."""
+"""`forget`: removes a person, one of a person's photos, a stranger, or the face of a corrected sighting, from rows, WAL, block, photos,
+sightings and backup."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from shared.errors import EXIT_DONE, EXIT_TEMPORARY, UsageError
-from shared.ipc.requests import Forgotten, StrangerForgotten
+from shared.ipc.requests import CorrectionForgotten, Forgotten, StrangerForgotten
 from shared.service.access import SiteAccess
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
@@ -17,15 +18,26 @@ HELP = "remove every trace of a person, or one photo"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?")
     parser.add_argument("--unknown", metavar="ID", help="instead of NAME: this stranger")
+    parser.add_argument(
+        "--wrong", metavar="EVENT_ID", type=int, help="instead of NAME: the face of this event, and its correction"
+    )
     parser.add_argument("--photo", metavar="PATH", help="only this photo")
 
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
     settings = context.settings
-    if (arguments.name is None) == (arguments.unknown is None):
+    if sum(one is not None for one in (arguments.name, arguments.unknown, arguments.wrong)) != 1:
         raise UsageError(
-            "forget whom?", expected="NAME, or --unknown ID", remedy="see: supervisor.py people [--unknown]"
+            "forget whom?",
+            expected="NAME, --unknown ID, or --wrong EVENT_ID",
+            remedy="see: supervisor.py people [--unknown], supervisor.py wrong --list",
         )
+    if arguments.name is None and arguments.photo is not None:
+        raise UsageError(
+            "only a person's photo can be forgotten by itself", got="--photo", expected="NAME --photo PATH"
+        )
+    if arguments.wrong is not None:
+        return _forget_correction(context, arguments.wrong)
     if arguments.unknown is not None:
         return _forget_stranger(context, arguments)
     photo = arguments.photo
@@ -37,13 +49,23 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 
 def _forget_stranger(context: Context, arguments: argparse.Namespace) -> int:
-    if arguments.photo is not None:
-        raise UsageError(
-            "of a stranger, a single photo can't be forgotten", got="--photo", expected="--unknown ID alone"
-        )
     with SiteAccess(context.settings, warn) as gallery:
         answer = gallery.forget_stranger(arguments.unknown)
     return _report(context, answer, "{unknown}: {photos} pictures, {sightings} sightings")
+
+
+def _forget_correction(context: Context, event_id: int) -> int:
+    with SiteAccess(context.settings, warn) as gallery:
+        answer = gallery.forget_correction(event_id)
+    if answer.warning:
+        warn(answer.warning)
+    if context.as_json:
+        say_json(answer.to_json())
+        return EXIT_DONE
+    done = "was forgotten already, or never kept" if answer.already else "is forgotten, and its correction with it"
+    say(f"the face of event {answer.sighting} {done}")
+    _say_what_is_left(context, answer)
+    return EXIT_DONE
 
 
 def _report(context: Context, answer: Forgotten | StrangerForgotten, line: str) -> int:
@@ -62,9 +84,13 @@ def _report(context: Context, answer: Forgotten | StrangerForgotten, line: str) 
         say(f"forgot {line.format_map(vars(answer))} removed")
     for name in answer.spelt_otherwise if isinstance(answer, Forgotten) else []:
         say(f"and the same name, written otherwise: {name!a}")
+    _say_what_is_left(context, answer)
+    return code
+
+
+def _say_what_is_left(context: Context, answer: Forgotten | StrangerForgotten | CorrectionForgotten) -> None:
     for copy in answer.other_copies:
         say(
             f"not changed: {context.settings.data_dir / copy} may still hold this person; delete it when you no longer need it"
         )
     say(f"out of reach, and yours to look after: {'; '.join(answer.out_of_reach)}")
-    return code

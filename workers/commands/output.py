@@ -36,7 +36,7 @@ def say_json(document: Any, *, line: bool = False) -> None:
     _write(text)
 
 
-_OF_NOBODY = ("id", "event", "time", "site", "camera", "track", "verdict", "duration_s", "reason")
+_OF_NOBODY = ("id", "event", "time", "site", "camera", "track", "verdict", "duration_s", "reason", "corrects", "judged")
 
 
 def of_nobody(sighting: Sighting) -> Sighting:
@@ -54,6 +54,8 @@ def event_line(sighting: Sighting) -> str:
         details.append(f"margin {sighting.margin:.2f}")
     if sighting.event == "left":
         details = [f"after {sighting.duration_s or 0.0:.1f} s", f"verdict {sighting.verdict}"]
+    if sighting.corrects is not None:
+        details.append(f"event {sighting.corrects} was judged {sighting.judged}")
     if sighting.reason:
         details.append(sighting.reason)
     track = "" if sighting.track is None else f"#{sighting.track}"

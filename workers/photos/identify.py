@@ -75,10 +75,10 @@ def single_verdict(candidates: Sequence[Candidate], in_force: Limits, *, clear: 
     word = in_force.point.verdict(candidates, clear=clear)
     if not candidates:
         return Verdict(word, None, None, None)
-    score = candidates[0].score
-    return Verdict(
-        word, in_force.point.names(candidates), score, lead(candidates), in_force.strangers.confidence(score)
-    )
+    standing = in_force.point.standing(candidates)
+    shown = standing or candidates
+    score = shown[0].score
+    return Verdict(word, in_force.point.names(standing), score, lead(shown), in_force.strangers.confidence(score))
 
 
 def identify_photo(

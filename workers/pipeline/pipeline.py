@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
+from shared.embeddings import as_text
 from shared.errors import RefusedError
 from shared.events import Event, iso_time, new_event
 from shared.settings.schema import EffectiveCamera
@@ -62,16 +63,18 @@ class CameraPipeline:
         *,
         liveness: LivenessModel | None = None,
         keep_unknowns: bool = False,
+        keep_probes: bool = False,
     ) -> None:
         """`liveness`: the liveness model, if the settings ask for it. `keep_unknowns`: sightings of strangers carry `traces`,
-        by which the writer recognises them when they come again."""
+        by which the writer recognises them when they come again. `keep_probes`: sightings of people who were named, or nearly,
+        carry the embedding that decided, so that a person can correct them."""
         self._settings = settings
         self._gallery = gallery
         self._file_time = False  # True once a frame of a file with `realtime = false` has brought the file's time
         self._cadence = Cadence(settings.fps)
         self._selection = FrameSelection(settings.fps)
         self._scene = SceneChange()
-        self._liveness, self._keep_unknowns = liveness, keep_unknowns
+        self._liveness, self._keep_unknowns, self._keep_probes = liveness, keep_unknowns, keep_probes
         self._lap = 0
         # The last frame, searched or not: time_s, wall time, media time.
         self._last_frame = (float("-inf"), 0.0, cast("float | None", None))
@@ -257,8 +260,9 @@ class CameraPipeline:
                 continue
         return embeddings
 
-    def _match(self, embeddings: Sequence[Vectors]) -> Iterator[list[Candidate]]:
-        return iter(self._gallery.match(np.stack(embeddings)) if embeddings else [])
+    def _match(self, embeddings: Sequence[Vectors]) -> Iterator[Sequence[Candidate]]:
+        answers = self._gallery.match(np.stack(embeddings)) if embeddings else []
+        return iter([self._rules.standing(candidates) for candidates in answers])
 
     # -- reporting ----------------------------------------------------------------------------------------------------
 
@@ -321,6 +325,15 @@ class CameraPipeline:
             event = replace(
                 event,
                 traces=[trace.to_json() for trace in traces],
+                fingerprint=self._engine.fingerprint,
+                alike=self._engine.threshold,
+            )
+        if self._keep_probes and kind != "withdrawn" and (crop := state.deciding_crop(decision)) is not None:
+            event = replace(
+                event,
+                probe=as_text(crop.embedding),
+                nearest=crop.candidates[0].person,
+                clear=crop.clear,
                 fingerprint=self._engine.fingerprint,
                 alike=self._engine.threshold,
             )

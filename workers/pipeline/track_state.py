@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from shared.settings.schema import LivenessMode
 from workers.pipeline.best_crops import BestCrops
 from workers.pipeline.tracking import Track
-from workers.pipeline.voting import Ballot, Decision, LiveVote, News, Rules
+from workers.pipeline.voting import Ballot, Crop, Decision, LiveVote, News, Rules
 
 _CONFIRM_S = 3.0  # between two embeddings of a track that has its name, while its thumbnail stays the same
 _UNDECIDED_S = 0.5  # between two embeddings of a track that has no name after many crops
@@ -72,6 +72,11 @@ class TrackState:
     def decision(self) -> Decision:
         """The verdict now. While liveness withholds the name, the verdict is *uncertain*."""
         return self.ballot.decision(withheld=self.live.withholds_name(self.liveness))
+
+    def deciding_crop(self, decision: Decision) -> Crop | None:
+        """The crop that decided; None while liveness withholds the name: then it is not the face that decides."""
+        withheld = self.live.withholds_name(self.liveness)
+        return None if withheld else self.ballot.deciding_crop(decision)
 
     def news(self, time_s: float) -> list[News]:
         """What is to be reported now, in order."""

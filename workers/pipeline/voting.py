@@ -71,7 +71,8 @@ class Decision(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Crop:
     """One embedded crop. `embedding`: (dim,) float32; kept, to be matched again when the gallery changes. `quality`: 0 to 1.
-    `candidates`: the best person and the second, from the last match. `clear`: good enough to count against a name."""
+    `candidates`: the best person and the second, from the last match, without those who are known not to be shown
+    (`WorkingPoint.standing`). `clear`: good enough to count against a name."""
 
     quality: float
     embedding: NDArray[np.float32]
@@ -91,9 +92,12 @@ class Crop:
         return rules.names(self.candidates)
 
     def refutes(self, person: str, rules: Rules) -> bool:
-        """Whether it is a clear crop of somebody other than `person`: it matches another best, or scores far below the threshold."""
-        if not self.clear or self.score is None:
+        """Whether it is a clear crop of somebody other than `person`: it matches another best, or nobody, or scores far below the
+        threshold."""
+        if not self.clear:
             return False
+        if self.score is None:
+            return True
         return self.candidates[0].person != person or self.score < rules.threshold - _FAR_MARGINS * rules.margin
 
     def is_near(self, rules: Rules) -> bool:
@@ -213,6 +217,15 @@ class Ballot:
             return False
         latest = self.recent[-1].names(self.rules)
         return latest not in (None, self.named.person) or self.recent[-1].refutes(self.named.person, self.rules)
+
+    def deciding_crop(self, decision: Decision) -> Crop | None:
+        """The crop that decided: of a name the one that names the person best, of a near miss the one that came nearest. None if there is
+        none, as for *unknown*."""
+        if decision.verdict == "named":
+            decided = [crop for crop in self.crops() if crop.names(self.rules) == decision.person]
+        else:
+            decided = [crop for crop in self.crops() if decision.verdict == "uncertain" and crop.is_near(self.rules)]
+        return max(decided, key=lambda crop: crop.score or 0.0, default=None)
 
     def decision(self, *, withheld: bool = False) -> Decision:
         """The verdict now; once the track has ended, it is final. `withheld`: a name must not be given (yet)."""

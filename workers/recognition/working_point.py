@@ -28,31 +28,42 @@ _LOWEST_MARGINS = 2
 @dataclass(frozen=True)
 class WorkingPoint:
     """Threshold and margin, raw cosines. A name needs a score of at least `threshold`, and a lead of at least `margin` over the
-    second person."""
+    second person, and over the faces that were judged not to be the person's."""
 
     threshold: float
     margin: float
 
     def names(self, candidates: Sequence[Candidate]) -> str | None:
-        """The person that one embedding names, or None. `candidates`: the people it resembles most, best first."""
+        """The person that one embedding names, or None. `candidates`: the people it resembles most, best first, as `standing` gives
+        them."""
         if not candidates or candidates[0].score < self.threshold:
             return None
         ahead = lead(candidates)
         return None if ahead is not None and ahead < self.margin else candidates[0].person
 
+    def standing(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+        """The candidates without those whose rival leads them by the margin: the embedding shows a face that is known not to be theirs."""
+        if all(one.rival is None for one in candidates):
+            return candidates
+        return [one for one in candidates if one.rival is None or one.rival - one.score < self.margin]
+
     def is_near(self, candidates: Sequence[Candidate]) -> bool:
-        """Whether the best score comes within a margin of the threshold, or reaches it: too close to call the face a stranger's."""
+        """Whether the best score comes within a margin of the threshold, or reaches it: too close to call the face a stranger's.
+
+        `candidates`: as `standing` gives them.
+        """
         return bool(candidates) and candidates[0].score >= self.threshold - self.margin
 
     def verdict(self, candidates: Sequence[Candidate], *, clear: bool) -> Word:
-        """The verdict on a single face.
+        """The verdict on a single face. `candidates`: all that a match gives.
 
         *named* if the limits name a person. *uncertain* if the face is near one (a near miss), or not `clear`: good enough to count
         against a name. Else *unknown*. A track with this one face and one vote gets the same verdict (workers/pipeline/voting.py).
         """
-        if self.names(candidates) is not None:
+        standing = self.standing(candidates)
+        if self.names(standing) is not None:
             return "named"
-        return "unknown" if clear and not self.is_near(candidates) else "uncertain"
+        return "unknown" if clear and not self.is_near(standing) else "uncertain"
 
 
 class ModelDefaults(Protocol):
@@ -94,5 +105,11 @@ def limits(
 
 
 def lead(candidates: Sequence[Candidate]) -> float | None:
-    """By how much the best person's score exceeds the second's; None if there is no second."""
-    return candidates[0].score - candidates[1].score if len(candidates) > 1 else None
+    """By how much the best person's score exceeds the second's, or that of the best person's rival if that is higher; it can then be
+    negative. None if there is neither."""
+    if not candidates:
+        return None
+    behind = [one.score for one in candidates[1:2]]
+    if candidates[0].rival is not None:
+        behind.append(candidates[0].rival)
+    return candidates[0].score - max(behind) if behind else None
