@@ -19,7 +19,7 @@ from shared.records import Correction
 from shared.service.changes import Changes
 from shared.settings.schema import SiteSettings
 from shared.store import people
-from shared.store.corrections import purge_corrections
+from shared.store.corrections import list_corrections, purge_corrections
 from shared.store.marks import drop_old_marks
 from shared.store.references import user_id_of
 from shared.store.retention import ClockWatch
@@ -179,7 +179,8 @@ class Retention:
         known = self._store.fact(_CLOCK)
         if known is not None:
             return datetime.fromisoformat(known)
-        if not self._store.sightings.first_id() and not self._strangers.listed(limit=1):
+        kept = self._strangers.listed(limit=1) or list_corrections(self._store, 0, 1)
+        if not kept and not self._store.sightings.first_id():
             return datetime.now(UTC)  # there is nothing that a wrong clock could delete
         return self._store.sightings.last_recorded()
 

@@ -127,7 +127,13 @@ def _change_copy_of_before(copy: Path, forgotten: Sequence[tuple[str, str | None
 def _delete_from_copy(connection: sqlite3.Connection, person: str, photo: str | None) -> int:
     """Delete a person's rows, or those of one photo, in every spelling of the name. Returns how many."""
     found, wanted, deleted = tables(connection), name_key(person), 0
-    for table, column in (("embeddings", "person_name"), ("left_out", "person_name"), ("sightings", "person")):
+    of_people = (
+        ("embeddings", "person_name"),
+        ("left_out", "person_name"),
+        ("sightings", "person"),
+        ("people", "name"),
+    )
+    for table, column in of_people:
         if table not in found or (photo is not None and table != "embeddings"):
             continue
         names = connection.execute(f"SELECT DISTINCT {column} FROM {table}").fetchall()  # noqa: S608  # constants, as below

@@ -270,6 +270,7 @@ class _Copying:
         for table, (columns, is_sound) in _OWN_ROWS.items():
             self._rows_of(table, columns, is_sound)
         self._sightings()
+        self._merged_references()
         self._probes()
         self._strangers()
         self._ids_go_on()
@@ -439,6 +440,14 @@ class _Copying:
             with contextlib.suppress(sqlite3.IntegrityError):  # the same key twice: one is enough
                 self._new.execute("INSERT INTO sightings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, when))
 
+    def _merged_references(self) -> None:
+        """Copy the references that are kept for undoing a merge."""
+        known = {row[0] for row in self._new.execute("SELECT id FROM people_changes")}
+        columns = ("change", *schema.COLUMNS, "uuid", "photo_digest", "set_aside_reason", "set_aside_since")
+        self._rows_of(
+            "merged_references", columns, lambda *row: row[0] in known and _is_merged_reference(self._size, *row)
+        )
+
     def _probes(self) -> None:
         if "sighting_probes" not in self._columns:
             return
@@ -464,7 +473,10 @@ class _Copying:
         if not self._old.execute("SELECT 1 FROM sqlite_master WHERE name='sqlite_sequence'").fetchone():
             return
         for table, given in self._old.execute("SELECT name, seq FROM sqlite_sequence").fetchall():
-            if table in ("embeddings", "sightings", "strangers") and (last := _whole(given, 0)) is not None:
+            if (
+                table in ("embeddings", "sightings", "strangers", "people_changes")
+                and (last := _whole(given, 0)) is not None
+            ):
                 schema.ids_begin_after(self._new, table, last)
 
     # --- facts -------------------------------------------------------------------------------------------------
@@ -604,21 +616,17 @@ def _is_person(uuid: object, name: object, user_id: object, created_at: object, 
 
 
 def _is_people_change(number: object, kind: object, name: object, other: object, at: object, document: object) -> bool:
-    return (
-        _whole(number, 1) is not None
-        and all(_is_text(one, 1024) for one in (kind, name, other))
-        and _is_time(at)
-        and isinstance(document, str)
-        and isinstance(json.loads(document), dict)
-    )
+    texts = all(_is_text(one, 1024) for one in (name, other))
+    return _whole(number, 1) is not None and texts and _is_time(at) and people.is_note(kind, document)
 
 
-def _is_merged_reference(_: object, row_id: object, name: object, blob: object, *rest: object) -> bool:
+def _is_merged_reference(size: int, _: object, row_id: object, name: object, blob: object, *rest: object) -> bool:
     photo, user_id, created_at, updated_at, uuid, digest, reason, since = rest
     return (
         _whole(row_id, 0) is not None
         and _is_text(name, 1024)
         and type(blob) is bytes
+        and len(blob) == size
         and all(one is None or _is_text(one, 4096) for one in (photo, user_id))
         and all(one is None or _is_time(one) for one in (created_at, updated_at))
         and _is_text(uuid, 64)
@@ -695,10 +703,6 @@ _OWN_ROWS: dict[str, tuple[tuple[str, ...], Callable[..., bool]]] = {
         lambda _, reason, since: _is_text(reason, MAX_REASON_CHARACTERS) and _is_time(since),
     ),
     "people_changes": (("id", "kind", "name", "other", "at", "document"), _is_people_change),
-    "merged_references": (
-        ("change", *schema.COLUMNS, "uuid", "photo_digest", "set_aside_reason", "set_aside_since"),
-        _is_merged_reference,
-    ),
     "pending_moves": (("place", "path"), lambda place, path: _is_text(place, 4096) and _is_text(path, 4096)),
     "pending_removals": (("path", "since"), lambda path, since: _is_text(path, 4096) and _is_time(since)),
     "strangers": (("id", "first_seen", "last_seen", "visits", "cameras"), _is_stranger),

@@ -272,6 +272,17 @@ def drop_old_undo(store: Store, now: datetime) -> int:
     return store.connection.execute("DELETE FROM people_changes WHERE at<?", (limit,)).rowcount
 
 
+def is_note(kind: object, document: object) -> bool:
+    """Whether these values of a row in `people_changes` can be read."""
+    if kind not in (_RENAMED, _MERGED) or not isinstance(document, str):
+        return False
+    try:
+        _Undo(**json.loads(document))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def former_names(store: Store, names: Iterable[str]) -> list[str]:
     """What these people were called before. A backup of an older version knows none of that."""
     if not _is_there(store.connection):

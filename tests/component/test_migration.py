@@ -484,7 +484,7 @@ def test_of_schema_4_nothing_is_lost(tmp_path: Path) -> None:
     with store_in(path.parent, said):
         assert "schema 4 -> 5" in said[0]
         after = everything(path)
-        assert after.pop("set_aside") == []
+        assert after.pop("set_aside") == after.pop("corrections") == after.pop("sighting_probes") == []
         assert after.pop("merged_references") == [(*row, None, None) for row in before.pop("merged_references")]
         assert dict(after.pop("store_facts")) == {**dict(before.pop("store_facts")), "schema_version": "5"}
         assert after == before
@@ -495,6 +495,30 @@ def test_of_schema_4_nothing_is_lost(tmp_path: Path) -> None:
         assert found == [(1, "faces/Adda/1.jpg"), (5, "faces/Adda/2.jpg")]
         assert (faces / "Adda" / "2.jpg").read_bytes() == b"hers"
         assert files.check() == []
+
+
+def test_corrections_and_kept_faces_come_along(tmp_path: Path) -> None:
+    """A database of schema 4 has none. A copy of today's schema is copied whole, with its corrections and kept faces."""
+    path, said = tmp_path / "face_embeddings.db", []  # type: tuple[Path, list[str]]
+    write_version_4(path)
+    before = everything(path)
+    with store_in(tmp_path, said) as store:
+        assert "schema 4 -> 5" in said[0]
+        assert len(said) == 2, said
+        assert store_faults(store) == []
+        assert rows(store, "SELECT * FROM corrections UNION ALL SELECT *, 1, 1, 1, 1, 1 FROM sighting_probes") == []
+        face, day = rows(store, "SELECT embedding FROM embeddings WHERE id=2")[0][0], "2026-01-31T08:00:00.000000Z"
+        with store.transaction():
+            store.connection.execute(
+                "INSERT INTO corrections VALUES (41, 'wrong', 'Ada', 'door', 1, ?, ?, ?, ?, 1, 3)",
+                (day, day, "f" * 64, face),
+            )
+            store.connection.execute("INSERT INTO sighting_probes VALUES (42, ?, ?, 'Bo', 0, ?)", ("f" * 64, face, day))
+        assert store_faults(store) == []
+    after = everything(path)
+    migration.copy_of_backup(path, tmp_path / "again.db")
+    assert everything(tmp_path / "again.db") == {**after, "sqlite_sequence": before["sqlite_sequence"]}
+    assert len(after.pop("corrections")) == len(after.pop("sighting_probes")) == 1
 
 
 @pytest.mark.parametrize("version", [0, 2, 3, 4])
@@ -524,6 +548,7 @@ def test_whoever_is_forgotten_is_in_no_copy_of_before(tmp_path: Path, version: i
             others -= 1
     assert [one for one in everything(copy)["embeddings"] if one[1] == person] == []
     assert len(everything(copy)["embeddings"]) == others
+    assert not [one for one in everything(copy).get("people", []) if person in one]
     held = bytes_under(path.parent, tmp_path / "copy")
     for gone in (vector, raw(unit[0]), raw(unit[2])):
         assert gone[:48] not in held[copy.name]
