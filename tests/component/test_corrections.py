@@ -23,6 +23,7 @@ from shared.ipc.requests import (
     Corrections,
     Forget,
     ForgetCorrection,
+    ForgetStranger,
     Judged,
     Merge,
     Record,
@@ -49,6 +50,7 @@ from shared.store.references import list_people, list_references
 from shared.store.store import Store
 from tests.support.blocks import held_bytes
 from tests.support.stores import bytes_under, everything, rows, silent, store_in
+from tests.support.stranger_events import seen, trace
 from tests.support.vectors import noise, unit
 from workers.recognition.working_point import WorkingPoint
 
@@ -416,6 +418,8 @@ def test_whoever_is_forgotten_leaves_no_face(site: Site, tmp_path: Path) -> None
         site.wrong(face, "Ada" if face @ ADA > face @ BO else "Bo")
     for face in ours[10:20] + ours[30:]:
         site.seen(face, "Ada" if face @ ADA > face @ BO else "Bo")
+    ours.append(like(ADA, 0.3, seed=50))  # taken for her at a low threshold, and not like her
+    site.wrong(ours[-1])
     stays = like(CY, 0.6)
     site.wrong(stays, "Cy")
     copy_to(site.store, backup_path(site.store.path))
@@ -457,6 +461,26 @@ def test_the_face_of_a_correction_is_forgotten_by_itself(site: Site, tmp_path: P
     with pytest.raises(RefusedError, match="no longer kept"):
         site.ask(Wrong(event))
     assert site.service.check() == []
+
+
+def test_forgetting_a_stranger_forgets_the_face_that_was_judged_wrong(tmp_path: Path) -> None:
+    """Somebody who is kept as a stranger was taken for Ada: with the stranger, the correction and the kept face go; others stay."""
+    with store_in(tmp_path) as store:
+        site = Site(tmp_path, store, keep_unknowns_days=7)
+        site.enrol()
+        face, other = like(ADA, 0.6), like(ADA, 0.6, seed=9)
+        site.wrong(face)
+        kept, _ = site.wrong(other)
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.000Z}"
+        site.ask(Record([seen("s", trace(like(face, 0.8, seed=3)), time=now, track=9, fingerprint=MODEL, alike=0.45)]))
+        site.ask(ForgetStranger("stranger-1"))
+        assert [one.sighting for one in site.ask(Corrections()).corrections] == [kept]
+        assert rows(store, "SELECT sighting FROM sighting_probes") == [(kept,)]
+        assert face.tobytes() not in held_bytes(segment_path(site.run_dir, site.publisher.generation))
+        assert (site.named(face), site.named(other)) == ("Ada", None)
+        assert site.service.check() == []
+        site.publisher.close()
+    remove_left_behind(tmp_path / "run")
 
 
 def test_another_model_knows_no_face_of_the_old_one(site: Site) -> None:
