@@ -20,14 +20,16 @@ class MemoryGallery:
         """`user_id(name)`: the user id of a person, or None."""
         names: dict[str, int] = {}
         persons: list[int] = []
+        row_ids: list[int] = []
         vectors: list[NDArray[np.float32]] = []
         for batch in batches:
             persons += [names.setdefault(name, len(names)) for name in batch.names]
+            row_ids += batch.row_ids
             vectors.append(batch.references)
         references = np.concatenate(vectors) if vectors else np.empty((0, 1), np.float32)
         codes, scales, errors = quantise(references) if len(references) else _nothing(references.shape[1])
         self._rows = Rows(codes, scales, errors, references, np.asarray(persons, np.int32))
-        self.tail = tail_of(references, self._rows.persons)
+        self.tail = tail_of(references, self._rows.persons, np.array(row_ids, np.int64))
         self._names = list(names)
         self._user_ids = [user_id(name) for name in names]
 

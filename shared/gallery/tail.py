@@ -153,10 +153,13 @@ class CrossScores:
         self._counts += sign * np.bincount(bins, minlength=_BINS)
 
 
-def tail_of(references: NDArray[np.float32], persons: NDArray[np.int32]) -> Tail:
-    """The tail of a gallery in a process's own memory: `references` (n, dim), `persons` (n,) int32."""
+def tail_of(
+    references: NDArray[np.float32], persons: NDArray[np.int32], row_ids: NDArray[np.int64] | None = None
+) -> Tail:
+    """The tail of a gallery in a process's own memory. The arguments are as for CrossScores; with the block's row ids the answer is the
+    block's. None: 0, 1, 2 …"""
     scores = CrossScores()
-    scores.rebuild(references, persons, np.arange(len(persons), dtype=np.int64))
+    scores.rebuild(references, persons, np.arange(len(persons), dtype=np.int64) if row_ids is None else row_ids)
     return scores.tail
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -148,7 +149,13 @@ class GalleryClient(ABC):
         if not references:
             raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
         with self.matching(say) as gallery:
-            return scored_references(references, self.vectors_of(person), gallery)
+            return scored_references(references, self.vectors_of(person), gallery, self._named_wrongly())
+
+    def _named_wrongly(self) -> Counter[int]:
+        """How many sightings that were judged wrong each reference named, by its id."""
+        return Counter(
+            one.reference for one in self.corrections() if one.judged == "wrong" and one.reference is not None
+        )
 
     # --- people ------------------------------------------------------------------------------------------------
 

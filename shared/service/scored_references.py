@@ -14,44 +14,53 @@ from shared.records import Reference
 
 _PROBES_AT_ONCE = 64
 BY_HAND = "by hand"
+_AGAIN_AND_AGAIN = 2
 
 
 @dataclass(frozen=True)
 class ScoredReference:
     """A reference and its best scores, which are cosines with references in use: `own` with the person's others, None if there are none;
-    `other` with `other_person`, the nearest other person, None if there is nobody else."""
+    `other` with `other_person`, the nearest other person, None if there is nobody else. `named_wrongly`: how many sightings that were
+    judged wrong resembled this reference most."""
 
     reference: Reference
     own: float | None
     other_person: str | None
     other: float | None
+    named_wrongly: int = 0
 
     @property
-    def stands_out(self) -> bool:
-        """Whether the reference is nearer to another person than to its own."""
+    def _is_nearer_to_another(self) -> bool:
         return self.own is not None and self.other is not None and self.other > self.own
 
     @property
     def remark(self) -> str | None:
-        """A remark where the reference stands out, with the other person's name."""
-        return (
-            f"nearer to {self.other_person} ({self.other:.3f}) than to its own ({self.own:.3f})"
-            if self.stands_out
-            else None
-        )
+        """A remark where the reference stands out, with the other person's name: it is nearer to another person than to its own, or it named
+        somebody wrongly again and again."""
+        return self._fault(str(self.other_person))
 
     @property
     def reason(self) -> str:
         """The reason for which it would be set aside. It names nobody: it is stored with this person, and must not outlive the other."""
-        if self.stands_out:
-            return f"nearer to somebody else ({self.other:.3f}) than to its own ({self.own:.3f})"
-        return BY_HAND
+        return self._fault("somebody else") or BY_HAND
+
+    def _fault(self, other: str) -> str | None:
+        faults = []
+        if self._is_nearer_to_another:
+            faults.append(f"nearer to {other} ({self.other:.3f}) than to its own ({self.own:.3f})")
+        if self.named_wrongly >= _AGAIN_AND_AGAIN:
+            faults.append(f"named somebody wrongly {self.named_wrongly} times")
+        return ", ".join(faults) or None
 
 
 def scored_references(
-    references: Sequence[Reference], vectors: Mapping[int, NDArray[np.float32]], gallery: Gallery
+    references: Sequence[Reference],
+    vectors: Mapping[int, NDArray[np.float32]],
+    gallery: Gallery,
+    named_wrongly: Mapping[int, int],
 ) -> list[ScoredReference]:
-    """Score the references of one person, also those that are set aside. `vectors`: their embeddings (dim,) by id.
+    """Score the references of one person, also those that are set aside. `vectors`: their embeddings (dim,) by id. `named_wrongly`: how
+    often each named somebody wrongly, by id.
 
     References without a vector were deleted meanwhile and are left out. Raises TemporaryError if the gallery is of another model by now.
     """
@@ -66,7 +75,7 @@ def scored_references(
         own = _own_scores(probes[part], probes[in_use], start, in_use)
         for one, best, people in zip(known[part], own, _match(gallery, probes[part]), strict=True):
             other = next((person for person in people if person[0] != one.person), (None, None))
-            scored.append(ScoredReference(one, best, *other))
+            scored.append(ScoredReference(one, best, *other, named_wrongly=named_wrongly.get(one.id, 0)))
     return scored
 
 

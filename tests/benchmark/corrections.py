@@ -22,7 +22,6 @@ from shared.gallery.memory import MemoryGallery
 from shared.gallery.negatives import negative_row, negative_text
 from tests.support.paths import FACES, SMALL_PACK
 from workers.photos.embedding import embed_photo
-from workers.photos.identify import single_verdict
 from workers.photos.naming import people_in
 from workers.recognition.working_point import WorkingPoint
 from workers.recognizer_arcface import ArcFaceEngine
@@ -54,7 +53,7 @@ def gallery_of(people: dict[str, Vectors], enrolled: list[str], wrong: list[Vect
 
 def named(gallery: MemoryGallery, probes: Vectors, point: WorkingPoint) -> list[str | None]:
     """Whom each probe (n, 512) is named."""
-    return [single_verdict(found, point).person for found in gallery.match(probes)]
+    return [point.names(point.standing(found)) for found in gallery.match(probes)]
 
 
 def main() -> None:

@@ -466,7 +466,7 @@ def test_of_a_foreign_backup_only_what_makes_sense_is_taken(gallery: Gallery, tm
 def _scored(gallery: Gallery, person: str) -> list[tuple[int, float | None, str | None, float | None]]:
     references = list_references(gallery.store, person)
     with GalleryReader(gallery.run_dir) as reader:
-        found = scored_references(references, vectors_of_person(gallery.store, person), reader)
+        found = scored_references(references, vectors_of_person(gallery.store, person), reader, {})
     return [(one.reference.id, one.own, one.other_person, one.other) for one in found]
 
 
@@ -511,10 +511,22 @@ def test_the_remark_says_whom_it_is_nearer_to_and_the_reason_does_not(gallery: G
     """Only the photo that shows Bo stands out. The reason is kept with Ada, and so it must not have Bo's name."""
     references, vectors = list_references(gallery.store, "Ada"), vectors_of_person(gallery.store, "Ada")
     with GalleryReader(gallery.run_dir) as reader:
-        first, second, wrong = scored_references(references, vectors, reader)
+        first, second, wrong = scored_references(references, vectors, reader, {})
     assert (first.remark, first.reason, second.remark, second.reason) == (None, BY_HAND, None, BY_HAND)
     scores = f"({wrong.other:.3f}) than to its own ({wrong.own:.3f})"
     assert (wrong.remark, wrong.reason) == (f"nearer to Bo {scores}", f"nearer to somebody else {scores}")
+
+
+def test_a_reference_that_names_somebody_wrongly_again_and_again_stands_out(gallery: Gallery) -> None:
+    """Once is chance; from the second time on it is remarked on, beside what else is wrong with it."""
+    references, vectors = list_references(gallery.store, "Ada"), vectors_of_person(gallery.store, "Ada")
+    first, second, wrong = (one.id for one in references)
+    with GalleryReader(gallery.run_dir) as reader:
+        scored = scored_references(references, vectors, reader, {first: 1, second: 2, wrong: 3})
+    assert [one.named_wrongly for one in scored] == [1, 2, 3]
+    assert scored[0].remark is None
+    assert scored[1].remark == scored[1].reason == "named somebody wrongly 2 times"
+    assert str(scored[2].remark).endswith(f"than to its own ({scored[2].own:.3f}), named somebody wrongly 3 times")
 
 
 def test_a_person_alone_has_no_scores(tmp_path: Path) -> None:

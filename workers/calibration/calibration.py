@@ -121,7 +121,7 @@ def calibrate(
         second=found.second.scores[counted],
         people=mended[probes[counted]],
     )
-    proposal = limits(model, tail_of(references.vectors, persons), wanted)
+    proposal = limits(model, tail_of(references.vectors, persons, references.row_ids), wanted)
     return Calibration(
         references=len(persons),
         people=int((counts > 0).sum()),

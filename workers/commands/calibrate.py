@@ -60,7 +60,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             )
     # The files are not locked meanwhile: comparing a large gallery takes a minute, and a site may want to start.
     most = None if arguments.all else MAX_PROBES
-    tail = tail_of(references.vectors, references.persons)
+    tail = tail_of(references.vectors, references.persons, references.row_ids)
     now = limits(engine, tail, recognition.strangers_named, recognition.threshold, recognition.margin)
     with progress_bar("comparing") as progress:
         found = calibrate(references, engine, wanted, now, most_probes=most, apart=arguments.apart, progress=progress)

@@ -119,6 +119,7 @@ def _reference_document(one: ScoredReference) -> dict[str, Any]:
         "score": None if one.own is None else round(one.own, 4),
         "looks_like": one.other_person,
         "other_score": None if one.other is None else round(one.other, 4),
+        "named_wrongly": one.named_wrongly,
         "remark": one.remark,
         "set_aside": aside if reference.set_aside_since else None,
     }
