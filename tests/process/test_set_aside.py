@@ -226,7 +226,7 @@ def _who(folder: Path, photo: Path) -> Any:
 @pytest.mark.parametrize("runs", [False, True], ids=["files", "running"])
 def test_the_photo_of_somebody_else_is_found_and_set_aside(tmp_path: Path, runs: bool) -> None:
     """What `enrol` and `calibrate` point out stands out among the references, too. Set aside, its face is Mike again, and `calibrate` says
-    nothing more; enrolled again, it stays set aside, and that is said with what brings it back."""
+    nothing more; enrolled again, also with another picture in its place, it stays set aside, and that is said with what brings it back."""
     write_site(tmp_path, {})
     wrong = _person_with_a_wrong_photo(tmp_path)
     with contextlib.ExitStack() as stack:
@@ -249,8 +249,13 @@ def test_the_photo_of_somebody_else_is_found_and_set_aside(tmp_path: Path, runs:
         line = f"{wrong} of Ann is set aside, and faces are not compared with it; to use it again: supervisor.py people Ann --restore {stored}"
         assert line in command(tmp_path, "enrol", str(tmp_path / "photos")).stderr.splitlines()
         assert _who(tmp_path, wrong) == "Mike"
+        kept = tmp_path / "data" / stored
+        shutil.copyfile(sorted((FACES / "lfw_mini" / "Mike_Myers").iterdir())[3], kept)
+        anew = command_json(tmp_path, "enrol", str(kept), "--name", "Ann")
+        assert len(anew["enrolled"]) == 1
+        assert anew["set_aside"] == [{"person": "Ann", "photo": str(kept), "reference": stored}]
         command_json(tmp_path, "people", "Ann", "--restore", stored)
-        assert _who(tmp_path, wrong) == "Ann"
+        assert _who(tmp_path, kept) == "Ann"
 
 
 @needs_data
