@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from shared.errors import RefusedError
 from shared.events import Sighting
 from shared.gallery.files import remove_left_behind, segment_path
-from shared.gallery.negatives import negative_text
+from shared.gallery.negatives import negative_row, negative_text
 from shared.gallery.publisher import Batch, GalleryPublisher
 from shared.gallery.reader import GalleryReader
 from shared.ipc.requests import (
@@ -42,14 +42,25 @@ from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.service import StoreService
 from shared.settings.schema import SiteSettings
-from shared.store import sighting_probes
+from shared.store import corrections, sighting_probes
 from shared.store.copying import copy_to
 from shared.store.migration import copy_of_backup
 from shared.store.opening import backup_path, open_read_only
 from shared.store.references import list_people, list_references
 from shared.store.store import Store
 from tests.support.blocks import held_bytes
-from tests.support.stores import bytes_under, everything, rows, silent, store_in
+from tests.support.stores import (
+    Failing,
+    FailingConnection,
+    InterruptedConnection,
+    bytes_under,
+    everything,
+    fail_everywhere,
+    rows,
+    service_of,
+    silent,
+    store_in,
+)
 from tests.support.stranger_events import seen, trace
 from tests.support.vectors import noise, unit
 from workers.recognition.working_point import WorkingPoint
@@ -310,6 +321,16 @@ def test_what_can_t_be_corrected_is_refused(site: Site) -> None:
     assert site.told() == []
 
 
+def test_there_are_not_more_corrections_than_a_limit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one is refused with the remedy; one that is judged again is not one more."""
+    monkeypatch.setattr(corrections, "MAX_CORRECTIONS", 2)
+    (event, _), _ = site.wrong(like(ADA, 0.6)), site.wrong(like(ADA, 0.7))
+    with pytest.raises(RefusedError, match="wrong --undo"):
+        site.wrong(like(ADA, 0.8))
+    assert site.ask(Right(event)).judged == "right"
+    assert site.service.check() == []
+
+
 # --- right ----------------------------------------------------------------------------------------------------------
 
 
@@ -499,6 +520,25 @@ def test_another_model_knows_no_face_of_the_old_one(site: Site) -> None:
     assert site.service.check() == []
 
 
+@pytest.mark.parametrize("kind", [FailingConnection, InterruptedConnection], ids=["statement", "instruction"])
+def test_a_verdict_that_fails_anywhere_changes_nothing(site: Site, kind: Failing) -> None:
+    """Each step made to fail in turn, of a wrong that replaces a right and of a right that learns: the rows are as they were; at last it
+    passes."""
+    event = site.seen(like(ADA, 0.6))
+    site.ask(Right(event, learn=True))
+    site.store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for request, verdict, references in ((Wrong(event), "wrong", 3), (Right(event, learn=True), "right", 4)):
+
+        def attempt(store: Store, asked: Request[Any] = request) -> None:
+            service_of(store, site.folder).ask(asked)
+
+        failures, after = fail_everywhere(site.store.path, kind, attempt)
+        assert failures > 5
+        assert [row[1] for row in after["corrections"]] == [verdict]
+        assert len(after["embeddings"]) == references
+        assert [row[2] for row in after["sightings"]].count("corrected") == (2 if verdict == "wrong" else 3)
+
+
 # --- copies ---------------------------------------------------------------------------------------------------------
 
 
@@ -591,6 +631,36 @@ def test_a_match_with_negatives_is_that_of_brute_force(tmp_path: Path, narrow: i
             if rival > answer[-1].score:
                 assert one.rival == pytest.approx(rival, abs=1e-5)
     assert publisher.check() == []
+    publisher.close()
+    remove_left_behind(tmp_path)
+
+
+def test_negatives_move_and_go_like_references(tmp_path: Path) -> None:
+    """Compaction moves them, a rebuilt generation has them, and one that is removed leaves neither its face nor the name in memory."""
+    rng = np.random.default_rng(4)
+    people, (kept, gone) = noise(rng, 3000, DIM), noise(rng, 2, DIM)
+    publisher = GalleryPublisher(tmp_path, DIM, "test/none", MODEL)
+    publisher.publish_all(0, [])
+    publisher.append(Batch(range(1, 3001), [f"p{i}" for i in range(3000)], [None] * 3000, people))
+    texts = [negative_text("p2999"), negative_text("Ada Lovelace")]
+    publisher.append(Batch([negative_row(7), negative_row(8)], texts, [None, None], np.stack([kept, gone])))
+    publisher.remove([*range(1, 2001), negative_row(8)])
+    held = held_bytes(segment_path(tmp_path, publisher.generation))
+    assert gone.tobytes() in held
+    assert b"\0Ada Lovelace" in held
+    publisher.compact()
+    for _ in range(2):
+        held = held_bytes(segment_path(tmp_path, publisher.generation))
+        assert gone.tobytes() not in held
+        assert b"Ada Lovelace" not in held
+        with GalleryReader(tmp_path) as reader:
+            assert (reader.count_live(), reader.count_negatives()) == (1000, 1)
+            (found,) = reader.match(like(kept, 0.9)[None], 1000)
+            (own,) = [one for one in found if one.person == "p2999"]
+            assert own.rival == pytest.approx(0.9, abs=1e-5)
+            assert {one.rival for one in found} == {None, own.rival}
+        assert publisher.check() == []
+        publisher._rebuild(Batch([], [], [], np.empty((0, DIM), np.float32)))
     publisher.close()
     remove_left_behind(tmp_path)
 
