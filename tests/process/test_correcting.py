@@ -111,6 +111,9 @@ def test_a_near_miss_is_learned_by_hand(tmp_path: Path) -> None:
     assert (replaced["judged"], replaced["replaced"]) == ("wrong", "right")
     assert _named(folder, photo)[0] is None
     assert "withheld from everybody" in command(folder, "wrong", "--list").stdout
+    told = command(folder, "events").stdout
+    assert f"(event {number})" in told
+    assert f"event {number} was judged wrong" in told
     assert command_json(folder, "forget", "--wrong", number)["already"] is False
     refused = command(folder, "wrong", number)
     assert (refused.returncode, "no longer kept" in refused.stderr) == (1, True)

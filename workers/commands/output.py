@@ -45,7 +45,7 @@ def of_nobody(sighting: Sighting) -> Sighting:
 
 
 def event_line(sighting: Sighting) -> str:
-    """A sighting as a line to read."""
+    """A sighting as a line to read, with its id, by which it can be corrected."""
     who = sighting.person or ""
     details = []
     if sighting.score is not None:
@@ -55,9 +55,10 @@ def event_line(sighting: Sighting) -> str:
     if sighting.event == "left":
         details = [f"after {sighting.duration_s or 0.0:.1f} s", f"verdict {sighting.verdict}"]
     if sighting.corrects is not None:
-        details.append(f"event {sighting.corrects} was judged {sighting.judged}")
+        judged = "is judged no longer" if sighting.judged == "undone" else f"was judged {sighting.judged}"
+        details.append(f"event {sighting.corrects} {judged}")
     if sighting.reason:
         details.append(sighting.reason)
     track = "" if sighting.track is None else f"#{sighting.track}"
     head = f"{sighting.time[:19]}Z  {sighting.camera:<16} {sighting.event:<12} {track:<6}"
-    return f"{head} {who}{'  ' if who else ''}{', '.join(details)}".rstrip()
+    return f"{head} {who}{'  ' if who else ''}{', '.join(details)}".rstrip() + f"  (event {sighting.id})"

@@ -76,7 +76,7 @@ class EventPrinter:
             if self._as_json:
                 say_json(sighting.to_json(), line=True)
             else:
-                say(event_line(sighting) + (f"  (event {sighting.id})" if self._names_nobody else ""))
+                say(event_line(sighting))
         except BrokenPipeError:
             self.broken = True
             if self.stop_site is not None:
