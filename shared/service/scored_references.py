@@ -74,8 +74,8 @@ def scored_references(
         part = slice(start, start + _PROBES_AT_ONCE)
         own = _own_scores(probes[part], probes[in_use], start, in_use)
         for one, best, people in zip(known[part], own, _match(gallery, probes[part]), strict=True):
-            other = next((person for person in people if person[0] != one.person), (None, None))
-            scored.append(ScoredReference(one, best, *other, named_wrongly=named_wrongly.get(one.id, 0)))
+            name, score = next((person for person in people if person[0] != one.person), (None, None))
+            scored.append(ScoredReference(one, best, name, score, named_wrongly.get(one.id, 0)))
     return scored
 
 
