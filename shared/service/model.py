@@ -6,7 +6,7 @@ from shared.errors import RefusedError
 from shared.ipc import requests
 from shared.person_names import name_of
 from shared.service.changes import Changes
-from shared.store import staging
+from shared.store import people, staging
 from shared.store.corrections import faces_of_model_only
 from shared.store.references import count_references
 from shared.store.sighting_probes import probes_of_model_only
@@ -39,6 +39,7 @@ class ModelRequests:
         changes.republish = True
         strangers = self._strangers.of_model_only(request.model.fingerprint)
         faces, probes = self._faces_of_model_only(request.model.fingerprint)
+        merges = people.drop_undo_of_old_model(self._store)
         warnings = [
             f"{count} {what} were dropped: the new model can't know them by the old one's embeddings"
             for count, what in (
@@ -48,6 +49,10 @@ class ModelRequests:
             )
             if count
         ]
+        if merges:
+            warnings.append(
+                f"{merges} merges can't be undone any more: one of two references of a photo was kept with the old model"
+            )
         answer = requests.Switched(switched=True, references=count_references(self._store), left_out=left_out)
         return answer.with_warnings(warnings)
 

@@ -272,6 +272,13 @@ def drop_old_undo(store: Store, now: datetime) -> int:
     return store.connection.execute("DELETE FROM people_changes WHERE at<?", (limit,)).rowcount
 
 
+def drop_undo_of_old_model(store: Store) -> int:
+    """Delete the notes of merges whose undoing would bring back references of the model before. Returns how many."""
+    return store.connection.execute(
+        "DELETE FROM people_changes WHERE id IN (SELECT change FROM merged_references)"
+    ).rowcount
+
+
 def is_note(kind: object, document: object) -> bool:
     """Whether these values of a row in `people_changes` can be read."""
     if kind not in (_RENAMED, _MERGED) or not isinstance(document, str):

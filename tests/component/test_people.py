@@ -13,7 +13,20 @@ import pytest
 from shared.errors import RefusedError
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
-from shared.ipc.requests import Answer, Forget, Merge, Record, Rename, Renamed, Request, Save, UndoPeople
+from shared.ipc.requests import (
+    Answer,
+    Forget,
+    Merge,
+    Record,
+    Rename,
+    Renamed,
+    Request,
+    Save,
+    Stage,
+    SwitchModel,
+    UndoPeople,
+)
+from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.service import StoreService
 from shared.settings.schema import SiteSettings
@@ -183,6 +196,23 @@ def test_the_last_change_of_each_is_what_can_be_undone(gallery: Gallery) -> None
     assert [gallery.ask(UndoPeople()).person for _ in range(2)] == ["Cy", "Ada B"]  # type: ignore[attr-defined]  # all are Renamed
     with pytest.raises(RefusedError, match="nothing to undo"):
         gallery.service.ask(UndoPeople())
+
+
+def test_a_merge_is_final_once_the_model_has_changed(gallery: Gallery) -> None:
+    """Undoing it would bring a reference of the old model into the gallery of the new one. A rename can still be undone."""
+    gallery.ask(Rename("Cy", "Cyrus"))
+    gallery.ask(Merge("Ada", "Bo"))
+    references = list_references(gallery.store)
+    numbers = [one.change_number or 0 for one in references]
+    staged = Stage([one.id for one in references], numbers, "e" * 64, vectors=noise(_RNG, len(references), 8))
+    gallery.service.ask(staged)
+    answer = gallery.service.ask(SwitchModel(ModelId.parse("test/other", "e" * 64, 8), []))
+    assert "1 merges can't be undone any more" in str(answer.warning)
+    assert rows(gallery.store, "SELECT COUNT(*) FROM merged_references") == [(0,)]
+    assert gallery.service.ask(UndoPeople()).person == "Cy"
+    with pytest.raises(RefusedError, match="nothing to undo"):
+        gallery.service.ask(UndoPeople())
+    assert gallery.service.check() == []
 
 
 def test_after_thirty_days_nothing_can_be_undone(gallery: Gallery) -> None:
