@@ -13,6 +13,8 @@ For galleries of 50, 100, 200 and all people, each drawn many times:
 - fixed: threshold 0.45 with margin 0.05, whatever the gallery;
 - strangers_named: the limits that follow from the wanted share; `fpir` is what came of the promise.
 The interval of an FPIR is a 95 % bootstrap over strangers and draws of the gallery.
+- tracks: the films of the test data with a thousand people enrolled of whom none is in them; `fpir` is the share of tracks that end with a
+  name, `tracks` their number. It is an upper bound: one person in a film has many tracks.
 - simulated: galleries that the data has not. The threshold comes from the law, the people named from the measured scores of people with
   their own photos. That leaves out the people who are named wrongly, and the real faces of so many people.
 """
@@ -21,19 +23,27 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.embeddings import Batch
 from shared.errors import RefusedError
+from shared.gallery.memory import MemoryGallery
 from shared.gallery.tail import Tail, tail_of
 from shared.photos.reading import read_photo
+from shared.settings.file import parse_settings
 from tests.benchmark.report import print_report
-from tests.support.paths import FACES, SMALL_PACK
+from tests.support.paths import FACES, SMALL_PACK, VIDEOS
+from workers.calibration.false_matches import upper_bound
+from workers.capture.capture import Frame
 from workers.photos.embedding import embed_image
+from workers.pipeline.pipeline import CameraPipeline
 from workers.recognition.false_match_law import StrangerScores
 from workers.recognition.working_point import WorkingPoint, limits
 from workers.recognizer_arcface import LAW, ArcFaceEngine
@@ -44,6 +54,7 @@ WANTED = (0.01, 0.001)
 _DRAWS = 40
 _BOOTSTRAPS = 500
 _PHOTOS_EACH = 2.5
+_FRAMES_PER_S = 5
 # Two strangers who are people of the gallery under other names, seen by eye: their scores are .75 and .73, the next one is .50.
 _SAME_PERSON = {"Morgan_Hentzen_0001", "Shavon_Earp_0001"}
 _FIXED = WorkingPoint(0.45, 0.05)
@@ -177,6 +188,60 @@ def measure(faces: Faces, engine: ArcFaceEngine) -> list[dict[str, Any]]:
     return results
 
 
+def measure_tracks(faces: Faces, engine: ArcFaceEngine) -> list[dict[str, Any]]:
+    """The films with everybody of lfw_dev enrolled: which share of their tracks gets a name."""
+    references = np.concatenate([faces.enrolled, faces.strangers])
+    names = [f"p{person}" for person in faces.persons] + [f"s{number}" for number in range(len(faces.strangers))]
+    gallery = _Unchanging([Batch(range(1, len(names) + 1), names, [None] * len(names), references)], lambda _: None)
+    results = []
+    for rule, wanted, threshold in (
+        ("tracks, fixed", None, _FIXED.threshold),
+        *(("tracks", one, None) for one in WANTED),
+    ):
+        settings = {"source": "film.mp4", "realtime": False} | ({} if threshold is None else {"threshold": threshold})
+        document = {"recognition": {"strangers_named": wanted or 0.001}, "cameras": {"film": settings}}
+        camera = parse_settings(document, Path("site.toml"), {}).camera("film")
+        verdicts: list[str] = []
+        for film in sorted(VIDEOS.glob("*.mp4")):
+            pipeline = CameraPipeline(camera, engine, gallery)
+            events = [event for frame in _frames(film) for event in pipeline.process(frame)]
+            verdicts += [str(event.verdict) for event in (*events, *pipeline.finish()) if event.event == "left"]
+        named = verdicts.count("named")
+        results.append(
+            {
+                "people": len(set(names)), "rule": rule, "wanted": wanted, "threshold": round(pipeline.limits.point.threshold, 3),
+                "fpir": round(named / len(verdicts), 5), "from": None, "to": round(upper_bound(named, len(verdicts)), 5),
+                "named": None, "wrong": None, "tracks": len(verdicts),
+            }
+        )  # fmt: skip
+    return results
+
+
+class _Unchanging(MemoryGallery):
+    """A gallery as a camera sees it that nobody changes."""
+
+    fingerprint = ""
+
+    def refresh(self) -> bool:
+        return False
+
+
+def _frames(film: Path) -> Iterator[Frame]:
+    """The frames of a film that a camera with the default settings looks at."""
+    video = cv2.VideoCapture(str(film))
+    step = max(1, round(video.get(cv2.CAP_PROP_FPS) / _FRAMES_PER_S))
+    number = 0
+    while video.grab():
+        if number % step == 0:
+            read, image = video.retrieve()
+            if not read:
+                break
+            time_s = number / (step * _FRAMES_PER_S)
+            yield Frame(np.asarray(image, np.uint8), time_s, 1_700_000_000 + time_s, time_s)
+        number += 1
+    video.release()
+
+
 def _result(
     people: int, rule: str, wanted: float | None, draws: list[Asked], points: list[WorkingPoint]
 ) -> dict[str, Any]:
@@ -248,7 +313,10 @@ def main() -> None:
     given = parser.parse_args()
     engine = ArcFaceEngine(SMALL_PACK, det_size=320, threads=2)
     faces = load(engine, FACES / "lfw_dev")
-    print_report(measure(faces, engine), as_json=given.json)
+    print_report(
+        [*measure(faces, engine), *measure_tracks(faces, ArcFaceEngine(SMALL_PACK, det_size=640, threads=2))],
+        as_json=given.json,
+    )
     if given.plot:
         draw(faces, given.plot)
 
