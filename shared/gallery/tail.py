@@ -26,6 +26,8 @@ _BINS = 1024  # of cosines from -1 to 1
 _AT_ONCE = 256  # rows compared with the sample at once: 2 MiB of scores
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio: spreads consecutive ids evenly
 _HASHES = 1 << 32
+# The lowest id of a reference: old databases can have ids below 0. Those of negatives lie further below (gallery/negatives.py).
+_LEAST_ID = -(1 << 53)
 _LEAST_SHARE, _LARGEST_SHARE = 3e-4, 0.5
 _COMPARISONS_BEYOND = 50  # so many comparisons reach the anchor, where there are enough
 
@@ -57,7 +59,7 @@ class CrossScores:
     """The histogram of comparisons in one gallery, kept equal to it by the process that changes the gallery.
 
     A reference is known by its place, its row number in `references` (n, dim; float32, unit L2 norm). `persons` (n,) int32 are their
-    people, -1 for a dead row; `row_ids` (n,) int64. Rows with an id below 0 are no references of people and are not counted.
+    people, -1 for a dead row; `row_ids` (n,) int64. Negatives, whose ids lie below those of all references, are not counted.
     """
 
     def __init__(self) -> None:
@@ -74,7 +76,7 @@ class CrossScores:
     def rebuild(self, references: NDArray[np.float32], persons: NDArray[np.int32], row_ids: NDArray[np.int64]) -> None:
         """Count a whole gallery anew."""
         self._begin()
-        places = np.flatnonzero((persons >= 0) & (row_ids >= 0))
+        places = np.flatnonzero((persons >= 0) & (row_ids >= _LEAST_ID))
         self._references = len(places)
         hashes = _hashes(row_ids[places])
         while np.count_nonzero(hashes < self._below) > MAX_SAMPLE:
@@ -89,7 +91,7 @@ class CrossScores:
         start: int,
     ) -> None:
         """Count the rows from `start` on, which were added to the gallery."""
-        new = start + np.flatnonzero((persons[start:] >= 0) & (row_ids[start:] >= 0))
+        new = start + np.flatnonzero((persons[start:] >= 0) & (row_ids[start:] >= _LEAST_ID))
         chosen = new[_hashes(row_ids[new]) < self._below]
         if len(self._places) + len(chosen) > MAX_SAMPLE:
             self.rebuild(references, persons, row_ids)
@@ -99,7 +101,7 @@ class CrossScores:
 
     def remove(self, references: NDArray[np.float32], row_ids: NDArray[np.int64], places: NDArray[np.intp]) -> None:
         """Take away the rows at `places`, which were counted and are deleted now. They must not be overwritten yet."""
-        self._references -= int(np.count_nonzero(row_ids[places] >= 0))
+        self._references -= int(np.count_nonzero(row_ids[places] >= _LEAST_ID))
         gone = np.isin(self._places, places)
         went, persons = self._places[gone], self._persons[gone]
         self._places, self._persons = self._places[~gone], self._persons[~gone]

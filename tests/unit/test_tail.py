@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from shared.gallery.negatives import negative_row
 from shared.gallery.tail import MAX_SAMPLE, CrossScores, Tail, share_of, tail_of
 from tests.support.vectors import noise
 
@@ -80,9 +81,10 @@ def test_the_sample_is_bounded_and_does_not_depend_on_the_order() -> None:
 
 
 def test_dead_rows_and_rows_that_are_no_references_are_not_counted() -> None:
-    """Only live references with ids from 0 up are compared."""
+    """Live references are compared, also those of old databases with an id below 0; negatives are not."""
     references, persons, ids = _gallery(60, 20)
-    persons[:20], ids[20:30] = -1, -ids[20:30]
+    persons[:20], ids[30:40] = -1, -ids[30:40]
+    ids[20:30] = [negative_row(sighting) for sighting in range(1, 11)]
     scores = CrossScores()
     scores.rebuild(references, persons, ids)
     assert scores.tail == tail_of(references[30:], persons[30:])
