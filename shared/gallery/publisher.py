@@ -209,7 +209,7 @@ class GalleryPublisher:
         segment = self._current()
         segment.persons[rows] = -1
         self._dead += len(rows)
-        self._cross_scores.remove(segment.references, segment.row_ids, rows)
+        self._cross_scores.remove(*self._sampled(), rows)
         self._publish()
 
     def set_user_id(self, name: str, user_id: str | None) -> None:

@@ -5,9 +5,11 @@ gets a name by a rare high score. The writer keeps a histogram of the comparison
 the tail with every head: the *anchor*, the score that a known share of the comparisons exceeds. Readers derive everything else from
 it and from the model's own law of false matches (workers/recognition/false_match_law.py).
 
-The sample has at most 2,048 references: those whose row id has a small hash, so that the choice does not depend on the order of events.
-That is 2 million comparisons. The anchor is the score of the fiftieth of them, or that of 3 in 10,000. A rarer point would say more about
-errors in the gallery than about faces: one person under two names gives a few very high scores.
+The sample has at most 2,048 references: those whose row id has a small hash. How small is halved until they are few enough, and doubled
+again when references go. So the sample depends on the gallery only, not on the order of events: the writer, `calibrate`, and `identify`
+without a running site choose the same one. That is 2 million comparisons. The anchor is the score of the fiftieth of them, or that of 3
+in 10,000. A rarer point would say more about errors in the gallery than about faces: one person under two names gives a few very high
+scores.
 
 The histogram follows every change of the gallery: a new reference adds its comparisons with the sample, a deleted one takes its own
 away. That costs 0.3 ms with a thousand references, 2 ms with more than the sample has. (A cosine at the edge of a bin may be counted in
@@ -69,6 +71,7 @@ class CrossScores:
         self._below = _HASHES  # a row belongs to the sample if the hash of its id is below this
         self._places = np.empty(0, np.intp)
         self._persons = np.empty(0, np.int32)
+        self._beyond = 0  # so many references would join the sample if `_below` were twice as high
         self._counts = np.zeros(_BINS, np.int64)
         self._references = 0
         self._tail: Tail | None = None
@@ -81,6 +84,7 @@ class CrossScores:
         hashes = _hashes(row_ids[places])
         while np.count_nonzero(hashes < self._below) > MAX_SAMPLE:
             self._below //= 2
+        self._beyond = self._count_beyond(hashes)
         self._take(references, persons, places[hashes < self._below])
 
     def add(
@@ -92,17 +96,36 @@ class CrossScores:
     ) -> None:
         """Count the rows from `start` on, which were added to the gallery."""
         new = start + np.flatnonzero((persons[start:] >= 0) & (row_ids[start:] >= _LEAST_ID))
-        chosen = new[_hashes(row_ids[new]) < self._below]
+        hashes = _hashes(row_ids[new])
+        chosen = new[hashes < self._below]
         if len(self._places) + len(chosen) > MAX_SAMPLE:
             self.rebuild(references, persons, row_ids)
             return
         self._references += len(new)
+        self._beyond += self._count_beyond(hashes)
         self._take(references, persons, chosen)
 
-    def remove(self, references: NDArray[np.float32], row_ids: NDArray[np.int64], places: NDArray[np.intp]) -> None:
-        """Take away the rows at `places`, which were counted and are deleted now. They must not be overwritten yet."""
-        self._references -= int(np.count_nonzero(row_ids[places] >= _LEAST_ID))
+    def remove(
+        self,
+        references: NDArray[np.float32],
+        persons: NDArray[np.int32],
+        row_ids: NDArray[np.int64],
+        places: NDArray[np.intp],
+    ) -> None:
+        """Take away the rows at `places`, which were counted and are deleted now: `persons` has -1 there, and their references are not
+        overwritten yet."""
+        ids = row_ids[places]
+        ids = ids[ids >= _LEAST_ID]
+        self._references -= len(ids)
+        self._beyond -= self._count_beyond(_hashes(ids))
         gone = np.isin(self._places, places)
+        if self._below < _HASHES and np.count_nonzero(~gone) + self._beyond <= MAX_SAMPLE:
+            self.rebuild(references, persons, row_ids)
+            return
+        self._subtract(references, gone)
+
+    def _subtract(self, references: NDArray[np.float32], gone: NDArray[np.bool_]) -> None:
+        """Take the rows `gone` of the sample out of it."""
         went, persons = self._places[gone], self._persons[gone]
         self._places, self._persons = self._places[~gone], self._persons[~gone]
         for begin in range(0, len(went), _AT_ONCE):
@@ -111,6 +134,9 @@ class CrossScores:
             rest = slice(begin + _AT_ONCE, None)
             self._count(references, went[part], persons[part], went[rest], persons[rest], -1)
         self._tail = None
+
+    def _count_beyond(self, hashes: NDArray[np.uint64]) -> int:
+        return int(np.count_nonzero((hashes >= self._below) & (hashes < 2 * self._below)))
 
     @property
     def tail(self) -> Tail:

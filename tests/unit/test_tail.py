@@ -53,7 +53,8 @@ def test_rows_added_and_removed_one_by_one_give_the_tail_of_what_is_left() -> No
     for count in range(1, 301):
         scores.add(references[:count], persons[:count], ids[:count], count - 1)
     assert scores.tail == tail_of(references, persons)
-    scores.remove(references, ids, np.arange(0, 200))
+    persons[:200] = -1
+    scores.remove(references, persons, ids, np.arange(0, 200))
     left = tail_of(references[200:], persons[200:])
     assert scores.tail[:3] == left[:3]
     assert scores.tail.anchor == pytest.approx(left.anchor, abs=4e-3)
@@ -64,7 +65,7 @@ def test_removing_everything_leaves_nothing() -> None:
     references, persons, ids = _gallery(50, 10)
     scores = CrossScores()
     scores.rebuild(references, persons, ids)
-    scores.remove(references, ids, np.arange(50))
+    scores.remove(references, np.full(50, -1, np.int32), ids, np.arange(50))
     assert scores.tail == Tail()
 
 
@@ -80,6 +81,28 @@ def test_the_sample_is_bounded_and_does_not_depend_on_the_order() -> None:
     assert MAX_SAMPLE / 4 <= loaded.tail.people <= MAX_SAMPLE
 
 
+def test_the_sample_of_a_gallery_that_shrank_is_that_of_one_that_was_always_small() -> None:
+    """9,000 references shrink to 500 in steps: after each the sample is the one that counting anew takes, and so it is after each row of a
+    batch was replaced."""
+    references, persons, ids = _gallery(9000, 3000)
+    scores = CrossScores()
+    scores.rebuild(references, persons, ids)
+    for left in (8000, 4100, 4000, 500):
+        gone = np.flatnonzero(persons[left:] >= 0) + left
+        persons[left:] = -1
+        scores.remove(references, persons, ids, gone)
+        expected = tail_of(references[:left], persons[:left], ids[:left])
+        assert scores.tail[:3] == expected[:3]
+        assert scores.tail.anchor == pytest.approx(expected.anchor, abs=4e-3)
+    references, persons, ids = (np.concatenate([column, column]) for column in _gallery(2000, 700))
+    scores.rebuild(references[:2000], persons[:2000], ids[:2000])
+    scores.add(references, persons, ids, 2000)
+    assert scores.tail.references == 4000
+    persons[:2000] = -1
+    scores.remove(references, persons, ids, np.arange(2000))
+    assert scores.tail == tail_of(references[2000:], persons[2000:])
+
+
 def test_dead_rows_and_rows_that_are_no_references_are_not_counted() -> None:
     """Live references are compared, also those of old databases with an id below 0; negatives are not."""
     references, persons, ids = _gallery(60, 20)
@@ -88,5 +111,6 @@ def test_dead_rows_and_rows_that_are_no_references_are_not_counted() -> None:
     scores = CrossScores()
     scores.rebuild(references, persons, ids)
     assert scores.tail == tail_of(references[30:], persons[30:])
-    scores.remove(references, ids, np.arange(20, 30))
+    persons[20:30] = -1
+    scores.remove(references, persons, ids, np.arange(20, 30))
     assert scores.tail == tail_of(references[30:], persons[30:])
