@@ -116,6 +116,15 @@ def test_the_limits_in_force_and_their_reason_are_shown() -> None:
     assert "set by hand wins" in said(found, references)
 
 
+def test_the_report_has_one_line_for_each_working_point() -> None:
+    """The proposed limits, which no rounding moves, are a line of the table and not beside one of the same figures."""
+    references = gallery(0, 60, 5, 128)
+    found = calibrate(references, _ARCFACE, 0.001)
+    assert found.proposal.point in found.table
+    points = [line.split()[:2] for line in text(found, Names(references.persons, references.names, {})) if "%" in line]
+    assert len(points) == len({tuple(one) for one in points}) == len(found.table) == 9
+
+
 def test_rates_follow_threshold_and_margin() -> None:
     """Right, wrong, uncertain and unknown among the genuine, named among the strangers: each by its rule."""
     scores = Scores(

@@ -75,9 +75,10 @@ class Calibration:
 
     @property
     def table(self) -> list[WorkingPoint]:
-        """Working points with the proposed margin and thresholds around the proposed one, the lowest first."""
-        step = (1 - self.proposal.point.threshold) / 12
-        found = {round(self.proposal.point.threshold + step * i, 3) for i in range(-4, 5)}
+        """The proposed working point among others with its margin and thresholds around its own, the lowest first."""
+        proposed = self.proposal.point.threshold
+        step = (1 - proposed) / 12
+        found = {proposed, *(round(proposed + step * i, 3) for i in range(-4, 5) if i)}
         return [WorkingPoint(one, self.proposal.point.margin) for one in sorted(found) if 0 <= one <= 1]
 
 
