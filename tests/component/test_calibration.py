@@ -116,6 +116,15 @@ def test_the_limits_in_force_and_their_reason_are_shown() -> None:
     assert "set by hand wins" in said(found, references)
 
 
+def test_a_margin_set_by_hand_stays_in_the_proposal() -> None:
+    """Another risk changes the threshold only, and so the report shows what `--write` gives."""
+    references = gallery(1, 40, 4, 512)
+    now = limits(_ARCFACE, tail_of(references.vectors, references.persons), 0.001, margin=0.1)
+    assert calibrate(references, _ARCFACE, 0.001, now).proposal == now
+    assert calibrate(references, _ARCFACE, 0.01, now).proposal.point.margin == 0.1
+    assert calibrate(references, _ARCFACE, 0.01).proposal.point.margin == 0.05
+
+
 def test_the_report_has_one_line_for_each_working_point() -> None:
     """The proposed limits, which no rounding moves, are a line of the table and not beside one of the same figures."""
     references = gallery(0, 60, 5, 128)

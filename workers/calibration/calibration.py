@@ -1,4 +1,4 @@
-"""Calibration: measures a gallery's own photos, and proposes a threshold and a margin. Arrays in, a report out.
+"""Calibration: measures on a gallery's own photos what the limits name that follow from a risk. Arrays in, a report out.
 
 Every reference is used twice as a probe, the embedding that is searched in the gallery. Without itself in the gallery it is a
 *genuine* probe: the person's best other reference is compared with the best other person. Without any reference of its
@@ -93,6 +93,7 @@ def calibrate(
     progress: Progress | None = None,
 ) -> Calibration:
     """Calibrate a gallery. `wanted`: the share of strangers that may get a name, 0 to 1; `now`: the limits in force, None: those of `wanted`.
+    The proposal has the margin in force.
 
     `most_probes`: of a larger gallery, a random sample of so many references is used as probes, always the same sample; None:
     use all. `apart`: never take two people for one person under two names. `progress` is called with (rows compared, rows in
@@ -122,7 +123,8 @@ def calibrate(
         second=found.second.scores[counted],
         people=mended[probes[counted]],
     )
-    proposal = limits(model, tail_of(references.vectors, persons, references.row_ids), wanted)
+    tail = tail_of(references.vectors, persons, references.row_ids)
+    proposal = limits(model, tail, wanted, margin=None if now is None else now.point.margin)
     return Calibration(
         references=len(persons),
         people=int((counts > 0).sum()),
