@@ -135,16 +135,16 @@ def test_the_report_has_one_line_for_each_working_point() -> None:
 
 
 def test_rates_follow_threshold_and_margin() -> None:
-    """Right, wrong, uncertain and unknown among the genuine, named among the strangers: each by its rule."""
+    """Right, wrong, uncertain (no lead, or a near miss) and unknown among the genuine, named among the strangers: each by its rule."""
     scores = Scores(
-        own=np.array([0.7, 0.3, 0.6, 0.2, -2.0], np.float32),
-        first=np.array([0.2, 0.6, 0.58, 0.4, 0.5], np.float32),
-        second=np.array([0.1, 0.5, 0.57, 0.1, -2.0], np.float32),
-        people=np.arange(5, dtype=np.int32),
+        own=np.array([0.7, 0.3, 0.6, 0.42, 0.2, -2.0], np.float32),
+        first=np.array([0.2, 0.6, 0.58, 0.1, 0.38, 0.5], np.float32),
+        second=np.array([0.1, 0.5, 0.57, 0.0, 0.1, -2.0], np.float32),
+        people=np.arange(6, dtype=np.int32),
     )
     got = rates(scores, _DEFAULT)
-    assert (got.named_right, got.named_wrong, got.uncertain, got.unknown) == (0.25, 0.25, 0.25, 0.25)
-    assert got.strangers_named == pytest.approx(2 / 5), "the second at .6 with .1 ahead, the last with no second"
+    assert (got.named_right, got.named_wrong, got.uncertain, got.unknown) == (0.2, 0.2, 0.4, 0.2)
+    assert got.strangers_named == pytest.approx(2 / 6), "the second at .6 with .1 ahead, the last with no second"
 
 
 def test_rule_of_three_and_its_neighbours() -> None:

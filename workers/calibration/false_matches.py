@@ -59,7 +59,8 @@ class Rates:
 
 
 def rates(scores: Scores, point: WorkingPoint) -> Rates:
-    """The rates that this working point gives with the probes, each judged by itself, without votes."""
+    """The rates that this working point gives with the probes, each judged by itself, without votes, as a clear face: one that comes
+    within a margin of the threshold is uncertain, see WorkingPoint.verdict."""
     strangers, genuine = scores.strangers, scores.genuine
     named = named_scores(scores, point.margin)[strangers] >= point.threshold
     share = float(named.mean()) if len(named) else None
@@ -69,8 +70,8 @@ def rates(scores: Scores, point: WorkingPoint) -> Rates:
         return Rates(share, at_most, None, None, None, None)
     right = (own >= point.threshold) & (own > first) & (own - first >= point.margin)
     wrong = (first >= point.threshold) & (first > own) & (first - np.maximum(own, second) >= point.margin)
-    reached = np.maximum(own, first) >= point.threshold
-    parts = (right, wrong, reached & ~right & ~wrong, ~reached)
+    near = np.maximum(own, first) >= point.threshold - point.margin
+    parts = (right, wrong, near & ~right & ~wrong, ~near)
     return Rates(share, at_most, *(float(part.mean()) for part in parts))
 
 
