@@ -22,8 +22,8 @@ def risks_of(camera: EffectiveCamera, own_threshold: float | None, in_force: Lim
     share = 0.0 if in_force is None else in_force.strangers.share_reaching(in_force.point.threshold)
     if camera.threshold is not None and share > _TOO_MANY * camera.strangers_named:
         yield (
-            f"with this gallery, threshold {camera.threshold:g} names an estimated {share:.1%} of strangers, and strangers_named is "
-            f"{camera.strangers_named:.1%}: remove threshold, and it follows from strangers_named"
+            f"with this gallery, threshold {camera.threshold:g} names an estimated share of {share:.2g} of strangers, and strangers_named is "
+            f"{camera.strangers_named:g}: remove threshold, and it follows from strangers_named"
         )
     elif camera.threshold is not None and own_threshold is not None and camera.threshold < own_threshold - _FAR_BELOW:
         yield (
