@@ -64,6 +64,8 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 PathText = Annotated[Text, AfterValidator(_usable_path)]
 HttpAddress = Annotated[Text, AfterValidator(_http_address)]
 Cosine = Annotated[float, Field(ge=0.0, le=1.0)]
+# Less is no promise that anybody can keep: in a large gallery the threshold would reach 1, and nobody would ever be named.
+LEAST_STRANGERS_NAMED, MOST_STRANGERS_NAMED = 1e-6, 0.1
 LivenessMode = Literal["off", "observe", "require"]
 Flip = Literal["none", "horizontal", "vertical"]
 PerCent = Annotated[float, Field(ge=0.0, le=100.0)]
@@ -131,8 +133,8 @@ class RecognitionSettings(PerCamera):
 
     strangers_named: float = Field(
         default=0.001,
-        gt=0,
-        le=0.1,
+        ge=LEAST_STRANGERS_NAMED,
+        le=MOST_STRANGERS_NAMED,
         description="of strangers seen (a track, a photo), the share that may get a name; the threshold follows from it and from the gallery",
     )
 

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from shared.gallery.match import Candidate
 from shared.gallery.tail import Tail, tail_of
+from shared.settings.schema import LEAST_STRANGERS_NAMED, MOST_STRANGERS_NAMED, RecognitionSettings
 from tests.support.vectors import people as people_vectors
 from workers.recognition.false_match_law import FalseMatchLaw
 from workers.recognition.working_point import WorkingPoint, lead, limits
+from workers.recognizer_arcface import LAW
 
 _POINT = WorkingPoint(threshold=0.5, margin=0.125)  # exact in binary, and so are sums with them
 
@@ -142,6 +145,18 @@ def test_the_threshold_lets_through_the_wanted_share_of_strangers(wanted: float,
     else:
         assert reached < wanted
         assert found.point.threshold == pytest.approx(0.35)
+
+
+@pytest.mark.parametrize("law", [_MODEL.law, LAW], ids=["test", "arcface"])
+def test_the_lowest_risk_that_can_be_set_has_a_threshold_in_the_largest_gallery(law: FalseMatchLaw) -> None:
+    """Ten million references: the threshold is still below 1, so that somebody can be named; a smaller share is refused by the settings."""
+    model = Model(0.45, 0.05, law)
+    lowest, most = (
+        limits(model, Tail(10**7), share).point.threshold for share in (LEAST_STRANGERS_NAMED, MOST_STRANGERS_NAMED)
+    )
+    assert 0.45 < most < lowest < 1.0
+    with pytest.raises(ValidationError):
+        RecognitionSettings(strangers_named=LEAST_STRANGERS_NAMED / 2)
 
 
 def test_few_people_take_the_lowest_threshold_of_the_model() -> None:

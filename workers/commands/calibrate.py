@@ -15,7 +15,7 @@ from shared.gallery.tail import tail_of
 from shared.progress import progress_bar
 from shared.service.access import GalleryClient, SiteAccess
 from shared.settings.editing import replace_file, with_values
-from shared.settings.schema import Settings
+from shared.settings.schema import LEAST_STRANGERS_NAMED, MOST_STRANGERS_NAMED, Settings
 from shared.settings.text import read_text
 from workers.calibration.calibration import MAX_PROBES, Calibration, calibrate
 from workers.calibration.gallery_copy import References, load_references
@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _rate(text: str) -> float:
     value = float(text)
-    if not 0 < value <= 0.1:
-        raise argparse.ArgumentTypeError("a rate must lie above 0, and not above 0.1")
+    if not LEAST_STRANGERS_NAMED <= value <= MOST_STRANGERS_NAMED:
+        raise argparse.ArgumentTypeError(f"a rate must lie from {LEAST_STRANGERS_NAMED:g} to {MOST_STRANGERS_NAMED:g}")
     return value
 
 
