@@ -38,7 +38,7 @@ _SURELY_FOUND_PX = 16
 _DEFAULT_POINT = (0.45, 0.05)
 _WORKING_POINTS = {"w600k_r50": (0.45, 0.05)}
 # The law of false matches of the small test pack: half of 397 people's photos with each other and with half of 1,104 strangers' (LFW). The
-# other half gives the same scores within .008. The last point goes on at the slope between the two before it: nothing so rare was seen.
+# other half gives the same scores within .008. The last point goes on a little flatter than the two before it: nothing so rare was seen.
 # Other packs take this law, too: they are stronger, so that fewer strangers are named than promised.
 LAW = FalseMatchLaw(
     (

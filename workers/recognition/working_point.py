@@ -58,7 +58,8 @@ class WorkingPoint:
         """The verdict on a single face. `candidates`: all that a match gives.
 
         *named* if the limits name a person. *uncertain* if the face is near one (a near miss), or not `clear`: good enough to count
-        against a name. Else *unknown*. A track with this one face and one vote gets the same verdict (workers/pipeline/voting.py).
+        against a name. Else *unknown*. A track with this one face and one vote gets the same verdict (workers/pipeline/voting.py), if the
+        quality gate lets its crop pass.
         """
         standing = self.standing(candidates)
         if self.names(standing) is not None:
