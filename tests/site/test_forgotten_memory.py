@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -18,7 +21,7 @@ from shared.process.freed_memory import overwriting
 from shared.records import NewReference
 from shared.store.opening import open_read_only
 from shared.store.references import list_references, vector_of
-from tests.support.paths import FACES, needs_data
+from tests.support.paths import FACES, ROOT, needs_data
 from tests.support.process_memory import needs_others_memory, pieces, remains, texts
 from tests.support.site_process import SiteProcess, command
 from tests.support.sites import enrol, write_site
@@ -87,6 +90,46 @@ def test_a_forgotten_person_leaves_every_process(tmp_path: Path, in_view: bool) 
         assert left == {}
         assert (pids["writer"], pids["camera"]) == (site.child_pid("writer"), site.child_pid("door"))
         assert site.stop() == 0
+
+
+_COMPARE = """
+import mmap, sys
+import numpy as np
+from shared.gallery.tail import CrossScores
+references = np.frombuffer(mmap.mmap(-1, 210 * 2048), np.float32).reshape(210, 512)  # shared memory, as the block's
+for row in range(210):
+    rng = np.random.default_rng(row)
+    references[row] = rng.random(512, np.float32)
+persons, ids = np.arange(210, dtype=np.int32) // 3, np.arange(1, 211)
+scores = CrossScores()
+scores.rebuild(references[:207], persons[:207], ids[:207])
+scores.add(references, persons, ids, 207)
+persons[207:] = -1
+scores.remove(references, persons, ids, np.arange(207, 210))
+references[207:] = 0
+print("removed", flush=True)
+sys.stdin.read()
+"""
+
+
+@needs_others_memory
+def test_what_the_tail_compared_is_nowhere_once_it_is_wiped() -> None:
+    """The writer compares a new person's three references with 207 others, and again when they go: no library keeps a piece of them."""
+    environment = overwriting({**os.environ, "PYTHONPATH": str(ROOT)})
+    vectors = [np.random.default_rng(row).random(512, np.float32) for row in (207, 208, 209)]
+    wanted = {
+        what: raw for row, one in enumerate(vectors) for what, raw in pieces(f"vector {row}", one.tobytes()).items()
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", _COMPARE], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        try:
+            assert writer.stdout.readline() == "removed\n"
+            assert remains(writer.pid, wanted) == {}
+        finally:
+            writer.stdin.close()
 
 
 def test_what_numpy_keeps_of_small_arrays_is_overwritten() -> None:
