@@ -90,6 +90,16 @@ def unit_vector(vector: NDArray[np.float32], where: str) -> NDArray[np.float32]:
     return unit
 
 
+def cosines(some: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, m) The cosine of each of `some` (n, dim) with each of `others` (m, dim); float32, unit L2 norm.
+
+    For processes that stay: each pair is computed by itself. A product of matrices is faster for many rows, but leaves copies of them in the
+    memory that the BLAS library keeps for itself, where nobody could wipe a forgotten person.
+    """
+    scores: NDArray[np.float32] = np.vecdot(some[:, None], others[None])
+    return scores
+
+
 def as_text(vector: NDArray[np.float32]) -> str:
     """`vector` (dim,) as base64 of little-endian float32, for JSON."""
     return base64.b64encode(np.ascontiguousarray(vector, "<f4").tobytes()).decode()

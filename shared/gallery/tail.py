@@ -22,6 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.embeddings import cosines
+
 MAX_SAMPLE = 2048
 _BINS = 1024  # of cosines from -1 to 1
 _AT_ONCE = 256  # rows compared with the sample at once: 2 MiB of scores
@@ -159,7 +161,7 @@ class CrossScores:
     ) -> None:
         """Count the comparisons of some rows with the sample, of which they are no part, and with each other."""
         self._count(references, places, persons, self._places, self._persons, sign)
-        scores = _cosines(references, places, places)
+        scores = cosines(references[places], references[places])
         self._add_up(scores[np.triu(persons[:, None] != persons[None], 1)], sign)
 
     def _count(
@@ -172,7 +174,7 @@ class CrossScores:
         sign: int,
     ) -> None:
         """Count the comparisons of rows with other rows."""
-        scores = _cosines(references, places, others)
+        scores = cosines(references[places], references[others])
         self._add_up(scores[persons[:, None] != others_persons[None]], sign)
 
     def _add_up(self, scores: NDArray[np.float32], sign: int) -> None:
@@ -188,15 +190,6 @@ def tail_of(
     scores = CrossScores()
     scores.rebuild(references, persons, np.arange(len(persons), dtype=np.int64) if row_ids is None else row_ids)
     return scores.tail
-
-
-def _cosines(
-    references: NDArray[np.float32], places: NDArray[np.intp], others: NDArray[np.intp]
-) -> NDArray[np.float32]:
-    """(places, others) The cosine of each pair of rows, by itself: a product of matrices would leave copies of the rows in the memory that
-    the BLAS library keeps for itself, and nobody could wipe a forgotten person there."""
-    scores: NDArray[np.float32] = np.vecdot(references[places][:, None], references[others][None])
-    return scores
 
 
 def _hashes(row_ids: NDArray[np.int64]) -> NDArray[np.uint64]:

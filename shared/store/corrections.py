@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.embeddings import cosines
 from shared.errors import RefusedError
 from shared.person_names import name_key
 from shared.records import Correction
@@ -171,7 +172,7 @@ def meet(store: Store, names: Sequence[str], vectors: NDArray[np.float32]) -> Me
     known, alike = negatives(store), alike_of(store)
     if not known or alike is None or not len(vectors):
         return Met([], [])
-    close = np.stack([one.vector for one in known]) @ vectors.T >= alike
+    close = cosines(np.stack([one.vector for one in known]), vectors) >= alike
     narrowed, contradicted = [], []
     for one, row in zip(known, close, strict=True):
         resembling = {names[place] for place in np.flatnonzero(row).tolist()}

@@ -28,7 +28,7 @@ def resembled(store: Store, vector: NDArray[np.float32], person: str) -> tuple[R
     own = other = None
     for batch in stored_batches(store):
         beat()
-        scores = batch.references @ vector
+        scores = np.vecdot(batch.references, vector)
         is_own = np.array([name == person for name in batch.names])
         own = _better(own, batch.names, batch.row_ids, np.where(is_own, scores, -np.inf))
         other = _better(other, batch.names, batch.row_ids, np.where(is_own, -np.inf, scores))

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.embeddings import NORM_TOLERANCE, from_text
+from shared.embeddings import NORM_TOLERANCE, cosines, from_text
 from shared.errors import RefusedError
 from shared.events import Event
 from shared.person_names import name_key
@@ -127,7 +127,7 @@ def sightings_like(store: Store, table: str, vectors: NDArray[np.float32], alike
     ).fetchall():
         beat()
         known = np.frombuffer(b"".join(blob for _, blob in rows), "<f4").reshape(len(rows), -1)
-        close = (known @ vectors.T).max(axis=1) >= alike
+        close = cosines(known, vectors).max(axis=1) >= alike
         found += [sighting for (sighting, _), is_close in zip(rows, close.tolist(), strict=True) if is_close]
         last = rows[-1][0]
     return found

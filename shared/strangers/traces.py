@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.embeddings import unit_vector
+from shared.embeddings import cosines, unit_vector
 from shared.events import Event
 
 _MAX_TRACES = 3  # used of one event
@@ -125,6 +125,6 @@ class TraceIndex:
         """
         if not self._ids:
             return None
-        scores = (self._rows[: len(self._ids)] @ probes.T).max(axis=1)
+        scores = cosines(self._rows[: len(self._ids)], probes).max(axis=1)
         place = int(scores.argmax())
         return int(self._owners[place]), float(scores[place])
