@@ -141,8 +141,10 @@ def _by_person(scores: Vectors, persons: NDArray[np.int32], count: int) -> Vecto
 
 
 def _interval(named: list[NDArray[np.bool_]]) -> tuple[float, float]:
-    """A 95 % interval of the share: strangers and draws are both drawn again."""
+    """A 95 % interval of the share: strangers and draws are both drawn again. If none was named, they prove no more than 3/N."""
     rng, table = np.random.default_rng(1), np.stack(named)
+    if not table.any():
+        return 0.0, upper_bound(0, table.shape[1])
     shares = [
         table[rng.integers(0, len(table), len(table))][:, rng.integers(0, table.shape[1], table.shape[1])].mean()
         for _ in range(_BOOTSTRAPS)
