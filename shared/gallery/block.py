@@ -34,14 +34,14 @@ Head
     that stays wrong was left by a dead writer. A slot, little-endian:
 
     magic 8s | format u32 | moves u32 | sequence u64 | generation u64 | rows u64 | counts_from u64 | published_ns u64
-    | references u64 | people u32 | comparisons u32 | anchor f64 | crc32 u32
+    | references u64 | people u32 | comparisons u32 | anchor f64 | broad_anchor f64 | crc32 u32
 
     sequence      rises by 1 with each publication
     rows          how many rows are published
     counts_from   readings that began with a head before this sequence do not count (rule 5)
     moves         rises before moved rows leave their old places (rule 6)
     published_ns  wall clock, for people
-    references, people, comparisons, anchor
+    references, people, comparisons, anchor, broad_anchor
                   how alike the faces of different people are in the gallery as this head publishes it (gallery/tail.py); from it
                   follow the limits of the decision who is named
 
@@ -144,7 +144,7 @@ _PAGE = 4096
 HUGE_PAGE = 2 << 20
 _HEAD_MAGIC = b"RCHEAD\0\0"
 SEGMENT_MAGIC = b"RCBLOCK\0"
-_SLOT = struct.Struct("<8sII5QQIIdI")
+_SLOT = struct.Struct("<8sII5QQIIddI")
 _SLOT_SIZE = 128
 HEAD_SIZE = 2 * _SLOT_SIZE
 MAX_TEXT_BYTES = 0xFFFF  # of a name or a user id: 16 bits of its entry hold the length

@@ -131,6 +131,11 @@ class GalleryPublisher:
         return self._rows - self._dead
 
     @property
+    def live_references(self) -> int:
+        """How many references are published and not dead. Negatives are not counted."""
+        return self._cross_scores.tail.references
+
+    @property
     def room_rows(self) -> int:
         """How many more rows fit into the reserved memory."""
         return self._room.rows - self._rows

@@ -1,15 +1,16 @@
 """How alike the faces of different people are in this gallery: the figure from which the decision's limits follow.
 
 Each *comparison* is the cosine of two references of different people. What matters is the upper tail of these cosines, since a stranger
-gets a name by a rare high score. The writer keeps a histogram of the comparisons of a sample of references, and publishes one point of
-the tail with every head: the *anchor*, the score that a known share of the comparisons exceeds. Readers derive everything else from
-it and from the model's own law of false matches (workers/recognition/false_match_law.py).
+gets a name by a rare high score. The writer keeps a histogram of the comparisons of a sample of references, and publishes two points of
+the tail with every head: the *anchor*, the score that a known share of the comparisons reaches, and the *broad anchor*, which ten times
+that share reaches. Readers derive everything else from them and from the model's own law of false matches
+(workers/recognition/false_match_law.py).
 
 The sample has at most 2,048 references: those whose row id has a small hash. How small is halved until they are few enough, and doubled
 again when references go. So the sample depends on the gallery only, not on the order of events: the writer, `calibrate`, and `identify`
 without a running site choose the same one. That is 2 million comparisons. The anchor is the score of the fiftieth of them, or that of 3
-in 10,000. A rarer point would say more about errors in the gallery than about faces: one person under two names gives a few very high
-scores.
+in 10,000. A rarer point would say more about errors in the gallery than about faces: one person under two names gives some very high
+scores. In a small gallery these can be fifty; the broad anchor hardly feels them, and shows them up.
 
 The histogram follows every change of the gallery: a new reference adds its comparisons with the sample, a deleted one takes its own
 away, from the same bins. That costs 0.3 ms with a thousand references, 2 ms with more than the sample has.
@@ -39,18 +40,25 @@ class Tail(NamedTuple):
     """What a head publishes about the gallery's false matches.
 
     `references`: how many are live. `people`: how many people the sample has. `comparisons`: how many the histogram counts. `anchor`: the
-    cosine that a share `share` of them reaches; without comparisons it means nothing.
+    cosine that a share `share` of them reaches; `broad_anchor`: the one that a share `broad_share` reaches. Without comparisons both mean
+    nothing.
     """
 
     references: int = 0
     people: int = 0
     comparisons: int = 0
     anchor: float = 0.0
+    broad_anchor: float = 0.0
 
     @property
     def share(self) -> float:
         """The share of comparisons that reach `anchor`: fifty of them, but never less than 3 in 10,000 or more than half."""
         return share_of(self.comparisons)
+
+    @property
+    def broad_share(self) -> float:
+        """Ten times `share`, but never more than half."""
+        return min(10 * self.share, _LARGEST_SHARE)
 
 
 def share_of(comparisons: int) -> float:
@@ -145,7 +153,9 @@ class CrossScores:
         if self._tail is None:
             comparisons = int(self._counts.sum())
             people = len(np.unique(self._persons))
-            self._tail = Tail(self._references, people, comparisons, _anchor(self._counts, comparisons))
+            bare = Tail(self._references, people, comparisons)
+            anchors = (_score_reached_by(share, self._counts) for share in (bare.share, bare.broad_share))
+            self._tail = Tail(self._references, people, comparisons, *anchors) if comparisons else bare
         return self._tail
 
     def _take(self, references: NDArray[np.float32], persons: NDArray[np.int32], places: NDArray[np.intp]) -> None:
@@ -197,12 +207,10 @@ def _hashes(row_ids: NDArray[np.int64]) -> NDArray[np.uint64]:
     return (row_ids.astype(np.uint64) * _GOLDEN) >> np.uint64(32)
 
 
-def _anchor(counts: NDArray[np.int64], comparisons: int) -> float:
-    """The cosine that the share `share_of(comparisons)` reaches, as if the comparisons of a bin lay evenly in it."""
-    if not comparisons:
-        return 0.0
-    wanted = share_of(comparisons) * comparisons
+def _score_reached_by(share: float, counts: NDArray[np.int64]) -> float:
+    """The cosine that a share of the comparisons reaches, as if the comparisons of a bin lay evenly in it."""
+    wanted = share * float(counts.sum())
     reached = np.cumsum(counts[::-1])
     place = int(np.argmax(reached >= wanted))
-    within = (reached[place] - wanted) / max(1, counts[::-1][place])  # of the bin, the part that lies below the anchor
+    within = (reached[place] - wanted) / max(1, counts[::-1][place])  # of the bin, the part that lies below that cosine
     return float((_BINS - 1 - place + within) / (_BINS / 2) - 1)

@@ -47,9 +47,9 @@ class BlockKeeper:
         return self._publisher.generation
 
     @property
-    def live_rows(self) -> int:
-        """How many rows the block has published that are not dead."""
-        return self._publisher.live_rows
+    def live_references(self) -> int:
+        """How many references the block has published that are not dead."""
+        return self._publisher.live_references
 
     @property
     def is_published(self) -> bool:

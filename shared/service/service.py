@@ -242,7 +242,7 @@ class StoreService:
             change_number=self._unless_damaged(lambda: store.change_number),
             damaged_rows=self._unless_damaged(lambda: damaged_rows(store.connection)),
             generation=block.generation if block else None,
-            published_rows=block.live_rows if block else None,
+            published_rows=block.live_references if block else None,
             behind=block.behind if block else False,
             nothing_stored=self.refusal.line() if self.refusal else None,
             unreadable_sightings=len(store.sightings.unreadable),

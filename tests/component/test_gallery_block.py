@@ -189,6 +189,7 @@ class BlockAgainstModel(RuleBasedStateMachine):
         expected = tail_of(segment.references[scores._places], segment.persons[scores._places])
         assert (tail.people, tail.comparisons) == (expected.people, expected.comparisons)
         assert tail.anchor == pytest.approx(expected.anchor, abs=4e-3)
+        assert tail.broad_anchor == pytest.approx(expected.broad_anchor, abs=4e-3)
 
     @invariant()
     def a_probe_finds_its_own(self) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.gallery.tail import Tail, tail_of
-from tests.support.vectors import noise
+from tests.support.vectors import noise, unit
 from workers.recognition.false_match_law import FalseMatchLaw, StrangerScores
 
 _LAW = FalseMatchLaw(((0.0, 0.5), (0.2, 0.01), (0.4, 1e-4)))
@@ -75,3 +75,19 @@ def test_the_promise_holds_for_strangers_never_seen(people: int, each: int) -> N
     named = float((best >= strangers.score_reached_by(0.01)).mean())
     assert named <= 0.02
     assert named >= (0.005 if people > 10 else 0.001)
+
+
+def test_one_person_under_two_names_hardly_moves_the_threshold() -> None:
+    """Two names with eight photos each give 64 very high scores, more than the anchor counts. What they may move is a tenth of the law's
+    width; the people's own likeness counts in full."""
+    rng = np.random.default_rng(3)
+    cosines = (noise(rng, 2000, 64) @ noise(rng, 2000, 64).T).ravel()
+    shares = (0.5, 0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-6)
+    law = FalseMatchLaw(tuple((float(np.quantile(cosines, 1 - share)), share) for share in shares))
+    plain = noise(rng, 30 * 4, 64)
+    twins = unit(noise(rng, 1, 64) + 0.4 * noise(rng, 16, 64))
+    persons = np.concatenate([np.repeat(np.arange(30), 4), np.repeat([30, 31], 8)]).astype(np.int32)
+    before = StrangerScores(law, tail_of(plain, persons[:120])).shift
+    after = StrangerScores(law, tail_of(np.concatenate([plain, twins]), persons)).shift
+    width = law.score(1e-6) - law.score(0.5)
+    assert before < after < before + 0.12 * width

@@ -36,6 +36,9 @@ def test_the_anchor_is_the_score_that_its_share_of_all_comparisons_reaches() -> 
     assert tail.share == max(3e-4, 50 / len(scores))
     place = round(tail.share * len(scores))
     assert scores[place + 1] - 2e-3 <= tail.anchor <= scores[place - 2] + 2e-3
+    assert tail.broad_share == 10 * tail.share
+    place = round(tail.broad_share * len(scores))
+    assert scores[place + 1] - 2e-3 <= tail.broad_anchor <= scores[place - 2] + 2e-3
 
 
 def test_the_share_moves_from_half_to_three_in_ten_thousand_without_a_jump() -> None:

@@ -327,3 +327,13 @@ def test_a_name_goes_when_the_limits_rise_with_the_gallery() -> None:
     stricter = Rules(threshold=0.65, margin=0.05, votes=3)
     votes.rematch([one.candidates for one in votes.crops()], stricter)
     assert votes.decision().verdict == "uncertain"
+
+
+def test_a_person_s_own_crop_does_not_refute_the_name_when_the_threshold_is_high() -> None:
+    """A large gallery asks for .60. A clear crop of the right person at .48 names nobody, and is nothing against the name either."""
+    high = Rules(threshold=0.6, margin=0.05, votes=3, own_from=0.45)
+    assert not crop(("ann", 0.48)).refutes("ann", high)
+    assert crop(("ann", 0.34)).refutes("ann", high)
+    assert crop(("bob", 0.48)).refutes("ann", high)
+    assert not crop(("ann", 0.36)).refutes("ann", RULES)
+    assert crop(("ann", 0.34)).refutes("ann", RULES)

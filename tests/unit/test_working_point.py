@@ -172,7 +172,7 @@ def test_a_gallery_whose_people_look_alike_raises_its_own_threshold() -> None:
     plain = limits(_MODEL, Tail(1000), 0.001).point.threshold
     by_people = {}
     for people_seen in (0, 10, 1000):
-        tail = Tail(1000, people_seen, 500_000, _MODEL.law.score(3e-4) + 0.1)
+        tail = Tail(1000, people_seen, 500_000, _MODEL.law.score(3e-4) + 0.1, _MODEL.law.score(3e-3) + 0.1)
         by_people[people_seen] = limits(_MODEL, tail, 0.001).point.threshold - plain
     assert by_people == {0: pytest.approx(0.0), 10: pytest.approx(0.05), 1000: pytest.approx(0.1 * 1000 / 1010)}
 

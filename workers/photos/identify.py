@@ -37,7 +37,8 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class IdentifiedFace:
-    """A face and who it is. `box`: (x1, y1, x2, y2) in pixels; `candidates`: the people it resembles most, best first."""
+    """A face and who it is. `box`: (x1, y1, x2, y2) in pixels; `candidates`: the people it resembles most, best first, without those whose it
+    is known not to be."""
 
     box: Box
     det_score: float
@@ -71,14 +72,14 @@ class IdentifiedPhoto:
 
 
 def single_verdict(candidates: Sequence[Candidate], in_force: Limits, *, clear: bool) -> Verdict:
-    """The verdict on one embedding, see WorkingPoint.verdict. `candidates`: the people it resembles most, best first."""
+    """The verdict on one embedding, see WorkingPoint.verdict. `candidates`: the people it resembles most, best first. Those whose the face
+    is known not to be are no part of the verdict."""
     word = in_force.point.verdict(candidates, clear=clear)
-    if not candidates:
-        return Verdict(word, None, None, None)
     standing = in_force.point.standing(candidates)
-    shown = standing or candidates
-    score = shown[0].score
-    return Verdict(word, in_force.point.names(standing), score, lead(shown), in_force.strangers.confidence(score))
+    if not standing:
+        return Verdict(word, None, None, None)
+    score = standing[0].score
+    return Verdict(word, in_force.point.names(standing), score, lead(standing), in_force.strangers.confidence(score))
 
 
 def identify_photo(
@@ -150,7 +151,8 @@ def identify_image(
     for face in faces:
         verdict, candidates = Verdict("uncertain", None, None, None), list[Candidate]()
         if id(face) in known:
-            crop, candidates = known[id(face)]
+            crop, found = known[id(face)]
+            candidates = list(in_force.point.standing(found))
             quality = gate.judge(face, crop, image)
             verdict = single_verdict(candidates, in_force, clear=quality.clear and not quality.refused)
         x1, y1, x2, y2 = (round(side, 1) for side in face.box)

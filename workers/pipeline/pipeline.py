@@ -96,7 +96,7 @@ class CameraPipeline:
             self._engine, self._gallery.tail, settings.strangers_named, settings.threshold, settings.margin
         )
         point = self.limits.point
-        self._rules = Rules(point.threshold, point.margin, settings.votes)
+        self._rules = Rules(point.threshold, point.margin, settings.votes, self._engine.threshold)
 
     @property
     def model_changed(self) -> bool:

@@ -48,9 +48,16 @@ _UNKNOWN_AFTER_S = 1.0  # a face that has just come in gets time to turn to the 
 
 @dataclass(frozen=True)
 class Rules(WorkingPoint):
-    """A working point, and `votes`: how many crops must agree on a name."""
+    """A working point, and `votes`: how many crops must agree on a name. `own_from`: where the model's own default threshold lies; a crop
+    of the person scores near it or higher, however high the threshold rises with the gallery."""
 
     votes: int
+    own_from: float = 1.0
+
+    @property
+    def far_below(self) -> float:
+        """A clear crop that scores less speaks against the person."""
+        return min(self.threshold, self.own_from) - _FAR_MARGINS * self.margin
 
 
 class Decision(NamedTuple):
@@ -98,7 +105,7 @@ class Crop:
             return False
         if self.score is None:
             return True
-        return self.candidates[0].person != person or self.score < rules.threshold - _FAR_MARGINS * rules.margin
+        return self.candidates[0].person != person or self.score < rules.far_below
 
     def is_near(self, rules: Rules) -> bool:
         """Whether it is near a name, see WorkingPoint.is_near."""
