@@ -49,6 +49,7 @@ _EVENT_KEYS = {
         "person",
         "score",
         "margin",
+        "confidence",
         "frames",
         "box",
     ]
@@ -88,7 +89,7 @@ def ago(minutes: float) -> str:
 def sighting(key: str, when: str | None = None, **fields: Any) -> dict[str, Any]:
     """What a camera sends; its `key` is the site's own and never shown."""
     when = when or ago(1)
-    empty = dict.fromkeys(("user_id", "media_time_s", "person", "score", "margin"))
+    empty = dict.fromkeys(("user_id", "media_time_s", "person", "score", "margin", "confidence"))
     place = {"camera": "door", "track": 3, "frames": 6, "box": [1, 2, 3, 4]}
     return {"key": key, "event": "unknown", "time": when, **empty, **place, **fields}
 
@@ -116,7 +117,7 @@ def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_people(either: Path) -> None:
     """Name, user id, references, first and last change; a line each for people."""
     (ada,) = command_json(either, "people")["people"]
-    assert set(ada) == {"person", "user_id", "references", "enrolled_at", "updated_at"}
+    assert set(ada) == {"person", "user_id", "references", "enrolled_at", "updated_at", "set_aside"}
     assert (ada["person"], ada["user_id"], ada["references"]) == ("Ada", "e-17", 1)
     for key in ("enrolled_at", "updated_at"):
         assert datetime.fromisoformat(ada[key]).tzinfo is not None
@@ -174,7 +175,7 @@ def test_identify(either: Path, tmp_path: Path) -> None:
     assert broken["path"] == words[2]
     assert broken["error"]
     (face,) = one["faces"]
-    assert set(face) == {"box", "det_score", "person", "verdict", "score", "margin", "candidates"}
+    assert set(face) == {"box", "det_score", "person", "verdict", "score", "margin", "confidence", "candidates"}
     assert (face["person"], face["verdict"], face["margin"]) == ("Ada", "named", None)
     assert face["score"] > 0.99
     assert face["candidates"] == [{"person": "Ada", "score": face["score"]}]
