@@ -356,13 +356,11 @@ class GalleryReader:
         seen: set[int] = set()
         for _ in range(_MAX_ROUNDS):
             moves, start = self._moves, 0
-            while start < self.rows:  # `self.rows` rises with what is published meanwhile
-                stop = min(start + _PIECE_ROWS, self.rows)
-                piece = self._settled(partial(self._copied, start, stop, seen))
+            while start < self.rows:  # `self.rows` changes with what is published meanwhile
+                piece, start = self._settled(partial(self._copied, start, seen))
                 if piece.names:
                     seen.update(piece.row_ids.tolist())
                     yield piece
-                start = stop
             if self._moves == moves:
                 return
         raise self._changed_too_often(_MAX_ROUNDS)
@@ -395,15 +393,16 @@ class GalleryReader:
             moves, start = self._moves, 0
             faults: list[str] = []
             while start < self.rows:
-                stop = min(start + PIECE_ROWS, self.rows)
-                faults += self._settled(partial(self._faults_of, start, stop))
-                start = stop
+                found, start = self._settled(partial(self._faults_of, start))
+                faults += found
             if self._moves == moves:  # else a row may have moved from a later piece into an earlier one
                 return faults
         raise self._changed_too_often(_MAX_ROUNDS)
 
-    def _faults_of(self, start: int, stop: int) -> list[str]:
-        return check_rows(self.segment, start, min(stop, self.rows))
+    def _faults_of(self, start: int) -> tuple[list[str], int]:
+        """What is unsound in the next piece from row `start` on, and where the piece after it begins."""
+        stop = min(start + PIECE_ROWS, self.rows)
+        return check_rows(self.segment, start, stop), stop
 
     def user_ids(self) -> dict[str, str | None]:
         """The user id, or None, of every person who has a live reference, by name. Raises TemporaryError as `count_live`."""
@@ -428,18 +427,20 @@ class GalleryReader:
                 return _Counts(len(row_ids) - negatives, negatives)
         return None
 
-    def _copied(self, start: int, stop: int, seen: set[int]) -> Live:
-        """Copies of the live references from `start` to `stop` (exclusive) whose ids are not in `seen`."""
-        segment, stop = self.segment, min(stop, self.rows)
-        is_live = (segment.persons[start:stop] >= 0) & ~are_negatives(segment.row_ids[start:stop])
-        rows = start + np.flatnonzero(is_live)
+    def _copied(self, start: int, seen: set[int]) -> tuple[Live, int]:
+        """Copies of the live references of the next piece, from row `start` on, whose ids are not in `seen`; and where the piece after
+        it begins. That is below `start` if a compaction has lowered the number of rows below it: new rows come there."""
+        segment, stop = self.segment, min(start + _PIECE_ROWS, self.rows)
+        # Loaded once: of a reference that is there twice, the one taken here must not be dead when its person is looked up.
+        persons = segment.persons[start:stop].copy()
+        rows = np.flatnonzero((persons >= 0) & ~are_negatives(segment.row_ids[start:stop]))
         # During a compaction or an update a reference can be there twice: the last one counts.
-        last = {row_id: row for row, row_id in zip(rows.tolist(), segment.row_ids[rows].tolist(), strict=True)}
+        last = {row_id: row for row, row_id in zip(rows.tolist(), segment.row_ids[start + rows].tolist(), strict=True)}
         rows = np.array([row for row_id, row in last.items() if row_id not in seen], np.intp)
-        persons = segment.persons[rows]
-        rows, persons = rows[persons >= 0], persons[persons >= 0]  # a row can die between two loads
+        persons, rows = persons[rows], start + rows
         names = {index: self.person(index) for index in np.unique(persons).tolist()}
-        return Live(segment.row_ids[rows], [names[index] for index in persons.tolist()], segment.references[rows])
+        live = Live(segment.row_ids[rows], [names[index] for index in persons.tolist()], segment.references[rows])
+        return live, stop
 
     def person(self, index: int) -> str:
         """The name of the person with this index."""

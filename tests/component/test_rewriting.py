@@ -8,6 +8,7 @@ import mmap
 import os
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from shared.gallery.block import HUGE_PAGE, Head
 from shared.gallery.check import check_rows
 from shared.gallery.files import remove_left_behind, segment_path, shm_folder
 from shared.gallery.match import Found, Rows, quantise, search
+from shared.gallery.negatives import are_negatives
 from shared.gallery.publisher import Batch, GalleryPublisher
 from shared.gallery.reader import GalleryReader
 from shared.gallery.rewriting import copy_rows, moves
@@ -574,6 +576,27 @@ def test_a_reference_met_twice_counts_once(run_dir: Path, publisher: GalleryPubl
     segment.persons[0] = -1
 
 
+def test_an_original_that_dies_while_it_is_listed_hides_nobody(
+    run_dir: Path, publisher: GalleryPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in step 3 of a compaction: copy and original are alive, and the original dies while the listing looks at the rows."""
+    given = people(3)
+    publisher.append(given)
+    publisher.remove([1])
+    segment = publisher._current()
+    copy_rows(segment, moves(segment.persons[:3]), lambda: None)
+    segment.persons[0] = segment.persons[2]
+    publisher._publish()
+
+    def died_meanwhile(row_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        segment.persons[2] = -1
+        return are_negatives(row_ids)
+
+    with GalleryReader(run_dir) as reader:
+        monkeypatch.setattr(gallery_reader, "are_negatives", died_meanwhile)
+        assert sorted(reader.copy_live().names) == ["person 2", "person 3"]
+
+
 def test_a_compaction_between_two_pieces_hides_nobody(
     run_dir: Path, publisher: GalleryPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -590,6 +613,42 @@ def test_a_compaction_between_two_pieces_hides_nobody(
         for piece in pieces:
             names += piece.names
     assert sorted(names) == sorted([*(name for name in given.names if name != "person 6"), "new", "new", "new"])
+
+
+def test_a_person_who_is_replaced_at_the_end_of_a_compaction_is_in_a_listing(
+    run_dir: Path, publisher: GalleryPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing begins when `moves` is raised and `rows` is not lowered yet. Its piece is read again when `rows` is lowered; meanwhile the
+    person gets a new row beyond. The listing goes on behind the rows that were read, not behind those that there were."""
+    given = people(12)
+    publisher.append(given)
+    publisher.remove([1, 2, 6])
+    pauses, readings = itertools.count(1), itertools.count(1)
+    is_held, go_on = threading.Event(), threading.Event()
+
+    def pause(_: float) -> None:
+        if next(pauses) == 4:  # after step 3 of rule 6
+            is_held.set()
+            assert go_on.wait(30)
+
+    def copied(self: GalleryReader, *given_to: Any) -> Any:
+        reading = next(readings)
+        if reading == 1:
+            go_on.set()
+            compaction.join(30)
+        elif reading == 2:
+            publisher.replace(piece(given, slice(6, 7)))
+        return as_it_is(self, *given_to)
+
+    as_it_is = GalleryReader._copied
+    monkeypatch.setattr(GalleryReader, "_copied", copied)
+    monkeypatch.setattr(time, "sleep", pause)
+    compaction = threading.Thread(target=publisher.compact)
+    compaction.start()
+    assert is_held.wait(30)
+    with GalleryReader(run_dir) as reader:
+        assert sorted(reader.copy_live().names) == sorted(set(given.names) - {"person 1", "person 2", "person 6"})
+    assert next(readings) > 3
 
 
 def test_a_compaction_between_two_pieces_hides_no_fault(
