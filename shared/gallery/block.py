@@ -107,7 +107,8 @@ Who may write what, and when
        5. use these places again.
     Between 2 and 3 a reference is there twice, but never not at all. It stays twice if the writer dies there. A reader that reads the
     gallery in pieces, each of which counts by itself, starts again when `moves` has risen: a row may have moved from a piece not yet
-    read into one already read.
+    read into one already read. Each piece begins where the one before it ended, not where that was meant to end: step 4 can lower
+    `rows` meanwhile, and new rows then come into the places between.
 7.  Replacing a generation. A new generation is built beside the old one when the capacity is used up, when another model comes, or
     when another writer starts.
     a. The dead rows of the old generation are wiped, because readers may use it for a while.
