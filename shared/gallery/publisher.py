@@ -29,7 +29,8 @@ from shared.gallery.files import (
     shm_folder,
     sweep,
 )
-from shared.gallery.match import quantise
+from shared.gallery.match import Candidate, match, quantise
+from shared.gallery.negatives import Found, without_negatives
 from shared.gallery.rewriting import copy_rows, moves, unwiped, wipe_rows, wipe_texts
 from shared.gallery.segment import Segment
 from shared.gallery.tail import CrossScores
@@ -216,6 +217,16 @@ class GalleryPublisher:
         self._dead += len(rows)
         self._cross_scores.remove(*self._sampled(), rows)
         self._publish()
+
+    def match(self, probes: NDArray[np.float32], k: int = 2) -> list[list[Candidate]]:
+        """As GalleryReader.match, and at once: nobody else changes the block. Raises ValueError for probes of another dimension."""
+        return without_negatives(self._search, probes, k) or []
+
+    def _search(self, probes: NDArray[np.float32], k: int) -> list[list[Found]]:
+        segment, users = self._current(), self._people.users
+        found = match(segment.searched(0, self._rows), probes, k)
+        texts = {one: segment.text(int(segment.names[one])) or "" for best in found for one, _ in best}
+        return [[(texts[one], users.get(texts[one]), score) for one, score in best] for best in found]
 
     def set_user_id(self, name: str, user_id: str | None) -> None:
         """Give a published person this user id; None takes it away. Raises NoRoomError."""

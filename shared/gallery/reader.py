@@ -24,7 +24,7 @@ from shared.errors import TemporaryError
 from shared.gallery.block import HEAD_SIZE, Head, is_whole, parse_head
 from shared.gallery.check import PIECE_ROWS, check_people, check_rows
 from shared.gallery.files import head_path, open_ours
-from shared.gallery.match import Candidate, Rows, merged, search
+from shared.gallery.match import Candidate, merged, search
 from shared.gallery.match import Found as Match
 from shared.gallery.negatives import Found, are_negatives, is_negative, without_negatives
 from shared.gallery.segment import Segment
@@ -478,15 +478,7 @@ class GalleryReader:
 
     def _search(self, probes: NDArray[np.float32], k: int, start: int) -> Match:
         """Search the rows from `start` on."""
-        segment, part = self.segment, slice(start, self.rows)
-        rows = Rows(
-            segment.codes[part],
-            segment.scales[part],
-            segment.errors[part],
-            segment.references[part],
-            segment.persons[part],
-        )
-        return search(rows, probes, k)
+        return search(self.segment.searched(start, self.rows), probes, k)
 
     def close(self) -> None:
         """Unmap the gallery. A second call does nothing."""
