@@ -27,7 +27,7 @@ from shared.store.corrections import (
     note_correction,
     remove_corrections,
 )
-from shared.store.references import delete_reference, image_path_of
+from shared.store.references import delete_learned, image_path_of
 from shared.store.resemblance import Resembled, Search, is_alike, resembled
 from shared.store.sighting_probes import Probe, probe_of
 from shared.store.store import Store
@@ -187,7 +187,9 @@ class CorrectionRequests:
         """Delete a correction and what it did. Returns how many references were unlearned."""
         remove_corrections(self._store, [known.sighting])
         changes.steps.append(negative_rows([known.sighting]))
-        if known.judged == WRONG or known.reference is None or not delete_reference(self._store, known.reference):
+        if known.judged == WRONG or known.reference is None:
+            return 0
+        if not delete_learned(self._store, known.reference, known.person):
             return 0
         changes.steps.append([known.reference])
         return 1

@@ -459,9 +459,46 @@ def test_the_other_verdict_replaces_the_first(site: Site) -> None:
     assert site.ask(Right(event)).replaced == "wrong"
     assert site.named(face) == "Ada"
     site.ask(Right(event, learn=True))
-    assert site.ask(Wrong(event)).replaced == "right"
+    judged = site.ask(Wrong(event))
+    assert (judged.replaced, judged.photo) == ("right", "faces/Ada/1.jpg"), (
+        "not the reference that was learned from this very face"
+    )
     assert site.named(face) is None
     assert len(list_references(site.store)) == 3
+    assert site.service.check() == []
+
+
+def test_a_learned_reference_that_another_model_left_out_goes_too(site: Site) -> None:
+    """It has no photo to embed anew, and lies in `left_out`: taken back, it is not there any more."""
+    event = near_miss(site, like(ADA, 0.43))
+    learned = site.ask(Right(event, learn=True)).reference
+    assert learned is not None
+    kept = [one for one in list_references(site.store) if one.id != learned]
+    vectors, changes = noise(np.random.default_rng(1), 3, 16), [one.change_number or 0 for one in kept]
+    site.ask(Stage([one.id for one in kept], changes, "e" * 64, vectors=vectors))
+    assert site.ask(SwitchModel(ModelId.parse("test/other", "e" * 64, 16), [learned])).left_out == 1
+    assert rows(site.store, "SELECT id, person_name FROM left_out") == [(learned, "Ada")]
+    assert site.ask(UndoCorrection(event)).unlearned == 1
+    assert rows(site.store, "SELECT id, person_name FROM left_out") == []
+    assert len(list_references(site.store)) == 3
+    assert site.service.check() == []
+
+
+def test_a_reference_that_has_the_learned_ones_number_since_a_restore_stays(site: Site, tmp_path: Path) -> None:
+    """A backup of another site took the gallery's place: its fourth reference is somebody else's."""
+    event = near_miss(site, like(ADA, 0.43))
+    assert site.ask(Right(event, learn=True)).reference == 4
+    with store_in(tmp_path / "other") as other:
+        service = service_of(other, tmp_path / "other")
+        service.ask(ENROLMENT[0])
+        service.ask(
+            Save([NewReference("Zed", f"{i}.jpg") for i in range(5)], vectors=noise(np.random.default_rng(1), 5, DIM))
+        )
+        copy_to(other, tmp_path / "backup.db")
+    copy_of_backup(tmp_path / "backup.db", site.folder / "staged.db")
+    site.service.restore(site.folder / "staged.db")
+    assert site.ask(UndoCorrection(event)).unlearned == 0
+    assert len(list_references(site.store, "Zed")) == 5
     assert site.service.check() == []
 
 
