@@ -560,7 +560,8 @@ def test_whoever_is_forgotten_leaves_no_face(site: Site, tmp_path: Path) -> None
     found = b"".join(bytes_under(site.folder, tmp_path / "copy").values())
     assert all(face.tobytes()[:48] in found for face in ours)
     assert all(face.tobytes() in held for face in (*ours[:10], *ours[20:30], stays))
-    site.ask(Forget("Ada"))
+    answer = site.ask(Forget("Ada"))
+    assert (answer.corrections, answer.probes) == (21, 41)
     held = held_bytes(segment_path(site.run_dir, site.publisher.generation))
     for name, content in {**bytes_under(site.folder, tmp_path / "copy"), "block": held}.items():
         assert not [i for i, face in enumerate(ours) if face.tobytes()[:48] in content], name
