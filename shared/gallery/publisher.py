@@ -17,7 +17,7 @@ from shared.errors import TemporaryError
 from shared.files.folder_lock import identity
 from shared.gallery.block import MAX_TEXT_BYTES, Constants, Head, Shape
 from shared.gallery.builder import Building, People, text_entry
-from shared.gallery.check import check_segment
+from shared.gallery.check import check_segment, check_tail
 from shared.gallery.files import (
     block_folder,
     claim_block,
@@ -33,7 +33,7 @@ from shared.gallery.match import Candidate, match, quantise
 from shared.gallery.negatives import Found, without_negatives
 from shared.gallery.rewriting import copy_rows, moves, unwiped, wipe_rows, wipe_texts
 from shared.gallery.segment import Segment
-from shared.gallery.tail import CrossScores
+from shared.gallery.tail import CrossScores, sample_of
 
 # A generation has addresses for this many times the rows it begins with. A gallery that outgrows them is copied to a new generation.
 _ADDRESSES = 16
@@ -313,7 +313,7 @@ class GalleryPublisher:
 
     def check(self) -> list[str]:
         """What is unsound in the published block, one line for each fault; empty if it is sound."""
-        return check_segment(self._current(), self._rows)
+        return check_segment(self._current(), self._rows) + check_tail(self._head.tail, sample_of(*self._sampled()))
 
     def _current(self) -> Segment:
         if self._segment is None:

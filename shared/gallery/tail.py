@@ -203,6 +203,30 @@ def tail_of(
     return scores.tail
 
 
+class Sample(NamedTuple):
+    """A copy of what a gallery's tail is counted from: `references` (n, dim) and `persons` (n,) of its sample, out of `in_all` references."""
+
+    references: NDArray[np.float32]
+    persons: NDArray[np.int32]
+    in_all: int
+
+    @property
+    def tail(self) -> Tail:
+        """The tail, counted anew."""
+        return tail_of(self.references, self.persons)._replace(references=self.in_all)
+
+
+def sample_of(references: NDArray[np.float32], persons: NDArray[np.int32], row_ids: NDArray[np.int64]) -> Sample:
+    """The sample of a gallery; the arguments are as for CrossScores. A reference that is there twice, as during a compaction, counts once."""
+    places = np.flatnonzero((persons >= 0) & (row_ids >= _LEAST_ID))
+    places = places[np.unique(row_ids[places], return_index=True)[1]]
+    hashes, below = _hashes(row_ids[places]), _HASHES
+    while np.count_nonzero(hashes < below) > MAX_SAMPLE:
+        below //= 2
+    chosen = places[hashes < below]
+    return Sample(references[chosen], persons[chosen], len(places))
+
+
 def tail_of_batches(batches: Iterable[Batch]) -> Tail:
     """The tail of references that come in batches; that of the block which is made of them. Only the sample stays in memory."""
     below, count = _HASHES, 0
@@ -219,7 +243,7 @@ def tail_of_batches(batches: Iterable[Batch]) -> Tail:
             below //= 2
         chosen = hashes < below
         hashes, persons, references = hashes[chosen], persons[chosen], references[chosen]
-    return Tail() if references is None else tail_of(references, persons)._replace(references=count)
+    return Tail() if references is None else Sample(references, persons, count).tail
 
 
 def _hashes(row_ids: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shared.embeddings import Batch
 from shared.gallery.negatives import negative_row
-from shared.gallery.tail import MAX_SAMPLE, CrossScores, Tail, share_of, tail_of, tail_of_batches
+from shared.gallery.tail import MAX_SAMPLE, CrossScores, Tail, sample_of, share_of, tail_of, tail_of_batches
 from tests.support.vectors import noise
 
 DIM = 16
@@ -98,6 +98,16 @@ def test_references_that_come_in_batches_have_the_tail_of_the_whole(count: int) 
             yield Batch(ids[part].tolist(), names[part], [None] * len(names[part]), references[part])
 
     assert tail_of_batches(cut(1024)) == tail_of_batches(cut(700)) == tail_of(references, persons, ids)
+
+
+@pytest.mark.parametrize("count", [900, 3000])
+def test_a_copied_sample_has_the_tail_of_the_whole(count: int) -> None:
+    """Also in the middle of a compaction, when a reference is there twice."""
+    references, persons, ids = _gallery(count, 700)
+    expected = tail_of(references, persons, ids)
+    assert sample_of(references, persons, ids).tail == expected
+    twice = [np.concatenate([column, column[: count // 2]]) for column in (references, persons, ids)]
+    assert sample_of(*twice).tail == expected
 
 
 def test_the_sample_of_a_gallery_that_shrank_is_that_of_one_that_was_always_small() -> None:
