@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shared.gallery.segment import Segment
+from shared.gallery.tail import Sample, Tail
 from shared.process.work_progress import beat
 
 PIECE_ROWS = 16384  # checked at once: 40 MiB with 512 dimensions
@@ -20,6 +21,14 @@ def check_segment(segment: Segment, rows: int) -> list[str]:
         beat()
         faults += check_rows(segment, start, min(start + PIECE_ROWS, rows))
     return faults + check_people(segment, rows)
+
+
+def check_tail(published: Tail, sample: Sample) -> list[str]:
+    """Where the published tail is not what the gallery's sample gives when it is counted anew; one line for each figure."""
+    figures = zip(Tail._fields, published, sample.tail, strict=True)
+    return [
+        f"block: tail: {name} {got:g}, counted anew {expected:g}" for name, got, expected in figures if got != expected
+    ]
 
 
 def check_rows(segment: Segment, start: int, stop: int) -> list[str]:

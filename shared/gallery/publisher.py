@@ -17,7 +17,7 @@ from shared.errors import TemporaryError
 from shared.files.folder_lock import identity
 from shared.gallery.block import MAX_TEXT_BYTES, Constants, Head, Shape
 from shared.gallery.builder import Building, People, text_entry
-from shared.gallery.check import check_segment
+from shared.gallery.check import check_segment, check_tail
 from shared.gallery.files import (
     block_folder,
     claim_block,
@@ -29,10 +29,11 @@ from shared.gallery.files import (
     shm_folder,
     sweep,
 )
-from shared.gallery.match import quantise
+from shared.gallery.match import Candidate, match, quantise
+from shared.gallery.negatives import Found, without_negatives
 from shared.gallery.rewriting import copy_rows, moves, unwiped, wipe_rows, wipe_texts
 from shared.gallery.segment import Segment
-from shared.gallery.tail import CrossScores
+from shared.gallery.tail import CrossScores, sample_of
 
 # A generation has addresses for this many times the rows it begins with. A gallery that outgrows them is copied to a new generation.
 _ADDRESSES = 16
@@ -217,6 +218,16 @@ class GalleryPublisher:
         self._cross_scores.remove(*self._sampled(), rows)
         self._publish()
 
+    def match(self, probes: NDArray[np.float32], k: int = 2) -> list[list[Candidate]]:
+        """As GalleryReader.match, and at once: nobody else changes the block. Raises ValueError for probes of another dimension."""
+        return without_negatives(self._search, probes, k) or []
+
+    def _search(self, probes: NDArray[np.float32], k: int) -> list[list[Found]]:
+        segment, users = self._current(), self._people.users
+        found = match(segment.searched(0, self._rows), probes, k)
+        texts = {one: segment.text(int(segment.names[one])) or "" for best in found for one, _ in best}
+        return [[(texts[one], users.get(texts[one]), score) for one, score in best] for best in found]
+
     def set_user_id(self, name: str, user_id: str | None) -> None:
         """Give a published person this user id; None takes it away. Raises NoRoomError."""
         if name not in self._people.indices or self._people.users.get(name) == user_id:
@@ -302,7 +313,7 @@ class GalleryPublisher:
 
     def check(self) -> list[str]:
         """What is unsound in the published block, one line for each fault; empty if it is sound."""
-        return check_segment(self._current(), self._rows)
+        return check_segment(self._current(), self._rows) + check_tail(self._head.tail, sample_of(*self._sampled()))
 
     def _current(self) -> Segment:
         if self._segment is None:

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from shared.errors import TemporaryError
 from shared.gallery.block import HEAD_SIZE, Head, is_whole, parse_head
-from shared.gallery.check import PIECE_ROWS, check_people, check_rows
+from shared.gallery.check import PIECE_ROWS, check_people, check_rows, check_tail
 from shared.gallery.files import head_path, open_ours
-from shared.gallery.match import Candidate, Rows, merged, search
+from shared.gallery.match import Candidate, merged, search
 from shared.gallery.match import Found as Match
 from shared.gallery.negatives import Found, are_negatives, is_negative, without_negatives
 from shared.gallery.segment import Segment
-from shared.gallery.tail import Tail
+from shared.gallery.tail import Tail, sample_of
 from shared.model_id import ModelId
 from shared.process.freed_arrays import overwrite_small_arrays
 
@@ -43,6 +43,8 @@ _PIECE_ROWS = 4096
 _HEAD_FILE_CHECK_S = 1.0  # how often to check whether the head is another file now
 # How often all pieces are read, from the first on. Between two compactions there is time for more than one round.
 _MAX_ROUNDS = 8
+# How often the tail's sample is read, which takes milliseconds, until nothing is published meanwhile.
+_MAX_TAIL_READINGS = 64
 # The niceness of the second threads: a third of the usual share where processors are short. A switch then takes 0.2 s instead of 0.1 s,
 # and delays matches half as long.
 _NICENESS = 5
@@ -376,7 +378,7 @@ class GalleryReader:
         )
 
     def check(self) -> list[str]:
-        """What is unsound in the published rows, one line for each fault. The writer can go on meanwhile.
+        """What is unsound in the published rows and their tail, one line for each fault. The writer can go on meanwhile.
 
         Raises TemporaryError if the gallery changes again and again.
         """
@@ -386,7 +388,7 @@ class GalleryReader:
             if not of_people:  # during an update a reference is there twice, which is no fault: check again
                 break
             self.refresh()
-        return faults + of_people
+        return faults + of_people + self._faults_of_tail()
 
     def _faults_of_rows(self) -> list[str]:
         for _ in range(_MAX_ROUNDS):
@@ -398,6 +400,26 @@ class GalleryReader:
             if self._moves == moves:  # else a row may have moved from a later piece into an earlier one
                 return faults
         raise self._changed_too_often(_MAX_ROUNDS)
+
+    def _faults_of_tail(self) -> list[str]:
+        """Where the tail is not that of the rows. A fault counts if two readings in a row find it under the same head: the writer changes
+        rows a moment before it publishes their tail."""
+        found_under = None
+        for _ in range(_MAX_TAIL_READINGS):
+            if self._coming is not None:  # the head's tail is of a generation that this reader does not use yet
+                self._coming.done.wait(_TOUCH_LIMIT_S)
+            self.refresh()
+            head, segment, rows = (self.generation, self._sequence), self.segment, slice(0, self.rows)
+            sample = sample_of(segment.references[rows], segment.persons[rows].copy(), segment.row_ids[rows].copy())
+            tail = self.tail
+            self._read_head_again()
+            if (self.generation, self._sequence) != head:
+                continue
+            faults = check_tail(tail, sample)
+            if not faults or found_under == head:
+                return faults
+            found_under = head
+        raise self._changed_too_often(_MAX_TAIL_READINGS)
 
     def _faults_of(self, start: int) -> tuple[list[str], int]:
         """What is unsound in the next piece from row `start` on, and where the piece after it begins."""
@@ -479,15 +501,7 @@ class GalleryReader:
 
     def _search(self, probes: NDArray[np.float32], k: int, start: int) -> Match:
         """Search the rows from `start` on."""
-        segment, part = self.segment, slice(start, self.rows)
-        rows = Rows(
-            segment.codes[part],
-            segment.scales[part],
-            segment.errors[part],
-            segment.references[part],
-            segment.persons[part],
-        )
-        return search(rows, probes, k)
+        return search(self.segment.searched(start, self.rows), probes, k)
 
     def close(self) -> None:
         """Unmap the gallery. A second call does nothing."""

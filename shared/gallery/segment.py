@@ -35,6 +35,7 @@ from shared.gallery.block import (
     text_span,
 )
 from shared.gallery.files import open_ours, segment_path
+from shared.gallery.match import Rows
 
 _MADV_COLLAPSE = 25  # asm-generic/mman-common.h; Python's mmap has no name for it
 _COLLAPSE_TRIES = 3  # the kernel refuses while a page is in use, which is for a moment
@@ -135,6 +136,11 @@ class Segment:
         """How many rows the generation ended with. None while it is not replaced, or if its file was gone when it was."""
         (after,) = ENDED.unpack_from(self._mapping, ENDED_AT)
         return after - 1 if after else None
+
+    def searched(self, start: int, stop: int) -> Rows:
+        """The rows from `start` to `stop` (exclusive), as a match reads them."""
+        part = slice(start, stop)
+        return Rows(self.codes[part], self.scales[part], self.errors[part], self.references[part], self.persons[part])
 
     def text(self, reference: int) -> str | None:
         """The heap text that a `names` or `user_ids` entry points at; None for entry 0. If it is wiped meanwhile, it can be any text."""

@@ -18,12 +18,13 @@ away, from the same bins. That costs 0.3 ms with a thousand references, 2 ms wit
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.embeddings import cosines
+from shared.embeddings import Batch, cosines
 
 MAX_SAMPLE = 2048
 _BINS = 1024  # of cosines from -1 to 1
@@ -200,6 +201,49 @@ def tail_of(
     scores = CrossScores()
     scores.rebuild(references, persons, np.arange(len(persons), dtype=np.int64) if row_ids is None else row_ids)
     return scores.tail
+
+
+class Sample(NamedTuple):
+    """A copy of what a gallery's tail is counted from: `references` (n, dim) and `persons` (n,) of its sample, out of `in_all` references."""
+
+    references: NDArray[np.float32]
+    persons: NDArray[np.int32]
+    in_all: int
+
+    @property
+    def tail(self) -> Tail:
+        """The tail, counted anew."""
+        return tail_of(self.references, self.persons)._replace(references=self.in_all)
+
+
+def sample_of(references: NDArray[np.float32], persons: NDArray[np.int32], row_ids: NDArray[np.int64]) -> Sample:
+    """The sample of a gallery; the arguments are as for CrossScores. A reference that is there twice, as during a compaction, counts once."""
+    places = np.flatnonzero((persons >= 0) & (row_ids >= _LEAST_ID))
+    places = places[np.unique(row_ids[places], return_index=True)[1]]
+    hashes, below = _hashes(row_ids[places]), _HASHES
+    while np.count_nonzero(hashes < below) > MAX_SAMPLE:
+        below //= 2
+    chosen = places[hashes < below]
+    return Sample(references[chosen], persons[chosen], len(places))
+
+
+def tail_of_batches(batches: Iterable[Batch]) -> Tail:
+    """The tail of references that come in batches; that of the block which is made of them. Only the sample stays in memory."""
+    below, count = _HASHES, 0
+    people: dict[str, int] = {}
+    hashes, persons = np.empty(0, np.uint64), np.empty(0, np.int32)
+    references: NDArray[np.float32] | None = None
+    for batch in batches:
+        count += len(batch.row_ids)
+        hashes = np.concatenate([hashes, _hashes(np.array(batch.row_ids, np.int64))])
+        numbers = np.array([people.setdefault(name, len(people)) for name in batch.names], np.int32)
+        persons = np.concatenate([persons, numbers])
+        references = batch.references if references is None else np.concatenate([references, batch.references])
+        while np.count_nonzero(hashes < below) > MAX_SAMPLE:
+            below //= 2
+        chosen = hashes < below
+        hashes, persons, references = hashes[chosen], persons[chosen], references[chosen]
+    return Tail() if references is None else Sample(references, persons, count).tail
 
 
 def _hashes(row_ids: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -325,7 +325,8 @@ class BringBack(Request[ReferenceState]):
 
 @dataclass(frozen=True, kw_only=True)
 class Forgotten(Answer):
-    """`photos`: how many were removed. `not_removed`: paths that could not be removed. `already`: there was nothing left to forget.
+    """`photos`: how many were removed. `corrections`: verdicts on this face or person; `probes`: faces kept so that sightings can be judged.
+    `not_removed`: paths that could not be removed. `already`: there was nothing left to forget.
     `spelt_otherwise`: other spellings of the name, which were forgotten too. `other_copies`: files in data_dir that may hold this
     person. `out_of_reach`: places that only a person can clean up.
     """
@@ -335,6 +336,8 @@ class Forgotten(Answer):
     references: int
     photos: int
     sightings: int
+    corrections: int = 0
+    probes: int = 0
     already: bool
     not_removed: list[str] = field(default_factory=list)
     other_copies: list[str]
@@ -419,6 +422,8 @@ class StrangerForgotten(Answer):
     unknown: str
     photos: int
     sightings: int
+    corrections: int = 0
+    probes: int = 0
     already: bool
     not_removed: list[str] = field(default_factory=list)
     other_copies: list[str]

@@ -26,6 +26,7 @@ from shared.files.private_folder import make_private_folder
 from shared.gallery.match import Gallery
 from shared.gallery.memory import MemoryGallery
 from shared.gallery.reader import GalleryReader
+from shared.gallery.tail import Tail, tail_of_batches
 from shared.ipc import requests
 from shared.ipc.client import SiteClient, site_is_running
 from shared.ipc.requests import Answer_co, Request, Vectors
@@ -37,7 +38,7 @@ from shared.service.scored_references import ScoredReference, scored_references
 from shared.service.service import StoreService
 from shared.settings.schema import Settings
 from shared.store.copying import copy_to
-from shared.store.loading import sound_batches, vectors_of_person
+from shared.store.loading import sound_batches, stored_batches, vectors_of_person
 from shared.store.lock import GalleryInUseError, SiteLock
 from shared.store.opening import close_store, open_read_only, open_store, open_store_or_read_only
 from shared.store.references import user_id_of
@@ -66,6 +67,10 @@ class GalleryClient(ABC):
     @abstractmethod
     def matching(self, say: Say) -> AbstractContextManager[Gallery]:
         """Yield the gallery to match against. It may be used after `close`."""
+
+    @abstractmethod
+    def tail(self) -> Tail:
+        """How alike the people of the gallery are. Raises UnsoundRowError for a damaged row that is not set aside yet."""
 
     @abstractmethod
     def vectors_of(self, person: str) -> dict[int, NDArray[np.float32]]:
@@ -273,6 +278,10 @@ class RunningSite(GalleryClient):
         with GalleryReader(self._settings.run_dir) as reader:
             yield reader
 
+    def tail(self) -> Tail:
+        with GalleryReader(self._settings.run_dir) as reader:
+            return reader.tail
+
     def vectors_of(self, person: str) -> dict[int, NDArray[np.float32]]:
         """This process reads them from the file: those that are set aside are not in the block."""
         store = open_read_only(self._settings.db_path, unwritten=bool(self.info().nothing_stored))
@@ -349,6 +358,9 @@ class FilesOfSite(GalleryClient):
     def matching(self, say: Say) -> Iterator[Gallery]:
         rows = chain(sound_batches(self.store, say), negative_batches(self.store))
         yield MemoryGallery(rows, partial(user_id_of, self.store))
+
+    def tail(self) -> Tail:
+        return tail_of_batches(stored_batches(self.store))
 
     def vectors_of(self, person: str) -> dict[int, NDArray[np.float32]]:
         return vectors_of_person(self.store, person)

@@ -26,6 +26,7 @@ class Changes:
     `backup`: changes to make in the site's own backup, which could otherwise bring a forgotten person back.
     `forgotten`: (person, photo) pairs; photo None: the whole person. Copies that migrations left must not hold them.
     `promised`: answers, each with the files whose removal it reports.
+    `before`: what the requests before this one in its group changed, which is not published yet.
     """
 
     steps: list[tuple[Saved, Sequence[NewReference]] | list[int]] = field(default_factory=list)
@@ -37,6 +38,7 @@ class Changes:
     backup: list[Callable[[Store], object]] = field(default_factory=list)
     forgotten: list[tuple[str, str | None]] = field(default_factory=list)
     promised: list[tuple[Forgotten | StrangerForgotten, Sequence[Path]]] = field(default_factory=list)
+    before: Changes | None = None
 
     def take(self, other: Changes) -> None:
         """Add what one request of the group changed."""

@@ -7,6 +7,7 @@ that programs which acted on the first one learn of it. Forgetting a correction 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -26,8 +27,8 @@ from shared.store.corrections import (
     note_correction,
     remove_corrections,
 )
-from shared.store.references import delete_reference, image_path_of
-from shared.store.resemblance import Resembled, is_alike, resembled
+from shared.store.references import delete_learned, image_path_of
+from shared.store.resemblance import Resembled, Search, is_alike, resembled
 from shared.store.sighting_probes import Probe, probe_of
 from shared.store.store import Store
 from shared.uuid7 import new_uuids
@@ -40,11 +41,16 @@ class CorrectionRequests:
     """The requests on one store's corrections. Call those that change rows inside its transaction."""
 
     def __init__(
-        self, store: Store, sightings: SightingRequests, references: ReferenceRequests, keep_days: int
+        self,
+        store: Store,
+        sightings: SightingRequests,
+        references: ReferenceRequests,
+        keep_days: int,
+        search: Callable[[], Search | None],
     ) -> None:
-        """`keep_days`: after how many days a correction expires."""
+        """`keep_days`: after how many days a correction expires. `search()`: the search in the published gallery, or None."""
         self._store, self._sightings, self._references = store, sightings, references
-        self._keep_days = keep_days
+        self._keep_days, self._search = keep_days, search
 
     def wrong(self, request: requests.Wrong, changes: Changes) -> requests.Judged:
         """Judge a sighting wrong. One that was judged so before is answered as done.
@@ -55,10 +61,10 @@ class CorrectionRequests:
         if known is not None and known.judged == WRONG:
             return self._answer(known, already=True)
         event, probe = self._require_probe(request.sighting)
-        own, other = resembled(self._store, probe.vector, probe.person)
-        _require_enrolled(own, probe)
         if known is not None:
             self._take_back(known, changes)
+        own, other = self._resembled(probe, changes)
+        _require_enrolled(own, probe)
         theirs = other if is_alike(self._store, other) else None
         made = self._made(event, WRONG, probe, against_all=theirs is None, reference=own.reference if own else None)
         note_correction(self._store, made, probe.vector)
@@ -129,6 +135,13 @@ class CorrectionRequests:
             )
         return event, probe
 
+    def _resembled(self, probe: Probe, changes: Changes) -> tuple[Resembled | None, Resembled | None]:
+        """The reference of the probe's person, and that of anybody else, that resemble it most. The gallery is searched as it is published:
+        reading a million rows of the file takes seconds, in which the writer answers nobody."""
+        before = changes.before or Changes()
+        search = None if before.republish else self._search()
+        return resembled(self._store, probe.vector, probe.person, search, before.saved)
+
     def _made(
         self, event: Sighting, judged: str, probe: Probe, *, against_all: bool, reference: int | None
     ) -> Correction:
@@ -155,7 +168,7 @@ class CorrectionRequests:
                 expected="a sharp, bright face that looks at the camera",
                 remedy="right without --learn, or enrol a photo",
             )
-        own, other = resembled(self._store, probe.vector, probe.person)
+        own, other = self._resembled(probe, changes)
         _require_enrolled(own, probe)
         if own is not None and other is not None and other.score >= own.score:
             raise RefusedError(
@@ -174,7 +187,9 @@ class CorrectionRequests:
         """Delete a correction and what it did. Returns how many references were unlearned."""
         remove_corrections(self._store, [known.sighting])
         changes.steps.append(negative_rows([known.sighting]))
-        if known.judged == WRONG or known.reference is None or not delete_reference(self._store, known.reference):
+        if known.judged == WRONG or known.reference is None:
+            return 0
+        if not delete_learned(self._store, known.reference, known.person):
             return 0
         changes.steps.append([known.reference])
         return 1

@@ -44,6 +44,7 @@ from shared.service.negatives import negative_rows
 from shared.service.sightings import SightingRequests
 from shared.service.strangers import no_such_stranger
 from shared.store import corrections, erasure, leftovers, removals
+from shared.store.corrections import Gone
 from shared.store.marks import is_marked, mark_photo
 from shared.store.moves import drop_moves
 from shared.store.opening import backup_path
@@ -113,30 +114,33 @@ class Forgetting:
         former = [name for name in names_of(store, person) if name not in spellings]
         vectors = vectors_of(store, spellings, _MAX_COMPARED)
         self._strangers.forget_like(vectors)
-        self._forget_corrections_like(vectors, changes)
-        changes.steps.append(negative_rows(corrections.forget_of(store, person)))
+        like, own = self._forget_corrections_like(vectors, changes), corrections.forget_of(store, person)
+        changes.steps.append(negative_rows(own.corrections))
+        judged = Gone([*like.corrections, *own.corrections], like.probes + own.probes)
         deleted = forget_person(store, person)
         self._sightings.forget_presence()
         kept = kept_of_person(self._data_dir, StoredPhotoRows(store), person, deleted.image_paths)
         kept.photos.extend(drop_moves(store, self._data_dir, lambda place: _is_of(place, person)))
-        found = bool(deleted.row_ids or deleted.sightings or deleted.left_out or kept)
+        found = bool(deleted.row_ids or deleted.sightings or deleted.left_out or kept or any(judged))
         if not (found or was_marked):
             raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
         changes.backup.append(lambda backup: forget_person(backup, person))
         changes.forgotten += [(name, None) for name in (person, *former)]
-        return self._forgotten(person, spellings[1:], deleted, kept, changes, already=not found)
+        return self._forgotten(person, spellings[1:], deleted, kept, judged, changes, already=not found)
 
-    def _forget_corrections_like(self, vectors: NDArray[np.float32], changes: Changes) -> None:
+    def _forget_corrections_like(self, vectors: NDArray[np.float32], changes: Changes) -> Gone:
         """Delete corrections and probes of this face, in the backup, too. `vectors` (n, dim), unit L2 norm."""
-        changes.steps.append(negative_rows(corrections.forget_like(self._store, vectors)))
+        gone = corrections.forget_like(self._store, vectors)
+        changes.steps.append(negative_rows(gone.corrections))
         changes.backup.append(lambda backup: corrections.forget_like(backup, vectors))
+        return gone
 
     def _forget_photo(self, person: str, photo: str, changes: Changes) -> requests.Forgotten:
         store = self._store
         path = erasure.photo_named(self._data_dir, store, person, photo)
         if path is None:
             self._require_deleted(person, photo)
-            return self._forgotten(person, [], Deleted([], []), Kept(), changes, already=True)
+            return self._forgotten(person, [], Deleted([], []), Kept(), Gone(), changes, already=True)
         digest = kept_digest(self._data_dir, person, path)
         deleted = delete_references(store, person, path, digest)
         mark_photo(store, person, path)
@@ -144,7 +148,7 @@ class Forgetting:
         kept.photos.extend(drop_moves(store, self._data_dir, lambda place: place == path))
         changes.backup.append(lambda backup: delete_references(backup, person, path, digest))
         changes.forgotten.append((person, path))
-        return self._forgotten(person, [], deleted, kept, changes, already=False, warning=self._unused(person))
+        return self._forgotten(person, [], deleted, kept, Gone(), changes, already=False, warning=self._unused(person))
 
     def _unused(self, person: str) -> str | None:
         """A warning if all references that the person still has are set aside."""
@@ -173,6 +177,7 @@ class Forgetting:
         others: list[str],
         deleted: Deleted,
         kept: Kept,
+        judged: Gone,
         changes: Changes,
         *,
         already: bool,
@@ -187,6 +192,8 @@ class Forgetting:
             references=len(deleted.row_ids),
             photos=len(kept.photos),
             sightings=deleted.sightings,
+            corrections=len(judged.corrections),
+            probes=judged.probes,
             already=already,
             other_copies=leftovers.other_copies(self._store.path),
             out_of_reach=list(OUT_OF_REACH),
@@ -201,7 +208,7 @@ class Forgetting:
         number = stranger_number(request.id)
         kept = Kept(self._strangers.pictures.of(number))
         known = self._strangers.is_kept(number)
-        self._forget_corrections_like(self._strangers.vectors_of(number), changes)
+        judged = self._forget_corrections_like(self._strangers.vectors_of(number), changes)
         self._strangers.forget(number)
         sightings = self._store.sightings.forget_stranger(number)
         if not (known or sightings or self._strangers.was_met(number)):
@@ -214,6 +221,8 @@ class Forgetting:
             unknown=stranger_id(number),
             photos=len(kept.photos),
             sightings=sightings,
+            corrections=len(judged.corrections),
+            probes=judged.probes,
             already=not (known or sightings or kept),
             other_copies=leftovers.other_copies(self._store.path),
             out_of_reach=list(OUT_OF_REACH),

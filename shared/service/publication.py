@@ -6,6 +6,9 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shared.embeddings import UnsoundRowError, require_sound
 from shared.errors import Say, disk_fault
 from shared.gallery.publisher import Batch, GalleryPublisher, NoRoomError
@@ -17,6 +20,7 @@ from shared.service.negatives import negative_batches
 from shared.store.corrections import count_negatives
 from shared.store.loading import set_unsound_aside, stored_batches
 from shared.store.references import count_references, user_ids_of
+from shared.store.resemblance import Search
 from shared.store.saving import Saved
 from shared.store.set_aside import aside_among, count_aside
 from shared.store.store import Store
@@ -50,6 +54,16 @@ class BlockKeeper:
     def live_references(self) -> int:
         """How many references the block has published that are not dead."""
         return self._publisher.live_references
+
+    @property
+    def search(self) -> Search | None:
+        """The search in the block. None while the block does not hold what the store has committed."""
+        if self.behind or not self.is_published or self._holds_another_model():
+            return None
+        return self._search
+
+    def _search(self, vector: NDArray[np.float32], k: int) -> list[tuple[str, float]]:
+        return [(one.person, one.score) for one in self._publisher.match(vector[None], k)[0]]
 
     @property
     def is_published(self) -> bool:

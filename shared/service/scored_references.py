@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.embeddings import cosines
 from shared.errors import TemporaryError
 from shared.gallery.match import Gallery
 from shared.records import Reference
@@ -84,7 +85,7 @@ def _own_scores(
 ) -> list[float | None]:
     """For each of `probes` its best score with `others`, not counting itself. The probes are the references from number `start` on; the
     others are those with the numbers `in_use`."""
-    scores = probes @ others.T
+    scores = cosines(probes, others)
     scores[np.arange(start, start + len(probes))[:, None] == in_use[None]] = -np.inf
     best = scores.max(axis=1, initial=-np.inf)
     return [float(score) if np.isfinite(score) else None for score in best]

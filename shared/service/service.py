@@ -42,6 +42,7 @@ from shared.store.check import store_faults
 from shared.store.moves import finish_moves
 from shared.store.opening import open_read_only
 from shared.store.references import count_people, count_references
+from shared.store.resemblance import Search
 from shared.store.restoring import replace_from
 from shared.store.set_aside import count_aside
 from shared.store.store import Store
@@ -74,7 +75,8 @@ class StoreService:
         references, model = ReferenceRequests(store), ModelRequests(store, self._strangers)
         aside = SetAsideRequests(store, data_dir)
         strangers, people = StrangerRequests(self._strangers, store), PeopleRequests(store, self._sightings)
-        corrections = CorrectionRequests(store, self._sightings, references, site.keep_corrections_days)
+        keep_days = site.keep_corrections_days
+        corrections = CorrectionRequests(store, self._sightings, references, keep_days, self._published_search)
         self._writes: dict[type[Request[Any]], _Write] = {
             requests.Save: references.save,
             requests.Delete: references.delete,
@@ -113,6 +115,10 @@ class StoreService:
         finish_moves(self.store, self._data_dir, self._say)
         self._forgetting.begin()
         self.purge()
+
+    def _published_search(self) -> Search | None:
+        """The search in the published gallery; None if there is none, or if it does not hold all that was committed."""
+        return None if self._block is None else self._block.search
 
     # --- requests ----------------------------------------------------------------------------------------------
 
@@ -174,7 +180,7 @@ class StoreService:
         ]
 
     def _write_one(self, request: Request[Any], changes: Changes) -> Answer | RollcallError:
-        mine, before, pictures = Changes(), len(self._sightings.new), self._strangers.pictures.mark()
+        mine, before, pictures = Changes(before=changes), len(self._sightings.new), self._strangers.pictures.mark()
         try:
             with self.store.savepoint():
                 answer = self._writes[type(request)](request, mine)

@@ -10,6 +10,8 @@ from shared.ipc import requests
 from shared.person_names import name_of, text_of
 from shared.records import Reference
 from shared.service.changes import Changes
+from shared.service.negatives import negative_step
+from shared.store.corrections import meet
 from shared.store.erasure import reference_named
 from shared.store.loading import stored_batches
 from shared.store.references import list_references, uuid_of
@@ -58,9 +60,11 @@ class SetAsideRequests:
         if known is None:
             return self._state(found, None, already=True)
         take_back(store, found.id)
+        changes.steps.append(references_by_id(store, [found.id]))
         for batch in stored_batches(store, [found.id]):  # the rows in use were checked when they were loaded
             require_sound(batch, 0, batch.references)
-        changes.steps.append(references_by_id(store, [found.id]))
+            # As a reference that is saved: faces that were judged wrong and resemble it are its person's.
+            changes.steps += negative_step(store, meet(store, batch.names, batch.references).narrowed)
         self._follow(found, None, changes)
         return self._state(found, known, already=False)
 

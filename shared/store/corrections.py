@@ -244,24 +244,30 @@ def narrow_of(store: Store, names: Iterable[str]) -> list[int]:
     return [sighting for (sighting,) in rows]
 
 
-def forget_of(store: Store, person: str) -> list[int]:
-    """Delete the corrections and probes of a person, in every spelling of the name. Returns the sightings with a correction."""
+class Gone(NamedTuple):
+    """What was forgotten: sightings that had a correction, and how many probes."""
+
+    corrections: Sequence[int] = ()
+    probes: int = 0
+
+
+def forget_of(store: Store, person: str) -> Gone:
+    """Delete the corrections and probes of a person, in every spelling of the name."""
     if not _is_there(store):
-        return []
+        return Gone()
     wanted = name_key(person)
     rows = store.connection.execute("SELECT sighting, person FROM corrections").fetchall()
-    forget_probes_of(store, person)
-    return remove_corrections(store, [sighting for sighting, name in rows if name_key(name) == wanted])
+    probes = forget_probes_of(store, person)
+    return Gone(remove_corrections(store, [sighting for sighting, name in rows if name_key(name) == wanted]), probes)
 
 
-def forget_like(store: Store, vectors: NDArray[np.float32]) -> list[int]:
-    """Delete the corrections and probes whose face resembles one of `vectors` (n, dim; unit L2 norm). Returns the sightings with a
-    correction."""
+def forget_like(store: Store, vectors: NDArray[np.float32]) -> Gone:
+    """Delete the corrections and probes whose face resembles one of `vectors` (n, dim; unit L2 norm)."""
     alike = alike_of(store)
     if not _is_there(store) or alike is None or not len(vectors):
-        return []
-    forget_probes_like(store, vectors, alike)
-    return remove_corrections(store, sightings_like(store, "corrections", vectors, alike))
+        return Gone()
+    probes = forget_probes_like(store, vectors, alike)
+    return Gone(remove_corrections(store, sightings_like(store, "corrections", vectors, alike)), probes)
 
 
 # --- the model, time, soundness -------------------------------------------------------------------------------------

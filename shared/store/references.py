@@ -127,17 +127,21 @@ def delete_references(
     return Deleted([row[0] for row in rows], [row[1] for row in rows if row[1]])
 
 
-def delete_reference(store: Store, row_id: int) -> bool:
-    """Delete one reference and leave a deletion mark for it. Returns whether there was one."""
+def delete_learned(store: Store, row_id: int, person: str) -> bool:
+    """Delete a reference that was learned for `person`, and leave a deletion mark for it. Returns whether there was one.
+
+    It can lie in `left_out` by now, since it has no photo that another model could embed. After a restore, the id can be somebody else's.
+    """
     row = store.connection.execute(
-        "SELECT e.person_name, f.uuid FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id WHERE e.id=?",
-        (row_id,),
+        "SELECT f.uuid FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id WHERE e.id=? AND e.person_name=?",
+        (row_id, person),
     ).fetchone()
     if row is None:
-        return False
-    leave_mark(store, row[1], mark_of(store, row[0]), None, whole=False)
+        found = store.connection.execute("DELETE FROM left_out WHERE id=? AND person_name=?", (row_id, person)).rowcount
+        return found > 0
+    leave_mark(store, row[0], mark_of(store, person), None, whole=False)
     store.connection.execute("DELETE FROM embeddings WHERE id=?", (row_id,))
-    people.complete(store.connection, [row[0]])
+    people.complete(store.connection, [person])
     return True
 
 

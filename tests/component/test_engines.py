@@ -24,7 +24,7 @@ from workers import recognizer_dlib
 from workers.models.opening import open_engine
 from workers.recognition.engine import Engine, Face
 from workers.recognition.fingerprint import fingerprint
-from workers.recognizer_arcface import ArcFaceEngine
+from workers.recognizer_arcface import LAW, ArcFaceEngine
 from workers.recognizer_dlib import DlibEngine
 
 
@@ -235,6 +235,21 @@ def test_fingerprint_is_made_of_file_and_preprocessing() -> None:
         len({one, fingerprint("cd", {"mean": 127.5, "std": 127.5}), fingerprint("ab", {"mean": 0.0, "std": 127.5})})
         == 3
     )
+
+
+def test_buffalo_l_has_the_law_that_meets_its_published_point(tmp_path: Path) -> None:
+    """A share of one in a million reaches .408, as in insightface's table; the shape is the small pack's. Other packs have the small pack's
+    law, which promises less."""
+    pack = write_pack(tmp_path / "renamed")
+    (pack / "rec_tiny.onnx").rename(pack / "w600k_r50.onnx")
+    law = ArcFaceEngine(pack, det_size=320, threads=1).law
+    assert law.score(1e-6) == pytest.approx(0.408, abs=1e-12)
+    assert law.share(0.408) == pytest.approx(1e-6)
+    for share in (0.5, 0.01, 2e-4, 1e-5):
+        assert law.score(share) / 0.408 == pytest.approx(LAW.score(share) / LAW.score(1e-6))
+    assert ArcFaceEngine(write_pack(tmp_path / "other"), det_size=320, threads=1).law is LAW
+    assert LAW.score(1e-6) == pytest.approx(0.516)
+    assert law.share(0.3) < LAW.share(0.3)
 
 
 @pytest.mark.parametrize("batch", [1, 4])

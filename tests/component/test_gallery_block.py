@@ -570,6 +570,53 @@ def test_who_is_two_generations_behind_misses_nobody(run_dir: Path, monkeypatch:
     publisher.close()
 
 
+def test_a_tail_that_drifts_from_the_rows_is_found(run_dir: Path) -> None:
+    """By the writer's check and by a reader's, each figure by its name. Here comparisons were counted that no references made."""
+    publisher = publisher_of(run_dir)
+    publisher.append(batch(list(range(30)), [f"P{i % 9}" for i in range(30)], noise(np.random.default_rng(1), 30, DIM)))
+    with GalleryReader(run_dir) as reader:
+        assert publisher.check() == reader.check() == []
+        publisher._cross_scores._counts[1000] += 40
+        publisher.append(batch([30], ["P1"], noise(np.random.default_rng(2), 1, DIM)))
+        for faults in (publisher.check(), reader.check()):
+            assert [fault.split()[2] for fault in faults] == ["comparisons", "anchor", "broad_anchor"]
+            assert "counted anew" in faults[0]
+        publisher.publish_all(0, [])
+        assert publisher.check() == reader.check() == []
+    publisher.close()
+
+
+def test_a_reader_checks_the_tail_while_the_writer_goes_on(run_dir: Path) -> None:
+    """Rows are added, replaced, removed and compacted all the time: none of the states in between is a fault."""
+    publisher = publisher_of(run_dir)
+    rng, done = np.random.default_rng(3), threading.Event()
+    ids = list(range(3000))
+    publisher.append(batch(ids, [f"P{i % 700}" for i in ids], noise(rng, 3000, DIM)))
+
+    def change() -> None:
+        while not done.is_set():
+            some = rng.choice(3000, 20, replace=False).tolist()
+            publisher.replace(batch(some, [f"P{i % 700}" for i in some], noise(rng, 20, DIM)))
+            publisher.remove(some[:10])
+            publisher.append(batch(some[:10], [f"P{i % 700}" for i in some[:10]], noise(rng, 10, DIM)))
+            publisher.compact()
+            done.wait(0.01)
+
+    writer = threading.Thread(target=change)
+    writer.start()
+    try:
+        with GalleryReader(run_dir) as reader:
+            began = publisher.published_ns
+            found = [fault for _ in range(8) for fault in reader.check()]
+            assert publisher.published_ns > began
+    finally:
+        done.set()
+        writer.join()
+    assert found == []
+    assert publisher.check() == []
+    publisher.close()
+
+
 @pytest.fixture
 def small_memory(small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A shared-memory folder of 1 MiB."""

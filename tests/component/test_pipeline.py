@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from shared.embeddings import from_text
 from shared.errors import RefusedError
 from shared.events import iso_time
+from shared.gallery.tail import Tail
 from shared.settings.schema import EffectiveCamera
 from tests.support.brute_gallery import BruteGallery
 from tests.support.clips import source
@@ -204,6 +205,39 @@ def test_person_forgotten_in_view_is_not_reported_any_more(dlib_engine: Engine, 
     events = run(pipeline, frames([scene(ONE, 8)], start_s=1.6)) + told(pipeline.finish())
     assert kinds(events) == [("withdrawn", "Clover"), ("unknown", None), ("left", None)]
     assert (events[0]["verdict"], events[2]["verdict"]) == ("unknown", "unknown")
+
+
+class GrownGallery(BruteGallery):
+    """Says of itself that it holds so many references; the people are those who were enrolled here."""
+
+    references = 10
+
+    def grow(self, references: int) -> None:
+        self.references, self._changed = references, True
+
+    @property
+    def tail(self) -> Tail:
+        return Tail(self.references)
+
+
+@needs_dlib
+def test_a_name_goes_when_the_gallery_has_grown_beyond_what_it_can_meet(dlib_engine: Engine) -> None:
+    """With ten references Clover's score is enough, with ten million it is not: the camera takes the new limits with the next
+    frame and withdraws the name; when they are gone again, it names Clover again."""
+    gallery = GrownGallery(dlib_engine.fingerprint)
+    gallery.enrol("Clover", reference(dlib_engine, ONE))
+    pipeline = CameraPipeline(camera(), dlib_engine, gallery)
+    (named,) = run(pipeline, frames([scene(ONE, i) for i in range(8)]))
+    assert (named["event"], named["person"]) == ("named", "Clover")
+    assert pipeline.limits.point.threshold < named["score"]
+    gallery.grow(10_000_000)
+    events = run(pipeline, frames([scene(ONE, 8)], start_s=1.6))
+    assert kinds(events)[0] == ("withdrawn", "Clover")
+    assert pipeline.limits.reason == pipeline.stats()["threshold_from"] == "strangers_named"
+    assert pipeline.stats()["threshold"] == round(pipeline.limits.point.threshold, 4) > named["score"]
+    gallery.grow(10)
+    events = run(pipeline, frames([scene(ONE, 9)], start_s=1.8)) + told(pipeline.finish())
+    assert kinds(events) == [("named", "Clover"), ("left", "Clover")]
 
 
 @needs_dlib

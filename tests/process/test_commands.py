@@ -31,9 +31,10 @@ from shared.store.references import count_references, list_people
 from tests.support.paths import FACES, SMALL_PACK, VIDEOS, astronaut, needs_data, needs_dlib, no_faces
 from tests.support.site_process import SUPERVISOR, SiteProcess, command, command_json
 from tests.support.sites import enrol, write_site
-from tests.support.stores import DLIB, silent
+from tests.support.stores import DLIB, files_of, silent, site_settings
 from tests.support.tiny_pack import write_pack
-from tests.support.vectors import noise
+from tests.support.vectors import noise, unit
+from workers.recognizer_dlib import dlib_fingerprint
 
 _RNG = np.random.default_rng(2)
 _EVENT_KEYS = {
@@ -728,3 +729,24 @@ def test_settings_that_name_strangers_are_said(tmp_path: Path) -> None:
     for text in ("camera door: threshold 0.5 lies", "camera door: margin 0", "camera door: votes 1"):
         assert text in said
     assert "camera yard" not in said
+
+
+@needs_dlib
+def test_settings_are_judged_with_the_gallery_as_it_is(tmp_path: Path) -> None:
+    """2,500 people who look alike to dlib: a threshold by hand names nearly every stranger, and one in a million takes a threshold of 1.
+    `check` warns of both. Of a gallery of another model, or with nobody in it, it knows no limits."""
+    settings = site_settings(
+        tmp_path,
+        '[recognition]\nengine = "dlib"\nstrangers_named = 0.000001\n'
+        '[cameras.door]\nsource = "none.avi"\nthreshold = 0.9\n[cameras.yard]\nsource = "none.avi"\n',
+    )
+    assert "camera" not in command(tmp_path, "check").stderr
+    alike = unit(0.96 * np.eye(1, 128, dtype=np.float32) + 0.28 * noise(np.random.default_rng(1), 2500, 128))
+    with files_of(settings) as files:
+        files.stamp(ModelId("dlib", "dlib", dlib_fingerprint(), 128))
+    assert "camera" not in command(tmp_path, "check").stderr
+    with files_of(settings) as files:
+        files.save([NewReference(f"P{i}") for i in range(2500)], alike)
+    said = command(tmp_path, "check").stderr
+    assert "camera door: with this gallery, threshold 0.9 names an estimated share of 1 of strangers" in said
+    assert "camera yard: with this gallery, strangers_named 1e-06 takes a threshold of 1, which names nobody" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def test_a_near_miss_is_learned_by_hand(tmp_path: Path) -> None:
         answer = command_json(folder, "right", str(event["id"]), "--learn")
         assert (answer["judged"], answer["person"]) == ("right", "Kofi_Annan")
         assert answer["reference"] is not None
-        site.wait_for_event(60, event="named", camera="yard", person="Kofi_Annan")
+        other = site.wait_for_event(60, event="named", camera="yard", person="Kofi_Annan")
         assert _named(folder, photo)[0] == "Kofi_Annan"
         assert site.stop() == 0
     number = str(event["id"])
@@ -118,6 +119,12 @@ def test_a_near_miss_is_learned_by_hand(tmp_path: Path) -> None:
     refused = command(folder, "wrong", number)
     assert (refused.returncode, "no longer kept" in refused.stderr) == (1, True)
     assert "nothing was corrected" in command(folder, "wrong", "--list").stdout
+    assert command(folder, "right", str(other["id"])).returncode == 0
+    assert re.search(
+        r"^and 1 corrections, \d+ faces that were kept", command(folder, "forget", "Kofi_Annan").stdout, re.MULTILINE
+    )
+    answer = command_json(folder, "forget", "Meryl_Streep")
+    assert (answer["corrections"], answer["probes"]) == (0, 0)
     assert command_json(folder, "check")["faults"] == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.paths import FACES, VIDEOS, needs_data
-from tests.support.site_process import SiteProcess, command_json
+from tests.support.site_process import SiteProcess, command, command_json
 from tests.support.sites import enrol, write_site
 
 pytestmark = needs_data
@@ -57,3 +57,21 @@ def test_every_camera_takes_the_limits_that_follow_from_the_gallery_as_it_is(tmp
         )
         assert lax["threshold"] < many["threshold"]
         assert abs(lax["strangers_estimated"] - 0.01) < 1e-4
+
+
+def test_a_threshold_that_names_strangers_is_said_wherever_somebody_looks(tmp_path: Path) -> None:
+    """A threshold set by hand that is too low for this gallery, though not far below the model's own: the camera logs it at its start,
+    `check` warns of it, with the site running; `status` shows each camera's threshold and where it comes from."""
+    write_site(tmp_path, {"door": f"{_CLIP}\nthreshold = 0.36", "hall": _CLIP}, "fps = 1.0\nstrangers_named = 0.001")
+    command_json(tmp_path, "enrol", str(FACES / "lfw_mini"), expect=1)  # 19 photos show several people
+    warning = "camera door: with this gallery, threshold 0.36 names an estimated share of 0."
+    with SiteProcess(tmp_path) as site:
+        site.wait_until_ready()
+        site.wait_for_log(warning)
+        found = site.wait_for(lambda: (found := _limits(site, "hall"))["threshold"] and found, "a camera's limits")
+        said = command(tmp_path, "check").stderr
+        assert warning in said
+        assert "camera hall" not in said
+        shown = {line.split()[0]: line for line in command(tmp_path, "status").stdout.splitlines()}
+        assert "threshold 0.360 (set by hand)" in shown["door"]
+        assert f"threshold {found['threshold']:.3f} (strangers_named)" in shown["hall"]

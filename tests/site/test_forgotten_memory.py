@@ -21,10 +21,12 @@ from shared.process.freed_memory import overwriting
 from shared.records import NewReference
 from shared.store.opening import open_read_only
 from shared.store.references import list_references, vector_of
+from shared.store.sighting_probes import probe_of
 from tests.support.paths import FACES, ROOT, needs_data
 from tests.support.process_memory import needs_others_memory, pieces, remains, texts
 from tests.support.site_process import SiteProcess, command
 from tests.support.sites import enrol, write_site
+from tests.support.vectors import noise
 
 _NAME, _USER_ID = "Quillon Wexelbaum", "canary-user-7731905"
 _FPS, _IN_VIEW_S, _OUT_OF_VIEW_S = 10, 6, 4
@@ -61,12 +63,36 @@ def _give_user_id(site: SiteProcess) -> bytes:
     return vector.tobytes()
 
 
+def _enrol_crowd(site: SiteProcess, count: int) -> None:
+    """Enrol so many others, with two references each, in several batches."""
+    rng, client = np.random.default_rng(4), SiteClient(site.settings.run_dir)
+    try:
+        for start in range(0, count, 50):
+            names = [f"P{start + number // 2}" for number in range(100)]
+            client.ask(Save([NewReference(name) for name in names], vectors=noise(rng, 100, 512)))
+    finally:
+        client.close()
+
+
+def _judge_wrong(site: SiteProcess, folder: Path, event: int) -> bytes:
+    """Judge an event wrong; the face that is kept of it."""
+    store = open_read_only(site.settings.db_path)
+    probe = probe_of(store, event)
+    store.close()
+    assert probe is not None
+    assert command(folder, "wrong", str(event)).returncode == 0
+    return probe.vector.tobytes()
+
+
 @needs_data
 @needs_others_memory
-@pytest.mark.parametrize("in_view", [True, False], ids=["in view", "out of view"])
-def test_a_forgotten_person_leaves_every_process(tmp_path: Path, in_view: bool) -> None:
+@pytest.mark.parametrize(
+    ("in_view", "others"), [(True, 0), (False, 0), (False, 300)], ids=["in view", "out of view", "one of many"]
+)
+def test_a_forgotten_person_leaves_every_process(tmp_path: Path, in_view: bool, others: int) -> None:
     """Supervisor, writer and the camera that named the person hold neither name nor user id nor a piece of the embedding within a
-    minute, and none was restarted for it. The camera, while the person is before it, goes on saying so for a moment."""
+    minute, and none was restarted for it. The camera, while the person is before it, goes on saying so for a moment. With 300 others
+    enrolled, the writer has compared everybody with everybody, and searched the face of an event that was judged wrong."""
     photos = sorted((FACES / "lfw_mini" / "Michelle_Kwan").iterdir())
     (tmp_path / "photos" / _NAME).mkdir(parents=True)
     (tmp_path / "photos" / _NAME / "1.jpg").write_bytes(photos[0].read_bytes())
@@ -75,6 +101,7 @@ def test_a_forgotten_person_leaves_every_process(tmp_path: Path, in_view: bool) 
     with SiteProcess(tmp_path) as site:
         site.wait_until_ready()
         enrol(tmp_path, tmp_path / "photos")
+        _enrol_crowd(site, others)
         wanted = {**texts(_NAME), **texts(_USER_ID), **pieces("vector", _give_user_id(site))}
         pids = {"supervisor": site.process.pid, "writer": site.child_pid("writer"), "camera": site.child_pid("door")}
         named = site.wait_for_event(event="named", person=_NAME, user_id=_USER_ID)
@@ -82,11 +109,17 @@ def test_a_forgotten_person_leaves_every_process(tmp_path: Path, in_view: bool) 
         assert _NAME in command(tmp_path, "people").stdout
         if not in_view:
             site.wait_for_event(event="left", track=named["track"], person=_NAME)
+        # The camera computes the same face again whenever the film begins anew.
+        face = pieces("face", _judge_wrong(site, tmp_path, named["id"])) if others else {}
         assert command(tmp_path, "forget", _NAME).returncode == 0
         left, end, pause = {"not": {"looked": 1}}, time.monotonic() + _WITHIN_S, threading.Event()
         while left and time.monotonic() < end:
             pause.wait(1.5)
-            left = {name: found for name, pid in pids.items() if (found := remains(pid, wanted))}
+            left = {
+                name: found
+                for name, pid in pids.items()
+                if (found := remains(pid, wanted if name == "camera" else {**wanted, **face}))
+            }
         assert left == {}
         assert (pids["writer"], pids["camera"]) == (site.child_pid("writer"), site.child_pid("door"))
         assert site.stop() == 0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from shared.embeddings import Batch
 from shared.gallery.negatives import negative_row
-from shared.gallery.tail import MAX_SAMPLE, CrossScores, Tail, share_of, tail_of
+from shared.gallery.tail import MAX_SAMPLE, CrossScores, Tail, sample_of, share_of, tail_of, tail_of_batches
 from tests.support.vectors import noise
 
 DIM = 16
@@ -82,6 +84,30 @@ def test_the_sample_is_bounded_and_does_not_depend_on_the_order() -> None:
     assert loaded.tail == grown.tail
     assert loaded.tail.references == 10_000
     assert MAX_SAMPLE / 4 <= loaded.tail.people <= MAX_SAMPLE
+
+
+@pytest.mark.parametrize("count", [0, 900, 10_000])
+def test_references_that_come_in_batches_have_the_tail_of_the_whole(count: int) -> None:
+    """However they are cut, with fewer references than the sample has and with more."""
+    references, persons, ids = _gallery(count, 3000)
+    names = [f"P{person}" for person in persons]
+
+    def cut(size: int) -> Iterator[Batch]:
+        for start in range(0, count, size):
+            part = slice(start, start + size)
+            yield Batch(ids[part].tolist(), names[part], [None] * len(names[part]), references[part])
+
+    assert tail_of_batches(cut(1024)) == tail_of_batches(cut(700)) == tail_of(references, persons, ids)
+
+
+@pytest.mark.parametrize("count", [900, 3000])
+def test_a_copied_sample_has_the_tail_of_the_whole(count: int) -> None:
+    """Also in the middle of a compaction, when a reference is there twice."""
+    references, persons, ids = _gallery(count, 700)
+    expected = tail_of(references, persons, ids)
+    assert sample_of(references, persons, ids).tail == expected
+    twice = [np.concatenate([column, column[: count // 2]]) for column in (references, persons, ids)]
+    assert sample_of(*twice).tail == expected
 
 
 def test_the_sample_of_a_gallery_that_shrank_is_that_of_one_that_was_always_small() -> None:

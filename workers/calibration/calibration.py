@@ -123,7 +123,7 @@ def calibrate(
         second=found.second.scores[counted],
         people=mended[probes[counted]],
     )
-    tail = tail_of(references.vectors, persons, references.row_ids)
+    tail = tail_of(references.vectors, persons, references.row_ids) if now is None else now.strangers.tail
     proposal = limits(model, tail, wanted, margin=None if now is None else now.point.margin)
     return Calibration(
         references=len(persons),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from shared.errors import EXIT_CONFIGURATION, EXIT_DONE, EXIT_REFUSED, ConfigurationError, FaultList, RollcallError
+from shared.gallery.tail import Tail
 from shared.ipc.client import SiteClient, site_is_running
 from shared.ipc.requests import Status
 from shared.service.access import SiteAccess
@@ -23,6 +24,7 @@ from workers.models.opening import engine_class, open_engine
 from workers.models.packs import ensure_pack
 from workers.pipeline.risky_settings import risks_of
 from workers.recognition.liveness import LICENCE, open_liveness
+from workers.recognition.working_point import limits
 
 _CAMERA_TIMEOUT_S = 10.0
 _CAMERAS_AT_ONCE = 8
@@ -73,14 +75,24 @@ def _model_faults(settings: Settings) -> Iterator[str]:
 
 
 def _warn_of_risks(settings: Settings) -> None:
-    """Warn of settings that are likely to name strangers. They are allowed, since tests and trials need them."""
-    cameras = [settings.camera(name) for name in settings.enabled_cameras()]
-    own = None
-    if any(camera.threshold is not None for camera in cameras):
-        own = open_engine(settings, det_size=settings.recognition.det_size, threads=1).threshold
-    for camera in cameras:
-        for line in risks_of(camera, own):
+    """Warn of settings that are likely to name strangers, or that name nobody. They are allowed, since tests and trials need them."""
+    engine = open_engine(settings, det_size=settings.recognition.det_size, threads=1)
+    tail = _tail(settings, engine.fingerprint)
+    for camera in (settings.camera(name) for name in settings.enabled_cameras()):
+        given = camera.strangers_named, camera.threshold, camera.margin
+        for line in risks_of(camera, engine.threshold, None if tail is None else limits(engine, tail, *given)):
             warn(f"{settings.path}: camera {camera.name}: {line}")
+
+
+def _tail(settings: Settings, fingerprint: str) -> Tail | None:
+    """How alike the people of the gallery are. None without a gallery of this model, or if it can't be read: `_database_faults` says why."""
+    try:
+        if not site_is_running(settings.run_dir) and (not settings.db_path.exists() or damage_of(settings.db_path)):
+            return None
+        with SiteAccess(settings, warn, read_only_ok=True) as gallery:
+            return gallery.tail() if gallery.info().fingerprint == fingerprint else None
+    except RollcallError:
+        return None
 
 
 def _liveness_faults(settings: Settings) -> Iterator[str]:

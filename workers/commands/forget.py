@@ -82,6 +82,10 @@ def _report(context: Context, answer: Forgotten | StrangerForgotten, line: str) 
         say(f"{answer.person if isinstance(answer, Forgotten) else answer.unknown} was forgotten already")
     else:
         say(f"forgot {line.format_map(vars(answer))} removed")
+    if answer.corrections or answer.probes:
+        say(
+            f"and {answer.corrections} corrections, {answer.probes} faces that were kept so that sightings can be corrected"
+        )
     for name in answer.spelt_otherwise if isinstance(answer, Forgotten) else []:
         say(f"and the same name, written otherwise: {name!a}")
     _say_what_is_left(context, answer)
