@@ -153,6 +153,8 @@ def test_enrol(either: Path, tmp_path: Path) -> None:
         "references": 1,
         "photos": 1,
         "sightings": 0,
+        "corrections": 0,
+        "probes": 0,
         "already": False,
         "spelt_otherwise": [],
         "not_removed": [],
