@@ -45,14 +45,17 @@ def running(settings: Settings) -> Iterator[Settings]:
     """The same site with its writer running."""
     words = [sys.executable, "-m", "workers.writer", "--config", str(settings.path)]
     with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 30
-        while not site_is_running(settings.run_dir):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            threading.Event().wait(0.02)
-        yield settings
-        process.terminate()
-        assert process.wait(30) == 0
+        try:
+            deadline = time.monotonic() + 60
+            while not site_is_running(settings.run_dir):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                threading.Event().wait(0.02)
+            yield settings
+            process.terminate()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()  # else leaving the context would wait for a writer that nobody stops
 
 
 @pytest.fixture(params=["file", "site"])
