@@ -143,14 +143,8 @@ _ALWAYS = (
 )  # fmt: skip  # in the order in which documents have them
 _SOMETIMES = ("liveness", "verdict", "started", "ended", "duration_s", "reason", "losses")
 _PRIVATE = ("traces", "fingerprint", "alike", "probe", "nearest", "clear")
-_WRITERS = (
-    "id",
-    "site",
-    "unknown",
-    "also_at",
-    "corrects",
-    "judged",
-)  # only the writer sets these; a camera's values are ignored
+# Only the writer sets these; a camera's values are ignored.
+_WRITERS = ("id", "site", "unknown", "also_at", "corrects", "judged")
 
 
 def _given(event: Event, names: Sequence[str]) -> dict[str, Any]:

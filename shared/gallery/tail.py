@@ -92,8 +92,7 @@ class CrossScores:
         places = np.flatnonzero((persons >= 0) & (row_ids >= _LEAST_ID))
         self._references = len(places)
         hashes = _hashes(row_ids[places])
-        while np.count_nonzero(hashes < self._below) > MAX_SAMPLE:
-            self._below //= 2
+        self._below = _few_below(hashes)
         self._beyond = self._count_beyond(hashes)
         self._take(references, persons, places[hashes < self._below])
 
@@ -220,10 +219,8 @@ def sample_of(references: NDArray[np.float32], persons: NDArray[np.int32], row_i
     """The sample of a gallery; the arguments are as for CrossScores. A reference that is there twice, as during a compaction, counts once."""
     places = np.flatnonzero((persons >= 0) & (row_ids >= _LEAST_ID))
     places = places[np.unique(row_ids[places], return_index=True)[1]]
-    hashes, below = _hashes(row_ids[places]), _HASHES
-    while np.count_nonzero(hashes < below) > MAX_SAMPLE:
-        below //= 2
-    chosen = places[hashes < below]
+    hashes = _hashes(row_ids[places])
+    chosen = places[hashes < _few_below(hashes)]
     return Sample(references[chosen], persons[chosen], len(places))
 
 
@@ -239,8 +236,7 @@ def tail_of_batches(batches: Iterable[Batch]) -> Tail:
         numbers = np.array([people.setdefault(name, len(people)) for name in batch.names], np.int32)
         persons = np.concatenate([persons, numbers])
         references = batch.references if references is None else np.concatenate([references, batch.references])
-        while np.count_nonzero(hashes < below) > MAX_SAMPLE:
-            below //= 2
+        below = _few_below(hashes, below)
         chosen = hashes < below
         hashes, persons, references = hashes[chosen], persons[chosen], references[chosen]
     return Tail() if references is None else Sample(references, persons, count).tail
@@ -249,6 +245,13 @@ def tail_of_batches(batches: Iterable[Batch]) -> Tail:
 def _hashes(row_ids: NDArray[np.int64]) -> NDArray[np.uint64]:
     """A number from 0 to 2^32 - 1 for each id, evenly spread."""
     return (row_ids.astype(np.uint64) * _GOLDEN) >> np.uint64(32)
+
+
+def _few_below(hashes: NDArray[np.uint64], below: int = _HASHES) -> int:
+    """`below`, halved until no more of `hashes` are below it than the sample may have."""
+    while np.count_nonzero(hashes < below) > MAX_SAMPLE:
+        below //= 2
+    return below
 
 
 def _score_reached_by(share: float, counts: NDArray[np.int64]) -> float:

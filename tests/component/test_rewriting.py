@@ -560,15 +560,20 @@ def test_who_is_replaced_just_before_a_reading_is_in_it(run_dir: Path, publisher
             assert sorted(reader.copy_live().names) == ["person 1", "person 2", "person 3"]
 
 
-def test_a_reference_met_twice_counts_once(run_dir: Path, publisher: GalleryPublisher) -> None:
-    """As in the midst of a compaction: the copy is alive, and so is the original."""
-    given = people(3)
-    publisher.append(given)
+def between_copy_and_death(publisher: GalleryPublisher) -> Segment:
+    """A compaction that has made the copy of person 3 live, and not yet the original dead; person 1 is deleted."""
+    publisher.append(people(3))
     publisher.remove([1])
     segment = publisher._current()
     copy_rows(segment, moves(segment.persons[:3]), lambda: None)
     segment.persons[0] = segment.persons[2]
     publisher._publish()
+    return segment
+
+
+def test_a_reference_met_twice_counts_once(run_dir: Path, publisher: GalleryPublisher) -> None:
+    """As in the midst of a compaction: the copy is alive, and so is the original."""
+    segment = between_copy_and_death(publisher)
     with GalleryReader(run_dir) as reader:
         live = reader.copy_live()
         assert sorted(live.names) == ["person 2", "person 3"]
@@ -580,13 +585,7 @@ def test_an_original_that_dies_while_it_is_listed_hides_nobody(
     run_dir: Path, publisher: GalleryPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in step 3 of a compaction: copy and original are alive, and the original dies while the listing looks at the rows."""
-    given = people(3)
-    publisher.append(given)
-    publisher.remove([1])
-    segment = publisher._current()
-    copy_rows(segment, moves(segment.persons[:3]), lambda: None)
-    segment.persons[0] = segment.persons[2]
-    publisher._publish()
+    segment = between_copy_and_death(publisher)
 
     def died_meanwhile(row_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         segment.persons[2] = -1

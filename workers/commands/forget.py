@@ -10,7 +10,7 @@ from shared.errors import EXIT_DONE, EXIT_TEMPORARY, UsageError
 from shared.ipc.requests import CorrectionForgotten, Forgotten, StrangerForgotten
 from shared.service.access import SiteAccess
 from workers.commands.context import Context
-from workers.commands.output import say, say_json, warn
+from workers.commands.output import say, say_answer, say_json, warn
 
 HELP = "remove every trace of a person, or one photo"
 
@@ -57,10 +57,7 @@ def _forget_stranger(context: Context, arguments: argparse.Namespace) -> int:
 def _forget_correction(context: Context, event_id: int) -> int:
     with SiteAccess(context.settings, warn) as gallery:
         answer = gallery.forget_correction(event_id)
-    if answer.warning:
-        warn(answer.warning)
-    if context.as_json:
-        say_json(answer.to_json())
+    if say_answer(answer, as_json=context.as_json):
         return EXIT_DONE
     done = "was forgotten already, or never kept" if answer.already else "is forgotten, and its correction with it"
     say(f"the face of event {answer.sighting} {done}")

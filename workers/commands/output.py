@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.events import Sighting
 from shared.printing import printable
+
+if TYPE_CHECKING:
+    from shared.ipc.requests import Answer
 
 
 def say(text: str) -> None:
@@ -34,6 +37,15 @@ def say_json(document: Any, *, line: bool = False) -> None:
     except UnicodeEncodeError:  # a file name that is not UTF-8, or a terminal with another encoding
         text = json.dumps(document, indent=None if line else 2)
     _write(text)
+
+
+def say_answer(answer: Answer, *, as_json: bool) -> bool:
+    """Print the warning of an answer and, with `as_json`, the answer as JSON. Returns whether nothing is left to print."""
+    if answer.warning:
+        warn(answer.warning)
+    if as_json:
+        say_json(answer.to_json())
+    return as_json
 
 
 _OF_NOBODY = ("id", "event", "time", "site", "camera", "track", "verdict", "duration_s", "reason", "corrects", "judged")

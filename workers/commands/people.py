@@ -17,7 +17,7 @@ from shared.service.scored_references import BY_HAND, ScoredReference
 from shared.settings.schema import Settings
 from shared.store.erasure import reference_named
 from workers.commands.context import Context
-from workers.commands.output import say, say_json, warn
+from workers.commands.output import say, say_answer, say_json, warn
 
 HELP = "who is enrolled; rename somebody, make two people one, take that back; set a reference aside"
 # Exactly one of these is given with NAME.
@@ -138,10 +138,7 @@ def _set_aside_or_restore(context: Context, arguments: argparse.Namespace) -> in
             if reason is None:
                 reason = _reason(gallery.scored_references(arguments.name, warn), settings, photo)
             answer = gallery.set_aside(arguments.name, photo, reason)
-    if answer.warning:
-        warn(answer.warning)
-    if context.as_json:
-        say_json(answer.to_json())
+    if say_answer(answer, as_json=context.as_json):
         return EXIT_DONE
     named = answer.photo or f"the reference {answer.id}"
     in_use = f"{_references_of(answer.in_use)} of {answer.person} in use"
@@ -170,10 +167,7 @@ def _change(context: Context, arguments: argparse.Namespace) -> int:
             answer = gallery.rename(arguments.name, arguments.rename)
         else:
             answer = gallery.merge(arguments.name, arguments.merge_into)
-    if answer.warning:
-        warn(answer.warning)
-    if context.as_json:
-        say_json(answer.to_json())
+    if say_answer(answer, as_json=context.as_json):
         return EXIT_DONE
     once = f"; {answer.kept_once} that both had are kept once" if answer.kept_once else ""
     say(f"{answer.before} is {answer.person} now: {answer.references} references, {answer.sightings} sightings{once}")

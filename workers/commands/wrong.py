@@ -10,7 +10,7 @@ from shared.ipc.requests import Judged
 from shared.records import Correction
 from shared.service.access import SiteAccess
 from workers.commands.context import Context
-from workers.commands.output import say, say_json, warn
+from workers.commands.output import say, say_answer, say_json, warn
 
 HELP = "a sighting shows somebody else: withhold that face on every camera"
 
@@ -37,10 +37,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 def report(context: Context, answer: Judged, lines: list[str]) -> int:
     """Print what was judged: as JSON, or as these lines and how to take it back."""
-    if answer.warning:
-        warn(answer.warning)
-    if context.as_json:
-        say_json(answer.to_json())
+    if say_answer(answer, as_json=context.as_json):
         return EXIT_DONE
     for line in lines:
         say(line)
@@ -67,10 +64,7 @@ def _lines(answer: Judged) -> list[str]:
 def _undo(context: Context, event_id: int) -> int:
     with SiteAccess(context.settings, warn) as gallery:
         answer = gallery.undo_correction(event_id)
-    if answer.warning:
-        warn(answer.warning)
-    if context.as_json:
-        say_json(answer.to_json())
+    if say_answer(answer, as_json=context.as_json):
         return EXIT_DONE
     learned = "; the reference that was learned from it is removed" if answer.unlearned else ""
     say(f"event {answer.sighting} ({answer.person}) is no longer judged {answer.judged}{learned}")
