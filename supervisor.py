@@ -182,7 +182,7 @@ class Supervisor:
         """Give a child its settings. Of the secrets it gets only those that its own camera's source names."""
         camera = child.kind.camera_of(child.name)
         needed = set() if camera is None else self.settings.variables(camera)
-        child.settings = self.settings.for_child(camera).to_json()
+        child.settings = self.settings.for_child(camera, web=child.kind.needs_web).to_json()
         child.hidden = (self.settings.variables() | _SECRETS) - needed - _ORDINARY
         if not needed:
             child.hidden |= {_CREDENTIALS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 
@@ -19,9 +20,53 @@ class NewReference(NamedTuple):
     photo_digest: str | None = None
 
 
+class Role(StrEnum):
+    """What somebody may do in the web part. Each role may do what the ones before it may."""
+
+    VIEWER = "viewer"  # sees the cameras and the sightings
+    OPERATOR = "operator"  # enrols, corrects, names strangers
+    ADMIN = "admin"  # forgets, changes settings, lets others in
+
+    def includes(self, other: Role) -> bool:
+        """Whether this role may do what `other` may."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+class AccessKind(StrEnum):
+    """How somebody comes into the web part."""
+
+    LINK = "link"  # signs in once
+    SESSION = "session"  # a browser that is signed in
+    TOKEN = "token"  # noqa: S105  # the kind's name  # a program
+    PASSWORD = "password"  # noqa: S105  # the kind's name  # somebody who signs in with name and password
+
+
+@dataclass(frozen=True)
+class Access:
+    """The right of a browser, a program or a person to use the web part. `id`: a name for a password, else random.
+
+    `label`: whose it is, for people. `cameras`: only what these see is shown; None: all cameras. `expires_at`: None: never. `parent`: of
+    a session, the id of the link or the password that it was signed in with. `session_s`: of a
+    link or a password, how long a session lasts. Times are ISO 8601, UTC.
+    """
+
+    id: str
+    kind: AccessKind
+    role: Role
+    label: str
+    cameras: list[str] | None
+    created_at: str
+    expires_at: str | None
+    last_used_at: str | None = None
+    parent: str | None = None
+    session_s: float | None = None
+
+
 @dataclass(frozen=True)
 class Person:
-    """An enrolled person. `references`: how many they have; `set_aside`: how many of these are set aside. Times are ISO 8601, UTC."""
+    """An enrolled person. `references`: how many they have; `set_aside`: how many of these are set aside. `id`: a UUID, which stays when
+    the name changes. Times are ISO 8601, UTC."""
 
     person: str
     user_id: str | None
@@ -29,6 +74,7 @@ class Person:
     enrolled_at: str | None
     updated_at: str | None
     set_aside: int = 0
+    id: str | None = None
 
 
 @dataclass(frozen=True)

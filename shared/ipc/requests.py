@@ -15,7 +15,7 @@ from pydantic import FailFast, TypeAdapter, ValidationError
 from shared.errors import TemporaryError, UsageError
 from shared.events import Sighting
 from shared.model_id import ModelId
-from shared.records import Correction, NewReference, Person, Reference, Stranger
+from shared.records import Access, AccessKind, Correction, NewReference, Person, Reference, Role, Stranger
 from shared.status import SiteSnapshot
 
 if TYPE_CHECKING:
@@ -223,12 +223,13 @@ class PeoplePage(Answer):
 
 @dataclass(frozen=True)
 class People(Request[PeoplePage]):
-    """List people in the order of their names: at most `limit`, after the name `after`."""
+    """List people in the order of their names: at most `limit`, after the name `after`. With `id`, only that person."""
 
     op: ClassVar[str] = "people"
     answer: ClassVar[type[Any]] = PeoplePage
     after: str | None = None
     limit: int | None = None
+    id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -502,6 +503,36 @@ class Sightings(Request[SightingsPage]):
     limit: int = 1000
 
 
+@dataclass(frozen=True, kw_only=True)
+class SightingsFound(Answer):
+    """`before_id`: ask with this for what comes next; None: there is no more."""
+
+    events: list[Sighting]
+    before_id: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"events": [one.to_json() for one in self.events], "before_id": self.before_id}
+
+    @classmethod
+    def _read(cls, document: Mapping[str, Any]) -> Self:
+        return cls(events=[Sighting.from_json(one) for one in document["events"]], before_id=document["before_id"])
+
+
+@dataclass(frozen=True)
+class FindSightings(Request[SightingsFound]):
+    """Find sightings, newest first: at most `limit`, with id < `before_id` and id > `after_id`. Only of this `person`, of these `cameras` and
+    of these `kinds`, where they are given. A page may be shorter than `limit` although there are more."""
+
+    op: ClassVar[str] = "find_events"
+    answer: ClassVar[type[Any]] = SightingsFound
+    before_id: int | None = None
+    after_id: int = 0
+    person: str | None = None
+    cameras: list[str] | None = None
+    kinds: list[str] | None = None
+    limit: int = 100
+
+
 @dataclass(frozen=True)
 class Follow(Request[SightingsPage]):
     """Follow sightings: first those stored after `after_id`, then new ones as they come. The connection can't be used for anything else."""
@@ -604,6 +635,94 @@ class ForgetCorrection(Request[CorrectionForgotten]):
     op: ClassVar[str] = "forget_correction"
     answer: ClassVar[type[Any]] = CorrectionForgotten
     sighting: int
+
+
+# --- who may use the web part ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessAnswer(Answer):
+    access: Access
+
+
+@dataclass(frozen=True)
+class AddAccess(Request[AccessAnswer]):
+    """Let a browser, a program or a person in. `secret`: its hash, see store/accesses.py. `lasts_s`: seconds; None: for ever. `session_s`:
+    of a link or a password, how long a session lasts."""
+
+    op: ClassVar[str] = "add_access"
+    answer: ClassVar[type[Any]] = AccessAnswer
+    id: str
+    kind: AccessKind
+    role: Role
+    label: str
+    secret: str
+    lasts_s: float | None
+    cameras: list[str] | None = None
+    parent: str | None = None
+    session_s: float | None = None
+
+
+@dataclass(frozen=True)
+class UseLink(Request[AccessAnswer]):
+    """Sign in with a link, which is used up by it. `link`, `secret`: its id, and the hash of the secret that was shown.
+
+    `session`, `session_secret`: the id of the session, and the hash of its secret. The session has the link's role and cameras, and lasts
+    as long as the link says.
+    """
+
+    op: ClassVar[str] = "use_link"
+    answer: ClassVar[type[Any]] = AccessAnswer
+    link: str
+    secret: str
+    session: str
+    session_secret: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessFound(Answer):
+    """`secret`: the hash of the access's secret. Both are None if there is no such access, or if it is over."""
+
+    access: Access | None
+    secret: str | None
+
+
+@dataclass(frozen=True)
+class FindAccess(Request[AccessFound]):
+    op: ClassVar[str] = "find_access"
+    answer: ClassVar[type[Any]] = AccessFound
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessesPage(Answer):
+    accesses: list[Access]
+
+
+@dataclass(frozen=True)
+class Accesses(Request[AccessesPage]):
+    """List the accesses that are not over, the oldest first."""
+
+    op: ClassVar[str] = "accesses"
+    answer: ClassVar[type[Any]] = AccessesPage
+
+
+@dataclass(frozen=True)
+class RevokeAccess(Request[Counted]):
+    """Take an access back, and the sessions that were signed in with it. The answer is how many there were."""
+
+    op: ClassVar[str] = "revoke_access"
+    answer: ClassVar[type[Any]] = Counted
+    id: str
+
+
+@dataclass(frozen=True)
+class AccessesUsed(Request[Done]):
+    """Note that these accesses were used."""
+
+    op: ClassVar[str] = "accesses_used"
+    answer: ClassVar[type[Any]] = Done
+    ids: _Many[str]
 
 
 # --- the model ------------------------------------------------------------------------------------------------------
@@ -767,8 +886,9 @@ REQUESTS: dict[str, type[Request[Any]]] = {
     one.op: one
     for one in (
         Save, Delete, Count, People, References, IsMarked, Cosine, SetAside, BringBack, Forget, Rename, Merge, UndoPeople,
-        Strangers, ForgetStranger, NameStranger, Record, Sightings,
-        Follow, Wrong, Right, UndoCorrection, Corrections, ForgetCorrection, Stage, Unstage, SwitchModel, Stamp, Info, Restore, Status, PutStatus,
+        Strangers, ForgetStranger, NameStranger, Record, Sightings, FindSightings,
+        Follow, Wrong, Right, UndoCorrection, Corrections, ForgetCorrection, AddAccess, UseLink, FindAccess, Accesses,
+        RevokeAccess, AccessesUsed, Stage, Unstage, SwitchModel, Stamp, Info, Restore, Status, PutStatus,
     )
 }  # fmt: skip  # in the order above
 # Requests that are not repeated if their answer is lost. Restoring and switching the model take long. A second rename or merge would find

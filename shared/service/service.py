@@ -26,6 +26,7 @@ from shared.gallery.publisher import GalleryPublisher
 from shared.ipc import requests
 from shared.ipc.requests import Answer, Answer_co, Request
 from shared.progress import Progress
+from shared.service.accesses import AccessRequests
 from shared.service.changes import Changes
 from shared.service.corrections import CorrectionRequests
 from shared.service.forgetting import Forgetting
@@ -77,6 +78,7 @@ class StoreService:
         strangers, people = StrangerRequests(self._strangers, store), PeopleRequests(store, self._sightings)
         keep_days = site.keep_corrections_days
         corrections = CorrectionRequests(store, self._sightings, references, keep_days, self._published_search)
+        access = AccessRequests(store)
         self._writes: dict[type[Request[Any]], _Write] = {
             requests.Save: references.save,
             requests.Delete: references.delete,
@@ -97,6 +99,10 @@ class StoreService:
             requests.Right: corrections.right,
             requests.UndoCorrection: corrections.undo,
             requests.ForgetCorrection: self._forgetting.forget_correction,
+            requests.AddAccess: access.add,
+            requests.UseLink: access.use_link,
+            requests.RevokeAccess: access.revoke,
+            requests.AccessesUsed: access.used,
         }
         self._reads: dict[type[Request[Any]], _Read] = {
             requests.Count: references.count,
@@ -105,8 +111,11 @@ class StoreService:
             requests.IsMarked: references.is_marked,
             requests.Cosine: references.cosine,
             requests.Sightings: self._sightings.listed,
+            requests.FindSightings: self._sightings.found,
             requests.Strangers: strangers.listed,
             requests.Corrections: corrections.listed,
+            requests.FindAccess: access.found,
+            requests.Accesses: access.listed,
             requests.Info: lambda _: self.info(),
         }
 

@@ -19,6 +19,7 @@ from shared.records import Correction
 from shared.service.changes import Changes
 from shared.settings.schema import SiteSettings
 from shared.store import people
+from shared.store.accesses import drop_expired
 from shared.store.corrections import list_corrections, purge_corrections
 from shared.store.marks import drop_old_marks
 from shared.store.references import user_id_of
@@ -110,6 +111,18 @@ class SightingRequests:
         found = self.since(request.after_id, request.since, min(request.limit, _MAX_EVENTS))
         return requests.SightingsPage(events=found, last_id=self._store.sightings.last_id())
 
+    def found(self, request: requests.FindSightings) -> requests.SightingsFound:
+        """One page of kept sightings, newest first."""
+        events, before_id = self._store.sightings.found(
+            request.before_id,
+            request.after_id,
+            request.person,
+            request.cameras,
+            request.kinds,
+            max(0, min(request.limit, _MAX_EVENTS)),
+        )
+        return requests.SightingsFound(events=events, before_id=before_id)
+
     def since(self, after_id: int, since: str | None, limit: int) -> list[Sighting]:
         """Kept sightings, oldest first. Rows that can't be read are left out, and each is logged once."""
         sightings = self._store.sightings
@@ -157,6 +170,7 @@ class Retention:
                 if trusted:
                     corrections = purge_corrections(self._store, site.keep_corrections_days, now)
                     deleted += drop_old_marks(self._store, now)
+                    drop_expired(self._store, now)
                     deleted += people.drop_old_undo(self._store, now)
                     self._note_clock(now)
                 pictures = self._strangers.mend()

@@ -19,6 +19,7 @@ from shared.errors import ConfigurationError, FaultList, RollcallError
 from shared.process.program import PROGRAM_DIR
 from shared.settings.schema import (
     CAMERA_NAME,
+    LOOPBACK,
     CameraSettings,
     File,
     RecognitionSettings,
@@ -281,14 +282,31 @@ def _cross_faults(path: Path, parsed: File, base: Path) -> list[RollcallError]:
                 remedy='remove the key, or set engine = "insightface"',
             )
         )
-    if parsed.web.enabled and parsed.web.host not in ("127.0.0.1", "::1", "localhost") and not parsed.web.token_file:
+    return faults + _web_faults(path, parsed.web)
+
+
+def _web_faults(path: Path, web: WebSettings) -> list[RollcallError]:
+    faults: list[RollcallError] = []
+    if (web.certificate is None) != (web.key is None):
+        missing = "certificate" if web.certificate is None else "key"
         faults.append(
             ConfigurationError(
-                "the dashboard would be open to the network without a token",
-                where=f"{path}: [web] token_file",
+                "a certificate needs its key, and a key its certificate",
+                where=f"{path}: [web] {missing}",
                 got="nothing",
-                expected="a file",
-                remedy='add token_file, or set host = "127.0.0.1"',
+                expected="a PEM file",
+                remedy=f"add {missing}; or make both: python supervisor.py web certificate",
+            )
+        )
+    is_local = web.unix_path is not None or web.host in LOOPBACK
+    if web.enabled and not (is_local or web.certificate or web.proxies):
+        faults.append(
+            ConfigurationError(
+                "faces and passwords would travel the network for everybody to read",
+                where=f"{path}: [web] host",
+                got=web.host,
+                expected="a certificate, or the proxies that have one",
+                remedy='make a certificate (python supervisor.py web certificate), name the proxy in proxies, or set host = "127.0.0.1"',
             )
         )
     return faults

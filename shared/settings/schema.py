@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ from shared.settings.sources import (
     why_no_source,
 )
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -58,6 +60,31 @@ def _http_address(text: str) -> str:
     if not sound or parts.username is not None or re.search(r"[\s\x00-\x1f\x7f]", text):
         raise ValueError(expected)
     return text
+
+
+def _host(text: str) -> str:
+    if re.search(r"[\s\x00-\x1f\x7f/]", text) and not re.fullmatch(r"unix:[^\x00-\x1f\x7f]+", text):
+        raise ValueError("an address or a name of this machine, or unix:PATH")
+    return text
+
+
+def _base_path(text: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9_.~-]+)*", text) or "/." in text:
+        raise ValueError('"", or a path like /rollcall: letters, digits, "_", "-", "~", no "/" at the end')
+    return text
+
+
+def _host_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[?[0-9A-Fa-f:]+\]?", text):
+        raise ValueError("a name or an address as browsers show it, without a port")
+    return text.lower()
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError("an address like 192.0.2.7, or a network like 192.0.2.0/24") from None
 
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
@@ -208,9 +235,30 @@ class WebSettings(_Section):
     """[web]"""
 
     enabled: bool = Field(default=False, description="dashboard, local API and metrics")
-    host: Text = Field(default="127.0.0.1", description="address to listen on; beyond loopback it needs token_file")
+    host: Annotated[Text, AfterValidator(_host)] = Field(
+        default="127.0.0.1",
+        description="address to listen on, or unix:PATH; beyond loopback it needs a certificate, or a proxy that has one",
+    )
     port: int = Field(default=8480, ge=1, le=65535, description="port to listen on")
-    token_file: PathText | None = Field(default=None, description="file that holds the token; relative to this file")
+    base_path: Annotated[str, AfterValidator(_base_path)] = Field(
+        default="", description="path before all addresses, behind a proxy that passes it on; like /rollcall"
+    )
+    certificate: PathText | None = Field(
+        default=None, description="PEM file of the TLS certificate, with those that sign it; relative to this file"
+    )
+    key: PathText | None = Field(default=None, description="PEM file of its private key; relative to this file")
+    hosts: Annotated[list[Annotated[str, AfterValidator(_host_name)]], Field(max_length=64)] = Field(
+        default=[],
+        description="names under which browsers reach this machine, beside localhost and the address in host; others are refused",
+    )
+    proxies: Annotated[list[Annotated[str, AfterValidator(_network)]], Field(max_length=64)] = Field(
+        default=[], description="addresses of proxies whose X-Forwarded-For and -Proto are believed"
+    )
+
+    @property
+    def unix_path(self) -> str | None:
+        """The path of the socket to listen on, as it is written; None: an address and a port."""
+        return self.host.removeprefix("unix:") if self.host.startswith("unix:") else None
 
 
 class File(_Section):
@@ -322,10 +370,11 @@ class Settings:
     def enabled_cameras(self) -> list[str]:
         return [name for name, camera in self.cameras.items() if camera.enabled]
 
-    def for_child(self, camera: str | None = None) -> Settings:
-        """The settings that one child gets. Sources may hold passwords, so they have only the child's own camera, or no camera."""
+    def for_child(self, camera: str | None = None, *, web: bool = False) -> Settings:
+        """The settings that one child gets. Sources may hold passwords, so they have only the child's own camera, or no camera. `web`: with
+        [web]."""
         own = {} if camera is None else {camera: self.cameras[camera]}
-        return replace(self, cameras=own, sync=SyncSettings(), web=WebSettings())
+        return replace(self, cameras=own, sync=SyncSettings(), web=self.web if web else WebSettings())
 
     def variables(self, camera: str | None = None) -> set[str]:
         """The names of the variables in the source of one camera, or of all cameras."""

@@ -36,6 +36,7 @@ from shared.person_names import name_of, stored_name, text_of
 from shared.process.work_progress import beat
 from shared.row_checksum import checksum_fits, row_checksums
 from shared.store import people, schema
+from shared.store.accesses import is_access
 from shared.store.connection import TimeLimit, connect, connect_read_only
 from shared.store.copying import copy_database, copy_pages, half_made
 from shared.store.leftovers import BEFORE_MIGRATION
@@ -71,6 +72,7 @@ _KEYS = {
     "stranger_visits": "camera",
     "sighting_probes": "sighting",
     "corrections": "sighting",
+    "accesses": "id",
 }
 _FACTS = ("uuid", "change_number", "photo_digest", "checksum")
 
@@ -721,5 +723,21 @@ _OWN_ROWS: dict[str, tuple[tuple[str, ...], Callable[..., bool]]] = {
             "reference",
         ),
         _is_correction,
+    ),
+    "accesses": (
+        (
+            "id",
+            "kind",
+            "role",
+            "label",
+            "cameras",
+            "secret",
+            "created_at",
+            "expires_at",
+            "last_used_at",
+            "parent",
+            "session_s",
+        ),
+        is_access,
     ),
 }

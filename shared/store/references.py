@@ -68,20 +68,26 @@ def user_ids_of(store: Store, names: Collection[str]) -> dict[str, str | None]:
     return dict(rows.fetchall())
 
 
-def list_people(store: Store, after: str | None = None, limit: int | None = None) -> list[Person]:
-    """All enrolled people in the order of their names: at most `limit`, and only names behind `after`.
+def list_people(
+    store: Store, after: str | None = None, limit: int | None = None, person_id: str | None = None
+) -> list[Person]:
+    """All enrolled people in the order of their names: at most `limit`, and only names behind `after`. With `person_id`, only that person.
 
     Each with name, user id, numbers of references, and the times of the first and the last change.
     """
+    wanted = (
+        "?1 IS NULL OR person_name>?1" if person_id is None else "person_name=(SELECT name FROM people WHERE uuid=?3)"
+    )
     rows = store.connection.execute(
-        "SELECT person_name, COUNT(*), MIN(created_at), MAX(updated_at), COUNT(s.embedding_id) FROM embeddings e "
+        "SELECT person_name, COUNT(*), MIN(created_at), MAX(updated_at), COUNT(s.embedding_id), "  # noqa: S608  # two constants
+        "(SELECT uuid FROM people WHERE name=person_name) FROM embeddings e "
         "LEFT JOIN set_aside s ON s.embedding_id=e.id "
-        "WHERE ?1 IS NULL OR person_name>?1 GROUP BY person_name ORDER BY person_name LIMIT ?2",
-        (after, -1 if limit is None else limit),
+        f"WHERE {wanted} GROUP BY person_name ORDER BY person_name LIMIT ?2",
+        (after, -1 if limit is None else limit, *([] if person_id is None else [person_id])),
     )
     return [
-        Person(name, user_id_of(store, name), count, _iso(created), _iso(updated), aside)
-        for name, count, created, updated, aside in rows.fetchall()
+        Person(name, user_id_of(store, name), count, _iso(created), _iso(updated), aside, uuid)
+        for name, count, created, updated, aside, uuid in rows.fetchall()
     ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shared.errors import ConfigurationError
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 PAGE_SIZE = 16384  # a 4 KiB page holds one 512-d row; 16 KiB pages hold seven and load faster
 
 EMBEDDINGS = """
@@ -58,6 +58,15 @@ CORRECTIONS = (
         sighting INTEGER PRIMARY KEY, verdict TEXT NOT NULL, person TEXT NOT NULL, camera TEXT NOT NULL, track INTEGER,
         made_at TEXT NOT NULL, expires_at TEXT NOT NULL, fingerprint TEXT, embedding BLOB, against_all INTEGER NOT NULL,
         reference INTEGER)""",
+)
+ACCESSES = (
+    # who may use the web part. kind: link, session, token or password. secret: a hash (store/accesses.py). cameras: JSON list; NULL: all.
+    # parent: of a session, the link or password that it was signed in with. session_s: of a link or a
+    # password, how long its sessions last
+    """CREATE TABLE accesses(
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, role TEXT NOT NULL, label TEXT NOT NULL, cameras TEXT, secret TEXT NOT NULL,
+        created_at TEXT NOT NULL, expires_at TEXT, last_used_at TEXT, parent TEXT,
+        session_s REAL) WITHOUT ROWID""",
 )
 # The reason for a row whose checksum does not fit its values.
 NOT_AS_WRITTEN = "it is not as it was written: its checksum does not fit"
@@ -114,6 +123,7 @@ OWN_TABLES = (
     "CREATE TABLE pending_removals(path TEXT PRIMARY KEY, since TEXT NOT NULL) WITHOUT ROWID",
     *STRANGERS,
     *CORRECTIONS,
+    *ACCESSES,
 )
 # A fact: somebody was forgotten, and remains of the deleted rows in the file's free space must still be overwritten.
 ERASURE_DUE = "erasure_due"

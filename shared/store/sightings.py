@@ -12,6 +12,7 @@ from shared.events import Elsewhere, Event, Sighting, stranger_id
 from shared.store.schema import ids_begin_after
 
 _MAX_UNREADABLE = 1000
+_MAX_LOOKED_AT = 20_000
 _AHEAD = timedelta(days=1)  # clocks of cameras and files may be ahead of ours by up to this
 
 
@@ -133,6 +134,34 @@ class Sightings:
                 break
             after_id = rows[-1][0]
         return found
+
+    def found(
+        self,
+        before_id: int | None,
+        after_id: int,
+        person: str | None,
+        cameras: list[str] | None,
+        kinds: list[str] | None,
+        limit: int,
+    ) -> tuple[list[Sighting], int | None]:
+        """At most `limit` kept sightings with `after_id` < id < `before_id`, newest first, of one person, some cameras or some kinds; and the
+        `before_id` of the next page, None after the last.
+
+        Looks at no more than _MAX_LOOKED_AT ids, so that a filter which few rows pass does not hold up the writer. The page is shorter then.
+        """
+        begin = self.last_id() + 1 if before_id is None else before_id
+        least = max(after_id + 1, begin - _MAX_LOOKED_AT if person is None else after_id + 1)
+        chosen = [json.dumps(one) if one is not None else None for one in (cameras, kinds)]
+        rows = self._connection.execute(
+            "SELECT id, CAST(document AS BLOB) FROM sightings WHERE id<?1 AND id>=?2 AND (?3 IS NULL OR person=?3) "
+            "AND (?4 IS NULL OR camera IN (SELECT value FROM json_each(?4))) "
+            "AND (?5 IS NULL OR event IN (SELECT value FROM json_each(?5))) ORDER BY id DESC LIMIT ?6",
+            (begin, least, person, *chosen, limit),
+        ).fetchall()
+        sightings = [Sighting.from_stored(row_id, document) for row_id, document in rows]
+        following = rows[-1][0] if rows and len(rows) == limit else least
+        is_over = following <= max(after_id + 1, self.first_id())
+        return [one for one in sightings if one is not None], None if is_over else following
 
     def last_id(self) -> int:
         """The highest id ever given out, even if that sighting was deleted."""

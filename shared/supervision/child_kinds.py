@@ -15,6 +15,7 @@ from shared.status import CameraStatus, ChildStatus, WriterStatus
 _CAMERA_STOP_S = 8.0
 _WRITER_STOP_S = 60.0
 _PREPARE_STOP_S = 10.0
+_WEB_STOP_S = 5.0  # answers that are being sent get two seconds
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class ChildKind:
     `stop_grace_s`: how many seconds a child may take to stop.
     `names`: the names of its children under given settings.
     `camera_of`: the camera whose source and passwords a child needs, if any.
+    `needs_web`: whether a child needs the settings of [web].
     `status`: the type of what a child reports of itself.
     `restarts_with`: if a reload changes this value, the child is restarted.
     `arguments`: of the child's command line.
@@ -53,6 +55,7 @@ class ChildKind:
     overwrites: bool = True
     status: type[ChildStatus] = ChildStatus
     camera_of: Callable[[str], str | None] = lambda _: None
+    needs_web: bool = False
     restarts_with: Callable[[Settings, str], object] = lambda _, __: None
     arguments: Callable[[str, RunOptions], tuple[str, ...]] = lambda _, __: ()
 
@@ -87,8 +90,17 @@ CAMERA = ChildKind(
     restarts_with=lambda settings, name: (settings.models_dir, settings.camera(name)),
     arguments=lambda name, _: ("--camera", name),
 )
+WEB = ChildKind(
+    "web",
+    stop_turn=2,
+    stop_grace_s=_WEB_STOP_S,
+    names=lambda settings: ("web",) if settings.web.enabled else (),
+    needs=("writer",),
+    needs_web=True,
+    restarts_with=lambda settings, _: settings.web,
+)
 # In the order of their start: each kind comes after those that it needs.
-KINDS = (PREPARE, WRITER, CAMERA)
+KINDS = (PREPARE, WRITER, CAMERA, WEB)
 
 
 def is_needed(kind: ChildKind) -> bool:

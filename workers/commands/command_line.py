@@ -34,6 +34,7 @@ COMMANDS = (
     "backup",
     "restore",
     "calibrate",
+    "web",
 )
 _SITES = ("run", "demo")  # these run a site and handle its signals themselves
 

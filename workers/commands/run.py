@@ -85,9 +85,8 @@ class EventPrinter:
 
 def warn_of_what_is_not_built(settings: Settings) -> None:
     """Warn of enabled sections that this version does not support yet."""
-    for name, section in (("sync", settings.sync), ("web", settings.web)):
-        if section.enabled:
-            warn(f"[{name}] is enabled, but this version of Rollcall does not have it yet; the site runs without")
+    if settings.sync.enabled:
+        warn("[sync] is enabled, but this version of Rollcall does not have it yet; the site runs without")
 
 
 def _has_file_that_ends(settings: Settings) -> bool:

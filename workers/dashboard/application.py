@@ -1,0 +1,99 @@
+"""The application: all routes, how faults are answered, the pages."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from shared.errors import RollcallError
+from shared.process.program import version
+from workers.dashboard import event_routes, people_routes, session_routes, site_routes, stranger_routes
+from workers.dashboard.site import Site
+from workers.serving.gate import request_id_of
+from workers.serving.problems import Problem, problem_of
+
+PAGES = Path(__file__).with_name("static")
+_MAX_BODY_BYTES = 1 << 20
+_MAX_FAULTS = 20
+_ROUTES = (
+    session_routes.router,
+    people_routes.router,
+    stranger_routes.router,
+    event_routes.router,
+    site_routes.api,
+    site_routes.health,
+)
+
+
+def application(site: Site) -> FastAPI:
+    """The application of one site."""
+    app = FastAPI(
+        title="Rollcall",
+        version=version(),
+        summary="Who is in front of the site's cameras.",
+        docs_url=None,
+        redoc_url=None,
+        root_path=site.settings.web.base_path,
+        root_path_in_servers=False,
+        max_body_size=_MAX_BODY_BYTES,
+    )
+    app.state.site = site
+    for routes in _ROUTES:
+        app.include_router(routes)
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(RollcallError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_unfit)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_bug)
+
+    @app.get("/", include_in_schema=False)
+    @app.get("/login", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGES / "index.html")
+
+    app.mount("/static", StaticFiles(directory=PAGES), name="static")
+    return app
+
+
+async def _answer_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return error.response(request_id_of(request))
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RollcallError)
+    return problem_of(error).response(request_id_of(request))
+
+
+async def _answer_unfit(request: Request, error: Exception) -> Response:
+    """A request that does not fit its description: every fault with its place, and without the values."""
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        {"pointer": "/" + "/".join(map(str, one["loc"])), "expected": str(one["msg"])[:200]}
+        for one in error.errors()[:_MAX_FAULTS]
+    ]
+    problem = Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "unfit", "The request does not fit its description", errors=faults
+    )
+    return problem.response(request_id_of(request))
+
+
+async def _answer_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    kind = status.phrase.lower().replace(" ", "-")
+    return Problem(status, kind, status.phrase, headers=error.headers).response(request_id_of(request))
+
+
+async def _answer_bug(request: Request, _: Exception) -> Response:
+    """A fault of ours. The gate logs it."""
+    problem = Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "fault", "A fault in Rollcall", detail="see the journal; please report it"
+    )
+    return problem.response(request_id_of(request))

@@ -1,0 +1,173 @@
+"""Sightings: searched, judged, and streamed as they come."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict
+
+from shared.errors import RefusedError
+from shared.ipc import requests
+from shared.records import Correction, Role
+from workers.dashboard.doorkeeper import Visitor
+from workers.dashboard.event_stream import Stream
+from workers.dashboard.site import API, Needs, site_of
+from workers.serving.problems import Problem, not_found
+
+router = APIRouter(prefix=API, tags=["events"])
+_MAX_PAGE = 1000
+_MAX_STREAMS = 300
+
+Viewer = Annotated[Visitor, Depends(Needs(Role.VIEWER))]
+Operator = Annotated[Visitor, Depends(Needs(Role.OPERATOR))]
+
+
+class SightingsResponse(StreamingResponse):
+    media_type = "text/event-stream"
+
+
+class EventDocument(BaseModel):
+    """A sighting, as `events --json` prints it. Fields and kinds of events are only ever added."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: int
+    event: str
+    time: str
+    camera: str
+    user_id: str | None = None
+    media_time_s: float | None = None
+    track: int | None = None
+    person: str | None = None
+    score: float | None = None
+    margin: float | None = None
+    confidence: float | None = None
+    frames: int | None = None
+    box: list[float] | None = None
+    site: str | None = None
+
+
+class EventsPage(BaseModel):
+    """The newest first. `before`: give it for the next page; null: there is no more. A page may be short although there are more."""
+
+    events: list[EventDocument]
+    before: int | None
+
+
+class Verdict(BaseModel):
+    """`right`: the sighting shows the person; `learn`: and its face becomes a reference. `wrong`: it does not show them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    verdict: Literal["right", "wrong"]
+    learn: bool = False
+
+
+class CorrectionsPage(BaseModel):
+    corrections: list[Correction]
+    next: int | None
+
+
+def _cameras(visitor: Visitor, wanted: list[str] | None) -> list[str] | None:
+    """The cameras whose sightings are shown; None: all."""
+    if wanted is None:
+        return visitor.access.cameras
+    return [one for one in wanted if visitor.sees(one)]
+
+
+@router.get("/events", response_model=EventsPage)
+async def list_events(
+    visitor: Viewer,
+    request: Request,
+    before: Annotated[int | None, Query(ge=1, lt=1 << 53)] = None,
+    after: Annotated[int, Query(ge=0, lt=1 << 53)] = 0,
+    person: Annotated[str | None, Query(max_length=300)] = None,
+    camera: Annotated[list[str] | None, Query(max_length=256)] = None,
+    event: Annotated[list[str] | None, Query(max_length=32)] = None,
+    limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = 100,
+) -> Any:
+    """Sightings, newest first; only of a person, of cameras, of kinds."""
+    find = requests.FindSightings(before, after, person, _cameras(visitor, camera), event, limit)
+    found = await site_of(request).ask(find)
+    return {"events": [one.to_json() for one in found.events], "before": found.before_id}
+
+
+@router.post("/events/{event_id}/verdict", response_model=requests.Judged)
+async def judge(event_id: int, given: Verdict, visitor: Operator, request: Request) -> requests.Judged:
+    """Judge a sighting. A wrong one withholds the face on every camera at once."""
+    await _require_seen(visitor, request, event_id)
+    if given.verdict == "right":
+        return await site_of(request).ask(requests.Right(event_id, given.learn))
+    if given.learn:
+        raise RefusedError("only a right sighting can be learned from", where="learn", got="true", expected="false")
+    return await site_of(request).ask(requests.Wrong(event_id))
+
+
+@router.delete("/events/{event_id}/verdict", response_model=requests.Undone)
+async def undo_verdict(event_id: int, visitor: Operator, request: Request) -> requests.Undone:
+    """Take back what was judged of a sighting."""
+    await _require_seen(visitor, request, event_id)
+    return await site_of(request).ask(requests.UndoCorrection(event_id))
+
+
+async def _require_seen(visitor: Visitor, request: Request, event_id: int) -> None:
+    """Raise Problem if the visitor does not see this sighting's camera."""
+    if visitor.access.cameras is None:
+        return
+    page = await site_of(request).ask(requests.Sightings(event_id - 1, None, 1))
+    if not page.events or page.events[0].id != event_id or not visitor.sees(page.events[0].camera):
+        raise not_found("event", str(event_id))
+
+
+@router.get("/corrections", response_model=CorrectionsPage)
+async def list_corrections(
+    visitor: Operator,
+    request: Request,
+    after: Annotated[int, Query(ge=0, lt=1 << 53)] = 0,
+    limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = 100,
+) -> CorrectionsPage:
+    """What was judged of sightings."""
+    found = (await site_of(request).ask(requests.Corrections(after, limit))).corrections
+    shown = [one for one in found if visitor.sees(one.camera)]
+    return CorrectionsPage(corrections=shown, next=found[-1].sighting if len(found) == limit else None)
+
+
+@router.get("/events/stream", response_class=SightingsResponse)
+async def stream_events(
+    visitor: Viewer,
+    request: Request,
+    after: Annotated[int | None, Query(ge=0, lt=1 << 53)] = None,
+    last_event_id: Annotated[str | None, Header(max_length=20)] = None,
+) -> SightingsResponse:
+    """Sightings as they come (server-sent events). `id`: the sighting's; `event`: its kind; `data`: as in `events`.
+
+    It begins after `Last-Event-ID`, or `after`; without them with the next sighting. Also `status` every 5 s, and `gap` where sightings
+    that come after the given id are not kept any more.
+    """
+    site = site_of(request)
+    if site.streams >= _MAX_STREAMS:
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "not-now",
+            "Too many streams",
+            detail=f"{_MAX_STREAMS} are open",
+            headers={"Retry-After": "5"},
+        )
+    begin = int(last_event_id) if last_event_id and last_event_id.isdecimal() else after
+    return SightingsResponse(_counted(Stream(site, visitor, request, begin)))
+
+
+async def _counted(stream: Stream) -> AsyncIterator[bytes]:
+    site = stream.site
+    site.streams += 1
+    site.counters.streams.set(site.streams)
+    try:
+        async for one in stream:
+            yield one
+    finally:
+        site.streams -= 1
+        site.counters.streams.set(site.streams)

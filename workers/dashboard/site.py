@@ -1,0 +1,102 @@
+"""What the routes share: the connection to the site, who is let in, the feed of sightings, the counters."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import cast
+
+from fastapi import Request
+
+from shared.ipc import requests
+from shared.ipc.requests import Answer_co
+from shared.records import Role
+from shared.settings.schema import Settings
+from workers.dashboard.counters import Counters
+from workers.dashboard.doorkeeper import Doorkeeper, Visitor
+from workers.dashboard.sighting_feed import SightingFeed
+from workers.dashboard.writer_link import WriterLink
+from workers.serving.brake import Brake
+from workers.serving.gate import caller_of
+from workers.serving.problems import not_allowed, not_signed_in, too_often
+
+API = "/api/v1"
+COOKIE = "rollcall"
+SECURE_COOKIE = "__Host-rollcall"  # browsers take such a cookie over TLS only, for this host only
+# Five tries to sign in a minute for each address, and so many requests with a wrong token.
+_STATUS_S = 1.0  # how old a status may be
+_LOGINS, _WRONG_TOKENS, _WITHIN_S = 5, 60, 60.0
+
+
+@dataclass
+class Site:
+    """The site as the web process sees it."""
+
+    settings: Settings
+    writer: WriterLink
+    doorkeeper: Doorkeeper
+    feed: SightingFeed
+    counters: Counters
+    stopping: bool = False
+    streams: int = 0
+
+    def __post_init__(self) -> None:
+        self.logins = Brake(_LOGINS, _WITHIN_S)
+        self.wrong_tokens = Brake(_WRONG_TOKENS, _WITHIN_S)
+        self._status: requests.SiteStatus | None = None
+        self._status_until = 0.0
+        self._status_lock = asyncio.Lock()
+
+    async def status(self) -> requests.SiteStatus:
+        """The status of the site, at most a second old, however many ask. Raises RollcallError."""
+        async with self._status_lock:
+            if self._status is None or time.monotonic() >= self._status_until:
+                self._status = await self.writer.ask(requests.Status())
+                self._status_until = time.monotonic() + _STATUS_S
+            return self._status
+
+    async def ask(self, request: requests.Request[Answer_co]) -> Answer_co:
+        """Ask the writer. Raises RollcallError."""
+        return await self.writer.ask(request)
+
+
+def site_of(request: Request) -> Site:
+    return cast(Site, request.app.state.site)
+
+
+def shown_secret(request: Request) -> str | None:
+    """The secret that a request shows: a program's token, or a browser's cookie."""
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return token.strip()
+    name = SECURE_COOKIE if caller_of(request).is_secure else COOKIE
+    return request.cookies.get(name)
+
+
+class Needs:
+    """A dependency: the visitor, who must have at least this role. Raises Problem."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+
+    async def __call__(self, request: Request) -> Visitor:
+        visitor = await visitor_of(request)
+        if not visitor.may(self.role):
+            raise not_allowed(f"this needs the role {self.role}; yours is {visitor.access.role}")
+        return visitor
+
+
+async def visitor_of(request: Request) -> Visitor:
+    """Who sends this request. Raises Problem if nobody is signed in, or if the address showed too many wrong secrets."""
+    site, address, now = site_of(request), caller_of(request).address, time.monotonic()
+    secret = shown_secret(request)
+    if secret is None:
+        raise not_signed_in()
+    if wait_s := site.wrong_tokens.wait_s(address, now):
+        raise too_often(wait_s)
+    visitor = await site.doorkeeper.visitor(secret)
+    if visitor is None:
+        site.wrong_tokens.note(address, now)
+        raise not_signed_in()
+    return visitor

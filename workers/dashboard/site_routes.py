@@ -1,0 +1,104 @@
+"""The state of the site: for people, for monitors, for whoever restarts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from shared.errors import RollcallError
+from shared.ipc.requests import SiteStatus
+from shared.process.program import version
+from shared.records import Role
+from shared.settings.schema import LOOPBACK
+from shared.status import ChildState
+from workers.dashboard.doorkeeper import Visitor
+from workers.dashboard.metrics import exposition
+from workers.dashboard.site import API, Needs, shown_secret, site_of, visitor_of
+from workers.serving.gate import caller_of
+from workers.serving.problems import not_allowed
+
+api = APIRouter(prefix=API, tags=["site"])
+health = APIRouter(tags=["health"])
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Viewer = Annotated[Visitor, Depends(Needs(Role.VIEWER))]
+Operator = Annotated[Visitor, Depends(Needs(Role.OPERATOR))]
+
+
+@api.get("/status")
+async def status(_: Operator, request: Request) -> dict[str, Any]:
+    """The state of every process and of the gallery, as `status --json` prints it."""
+    return (await site_of(request).status()).to_json()
+
+
+@api.get("/cameras")
+async def cameras(visitor: Viewer, request: Request) -> dict[str, Any]:
+    """The cameras and their state, as in `status`. Without their addresses."""
+    site = (await site_of(request).status()).site
+    found = {} if site is None else site.cameras
+    return {
+        "cameras": [
+            {"name": name, "word": one.word, **{key: value for key, value in asdict(one).items() if key != "source"}}
+            for name, one in found.items()
+            if visitor.sees(name)
+        ]
+    }
+
+
+@health.get("/livez", response_class=PlainTextResponse)
+async def livez() -> str:
+    """Whether this process answers. Nobody needs to be signed in."""
+    return "alive\n"
+
+
+@health.get("/readyz")
+async def readyz(request: Request, verbose: bool = False) -> Response:
+    """Whether the site does its work: 200, or 503 if the gallery is not published, the writer does not run, or a camera gives no frames.
+
+    `verbose`: says which; somebody must be signed in for that.
+    """
+    found = await _readiness(request)
+    code = HTTPStatus.OK if all(found.values()) else HTTPStatus.SERVICE_UNAVAILABLE
+    if verbose:
+        await visitor_of(request)
+        return JSONResponse({"ready": all(found.values()), "checks": found}, status_code=code)
+    missing = sorted({name.partition(":")[0] for name, is_well in found.items() if not is_well})
+    return PlainTextResponse(f"not ready: {', '.join(missing)}\n" if missing else "ready\n", status_code=code)
+
+
+async def _readiness(request: Request) -> Mapping[str, bool]:
+    try:
+        found = await site_of(request).status()
+    except RollcallError:
+        return {"writer": False}
+    return checks_of(found)
+
+
+def checks_of(found: SiteStatus) -> dict[str, bool]:
+    """What must be well, by name: the writer, the gallery, the start, and each camera. An ended file is well."""
+    site, gallery = found.site, found.gallery
+    checks = {"writer": True, "gallery": gallery.generation is not None and gallery.nothing_stored is None}
+    if site is None:
+        return {**checks, "site": False}
+    cameras = {
+        f"camera:{name}": one.up or one.state in (ChildState.ENDED, ChildState.STOPPED)
+        for name, one in site.cameras.items()
+    }
+    return {**checks, "site": site.ready, **cameras}
+
+
+@health.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """The metrics for Prometheus. To programs of this machine, or with a token."""
+    if shown_secret(request) is not None:
+        await visitor_of(request)
+    elif caller_of(request).address not in (*LOOPBACK, "local"):
+        raise not_allowed("from another machine the metrics need a token")
+    site = site_of(request)
+    text = exposition(await site.status(), site.settings, site.counters, version())
+    return Response(text, media_type=_METRICS_TYPE)

@@ -1,0 +1,14 @@
+"""The address under which browsers reach the pages."""
+
+from __future__ import annotations
+
+from shared.settings.schema import WebSettings
+
+
+def address_of(web: WebSettings) -> str:
+    """The address of the pages, as a browser takes it."""
+    if web.unix_path is not None:
+        return f"https://{web.hosts[0] if web.hosts else 'localhost'}{web.base_path}"
+    name = web.hosts[0] if web.hosts else "localhost" if web.host in ("0.0.0.0", "::") else web.host  # noqa: S104  # all addresses
+    shown = f"[{name}]" if ":" in name else name
+    return f"{'https' if web.certificate else 'http'}://{shown}:{web.port}{web.base_path}"
