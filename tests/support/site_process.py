@@ -152,11 +152,12 @@ class SiteProcess:
         return {**(status.site.to_json() if status.site else {}), "gallery": status.gallery.to_json()}
 
     def child_pid(self, name: str) -> int:
-        """Pid of the writer or of a camera, as `status` has it."""
+        """Pid of a child, as `status` has it."""
 
         def find() -> int | None:
             status = self.status()
-            child = status.get("writer") if name == "writer" else status.get("cameras", {}).get(name)
+            children = {"writer": status.get("writer"), **status.get("cameras", {}), **status.get("processes", {})}
+            child = children.get(name)
             return child.get("pid") if child else None
 
         pid: int = self.wait_for(find, f"pid of {name}")

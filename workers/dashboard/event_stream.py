@@ -56,7 +56,8 @@ class Stream:
 
     async def _sightings(self) -> list[bytes]:
         try:
-            found = await self.site.feed.after(self._last)
+            feed = self.site.feed
+            found = await (feed.stored_after if self._is_replay else feed.after)(self._last)
         except RollcallError:  # as above: the next round asks again
             return []
         pieces = []

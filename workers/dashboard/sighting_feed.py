@@ -1,8 +1,8 @@
 """The sightings as they come, for any number of streams: one connection to the writer, one list of the newest in memory.
 
 A stream asks for what comes after the last sighting that it sent. What the list no longer has, it reads from the writer. So a stream
-that reads slowly holds nothing and misses nothing. The list has the sightings of some seconds: somebody who is forgotten is soon gone
-from here, too.
+that reads slowly holds nothing and misses nothing. The list has the sightings of two seconds, and a stream that begins
+reads from the writer: somebody who is forgotten is gone from here as well.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.ipc import requests
 from shared.ipc.following import follow_across_restarts
 from workers.dashboard.writer_link import WriterLink
 
-_KEPT_S = 5.0
+_KEPT_S = 2.0
 _MAX_KEPT = 1000
 _PAGE = 1000
 _RETRY_S = 0.5
@@ -78,11 +78,16 @@ class SightingFeed:
         except TimeoutError:
             return
 
+    async def stored_after(self, after_id: int) -> list[Sighting]:
+        """The next kept sightings after `after_id`, oldest first, as the writer has them now. Raises RollcallError."""
+        return (await self._writer.ask(requests.Sightings(after_id, None, _PAGE))).events
+
     async def after(self, after_id: int) -> list[Sighting]:
-        """The next sightings after `after_id`, oldest first; empty if there is none. Raises RollcallError."""
+        """As `stored_after`, for a stream that follows: what came in the last moments is taken from memory. Somebody may have been forgotten
+        in these moments."""
         if after_id >= self.last_id:
             return []
         # The list may have holes where sightings were forgotten, but it misses nothing that came after its first.
         if self._newest and self._newest[0][1].id <= after_id + 1:
             return [one for _, one in self._newest if one.id > after_id]
-        return (await self._writer.ask(requests.Sightings(after_id, None, _PAGE))).events
+        return await self.stored_after(after_id)
