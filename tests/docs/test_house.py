@@ -51,7 +51,10 @@ WORKERS: dict[str, set[str]] = {
     "photos": {"calibration", "models", "recognition"},
     "camera": {"capture", "models", "pipeline", "recognition"},
     "prepare": {"models", "photos", "recognition"},
-    "commands": {"calibration", "capture", "demo", "models", "photos", "pipeline", "recognition"},
+    "serving": set(),
+    "dashboard": {"serving"},
+    "web": {"dashboard", "serving"},
+    "commands": {"calibration", "capture", "demo", "models", "photos", "pipeline", "recognition", "serving"},
 }
 
 
@@ -121,4 +124,4 @@ def test_a_package_is_a_sentence() -> None:
 def test_no_file_lies_where_only_processes_and_words_lie() -> None:
     """A file right in `workers` is a process that can be started, or a recogniser."""
     started = {room for room, path in _rooms("workers") if path.parent.name == "workers"}
-    assert started == {"__main__", "writer", "camera", "prepare", "recognizer_arcface", "recognizer_dlib"}
+    assert started == {"__main__", "writer", "camera", "prepare", "web", "recognizer_arcface", "recognizer_dlib"}

@@ -143,7 +143,7 @@ def test_every_installation_takes_the_tested_versions() -> None:
                 assert set(names.split(",")) <= set(extras), (path, line)
     (tests,) = [line for line in told["docs/development.md"] if "test" in line]
     assert re.search(r"'[^']*'", tests)[0] in texts[".ci/run"]  # type: ignore[index]  # the line has one
-    assert set(extras) == {"embedded", "demo", "test"}
+    assert set(extras) == {"embedded", "demo", "web", "test"}
 
 
 def test_nothing_installs_somebody_elses_rollcall() -> None:

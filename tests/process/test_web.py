@@ -15,13 +15,19 @@ import pytest
 import requests
 from openapi_spec_validator import validate
 
+from shared.events import Sighting
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Forget, Record
+from shared.ipc.requests import Forget, Info, Record, SiteStatus
 from shared.records import Role
+from shared.status import CameraStatus, SiteSnapshot
+from tests.support.paths import ROOT
 from tests.support.site_process import SiteProcess, command, command_json
 from tests.support.sites import save_references
 from tests.support.stores import DLIB, event
 from tests.support.web_site import Visitor, WebSite, free_port, read_stream, web_site
+from workers.dashboard.counters import Counters
+from workers.dashboard.metrics import exposition
+from workers.serving.gate import Seen
 
 API = "/api/v1"
 _OPEN = {"/livez", "/readyz", "/metrics"}
@@ -440,3 +446,24 @@ def test_a_link_needs_a_site_and_an_enabled_web_part(tmp_path: Path) -> None:
     done = command(tmp_path, "web", "login")
     assert done.returncode == 1
     assert "no site runs" in done.stderr
+
+
+def test_rules_and_board_name_metrics_that_there_are(web: WebSite) -> None:
+    """Each metric in deploy/prometheus is one of the program's."""
+    camera = CameraStatus(up=True, threshold=0.5, strangers_estimated=0.001, age_p50_ms=1.0, age_p95_ms=2.0)
+    known = SiteStatus(
+        site=SiteSnapshot("test", os.getpid(), True, 1.0, cameras={"door": camera}),
+        gallery=SiteClient(web.site.settings.run_dir).ask(Info()),
+    )
+    counters = Counters()
+    counters.take_sighting(Sighting.from_json({**seen("Ada"), "id": 1}))
+    counters.take_answer(Seen("GET", "/", 200, 0.1))
+    (web.site.settings.data_dir / "face_embeddings.backup.db").touch()
+    told = {
+        line.split("{")[0].split(" ")[0]
+        for line in exposition(known, web.site.settings, counters, "1").decode().splitlines()
+    }
+    for path in (ROOT / "deploy" / "prometheus").iterdir():
+        used = set(re.findall(r"\brollcall_[a-z_]+", path.read_text(encoding="utf-8")))
+        assert used, path
+        assert used - told == set(), path
