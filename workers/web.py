@@ -29,6 +29,7 @@ try:
     from workers.dashboard.writer_link import WriterLink
     from workers.serving.addresses import address_of
     from workers.serving.gate import Gate
+    from workers.serving.idempotency import Idempotency
     from workers.serving.listening import listen, listen_on_path, tls_of, unlink_path
     from workers.serving.server import Server
 except ModuleNotFoundError as error:
@@ -71,7 +72,9 @@ async def _serve(settings: Settings, child: Child, listener: socket.socket, tls:
     await feed.start()
     tidying = asyncio.create_task(_tidy(site))
     try:
-        server = Server(Gate(application(site), settings.web, counters.take_answer), child, tls=tls, on_stop=stop)
+        server = Server(
+            Gate(Idempotency(application(site)), settings.web, counters.take_answer), child, tls=tls, on_stop=stop
+        )
         _log.info("listens on %s", address_of(settings.web))
         await server.serve(sockets=[listener])
     finally:

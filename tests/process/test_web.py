@@ -26,6 +26,7 @@ from tests.support.sites import save_references
 from tests.support.stores import DLIB, event
 from tests.support.web_site import Visitor, WebSite, free_port, read_stream, web_site
 from workers.dashboard.counters import Counters
+from workers.dashboard.description import as_text
 from workers.dashboard.metrics import exposition
 from workers.serving.gate import Seen
 
@@ -90,9 +91,11 @@ def _documented(web: WebSite) -> dict[tuple[str, str], Any]:
 
 
 def test_the_description_is_sound_and_has_every_route(web: WebSite) -> None:
-    """OpenAPI 3.1, and the table above has each of its routes."""
+    """OpenAPI 3.1, and the table above has each of its routes. docs/openapi.json is this description."""
     document = web.visitor(None).get("/openapi.json")
     validate(document)
+    kept = (ROOT / "docs" / "openapi.json").read_text(encoding="utf-8")
+    assert as_text(document) == kept, "write it anew: python -m workers.dashboard.description > docs/openapi.json"
     assert document["openapi"].startswith("3.1")
     known = {(method, API + path) for method, path in _NEEDS} | {("POST", f"{API}/session")}
     assert {one for one in _documented(web) if one[1] not in _OPEN} == known

@@ -31,21 +31,27 @@ _ROUTES = (
 )
 
 
-def application(site: Site) -> FastAPI:
-    """The application of one site."""
+def described_application(base_path: str) -> FastAPI:
+    """All routes of the API, and nothing behind them. `base_path`: as in [web]."""
     app = FastAPI(
         title="Rollcall",
         version=version(),
         summary="Who is in front of the site's cameras.",
         docs_url=None,
         redoc_url=None,
-        root_path=site.settings.web.base_path,
+        root_path=base_path,
         root_path_in_servers=False,
         max_body_size=_MAX_BODY_BYTES,
     )
-    app.state.site = site
     for routes in _ROUTES:
         app.include_router(routes)
+    return app
+
+
+def application(site: Site) -> FastAPI:
+    """The application of one site."""
+    app = described_application(site.settings.web.base_path)
+    app.state.site = site
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(RollcallError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_unfit)

@@ -1,0 +1,92 @@
+"""`Idempotency-Key`: done once, answered twice."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from workers.serving import idempotency
+from workers.serving.idempotency import Idempotency
+
+
+class Counting:
+    """Answers with how often it was called; with `status`, once `hold` is set."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.calls, self.status, self.hold = itertools.count(1), status, asyncio.Event()
+        self.hold.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        number = next(self.calls)
+        await self.hold.wait()
+        await PlainTextResponse(str(number), status_code=self.status)(scope, receive, send)
+
+
+async def ask(
+    app: Idempotency, key: str | None, path: str = "/", visitor: str = "a", method: str = "POST"
+) -> tuple[int, str]:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", visitor.encode()), *([(b"idempotency-key", key.encode())] if key is not None else [])]
+    scope = {"type": "http", "method": method, "path": path, "headers": headers, "state": {"request_id": "0"}}
+    await app(scope, receive, send)
+    return sent[0]["status"], b"".join(one.get("body", b"") for one in sent[1:]).decode()
+
+
+def asked(app: Idempotency, *requests: dict[str, Any]) -> list[tuple[int, str]]:
+    async def all_of_them() -> list[tuple[int, str]]:
+        return [await ask(app, **one) for one in requests]
+
+    return asyncio.run(all_of_them())
+
+
+def test_the_same_key_is_done_once() -> None:
+    """Of one visitor, for one path; without a key, and of another visitor, each is done."""
+    app = Idempotency(Counting())
+    assert asked(
+        app, {"key": "k"}, {"key": "k"}, {"key": "k", "visitor": "b"}, {"key": None}, {"key": "k", "method": "GET"}
+    ) == [(200, "1"), (200, "1"), (200, "2"), (200, "3"), (200, "4")]
+
+
+def test_a_key_of_another_request_is_refused() -> None:
+    answers = asked(Idempotency(Counting()), {"key": "k"}, {"key": "k", "path": "/other"}, {"key": "x" * 256})
+    assert [status for status, _ in answers] == [200, 409, 400]
+
+
+def test_a_fault_of_the_moment_is_tried_again() -> None:
+    """503 is no answer to keep; 409 is one."""
+    for status, second in ((503, "2"), (409, "1")):
+        assert asked(Idempotency(Counting(status)), {"key": "k"}, {"key": "k"})[1] == (status, second)
+
+
+def test_a_request_that_is_still_being_done_is_not_done_again() -> None:
+    async def both() -> tuple[tuple[int, str], tuple[int, str]]:
+        counting = Counting()
+        app = Idempotency(counting)
+        counting.hold.clear()
+        first = asyncio.create_task(ask(app, "k"))
+        await asyncio.sleep(0)  # let it begin
+        second = await ask(app, "k")
+        counting.hold.set()
+        return await first, second
+
+    first, second = asyncio.run(both())
+    assert first == (200, "1")
+    assert second[0] == 409
+
+
+def test_what_is_kept_is_bounded() -> None:
+    app = Idempotency(Counting())
+    asked(app, *({"key": str(number)} for number in range(idempotency._MAX_KEPT + 5)))
+    assert len(app._known) == idempotency._MAX_KEPT
+    assert asked(app, {"key": "0"})[0][1] == str(idempotency._MAX_KEPT + 6), "the oldest is forgotten"

@@ -1,0 +1,95 @@
+"""`Idempotency-Key`: a request that is sent twice is done once, and answered twice. An ASGI middleware.
+
+A program that got no answer sends its request again with the same key. For an hour the answer is kept, and sent again. While the first
+request is still being done, a second one is refused. Keys belong to whoever is signed in: the same key of another program is another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from workers.serving.problems import Problem
+
+_HEADER = "idempotency-key"
+_MAX_KEY_BYTES = 255
+_KEPT_S = 3600.0
+_MAX_KEPT = 512
+_MAX_ANSWER_BYTES = 64 << 10
+
+
+@dataclass
+class _Answer:
+    """An answer that was sent, or that is being made (`start` is None)."""
+
+    path: str
+    until: float
+    start: Message | None = None
+    body: bytes = b""
+
+
+class Idempotency:
+    """The middleware."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._known: OrderedDict[str, _Answer] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        given = headers.get(_HEADER)
+        if given is None or scope["method"] not in ("POST", "PATCH", "PUT"):
+            await self._app(scope, receive, send)
+            return
+        if not 0 < len(given) <= _MAX_KEY_BYTES:
+            fault = Problem(
+                HTTPStatus.BAD_REQUEST, "not-understood", "Not an Idempotency-Key", detail="1 to 255 characters"
+            )
+            await fault.response(scope["state"]["request_id"])(scope, receive, send)
+            return
+        key, path, now = _key(headers, given), f"{scope['method']} {scope['path']}", time.monotonic()
+        self._drop_old(now)
+        known = self._known.get(key)
+        if known is None:
+            await self._answer(key, _Answer(path, now + _KEPT_S), scope, receive, send)
+        elif known.start is None or known.path != path:
+            detail = "it is still being done" if known.path == path else "another request had this key"
+            fault = Problem(HTTPStatus.CONFLICT, "same-key", "The Idempotency-Key was used", detail=detail)
+            await fault.response(scope["state"]["request_id"])(scope, receive, send)
+        else:
+            await send(known.start)
+            await send({"type": "http.response.body", "body": known.body})
+
+    async def _answer(self, key: str, answer: _Answer, scope: Scope, receive: Receive, send: Send) -> None:
+        self._known[key] = answer
+
+        async def send_and_keep(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer.start = message
+            elif len(answer.body) <= _MAX_ANSWER_BYTES:
+                answer.body += message.get("body", b"")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_keep)
+        finally:
+            # A fault of the moment is no answer: the next try may succeed.
+            failed = answer.start is None or answer.start["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR
+            if failed or len(answer.body) > _MAX_ANSWER_BYTES:
+                self._known.pop(key, None)
+
+    def _drop_old(self, now: float) -> None:
+        while self._known and (len(self._known) >= _MAX_KEPT or next(iter(self._known.values())).until <= now):
+            self._known.popitem(last=False)
+
+
+def _key(headers: Headers, given: str) -> str:
+    """The key of one visitor: a hash, so that no secret is kept here."""
+    whose = headers.get("authorization", "") + "\0" + headers.get("cookie", "")
+    return hashlib.sha256(f"{whose}\0{given}".encode()).hexdigest()
