@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import itertools
 import os
 import re
+import socket as sockets
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -13,7 +18,11 @@ from typing import Any
 
 import pytest
 import requests
+import schemathesis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from openapi_spec_validator import validate
+from schemathesis.core.failures import FailureGroup
 
 from shared.events import Sighting
 from shared.ipc.client import SiteClient
@@ -21,7 +30,7 @@ from shared.ipc.requests import Forget, Info, Record, SiteStatus
 from shared.records import Role
 from shared.status import CameraStatus, SiteSnapshot
 from tests.support.paths import ROOT
-from tests.support.site_process import SiteProcess, command, command_json
+from tests.support.site_process import SUPERVISOR, SiteProcess, command, command_json
 from tests.support.sites import save_references
 from tests.support.stores import DLIB, event
 from tests.support.web_site import Visitor, WebSite, free_port, read_stream, web_site
@@ -146,11 +155,6 @@ def test_a_password_signs_in_and_a_wrong_one_is_braked(tmp_path: Path) -> None:
     with web_site(tmp_path) as web:
         done = command(tmp_path, "web", "password", "ada", "--role", "viewer")
         assert done.returncode == 2, "an empty password"
-        import subprocess
-        import sys
-
-        from tests.support.site_process import SUPERVISOR
-
         subprocess.run(
             [sys.executable, str(SUPERVISOR), "web", "password", "ada"], input="correct horse battery\n", text=True,
             cwd=tmp_path, check=True, capture_output=True, timeout=60,
@@ -208,6 +212,43 @@ def test_no_secret_is_in_the_log_or_in_the_database(web: WebSite) -> None:
     for path in web.site.settings.data_dir.rglob("*"):
         assert not path.is_file() or secret not in path.read_bytes(), path
     assert secret.decode() not in "\n".join(web.site.log)
+
+
+def _faults_of(operation: Any, visitor: Visitor) -> set[str]:
+    """What is not described in the answers to some fifty requests of one operation."""
+    told: set[str] = set()
+
+    @given(case=operation.as_strategy())
+    @hypothesis_settings(
+        max_examples=50, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
+    def ask(case: Any) -> None:
+        answer = case.call(base_url=visitor.address, session=visitor.session)
+        try:
+            case.validate_response(answer)
+        except FailureGroup as group:
+            told.update(f"{answer.status_code}: {one}"[:300] for one in group.exceptions)
+
+    ask()
+    return told
+
+
+def test_whatever_is_sent_is_answered_as_the_description_says(tmp_path: Path) -> None:
+    """Each operation with some fifty requests made from the description, fitting and unfitting: every status, header and document of an
+    answer is described, and none is a fault of ours."""
+    with web_site(tmp_path) as web:
+        save_references(web.site, "Ada", "Bo")
+        admin = web.visitor(Role.ADMIN)
+        schema = schemathesis.openapi.from_dict(admin.get("/openapi.json"))
+        told: dict[str, set[str]] = {}
+        for found in schema.get_all_operations():
+            operation: Any = found.ok()  # type: ignore[union-attr]  # the description is sound: another test validates it
+            if operation.path.endswith("/stream") or (operation.method, operation.path) == ("delete", f"{API}/session"):
+                continue  # one never ends, the other ends what we are signed in with
+            if faults := _faults_of(operation, admin):
+                told[f"{operation.method} {operation.path}"] = faults
+        assert told == {}
+        assert not [line for line in web.site.log if "failed" in line]
 
 
 # --- people and sightings -------------------------------------------------------------------------------------------
@@ -383,9 +424,6 @@ def test_it_is_replaced_when_it_falls_and_the_writer_too(tmp_path: Path) -> None
 
 def test_it_listens_on_a_socket_behind_a_proxy(tmp_path: Path) -> None:
     """`host = "unix:PATH"`: mode 0600, gone at the end; base_path and X-Forwarded headers are the proxy's."""
-    import http.client
-    import socket as sockets
-
     path = tmp_path / "web.sock"
     (tmp_path / "site.toml").write_text(
         f'{DLIB}\n[web]\nenabled = true\nhost = "unix:web.sock"\nhosts = ["site.example"]\nbase_path = "/rollcall"\n',
@@ -425,8 +463,6 @@ def test_tls_with_the_certificate_that_it_makes(tmp_path: Path) -> None:
         site.wait_until_ready()
         site.wait_for_log(f"web: listens on https://127.0.0.1:{port}")
         shown = ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", port)))
-        import hashlib
-
         assert hashlib.sha256(shown).hexdigest() == made["sha256"].replace(":", "").lower()
         url = command_json(tmp_path, "web", "login")["url"]
         assert url.startswith(f"https://127.0.0.1:{port}/login#")

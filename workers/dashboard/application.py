@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
@@ -16,7 +18,7 @@ from shared.process.program import version
 from workers.dashboard import event_routes, people_routes, session_routes, site_routes, stranger_routes
 from workers.dashboard.site import Site
 from workers.serving.gate import request_id_of
-from workers.serving.problems import Problem, problem_of
+from workers.serving.problems import Problem, ProblemDocument, described, problem_of
 
 PAGES = Path(__file__).with_name("static")
 _MAX_BODY_BYTES = 1 << 20
@@ -27,8 +29,19 @@ _ROUTES = (
     stranger_routes.router,
     event_routes.router,
     site_routes.api,
-    site_routes.health,
 )
+_PROBLEMS = described(
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+_, _definitions = models_json_schema([(ProblemDocument, "serialization")], ref_template="#/components/schemas/{model}")
+_PROBLEM_SCHEMAS: dict[str, Any] = _definitions["$defs"]
 
 
 def described_application(base_path: str) -> FastAPI:
@@ -44,7 +57,16 @@ def described_application(base_path: str) -> FastAPI:
         max_body_size=_MAX_BODY_BYTES,
     )
     for routes in _ROUTES:
-        app.include_router(routes)
+        app.include_router(routes, responses=_PROBLEMS)
+    app.include_router(site_routes.health)
+    described_by = app.openapi
+
+    def with_problems() -> dict[str, Any]:
+        document = described_by()
+        document["components"]["schemas"] |= _PROBLEM_SCHEMAS
+        return document
+
+    app.openapi = with_problems  # type: ignore[method-assign]  # FastAPI's documented way to extend the description
     return app
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
@@ -24,6 +24,7 @@ _MAX_STREAMS = 300
 
 Viewer = Annotated[Visitor, Depends(Needs(Role.VIEWER))]
 Operator = Annotated[Visitor, Depends(Needs(Role.OPERATOR))]
+EventId = Annotated[int, Path(ge=1, lt=1 << 53)]
 
 
 class SightingsResponse(StreamingResponse):
@@ -97,7 +98,7 @@ async def list_events(
 
 
 @router.post("/events/{event_id}/verdict", response_model=requests.Judged)
-async def judge(event_id: int, given: Verdict, visitor: Operator, request: Request) -> requests.Judged:
+async def judge(event_id: EventId, given: Verdict, visitor: Operator, request: Request) -> requests.Judged:
     """Judge a sighting. A wrong one withholds the face on every camera at once."""
     await _require_seen(visitor, request, event_id)
     if given.verdict == "right":
@@ -108,7 +109,7 @@ async def judge(event_id: int, given: Verdict, visitor: Operator, request: Reque
 
 
 @router.delete("/events/{event_id}/verdict", response_model=requests.Undone)
-async def undo_verdict(event_id: int, visitor: Operator, request: Request) -> requests.Undone:
+async def undo_verdict(event_id: EventId, visitor: Operator, request: Request) -> requests.Undone:
     """Take back what was judged of a sighting."""
     await _require_seen(visitor, request, event_id)
     return await site_of(request).ask(requests.UndoCorrection(event_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.ipc import requests
@@ -21,6 +21,7 @@ Viewer = Annotated[Visitor, Depends(Needs(Role.VIEWER))]
 Operator = Annotated[Visitor, Depends(Needs(Role.OPERATOR))]
 Admin = Annotated[Visitor, Depends(Needs(Role.ADMIN))]
 Limit = Annotated[int, Query(ge=1, le=_MAX_PAGE)]
+ReferenceId = Annotated[int, Path(gt=-(1 << 53), lt=1 << 53)]  # old databases have ids below 0
 Name = Annotated[str, Field(min_length=1, max_length=300)]
 
 
@@ -117,7 +118,7 @@ async def references(
 
 @router.patch("/people/{person_id}/references/{reference}", response_model=requests.ReferenceState)
 async def change_reference(
-    person_id: str, reference: int, given: ReferenceChange, _: Operator, request: Request
+    person_id: str, reference: ReferenceId, given: ReferenceChange, _: Operator, request: Request
 ) -> requests.ReferenceState:
     """Set a reference aside, or bring it back."""
     site, known = site_of(request), await _person(request, person_id)
@@ -129,7 +130,7 @@ async def change_reference(
 @router.delete(
     "/people/{person_id}/references/{reference}", response_model=requests.Forgotten, status_code=HTTPStatus.OK
 )
-async def forget_reference(person_id: str, reference: int, _: Admin, request: Request) -> requests.Forgotten:
+async def forget_reference(person_id: str, reference: ReferenceId, _: Admin, request: Request) -> requests.Forgotten:
     """Forget one reference and its photo. Can't be undone."""
     site, known = site_of(request), await _person(request, person_id)
     found = (await site.ask(requests.References(known.person, reference - 1, 1))).references

@@ -28,14 +28,22 @@ Viewer = Annotated[Visitor, Depends(Needs(Role.VIEWER))]
 Admin = Annotated[Visitor, Depends(Needs(Role.ADMIN))]
 
 
-class SignIn(BaseModel):
-    """Either the code of a link, or a name and a password."""
+class SignInWithLink(BaseModel):
+    """`code`: what follows the # in the link's address."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    code: Annotated[str | None, Field(max_length=200, repr=False)] = None
-    name: Annotated[str | None, Field(max_length=64)] = None
-    password: Annotated[str | None, Field(max_length=1024, repr=False)] = None
+    code: Annotated[str, Field(max_length=200, repr=False)]
+
+
+class SignInWithPassword(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    name: Annotated[str, Field(max_length=64)]
+    password: Annotated[str, Field(max_length=1024, repr=False)]
+
+
+SignIn = SignInWithLink | SignInWithPassword
 
 
 class Me(BaseModel):
@@ -97,7 +105,7 @@ async def sign_in(given: SignIn, request: Request, response: Response) -> Me:
 
 async def _signed_in(given: SignIn, request: Request, session: NewSecret) -> Access:
     site = site_of(request)
-    if given.code is not None and given.name is None and given.password is None:
+    if isinstance(given, SignInWithLink):
         shown = read_secret(given.code)
         if shown is None:
             raise not_allowed("this is no code of a link")
@@ -105,10 +113,6 @@ async def _signed_in(given: SignIn, request: Request, session: NewSecret) -> Acc
             return (await site.ask(requests.UseLink(shown.id, shown.hash, session.id, session.hash))).access
         except RefusedError as error:
             raise not_allowed(f"{error.what}; {error.remedy}") from error
-    if given.code is not None or given.name is None or given.password is None:
-        raise Problem(
-            HTTPStatus.BAD_REQUEST, "not-understood", "Either a code, or a name and a password", detail="one of the two"
-        )
     found = await site.ask(requests.FindAccess(given.name))
     known = found.secret if found.access is not None and found.access.kind is AccessKind.PASSWORD else None
     if not await asyncio.to_thread(fits_password, known, given.password) or found.access is None:

@@ -20,7 +20,7 @@ from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.metrics import exposition
 from workers.dashboard.site import API, Needs, shown_secret, site_of, visitor_of
 from workers.serving.gate import caller_of
-from workers.serving.problems import not_allowed
+from workers.serving.problems import described, not_allowed
 
 api = APIRouter(prefix=API, tags=["site"])
 health = APIRouter(tags=["health"])
@@ -56,7 +56,18 @@ async def livez() -> str:
     return "alive\n"
 
 
-@health.get("/readyz")
+@health.get(
+    "/readyz",
+    response_class=PlainTextResponse,
+    responses={
+        HTTPStatus.OK: {"description": "It does its work", "content": {"application/json": {}, "text/plain": {}}},
+        HTTPStatus.SERVICE_UNAVAILABLE: {
+            "description": "It does not",
+            "content": {"application/json": {}, "text/plain": {}},
+        },
+        **described(HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.UNPROCESSABLE_ENTITY),
+    },
+)
 async def readyz(request: Request, verbose: bool = False) -> Response:
     """Whether the site does its work: 200, or 503 if the gallery is not published, the writer does not run, or a camera gives no frames.
 
@@ -92,7 +103,13 @@ def checks_of(found: SiteStatus) -> dict[str, bool]:
     return {**checks, "site": site.ready, **cameras}
 
 
-@health.get("/metrics", response_class=Response)
+@health.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses=described(
+        HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE
+    ),
+)
 async def metrics(request: Request) -> Response:
     """The metrics for Prometheus. To programs of this machine, or with a token."""
     if shown_secret(request) is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from shared.errors import ConfigurationError, FaultList, RefusedError, RollcallError, TemporaryError, UsageError
@@ -20,6 +21,34 @@ _KINDS: tuple[tuple[type[RollcallError], str, HTTPStatus, str], ...] = (
     (ConfigurationError, "misconfigured", HTTPStatus.INTERNAL_SERVER_ERROR, "The site's settings are at fault"),
     (RollcallError, "fault", HTTPStatus.INTERNAL_SERVER_ERROR, "A fault in Rollcall"),
 )
+
+
+class Fault(BaseModel):
+    """One fault: what is wrong, where, what was found, what was expected, and the remedy. `pointer`: the place in the request."""
+
+    what: str | None = None
+    where: str | None = None
+    pointer: str | None = None
+    got: str | int | float | None = None
+    expected: str | None = None
+    remedy: str | None = None
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457. `type` stays the same for programs; `instance` is the number under which the log has the request."""
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+    instance: str
+    errors: list[Fault] | None = None
+
+
+def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """These statuses as FastAPI describes answers: each is a problem."""
+    schema = {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
+    return {int(one): {"description": one.phrase, "content": {MEDIA_TYPE: schema}} for one in statuses}
 
 
 class Problem(Exception):  # RFC 9457's word
