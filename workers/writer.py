@@ -76,7 +76,7 @@ _MAX_GROUP = 256  # requests committed together
 _MAX_WAITING = 1024  # requests received but not yet answered; beyond this number no socket is read
 _MAX_PEERS = 256
 _BACKLOG = 64  # connections that wait to be accepted
-_OWN_PLACES = 64  # places beyond _MAX_PEERS, only for the supervisor and the cameras
+_OWN_PLACES = 64  # places beyond _MAX_PEERS, only for the supervisor and its processes
 _MAX_FOLLOWERS = 64
 # A connection is closed after this time without a byte in either direction; its client can reconnect.
 _IDLE_LIMIT_S = 60.0
@@ -139,7 +139,7 @@ class Writer:
         self._selector = selectors.DefaultSelector()
         self._peers: dict[int, Peer] = {}
         self._supervisor = os.getppid()
-        self._cameras: set[int] = set()
+        self._children: set[int] = set()
         self._waiting: deque[tuple[Peer, Request[Any] | UsageError]] = deque()
         self._snapshot: SiteSnapshot | None = None  # the supervisor's last
         self._backup = BackupKeeper(settings.db_path)
@@ -405,8 +405,8 @@ class Writer:
         return True
 
     def _is_own(self, peer: Peer) -> bool:
-        """Whether the peer is the supervisor or one of its cameras."""
-        return peer.pid is not None and (peer.pid == self._supervisor or peer.pid in self._cameras)
+        """Whether the peer is the supervisor or one of its processes."""
+        return peer.pid is not None and (peer.pid == self._supervisor or peer.pid in self._children)
 
     def _make_place(self) -> bool:
         """Drop the idle or stalled peer that was active longest ago; it can connect again. False when there is none."""
@@ -581,7 +581,8 @@ class Writer:
         if peer.pid is not None and peer.pid != self._supervisor:
             raise RefusedError("not the supervisor", where="put_status", expected="the process that started the writer")
         self._snapshot = snapshot
-        self._cameras = {one.pid for one in snapshot.cameras.values() if one.pid is not None}
+        children = (*snapshot.cameras.values(), *snapshot.processes.values())
+        self._children = {one.pid for one in children if one.pid is not None}
         return Done()
 
     def _start_following(self, peer: Peer, after_id: int) -> SightingsPage:
