@@ -38,6 +38,7 @@ from workers.dashboard.counters import Counters
 from workers.dashboard.description import as_text
 from workers.dashboard.metrics import exposition
 from workers.serving.gate import Seen
+from workers.serving.secrets import new_secret
 
 API = "/api/v1"
 _OPEN = {"/livez", "/readyz", "/metrics"}
@@ -506,3 +507,14 @@ def test_rules_and_board_name_metrics_that_there_are(web: WebSite) -> None:
         used = set(re.findall(r"\brollcall_[a-z_]+", path.read_text(encoding="utf-8")))
         assert used, path
         assert used - told == set(), path
+
+
+def test_whoever_is_known_goes_on_while_somebody_guesses(tmp_path: Path) -> None:
+    """Sixty wrong tokens from an address within a minute: from there a new one has to wait, and who is signed in does not."""
+    with web_site(tmp_path) as web:
+        known, late = web.visitor(Role.VIEWER), web.visitor(Role.VIEWER)
+        assert known.get(f"{API}/me")["role"] == "viewer"
+        guesses = [Visitor(web.address, new_secret().shown).ask("GET", f"{API}/me").status_code for _ in range(61)]
+        assert guesses == [401] * 60 + [429]
+        assert late.ask("GET", f"{API}/me").status_code == 429
+        assert known.get(f"{API}/me")["role"] == "viewer"

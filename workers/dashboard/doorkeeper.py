@@ -15,6 +15,7 @@ from workers.serving.secrets import Shown, is_same, read_secret
 _BELIEVED_S = 5.0
 _MAX_KNOWN = 1024
 _TELL_USED_EVERY_S = 60.0
+_NOBODY = (0.0, None, None)
 _LET_IN = (AccessKind.SESSION, AccessKind.TOKEN)
 
 
@@ -51,6 +52,11 @@ class Doorkeeper:
             return None
         self._used.add(access.id)
         return Visitor(access)
+
+    def knows(self, text: str) -> bool:
+        """Whether somebody was let in with this secret a moment ago."""
+        shown = read_secret(text)
+        return shown is not None and is_same(self._known.get(shown.id, _NOBODY)[2], shown.hash)
 
     async def _find(self, shown: Shown) -> tuple[Access | None, str | None]:
         now = time.monotonic()
