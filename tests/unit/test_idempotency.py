@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from typing import Any
 
+import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
@@ -16,14 +17,15 @@ from workers.serving.idempotency import Idempotency
 class Counting:
     """Answers with how often it was called; with `status`, once `hold` is set."""
 
-    def __init__(self, status: int = 200) -> None:
+    def __init__(self, status: int = 200, cookie: str | None = None) -> None:
+        self.headers = {} if cookie is None else {"Set-Cookie": cookie}
         self.calls, self.status, self.hold = itertools.count(1), status, asyncio.Event()
         self.hold.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         number = next(self.calls)
         await self.hold.wait()
-        await PlainTextResponse(str(number), status_code=self.status)(scope, receive, send)
+        await PlainTextResponse(str(number), status_code=self.status, headers=self.headers)(scope, receive, send)
 
 
 async def ask(
@@ -63,10 +65,20 @@ def test_a_key_of_another_request_is_refused() -> None:
     assert [status for status, _ in answers] == [200, 409, 400]
 
 
-def test_a_fault_of_the_moment_is_tried_again() -> None:
-    """503 is no answer to keep; 409 is one."""
-    for status, second in ((503, "2"), (409, "1")):
-        assert asked(Idempotency(Counting(status)), {"key": "k"}, {"key": "k"})[1] == (status, second)
+@pytest.mark.parametrize("status", [503, 429, 401, 409])
+def test_what_was_refused_is_tried_again(status: int) -> None:
+    """It has changed nothing, and the reason may be over: the writer is back, the wait has passed."""
+    assert asked(Idempotency(Counting(status)), {"key": "k"}, {"key": "k"})[1] == (status, "2")
+
+
+def test_requests_of_nobody_have_no_keys() -> None:
+    """The answer to one that signs in has the session's cookie: somebody else with the same key must not get it."""
+    assert asked(Idempotency(Counting()), *[{"key": "k", "visitor": ""}] * 2) == [(200, "1"), (200, "2")]
+
+
+def test_an_answer_that_signs_somebody_in_is_not_kept() -> None:
+    """Also if the request had a cookie: that of another program on this host is no secret."""
+    assert asked(Idempotency(Counting(cookie="rollcall=x")), *[{"key": "k"}] * 2) == [(200, "1"), (200, "2")]
 
 
 def test_a_request_that_is_still_being_done_is_not_done_again() -> None:

@@ -1,7 +1,10 @@
 """`Idempotency-Key`: a request that is sent twice is done once, and answered twice. An ASGI middleware.
 
 A program that got no answer sends its request again with the same key. For an hour the answer is kept, and sent again. While the first
-request is still being done, a second one is refused. Keys belong to whoever is signed in: the same key of another program is another one.
+request is still being done, a second one is refused. What was refused has changed nothing: it is done again.
+
+Keys belong to whoever is signed in: the same key of another program is another one. Requests of nobody have no keys, and an answer that
+signs somebody in is never kept: it has the cookie of the session, and somebody else may have used that key.
 """
 
 from __future__ import annotations
@@ -44,7 +47,8 @@ class Idempotency:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
         given = headers.get(_HEADER)
-        if given is None or scope["method"] not in ("POST", "PATCH", "PUT"):
+        whose = headers.get("authorization", "") + "\0" + headers.get("cookie", "")
+        if given is None or whose == "\0" or scope["method"] not in ("POST", "PATCH", "PUT"):
             await self._app(scope, receive, send)
             return
         if not 0 < len(given) <= _MAX_KEY_BYTES:
@@ -53,7 +57,7 @@ class Idempotency:
             )
             await fault.response(scope["state"]["request_id"])(scope, receive, send)
             return
-        key, path, now = _key(headers, given), f"{scope['method']} {scope['path']}", time.monotonic()
+        key, path, now = _key(whose, given), f"{scope['method']} {scope['path']}", time.monotonic()
         self._drop_old(now)
         known = self._known.get(key)
         if known is None:
@@ -79,9 +83,8 @@ class Idempotency:
         try:
             await self._app(scope, receive, send_and_keep)
         finally:
-            # A fault of the moment is no answer: the next try may succeed.
-            failed = answer.start is None or answer.start["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR
-            if failed or len(answer.body) > _MAX_ANSWER_BYTES:
+            failed = answer.start is None or answer.start["status"] >= HTTPStatus.BAD_REQUEST
+            if failed or _signs_in(answer.start) or len(answer.body) > _MAX_ANSWER_BYTES:
                 self._known.pop(key, None)
 
     def _drop_old(self, now: float) -> None:
@@ -89,7 +92,10 @@ class Idempotency:
             self._known.popitem(last=False)
 
 
-def _key(headers: Headers, given: str) -> str:
+def _signs_in(start: Message | None) -> bool:
+    return start is not None and any(name.lower() == b"set-cookie" for name, _ in start["headers"])
+
+
+def _key(whose: str, given: str) -> str:
     """The key of one visitor: a hash, so that no secret is kept here."""
-    whose = headers.get("authorization", "") + "\0" + headers.get("cookie", "")
     return hashlib.sha256(f"{whose}\0{given}".encode()).hexdigest()
