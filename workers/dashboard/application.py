@@ -21,7 +21,7 @@ from workers.serving.gate import request_id_of
 from workers.serving.problems import Problem, ProblemDocument, described, problem_of
 
 PAGES = Path(__file__).with_name("static")
-_MAX_BODY_BYTES = 1 << 20
+_MAX_BODY_BYTES = 64 << 10  # of each connection, and nobody has to be signed in to send one
 _MAX_FAULTS = 20
 _ROUTES = (
     session_routes.router,

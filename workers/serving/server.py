@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from shared.status import ChildState, ChildStatus
 from shared.supervision.child import Child
+from workers.serving.connection import Connection
 
 _KEEP_ALIVE_S = 15
 # Answers that are being sent when the process is asked to stop get this time.
@@ -26,11 +27,12 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: ASGIApp, child: Child, *, tls: ssl.SSLContext | None, on_stop: Callable[[], None]) -> None:
         """`on_stop`: called at the beginning of the stop, so that streams end themselves."""
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it tells each start and stop, as the supervisor does
+        # It tells each start and stop, as the supervisor does, and warns of each request that is no HTTP: anybody could fill the log.
+        logging.getLogger("uvicorn").setLevel(logging.ERROR)
         super().__init__(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=Connection,
                 ws="none",
                 lifespan="off",
                 log_config=None,

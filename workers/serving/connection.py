@@ -1,0 +1,66 @@
+"""One connection of a browser or a program, with limits on its time.
+
+uvicorn waits for ever for a request that does not come to its end, and for a reader who does not read. Some hundred such connections
+would leave no place for anybody else, and nobody has to be signed in to open them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_REQUEST_S = 20.0  # a request has to be here, from its first byte to its last, or the first byte of a connection
+_UNREAD_S = 20.0  # so long an answer may wait for its reader
+_WHOLE = (h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
+
+
+class _Deadline:
+    """Aborts a connection unless it is ended in time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, transport: asyncio.Transport, seconds: float) -> None:
+        """Begin to count, if it has not begun."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(seconds, transport.abort)
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Connection(H11Protocol):
+    """A connection that is closed if its request does not come, or if its answer is not read."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._request, self._unread = _Deadline(self.loop), _Deadline(self.loop)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._request.begin(transport, _REQUEST_S)
+
+    def data_received(self, data: bytes) -> None:
+        self._request.begin(self.transport, _REQUEST_S)
+        super().data_received(data)
+        if self.conn.their_state in _WHOLE:
+            self._request.end()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread.begin(self.transport, _UNREAD_S)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unread.end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._request.end()
+        self._unread.end()
+        super().connection_lost(exc)
