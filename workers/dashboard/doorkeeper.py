@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from shared.events import Sighting
 from shared.ipc import requests
 from shared.records import Access, AccessKind, Role
 from workers.dashboard.writer_link import WriterLink
@@ -29,8 +31,20 @@ class Visitor:
         """Whether they may do what `role` may."""
         return self.access.role.includes(role)
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether they see every camera, also those that will be added."""
+        return self.access.cameras is None
+
     def sees(self, camera: str) -> bool:
         return self.access.cameras is None or camera in self.access.cameras
+
+    def document_of(self, sighting: Sighting) -> dict[str, Any]:
+        """The sighting's public document. Where else the person is now, on cameras that this visitor does not see, is left out."""
+        if self.sees_all or not sighting.also_at:
+            return sighting.to_json()
+        seen = [one for one in sighting.also_at if self.sees(one["camera"])]
+        return replace(sighting, also_at=seen or None).to_json()
 
 
 class Doorkeeper:

@@ -94,7 +94,7 @@ async def list_events(
     """Sightings, newest first; only of a person, of cameras, of kinds."""
     find = requests.FindSightings(before, after, person, _cameras(visitor, camera), event, limit)
     found = await site_of(request).ask(find)
-    return {"events": [one.to_json() for one in found.events], "before": found.before_id}
+    return {"events": [visitor.document_of(one) for one in found.events], "before": found.before_id}
 
 
 @router.post("/events/{event_id}/verdict", response_model=requests.Judged)
@@ -117,7 +117,7 @@ async def undo_verdict(event_id: EventId, visitor: Operator, request: Request) -
 
 async def _require_seen(visitor: Visitor, request: Request, event_id: int) -> None:
     """Raise Problem if the visitor does not see this sighting's camera."""
-    if visitor.access.cameras is None:
+    if visitor.sees_all:
         return
     page = await site_of(request).ask(requests.Sightings(event_id - 1, None, 1))
     if not page.events or page.events[0].id != event_id or not visitor.sees(page.events[0].camera):

@@ -66,7 +66,7 @@ class Stream:
         self._is_replay = False
         if found:
             self._last = found[-1].id
-        pieces += [_event(one) for one in found if self._visitor.sees(one.camera)]
+        pieces += [self._event(one) for one in found if self._visitor.sees(one.camera)]
         return pieces
 
     def _gap(self, found: list[Sighting]) -> bytes | None:
@@ -90,7 +90,6 @@ class Stream:
         shown = {"ready": site is not None and site.ready, "cameras": cameras}
         return format_sse_event(event="status", data_str=json.dumps(shown))
 
-
-def _event(sighting: Sighting) -> bytes:
-    document = json.dumps(sighting.to_json(), separators=(",", ":"))
-    return format_sse_event(event=sighting.event, id=str(sighting.id), data_str=document)
+    def _event(self, sighting: Sighting) -> bytes:
+        document = json.dumps(self._visitor.document_of(sighting), separators=(",", ":"))
+        return format_sse_event(event=sighting.event, id=str(sighting.id), data_str=document)

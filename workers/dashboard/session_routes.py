@@ -158,11 +158,14 @@ async def list_tokens(_: Admin, request: Request) -> AccessPage:
 
 
 @router.post("/tokens", response_model=MadeToken, status_code=HTTPStatus.CREATED)
-async def make_token(given: NewToken, _: Admin, request: Request) -> MadeToken:
-    """Make a token for a program. It is shown this once."""
+async def make_token(given: NewToken, visitor: Admin, request: Request) -> MadeToken:
+    """Make a token for a program. It is shown this once, and sees no camera that whoever makes it does not see."""
+    cameras = visitor.access.cameras if given.cameras is None else given.cameras
+    if not all(visitor.sees(one) for one in cameras or ()):
+        raise not_allowed(f"a token can see only the cameras that you see: {', '.join(visitor.access.cameras or ())}")
     secret = new_secret()
     add = requests.AddAccess(
-        secret.id, AccessKind.TOKEN, given.role, given.label, secret.hash, given.days * _DAY_S, given.cameras
+        secret.id, AccessKind.TOKEN, given.role, given.label, secret.hash, given.days * _DAY_S, cameras
     )
     return MadeToken(token=secret.shown, access=(await site_of(request).ask(add)).access)
 

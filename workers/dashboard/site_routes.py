@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -31,9 +31,13 @@ Operator = Annotated[Visitor, Depends(Needs(Role.OPERATOR))]
 
 
 @api.get("/status")
-async def status(_: Operator, request: Request) -> dict[str, Any]:
-    """The state of every process and of the gallery, as `status --json` prints it."""
-    return (await site_of(request).status()).to_json()
+async def status(visitor: Operator, request: Request) -> dict[str, Any]:
+    """The state of every process and of the gallery, as `status --json` prints it. Only of the cameras that the visitor sees."""
+    found = await site_of(request).status()
+    if found.site is not None and not visitor.sees_all:
+        seen = {name: one for name, one in found.site.cameras.items() if visitor.sees(name)}
+        found = replace(found, site=replace(found.site, cameras=seen))
+    return found.to_json()
 
 
 @api.get("/cameras")
@@ -74,12 +78,19 @@ async def readyz(request: Request, verbose: bool = False) -> Response:
     `verbose`: says which; somebody must be signed in for that.
     """
     found = await _readiness(request)
-    code = HTTPStatus.OK if all(found.values()) else HTTPStatus.SERVICE_UNAVAILABLE
+    is_ready = all(found.values())
+    code = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
     if verbose:
-        await visitor_of(request)
-        return JSONResponse({"ready": all(found.values()), "checks": found}, status_code=code)
+        visitor = await visitor_of(request)
+        seen = {name: is_well for name, is_well in found.items() if _is_shown(name, visitor)}
+        return JSONResponse({"ready": is_ready, "checks": seen}, status_code=code)
     missing = sorted({name.partition(":")[0] for name, is_well in found.items() if not is_well})
     return PlainTextResponse(f"not ready: {', '.join(missing)}\n" if missing else "ready\n", status_code=code)
+
+
+def _is_shown(check: str, visitor: Visitor) -> bool:
+    kind, _, name = check.partition(":")
+    return kind != "camera" or visitor.sees(name)
 
 
 async def _readiness(request: Request) -> Mapping[str, bool]:
@@ -111,9 +122,10 @@ def checks_of(found: SiteStatus) -> dict[str, bool]:
     ),
 )
 async def metrics(request: Request) -> Response:
-    """The metrics for Prometheus. To programs of this machine, or with a token."""
+    """The metrics for Prometheus. To programs of this machine, or with a token for all cameras."""
     if shown_secret(request) is not None:
-        await visitor_of(request)
+        if not (await visitor_of(request)).sees_all:
+            raise not_allowed("the metrics need a token for all cameras")
     elif caller_of(request).address not in (*LOOPBACK, "local"):
         raise not_allowed("from another machine the metrics need a token")
     site = site_of(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -27,8 +28,16 @@ class StrangersPage(BaseModel):
 
 
 def _shown(visitor: Visitor, found: list[Stranger]) -> list[Stranger]:
-    """Those strangers whom a camera saw that this visitor sees."""
-    return [one for one in found if any(visitor.sees(camera) for camera in one.cameras)]
+    """Those strangers whom a camera saw that this visitor sees; of their cameras only those."""
+    shown = [replace(one, cameras=[camera for camera in one.cameras if visitor.sees(camera)]) for one in found]
+    return [one for one in shown if one.cameras or visitor.sees_all]
+
+
+async def _find(stranger_id: str, visitor: Visitor, request: Request) -> Stranger:
+    found = _shown(visitor, (await site_of(request).ask(requests.Strangers(id=stranger_id))).strangers)
+    if not found:
+        raise not_found("stranger", stranger_id)
+    return found[0]
 
 
 @router.get("/strangers", response_model=StrangersPage)
@@ -43,13 +52,12 @@ async def list_strangers(
 @router.get("/strangers/{stranger_id}", response_model=Stranger)
 async def stranger(stranger_id: str, visitor: Operator, request: Request) -> Stranger:
     """One stranger."""
-    found = _shown(visitor, (await site_of(request).ask(requests.Strangers(id=stranger_id))).strangers)
-    if not found:
-        raise not_found("stranger", stranger_id)
-    return found[0]
+    return await _find(stranger_id, visitor, request)
 
 
 @router.delete("/strangers/{stranger_id}", response_model=requests.StrangerForgotten)
-async def forget_stranger(stranger_id: str, _: Admin, request: Request) -> requests.StrangerForgotten:
+async def forget_stranger(stranger_id: str, visitor: Admin, request: Request) -> requests.StrangerForgotten:
     """Forget a stranger: pictures, templates, sightings. Can't be undone."""
+    if not visitor.sees_all:
+        await _find(stranger_id, visitor, request)
     return await site_of(request).ask(requests.ForgetStranger(stranger_id))
