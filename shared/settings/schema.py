@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -77,7 +77,12 @@ def _base_path(text: str) -> str:
 def _host_name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[?[0-9A-Fa-f:]+\]?", text):
         raise ValueError("a name or an address as browsers show it, without a port")
-    return text.lower()
+    if ":" not in text:
+        return text.lower()
+    try:
+        return str(ip_address(text.strip("[]")))
+    except ValueError:
+        raise ValueError("an address like 2001:db8::7") from None
 
 
 def _network(text: str) -> str:

@@ -54,6 +54,11 @@ def test_only_known_names_are_answered(host: str, status: int) -> None:
     assert ask(gate(hosts=["site.example"]), host=host)[0] == status
 
 
+@pytest.mark.parametrize("written", ["2001:db8::7", "[2001:DB8:0::7]"])
+def test_an_address_of_ipv6_is_known_as_browsers_write_it(written: str) -> None:
+    assert ask(gate(hosts=[written]), host="[2001:db8::7]:8480")[0] == 200
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -65,6 +70,7 @@ def test_only_known_names_are_answered(host: str, status: int) -> None:
         ({"origin": "http://localhost:8480"}, 200),
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://[::1"}, 403),
         ({"sec_fetch_site": "cross-site", "origin": "http://localhost:8480"}, 403),
         ({"authorization": "Bearer rc_x"}, 200),
     ],
@@ -83,6 +89,8 @@ def test_what_changes_something_comes_from_our_pages_or_has_a_token(headers: dic
         ("10.0.0.2", "198.51.100.1", "198.51.100.1 True"),
         ("10.0.0.2", "203.0.113.5, 198.51.100.1, 10.0.0.3", "198.51.100.1 True"),  # what the browser itself claimed
         ("10.0.0.2", "", "10.0.0.2 True"),
+        ("::ffff:192.0.2.9", "198.51.100.1", "192.0.2.9 False"),  # a socket for IPv6 shows IPv4 so
+        ("::ffff:10.0.0.2", "::ffff:198.51.100.1", "198.51.100.1 True"),
     ],
 )
 def test_who_calls_through_a_proxy(peer: str, passed: str, caller: str) -> None:

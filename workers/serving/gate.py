@@ -105,11 +105,11 @@ class Gate:
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:
         peer = scope.get("client")
-        address = "local" if self._is_local or not peer else str(peer[0])
+        address = "local" if self._is_local or not peer else _plain(str(peer[0]))
         if not (self._is_local or self._is_proxy(address)):
             return Caller(address, self._is_secure)
         # Each proxy adds the address that it was called from. The last one that is no proxy of ours is the caller.
-        passed = [one.strip() for one in ",".join(headers.getlist("x-forwarded-for")).split(",") if one.strip()]
+        passed = [_plain(one.strip()) for one in ",".join(headers.getlist("x-forwarded-for")).split(",") if one.strip()]
         outside = [one for one in passed if not self._is_proxy(one)]
         is_secure = self._is_secure or headers.get("x-forwarded-proto") == "https"
         return Caller(outside[-1][:64] if outside else address, is_secure)
@@ -138,6 +138,15 @@ class Gate:
         return None
 
 
+def _plain(address: str) -> str:
+    """An address as people write it: a socket for IPv6 that takes IPv4 too shows ::ffff:192.0.2.7."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    return str(getattr(found, "ipv4_mapped", None) or found)
+
+
 def _name_of(host: str) -> str:
     """The name in a Host header, without its port; empty if there is none."""
     try:
@@ -151,7 +160,10 @@ def _is_our_own_page(headers: Headers, host: str) -> bool:
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
-    return urlsplit(headers.get("origin", "")).netloc.lower() == host.lower()
+    try:
+        return urlsplit(headers.get("origin", "")).netloc.lower() == host.lower()
+    except ValueError:  # no address
+        return False
 
 
 def _add_headers(headers: MutableHeaders, request_id: str, *, is_secure: bool) -> None:
