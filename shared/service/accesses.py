@@ -27,7 +27,7 @@ class AccessRequests:
         self._store = store
 
     def add(self, request: requests.AddAccess, changes: Changes) -> requests.AccessAnswer:  # noqa: ARG002  # nothing is published
-        """Raises RefusedError for an id that is taken or can't be one, too long a time, or too many accesses."""
+        """Raises RefusedError for an id that is taken or can't be one, too long a time, too many accesses, or a parent that is taken back."""
         label = (text_of(request.label) or "").strip()
         if not _ID.fullmatch(request.id) or not 0 < len(label) <= accesses.MAX_LABEL_CHARACTERS:
             raise RefusedError(
@@ -40,6 +40,8 @@ class AccessRequests:
                 raise RefusedError("not a time", got=f"{seconds:.0f} s", expected=f"at most {_MAX_DAYS} days, above 0")
         if not _SECRET.fullmatch(request.secret):
             raise UsageError("not the hash of a secret", where=request.op)
+        if request.parent is not None and accesses.access_of(self._store, request.parent) is None:
+            raise RefusedError("it was taken back meanwhile", where=request.parent, remedy="sign in in another way")
         access = Access(
             request.id,
             request.kind,

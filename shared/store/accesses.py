@@ -1,7 +1,7 @@
 """The table of accesses: who may use the web part. Of every secret the table has a hash only.
 
 The secret of a link, a session or a token is random, with 256 bits: its SHA-256 is kept, as "sha256:HEX". A password is chosen by a
-person: scrypt of it is kept, as "scrypt:SALT:HEX" (workers/web/passwords.py).
+person: scrypt of it is kept, as "scrypt:SALT:HEX" (workers/serving/secrets.py).
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ _COLUMNS = "id, kind, role, label, cameras, created_at, expires_at, last_used_at
 
 
 def note_access(store: Store, access: Access, secret: str) -> None:
-    """Store an access. A password takes the place of an earlier one of that name. Raises RefusedError if there are too many accesses, or
-    if another kind has this id."""
+    """Store an access. A password takes the place of an earlier one of that name, and ends the sessions that came of that. Raises
+    RefusedError if there are too many accesses, or if another kind has this id."""
     known = access_of(store, access.id)
     if known is not None and (known[0].kind, access.kind) != (AccessKind.PASSWORD, AccessKind.PASSWORD):
         raise RefusedError("this id is taken", where=access.id, remedy="choose another name")
+    if known is not None:
+        remove_accesses(store, [access.id])
     (count,) = store.connection.execute("SELECT COUNT(*) FROM accesses").fetchone()
     if known is None and count >= MAX_ACCESSES:
         raise RefusedError(

@@ -106,6 +106,21 @@ def test_a_password_is_replaced_and_nothing_else_is(service: StoreService) -> No
             service.ask(add("token", kind))
 
 
+def test_another_password_ends_the_sessions_of_the_one_before(service: StoreService) -> None:
+    """Whoever signed in with it may be why it was changed; and the new one may have another role."""
+    service.ask(add("ada", AccessKind.PASSWORD, lasts_s=None))
+    service.ask(add("s1", AccessKind.SESSION, parent="ada"))
+    service.ask(add("ada", AccessKind.PASSWORD, secret=OTHER, lasts_s=None))
+    assert ids(service) == ["ada"]
+
+
+def test_a_session_of_what_was_taken_back_does_not_begin(service: StoreService) -> None:
+    """The password was taken back while it was being compared."""
+    with pytest.raises(RefusedError, match="taken back"):
+        service.ask(add("s1", AccessKind.SESSION, parent="ada"))
+    assert ids(service) == []
+
+
 def test_when_it_was_used_is_noted(service: StoreService) -> None:
     service.ask(add())
     service.ask(AccessesUsed(["one", "nobody"]))

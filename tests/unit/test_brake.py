@@ -17,14 +17,6 @@ def test_so_many_tries_then_a_wait() -> None:
     assert one.wait_s("here", 60) == 0
 
 
-def test_whoever_signed_in_starts_anew() -> None:
-    one = Brake(1, 60.0)
-    one.note("here", 0)
-    assert one.wait_s("here", 1) > 0
-    one.forget("here")
-    assert one.wait_s("here", 1) == 0
-
-
 def test_very_many_addresses_take_little_memory() -> None:
     """Those that tried longest ago are forgotten first."""
     one = Brake(1, 60.0)

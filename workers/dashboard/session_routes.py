@@ -79,7 +79,10 @@ class AccessPage(BaseModel):
 
 @router.post("/session", response_model=Me)
 async def sign_in(given: SignIn, request: Request, response: Response) -> Me:
-    """Sign in with the code of a link, or with name and password. The answer sets the cookie of the session."""
+    """Sign in with the code of a link, or with name and password. The answer sets the cookie of the session.
+
+    An address can try five times a minute. A try that succeeds counts, too: whoever has a password of their own must not guess others'.
+    """
     site, caller, now = site_of(request), caller_of(request), time.monotonic()
     if wait_s := site.logins.wait_s(caller.address, now):
         raise too_often(wait_s)
@@ -90,7 +93,6 @@ async def sign_in(given: SignIn, request: Request, response: Response) -> Me:
     except Problem:
         site.counters.login_failures.inc()
         raise
-    site.logins.forget(caller.address)
     response.set_cookie(
         SECURE_COOKIE if caller.is_secure else COOKIE,
         session.shown,
@@ -122,7 +124,10 @@ async def _signed_in(given: SignIn, request: Request, session: NewSecret) -> Acc
         session.id, AccessKind.SESSION, found.access.role, found.access.label, session.hash, lasts_s,
         found.access.cameras, parent=found.access.id,
     )  # fmt: skip
-    return (await site.ask(add)).access
+    try:
+        return (await site.ask(add)).access
+    except RefusedError as error:
+        raise not_allowed(f"{error.what}; {error.remedy}") from error
 
 
 def _seconds_until(access: Access) -> int | None:

@@ -28,7 +28,3 @@ class Brake:
         tries.append(now)
         while len(self._tries) > _MAX_ADDRESSES:
             self._tries.popitem(last=False)
-
-    def forget(self, address: str) -> None:
-        """Somebody signed in from this address: it starts anew."""
-        self._tries.pop(address, None)
