@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import sys
+from functools import partial
 from pathlib import Path
 
 from shared.errors import EXIT_DONE, ConfigurationError, RollcallError
@@ -25,7 +26,7 @@ try:
     from workers.dashboard.counters import Counters
     from workers.dashboard.doorkeeper import Doorkeeper
     from workers.dashboard.sighting_feed import SightingFeed
-    from workers.dashboard.site import Site
+    from workers.dashboard.site import SECRET_PATHS, Site, is_let_in
     from workers.dashboard.writer_link import WriterLink
     from workers.serving.addresses import address_of
     from workers.serving.gate import Gate
@@ -33,6 +34,8 @@ try:
     from workers.serving.listening import listen, listen_on_path, tls_of, unlink_path
     from workers.serving.server import Server
 except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] in ("shared", "workers"):
+        raise  # one of our own: a bug
     raise ConfigurationError(
         "[web] is enabled, and its libraries are not installed",
         where=sys.executable,
@@ -73,7 +76,14 @@ async def _serve(settings: Settings, child: Child, listener: socket.socket, tls:
     tidying = asyncio.create_task(_tidy(site))
     try:
         server = Server(
-            Gate(Idempotency(application(site)), settings.web, counters.take_answer), child, tls=tls, on_stop=stop
+            Gate(
+                Idempotency(application(site), partial(is_let_in, site), SECRET_PATHS),
+                settings.web,
+                counters.take_answer,
+            ),
+            child,
+            tls=tls,
+            on_stop=stop,
         )
         _log.info("listens on %s", address_of(settings.web))
         await server.serve(sockets=[listener])

@@ -16,6 +16,7 @@ from shared.records import Access, AccessKind, Role
 from shared.store.store import Store
 
 MAX_ACCESSES = 10_000  # sessions are most of them, and end by themselves
+MAX_SESSIONS_EACH = 100  # of one password: the oldest end
 MAX_LABEL_CHARACTERS = 200
 _COLUMNS = "id, kind, role, label, cameras, created_at, expires_at, last_used_at, parent, session_s"
 
@@ -28,6 +29,12 @@ def note_access(store: Store, access: Access, secret: str) -> None:
         raise RefusedError("this id is taken", where=access.id, remedy="choose another name")
     if known is not None:
         remove_accesses(store, [access.id])
+    if access.parent is not None:  # whoever signs in again and again must not fill the table
+        store.connection.execute(
+            "DELETE FROM accesses WHERE parent=?1 AND id NOT IN "
+            "(SELECT id FROM accesses WHERE parent=?1 ORDER BY created_at DESC LIMIT ?2)",
+            (access.parent, MAX_SESSIONS_EACH - 1),
+        )
     (count,) = store.connection.execute("SELECT COUNT(*) FROM accesses").fetchone()
     if known is None and count >= MAX_ACCESSES:
         raise RefusedError(

@@ -169,3 +169,14 @@ def test_accesses_are_in_a_copy_and_unsound_ones_are_not(service: StoreService, 
     copied = sqlite3.connect(target)
     assert [row[0] for row in copied.execute("SELECT id FROM accesses")] == ["one"]
     copied.close()
+
+
+def test_the_oldest_sessions_of_a_password_end(service: StoreService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever signs in again and again does not fill the table; sessions of others stay."""
+    monkeypatch.setattr(accesses, "MAX_SESSIONS_EACH", 2)
+    for name in ("ada", "bo"):
+        service.ask(add(name, AccessKind.PASSWORD, lasts_s=None))
+    for number in range(4):
+        service.ask(add(f"s{number}", AccessKind.SESSION, parent="ada"))
+    service.ask(add("other", AccessKind.SESSION, parent="bo"))
+    assert ids(service) == ["ada", "bo", "s2", "s3", "other"]

@@ -25,3 +25,11 @@ def test_very_many_addresses_take_little_memory() -> None:
     assert len(one._tries) == brake._MAX_ADDRESSES
     assert one.wait_s("0", 1) == 0
     assert one.wait_s("1", 1) > 0
+
+
+def test_an_ipv6_network_is_one_address() -> None:
+    """Whoever has one of its addresses has 2^64."""
+    one = Brake(1, 60.0)
+    one.note("2001:db8::1", 0)
+    assert one.wait_s("2001:db8::ffff:2", 1) > 0
+    assert one.wait_s("2001:db8:0:1::1", 1) == 0

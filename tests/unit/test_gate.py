@@ -127,3 +127,44 @@ def test_a_fault_of_ours_is_logged_without_its_text(caplog: pytest.LogCaptureFix
     assert "test_gate" in caplog.text
     assert "what somebody sent" not in caplog.text
     assert seen[0].status == 0
+
+
+@pytest.mark.parametrize(
+    ("web", "peer", "headers", "status"),
+    [
+        ({}, "127.0.0.1", {}, 200),
+        ({}, "192.0.2.9", {}, 403),
+        ({"proxies": ["10.0.0.2"]}, "192.0.2.9", {"x_forwarded_proto": "https"}, 403),  # past the proxy
+        ({"proxies": ["10.0.0.2"]}, "10.0.0.2", {}, 200),
+        ({"certificate": "c.pem", "key": "k.pem"}, "192.0.2.9", {}, 200),
+        ({"host": "unix:web.sock"}, "", {}, 200),
+    ],
+)
+def test_nothing_travels_the_network_in_the_clear(
+    web: dict[str, Any], peer: str, headers: dict[str, str], status: int
+) -> None:
+    """Another machine is answered over TLS, or through a proxy that is named."""
+    assert ask(gate(**web), peer=peer, **headers)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("web", "peer", "headers", "is_local"),
+    [
+        ({}, "127.0.0.1", {}, True),
+        ({}, "127.0.0.1", {"x_forwarded_for": "192.0.2.9"}, False),  # a proxy that nobody named
+        ({}, "127.0.0.1", {"via": "1.1 proxy"}, False),
+        ({"proxies": ["127.0.0.1"]}, "127.0.0.1", {}, False),
+        ({"host": "unix:web.sock"}, "", {}, False),
+    ],
+)
+def test_what_came_through_a_proxy_is_not_local(
+    web: dict[str, Any], peer: str, headers: dict[str, str], is_local: bool
+) -> None:
+    seen: list[bool] = []
+
+    async def look(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["state"]["caller"].is_local)
+        await PlainTextResponse("")(scope, receive, send)
+
+    ask(Gate(look, WebSettings(enabled=True, **web), lambda _: None), peer=peer, **headers)
+    assert seen == [is_local]

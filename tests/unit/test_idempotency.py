@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -26,6 +27,14 @@ class Counting:
         number = next(self.calls)
         await self.hold.wait()
         await PlainTextResponse(str(number), status_code=self.status, headers=self.headers)(scope, receive, send)
+
+
+async def _everybody(_: Scope) -> bool:
+    return True
+
+
+def middleware(app: Counting, is_let_in: Callable[[Scope], Awaitable[bool]] = _everybody) -> Idempotency:
+    return Idempotency(app, is_let_in, ("/tokens",))
 
 
 async def ask(
@@ -54,37 +63,37 @@ def asked(app: Idempotency, *requests: dict[str, Any]) -> list[tuple[int, str]]:
 
 def test_the_same_key_is_done_once() -> None:
     """Of one visitor, for one path; without a key, and of another visitor, each is done."""
-    app = Idempotency(Counting())
+    app = middleware(Counting())
     assert asked(
         app, {"key": "k"}, {"key": "k"}, {"key": "k", "visitor": "b"}, {"key": None}, {"key": "k", "method": "GET"}
     ) == [(200, "1"), (200, "1"), (200, "2"), (200, "3"), (200, "4")]
 
 
 def test_a_key_of_another_request_is_refused() -> None:
-    answers = asked(Idempotency(Counting()), {"key": "k"}, {"key": "k", "path": "/other"}, {"key": "x" * 256})
+    answers = asked(middleware(Counting()), {"key": "k"}, {"key": "k", "path": "/other"}, {"key": "x" * 256})
     assert [status for status, _ in answers] == [200, 409, 400]
 
 
 @pytest.mark.parametrize("status", [503, 429, 401, 409])
 def test_what_was_refused_is_tried_again(status: int) -> None:
     """It has changed nothing, and the reason may be over: the writer is back, the wait has passed."""
-    assert asked(Idempotency(Counting(status)), {"key": "k"}, {"key": "k"})[1] == (status, "2")
+    assert asked(middleware(Counting(status)), {"key": "k"}, {"key": "k"})[1] == (status, "2")
 
 
 def test_requests_of_nobody_have_no_keys() -> None:
     """The answer to one that signs in has the session's cookie: somebody else with the same key must not get it."""
-    assert asked(Idempotency(Counting()), *[{"key": "k", "visitor": ""}] * 2) == [(200, "1"), (200, "2")]
+    assert asked(middleware(Counting()), *[{"key": "k", "visitor": ""}] * 2) == [(200, "1"), (200, "2")]
 
 
 def test_an_answer_that_signs_somebody_in_is_not_kept() -> None:
     """Also if the request had a cookie: that of another program on this host is no secret."""
-    assert asked(Idempotency(Counting(cookie="rollcall=x")), *[{"key": "k"}] * 2) == [(200, "1"), (200, "2")]
+    assert asked(middleware(Counting(cookie="rollcall=x")), *[{"key": "k"}] * 2) == [(200, "1"), (200, "2")]
 
 
 def test_a_request_that_is_still_being_done_is_not_done_again() -> None:
     async def both() -> tuple[tuple[int, str], tuple[int, str]]:
         counting = Counting()
-        app = Idempotency(counting)
+        app = middleware(counting)
         counting.hold.clear()
         first = asyncio.create_task(ask(app, "k"))
         await asyncio.sleep(0)  # let it begin
@@ -98,7 +107,24 @@ def test_a_request_that_is_still_being_done_is_not_done_again() -> None:
 
 
 def test_what_is_kept_is_bounded() -> None:
-    app = Idempotency(Counting())
+    app = middleware(Counting())
     asked(app, *({"key": str(number)} for number in range(idempotency._MAX_KEPT + 5)))
     assert len(app._known) == idempotency._MAX_KEPT
     assert asked(app, {"key": "0"})[0][1] == str(idempotency._MAX_KEPT + 6), "the oldest is forgotten"
+
+
+def test_an_answer_that_holds_a_secret_is_not_kept() -> None:
+    app = middleware(Counting())
+    assert asked(app, *[{"key": "k", "path": "/api/v1/tokens"}] * 2) == [(200, "1"), (200, "2")]
+    assert not app._known
+
+
+def test_a_kept_answer_is_for_those_who_are_let_in() -> None:
+    """Whoever was shut out meanwhile gets what the application says to that."""
+    let_in = iter([False, True])
+
+    async def now_and_then(_: Scope) -> bool:
+        return next(let_in)
+
+    app = middleware(Counting(), now_and_then)
+    assert asked(app, *[{"key": "k"}] * 3) == [(200, "1"), (200, "2"), (200, "1")]

@@ -26,7 +26,7 @@ class Stream:
     def __init__(self, site: Site, visitor: Visitor, request: Request, after: int | None) -> None:
         """`after`: the id of the last sighting that the reader has; None: begin with the next one."""
         self.site, self._visitor, self._request = site, visitor, request
-        self._last = site.feed.last_id if after is None else min(after, site.feed.last_id)
+        self._last = site.feed.last_id if after is None else after
         self._is_replay = after is not None
         self._status_at = self._comment_at = 0.0
 
@@ -55,26 +55,30 @@ class Stream:
         return True
 
     async def _sightings(self) -> list[bytes]:
+        pieces = []
         try:
-            feed = self.site.feed
-            found = await (feed.stored_after if self._is_replay else feed.after)(self._last)
+            if self._is_replay:
+                found, gap = await self._replayed()
+                pieces += gap
+            else:
+                found = await self.site.feed.after(self._last)
         except RollcallError:  # as above: the next round asks again
             return []
-        pieces = []
-        if self._is_replay and (gap := self._gap(found)) is not None:
-            pieces.append(gap)
-        self._is_replay = False
         if found:
             self._last = found[-1].id
         pieces += [self._event(one) for one in found if self._visitor.sees(one.camera)]
         return pieces
 
-    def _gap(self, found: list[Sighting]) -> bytes | None:
-        """What a reader is told who comes back so late that sightings which it has not read are deleted."""
-        first = found[0].id if found else self.site.feed.last_id + 1
+    async def _replayed(self) -> tuple[list[Sighting], list[bytes]]:
+        """What came after the reader's last id; and what it is told if it comes back so late that some of that is deleted."""
+        page = await self.site.feed.page_after(self._last)
+        self._is_replay = False
+        self._last = min(self._last, page.last_id)  # an id that was never given out
+        first = page.events[0].id if page.events else page.last_id + 1
         if first <= self._last + 1:
-            return None
-        return format_sse_event(event="gap", data_str=json.dumps({"after": self._last, "before": first}))
+            return page.events, []
+        gap = json.dumps({"after": self._last, "before": first})
+        return page.events, [format_sse_event(event="gap", data_str=gap)]
 
     async def _status(self) -> bytes | None:
         """Every 5 s: which cameras are up, and whether the site is ready."""

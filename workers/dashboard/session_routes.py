@@ -97,7 +97,7 @@ async def sign_in(given: SignIn, request: Request, response: Response) -> Me:
         SECURE_COOKIE if caller.is_secure else COOKIE,
         session.shown,
         max_age=_seconds_until(access),
-        path="/",
+        path=_cookie_path(request),
         secure=caller.is_secure,
         httponly=True,
         samesite="strict",
@@ -117,7 +117,9 @@ async def _signed_in(given: SignIn, request: Request, session: NewSecret) -> Acc
             raise not_allowed(f"{error.what}; {error.remedy}") from error
     found = await site.ask(requests.FindAccess(given.name))
     known = found.secret if found.access is not None and found.access.kind is AccessKind.PASSWORD else None
-    if not await asyncio.to_thread(fits_password, known, given.password) or found.access is None:
+    async with site.scrypt:
+        fits = await asyncio.to_thread(fits_password, known, given.password)
+    if not fits or found.access is None:
         raise not_allowed("no such name and password")
     lasts_s = found.access.session_s or _PASSWORD_SESSION_S
     add = requests.AddAccess(
@@ -136,6 +138,12 @@ def _seconds_until(access: Access) -> int | None:
     return max(0, int((datetime.fromisoformat(access.expires_at) - datetime.now(UTC)).total_seconds()))
 
 
+def _cookie_path(request: Request) -> str:
+    """Below a base path on plain HTTP the cookie is that site's only; browsers take a `__Host-` cookie for the whole host only."""
+    base_path = site_of(request).settings.web.base_path
+    return "/" if caller_of(request).is_secure or not base_path else base_path
+
+
 def _me(access: Access) -> Me:
     return Me(role=access.role, label=access.label, cameras=access.cameras, expires_at=access.expires_at)
 
@@ -147,7 +155,8 @@ async def sign_out(visitor: Viewer, request: Request, response: Response) -> Non
     await site.ask(requests.RevokeAccess(visitor.access.id))
     site.doorkeeper.forget(visitor.access.id)
     for name in (COOKIE, SECURE_COOKIE):
-        response.delete_cookie(name, path="/", secure=name == SECURE_COOKIE, httponly=True, samesite="strict")
+        path = "/" if name == SECURE_COOKIE else _cookie_path(request)
+        response.delete_cookie(name, path=path, secure=name == SECURE_COOKIE, httponly=True, samesite="strict")
 
 
 @router.get("/me", response_model=Me)

@@ -80,7 +80,11 @@ class SightingFeed:
 
     async def stored_after(self, after_id: int) -> list[Sighting]:
         """The next kept sightings after `after_id`, oldest first, as the writer has them now. Raises RollcallError."""
-        return (await self._writer.ask(requests.Sightings(after_id, None, _PAGE))).events
+        return (await self.page_after(after_id)).events
+
+    async def page_after(self, after_id: int) -> requests.SightingsPage:
+        """As `stored_after`, with the id of the last sighting that there was."""
+        return await self._writer.ask(requests.Sightings(after_id, None, _PAGE))
 
     async def after(self, after_id: int) -> list[Sighting]:
         """As `stored_after`, for a stream that follows: what came in the last moments is taken from memory. Somebody may have been forgotten

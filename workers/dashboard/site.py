@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from fastapi import Request
+from starlette.types import Scope
 
 from shared.errors import RollcallError
 from shared.ipc import requests
@@ -24,9 +25,11 @@ from workers.serving.problems import not_allowed, not_signed_in, too_often
 
 API = "/api/v1"
 COOKIE = "rollcall"
+SECRET_PATHS = ("/session", "/tokens")  # their answers hold a secret
 SECURE_COOKIE = "__Host-rollcall"  # browsers take such a cookie over TLS only, for this host only
 # Five tries to sign in a minute for each address, and so many requests with a wrong token.
 _STATUS_S = 1.0  # how old a status may be
+_SCRYPTS = 2  # passwords that are compared at once: each takes a core for 50 ms, and 16 MiB
 _LOGINS, _WRONG_TOKENS, _WITHIN_S = 5, 60, 60.0
 
 
@@ -48,6 +51,7 @@ class Site:
         self._status: requests.SiteStatus | RollcallError | None = None
         self._status_until = 0.0
         self._status_lock = asyncio.Lock()
+        self.scrypt = asyncio.Semaphore(_SCRYPTS)
 
     async def status(self) -> requests.SiteStatus:
         """The status of the site, at most a second old, however many ask. Raises RollcallError.
@@ -81,6 +85,12 @@ def shown_secret(request: Request) -> str | None:
         return token.strip()
     name = SECURE_COOKIE if caller_of(request).is_secure else COOKIE
     return request.cookies.get(name)
+
+
+async def is_let_in(site: Site, scope: Scope) -> bool:
+    """Whether whoever sends this request is signed in."""
+    secret = shown_secret(Request(scope))
+    return secret is not None and await site.doorkeeper.visitor(secret) is not None
 
 
 class Needs:

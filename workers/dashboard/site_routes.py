@@ -14,7 +14,6 @@ from shared.errors import RollcallError
 from shared.ipc.requests import SiteStatus
 from shared.process.program import version
 from shared.records import Role
-from shared.settings.schema import LOOPBACK
 from shared.status import ChildState
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.metrics import exposition
@@ -54,12 +53,14 @@ async def cameras(visitor: Viewer, request: Request) -> dict[str, Any]:
     }
 
 
+@health.head("/livez", include_in_schema=False)
 @health.get("/livez", response_class=PlainTextResponse)
 async def livez() -> str:
     """Whether this process answers. Nobody needs to be signed in."""
     return "alive\n"
 
 
+@health.head("/readyz", include_in_schema=False)
 @health.get(
     "/readyz",
     response_class=PlainTextResponse,
@@ -126,8 +127,8 @@ async def metrics(request: Request) -> Response:
     if shown_secret(request) is not None:
         if not (await visitor_of(request)).sees_all:
             raise not_allowed("the metrics need a token for all cameras")
-    elif caller_of(request).address not in (*LOOPBACK, "local"):
-        raise not_allowed("from another machine the metrics need a token")
+    elif not caller_of(request).is_local:
+        raise not_allowed("from another machine, or through a proxy, the metrics need a token")
     site = site_of(request)
     text = exposition(await site.status(), site.settings, site.counters, version())
     return Response(text, media_type=_METRICS_TYPE)

@@ -11,4 +11,6 @@ def address_of(web: WebSettings) -> str:
         return f"https://{web.hosts[0] if web.hosts else 'localhost'}{web.base_path}"
     name = web.hosts[0] if web.hosts else "localhost" if web.host in ("0.0.0.0", "::") else web.host  # noqa: S104  # all addresses
     shown = f"[{name}]" if ":" in name else name
+    if web.proxies and web.hosts:  # browsers reach the proxy
+        return f"https://{shown}{web.base_path}"
     return f"{'https' if web.certificate else 'http'}://{shown}:{web.port}{web.base_path}"

@@ -42,13 +42,17 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _YEAR_S = 365 * 86400
+_PASSED_ON = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "forwarded", "via", "x-real-ip")
 
 
 class Caller(NamedTuple):
-    """Who sends a request: the address of the program or of the browser behind a trusted proxy, and whether it speaks TLS."""
+    """Who sends a request: the address of the program or of the browser behind a trusted proxy, and whether it speaks TLS. `is_local`: it
+    is a program of this machine, and no proxy stands between. `in_the_clear`: it is another machine, and what it sends is not encrypted."""
 
     address: str
     is_secure: bool
+    is_local: bool = False
+    in_the_clear: bool = False
 
 
 class Seen(NamedTuple):
@@ -68,9 +72,7 @@ class Gate:
         self._app, self._on_answer = app, on_answer
         self._names = frozenset({*LOOPBACK, *web.hosts, web.host.lower()}) - {"0.0.0.0", "::"}  # noqa: S104  # what is no name
         self._proxies = [ip_network(one) for one in web.proxies]
-        self._is_local = (
-            web.unix_path is not None
-        )  # whoever may open the socket is the site's user, or a proxy that it lets in
+        self._is_behind_socket = web.unix_path is not None  # who may open it is a proxy that the site's user lets in
         self._is_secure = web.certificate is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,7 +91,7 @@ class Gate:
                 _add_headers(MutableHeaders(scope=message), request_id, is_secure=caller.is_secure)
             await send(message)
 
-        fault = self._fault(scope["method"], headers)
+        fault = self._fault(scope["method"], headers, caller)
         try:
             if fault is not None:
                 await fault.response(request_id)(scope, receive, send_safely)
@@ -105,9 +107,12 @@ class Gate:
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:
         peer = scope.get("client")
-        address = "local" if self._is_local or not peer else _plain(str(peer[0]))
-        if not (self._is_local or self._is_proxy(address)):
-            return Caller(address, self._is_secure)
+        address = "unknown" if self._is_behind_socket or not peer else _plain(str(peer[0]))
+        if not (self._is_behind_socket or self._is_proxy(address)):
+            # A proxy that nobody named says of itself that it passes something on.
+            is_passed_on = any(name in headers for name in _PASSED_ON)
+            is_here = address in LOOPBACK
+            return Caller(address, self._is_secure, is_here and not is_passed_on, not (is_here or self._is_secure))
         # Each proxy adds the address that it was called from. The last one that is no proxy of ours is the caller.
         passed = [_plain(one.strip()) for one in ",".join(headers.getlist("x-forwarded-for")).split(",") if one.strip()]
         outside = [one for one in passed if not self._is_proxy(one)]
@@ -121,7 +126,14 @@ class Gate:
             return False
         return any(found in one for one in self._proxies)
 
-    def _fault(self, method: str, headers: Headers) -> Problem | None:
+    def _fault(self, method: str, headers: Headers, caller: Caller) -> Problem | None:
+        if caller.in_the_clear:
+            return Problem(
+                HTTPStatus.FORBIDDEN,
+                "not-encrypted",
+                "Faces and passwords do not travel in the clear",
+                detail="use https: through the proxy, or with a certificate in [web]",
+            )
         hosts = headers.getlist("host")
         name = _name_of(hosts[0]) if len(hosts) == 1 else ""
         if name not in self._names:

@@ -4,7 +4,7 @@ A program that got no answer sends its request again with the same key. For an h
 request is still being done, a second one is refused. What was refused has changed nothing: it is done again.
 
 Keys belong to whoever is signed in: the same key of another program is another one. Requests of nobody have no keys, and an answer that
-signs somebody in is never kept: it has the cookie of the session, and somebody else may have used that key.
+holds a secret is never kept: the cookie of a session, or a new token. A kept answer is sent only to whoever is still let in.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -40,15 +41,19 @@ class _Answer:
 class Idempotency:
     """The middleware."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(
+        self, app: ASGIApp, is_let_in: Callable[[Scope], Awaitable[bool]], secret_paths: Collection[str]
+    ) -> None:
+        """`is_let_in`: whether whoever sends a request is signed in. `secret_paths`: the ends of the paths whose answers hold a secret."""
+        self._app, self._is_let_in, self._secret_paths = app, is_let_in, tuple(secret_paths)
         self._known: OrderedDict[str, _Answer] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
         given = headers.get(_HEADER)
         whose = headers.get("authorization", "") + "\0" + headers.get("cookie", "")
-        if given is None or whose == "\0" or scope["method"] not in ("POST", "PATCH", "PUT"):
+        is_kept = scope.get("method") in ("POST", "PATCH", "PUT") and not scope["path"].endswith(self._secret_paths)
+        if given is None or whose == "\0" or not is_kept:
             await self._app(scope, receive, send)
             return
         if not 0 < len(given) <= _MAX_KEY_BYTES:
@@ -62,6 +67,8 @@ class Idempotency:
         known = self._known.get(key)
         if known is None:
             await self._answer(key, _Answer(path, now + _KEPT_S), scope, receive, send)
+        elif not await self._is_let_in(scope):
+            await self._app(scope, receive, send)  # it says so itself
         elif known.start is None or known.path != path:
             detail = "it is still being done" if known.path == path else "another request had this key"
             fault = Problem(HTTPStatus.CONFLICT, "same-key", "The Idempotency-Key was used", detail=detail)
