@@ -515,7 +515,11 @@ class SightingsFound(Answer):
 
     @classmethod
     def _read(cls, document: Mapping[str, Any]) -> Self:
-        return cls(events=[Sighting.from_json(one) for one in document["events"]], before_id=document["before_id"])
+        before_id = document["before_id"]
+        return cls(
+            events=[Sighting.from_json(one) for one in document["events"]],
+            before_id=None if before_id is None else int(before_id),
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shared.errors import ConfigurationError
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 PAGE_SIZE = 16384  # a 4 KiB page holds one 512-d row; 16 KiB pages hold seven and load faster
 
 EMBEDDINGS = """

@@ -187,7 +187,7 @@ def test_a_backup_lies_beside_before_anything_changes(tmp_path: Path) -> None:
     before = everything(path)
     with store_in(tmp_path, said):
         pass
-    (backup,) = tmp_path.glob("face_embeddings.db.before-v5-*.bak")
+    (backup,) = tmp_path.glob("face_embeddings.db.before-v6-*.bak")
     assert everything(backup) == before
     assert backup.stat().st_mode & 0o777 == 0o600
     assert backup.name in "\n".join(said)
@@ -395,9 +395,9 @@ def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
     write_version_2(path)
     before = everything(path)
     with store_in(tmp_path, said) as store:
-        assert "schema 2 -> 5" in said[0]
+        assert "schema 2 -> 6" in said[0]
         assert store_faults(store) == []
-        assert (store.fact("schema_version"), store.dim, store.change_number, store.model) == ("5", 64, 7, "test/none")
+        assert (store.fact("schema_version"), store.dim, store.change_number, store.model) == ("6", 64, 7, "test/none")
         assert store.fact("mark_key") is None
         for table in ("embeddings", "left_out", "staged_embeddings", "deletion_marks", "strangers", "stranger_traces"):
             assert sorted(rows(store, f"SELECT * FROM {table}"), key=repr) == before[table]  # noqa: S608  # our own tables
@@ -411,7 +411,7 @@ def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
     key = tmp_path / "marks.key"
     assert key.read_text(encoding="ascii").strip() == MARK_KEY
     assert key.stat().st_mode & 0o777 == 0o600
-    (copy,) = tmp_path.glob("*.before-v5-*.bak")
+    (copy,) = tmp_path.glob("*.before-v6-*.bak")
     assert everything(copy)["strangers"] == []
     assert everything(copy)["sightings"] == [], "a copy would keep them for longer than the settings say"
     assert everything(copy)["embeddings"] == before["embeddings"]
@@ -426,7 +426,7 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
     write_version_3(path)
     before, key = everything(path), (tmp_path / "marks.key").read_bytes()
     with store_in(tmp_path, said) as store:
-        assert "schema 3 -> 5" in said[0]
+        assert "schema 3 -> 6" in said[0]
         assert store_faults(store) == []
         assert rows(store, "SELECT name, user_id, created_at, former_names, groups FROM people ORDER BY name") == [
             ("Ada", "e-1", "2025-01-02T03:04:05Z", "[]", "[]"),
@@ -442,8 +442,16 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
         assert store.sightings.last_id() == 90
         assert [one.person for one in store.sightings.since()] == ["Ada", None]
     after = everything(path)
-    newer = ("people_changes", "merged_references", "pending_moves", "set_aside", "sighting_probes", "corrections")
-    assert [after.pop(table) for table in newer] == [[], [], [], [], [], []]
+    newer = (
+        "people_changes",
+        "merged_references",
+        "pending_moves",
+        "set_aside",
+        "sighting_probes",
+        "corrections",
+        "accesses",
+    )
+    assert [after.pop(table) for table in newer] == [[]] * 7
     assert len(after.pop("people")) == 3
     users = {"Ada": "e-1", "Bo": None, "Cy": "new"}
     wanted = [(*row[:4], users[row[1]], *row[5:]) for row in before["embeddings"]]
@@ -451,11 +459,11 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
     # The checksum covers the user id, which is another in one row only.
     changed = [one for one in after.pop("reference_facts") if one not in before["reference_facts"]]
     assert [one[:4] for one in changed] == [one[:4] for one in before["reference_facts"] if one[0] == 6]
-    assert dict(after.pop("store_facts")) == {**dict(before["store_facts"]), "schema_version": "5"}
+    assert dict(after.pop("store_facts")) == {**dict(before["store_facts"]), "schema_version": "6"}
     untouched = {name: found for name, found in before.items() if name in after}
     assert after == untouched
     assert before.keys() - untouched.keys() == {"embeddings", "reference_facts", "store_facts"}
-    (copy,) = tmp_path.glob("face_embeddings.db.before-v5-*.bak")
+    (copy,) = tmp_path.glob("face_embeddings.db.before-v6-*.bak")
     assert copy.stat().st_mode & 0o777 == 0o600
     kept = everything(copy)
     private = ("sightings", "strangers", "stranger_traces", "stranger_visits", "pending_removals")
@@ -482,11 +490,11 @@ def test_of_schema_4_nothing_is_lost(tmp_path: Path) -> None:
     (faces / "Adda" / "2.jpg").write_bytes(b"hers")
     before = everything(path)
     with store_in(path.parent, said):
-        assert "schema 4 -> 5" in said[0]
+        assert "schema 4 -> 6" in said[0]
         after = everything(path)
-        assert after.pop("set_aside") == after.pop("corrections") == after.pop("sighting_probes") == []
+        assert [after.pop(table) for table in ("set_aside", "corrections", "sighting_probes", "accesses")] == [[]] * 4
         assert after.pop("merged_references") == [(*row, None, None) for row in before.pop("merged_references")]
-        assert dict(after.pop("store_facts")) == {**dict(before.pop("store_facts")), "schema_version": "5"}
+        assert dict(after.pop("store_facts")) == {**dict(before.pop("store_facts")), "schema_version": "6"}
         assert after == before
     with files_of(settings) as files:
         assert (faces / "Ada" / "2.jpg").read_bytes() == b"hers"
@@ -503,7 +511,7 @@ def test_corrections_and_kept_faces_come_along(tmp_path: Path) -> None:
     write_version_4(path)
     before = everything(path)
     with store_in(tmp_path, said) as store:
-        assert "schema 4 -> 5" in said[0]
+        assert "schema 4 -> 6" in said[0]
         assert len(said) == 2, said
         assert store_faults(store) == []
         assert rows(store, "SELECT * FROM corrections UNION ALL SELECT *, 1, 1, 1, 1, 1 FROM sighting_probes") == []

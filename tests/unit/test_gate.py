@@ -84,19 +84,20 @@ def test_what_changes_something_comes_from_our_pages_or_has_a_token(headers: dic
 @pytest.mark.parametrize(
     ("peer", "passed", "caller"),
     [
-        ("192.0.2.9", "", "192.0.2.9 False"),
-        ("192.0.2.9", "198.51.100.1", "192.0.2.9 False"),  # no proxy of ours: not believed
+        ("192.0.2.9", "", "192.0.2.9 True"),
+        ("192.0.2.9", "198.51.100.1", "192.0.2.9 True"),  # no proxy of ours: not believed
         ("10.0.0.2", "198.51.100.1", "198.51.100.1 True"),
         ("10.0.0.2", "203.0.113.5, 198.51.100.1, 10.0.0.3", "198.51.100.1 True"),  # what the browser itself claimed
         ("10.0.0.2", "", "10.0.0.2 True"),
-        ("::ffff:192.0.2.9", "198.51.100.1", "192.0.2.9 False"),  # a socket for IPv6 shows IPv4 so
+        ("::ffff:192.0.2.9", "198.51.100.1", "192.0.2.9 True"),  # a socket for IPv6 shows IPv4 so
         ("::ffff:10.0.0.2", "::ffff:198.51.100.1", "198.51.100.1 True"),
     ],
 )
 def test_who_calls_through_a_proxy(peer: str, passed: str, caller: str) -> None:
     """Only a proxy that is named is believed, and of the addresses only the last one that is no proxy's."""
     headers = {"x_forwarded_for": passed, "x_forwarded_proto": "https"}
-    assert ask(gate(proxies=["10.0.0.0/24"]), peer=peer, **headers)[2] == caller
+    one = gate(proxies=["10.0.0.0/24"], certificate="c.pem", key="k.pem")
+    assert ask(one, peer=peer, **headers)[2] == caller
 
 
 def test_every_answer_closes_what_browsers_leave_open() -> None:

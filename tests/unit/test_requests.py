@@ -17,7 +17,7 @@ from shared.events import Event, Sighting
 from shared.ipc import requests, wire
 from shared.ipc.requests import REQUESTS, Answer, Request, request_of
 from shared.model_id import ModelId
-from shared.records import Correction, NewReference, Person, Reference, Stranger
+from shared.records import Access, AccessKind, Correction, NewReference, Person, Reference, Role, Stranger
 from shared.status import CameraStatus, ChildState, SiteSnapshot, WriterStatus
 
 _RNG = np.random.default_rng(3)
@@ -27,6 +27,7 @@ _SIGHTING = Sighting(
     id=41, event="named", time=_EVENT.time, camera="door", person="Zoë", track=3, site="s", more={"colour": "blue"}
 )
 _NAME = "Ada Lovelace"
+_ACCESS = Access("a2", AccessKind.SESSION, Role.VIEWER, "Zoë", ["door"], _EVENT.time, _EVENT.time, None, "a1", 60.0)
 
 
 def vectors(count: int) -> requests.Vectors:
@@ -82,6 +83,25 @@ ASKED: list[Request[Any]] = [
     requests.Corrections(),
     requests.Corrections(7, 10),
     requests.ForgetCorrection(7),
+    requests.FindSightings(),
+    requests.FindSightings(9, 3, "Ada", ["door"], ["named"], 5),
+    requests.AddAccess("a1", AccessKind.LINK, Role.ADMIN, "shell", "sha256:" + "0" * 64, None),
+    requests.AddAccess(
+        "a2",
+        AccessKind.SESSION,
+        Role.VIEWER,
+        "Zoë",
+        "sha256:" + "0" * 64,
+        60.0,
+        ["door"],
+        parent="a1",
+        session_s=3600.0,
+    ),
+    requests.UseLink("a1", "sha256:" + "0" * 64, "a2", "sha256:" + "1" * 64),
+    requests.FindAccess("a1"),
+    requests.Accesses(),
+    requests.RevokeAccess("a1"),
+    requests.AccessesUsed(["a1", "a2"]),
     requests.Stage([], [], "f" * 64),
     requests.Stage([1, 2, 3], [4, 5, 6], "f" * 64, vectors=vectors(3)),
     requests.Unstage(),
@@ -93,6 +113,7 @@ ASKED: list[Request[Any]] = [
     requests.Status(),
     requests.PutStatus(_SNAPSHOT),
 ]
+_PAGES = (requests.SightingsPage, requests.SightingsFound)  # they hand documents on whole
 _EVERYWHERE: dict[str, Any] = {
     "other_copies": ["/old/copy.db"],
     "out_of_reach": ["the journal", "a file called \udcff"],
@@ -147,6 +168,12 @@ ANSWERED: list[Answer] = [
         ]
     ),
     requests.CorrectionForgotten(sighting=7, already=False, **_EVERYWHERE),
+    requests.SightingsFound(events=[_SIGHTING], before_id=None),
+    requests.SightingsFound(events=[], before_id=7),
+    requests.AccessAnswer(access=_ACCESS),
+    requests.AccessFound(access=None, secret=None),
+    requests.AccessFound(access=_ACCESS, secret="sha256:" + "0" * 64),
+    requests.AccessesPage(accesses=[_ACCESS]),
     requests.Staged(staged=3),
     requests.Done(),
     requests.Switched(switched=False, not_staged=[2, 5]),
@@ -206,7 +233,7 @@ def test_a_request_comes_back_equal(asked: Request[Any]) -> None:
 @pytest.mark.parametrize("warning", [None, "the backup was removed"])
 def test_an_answer_comes_back_equal(answered: Answer, warning: str | None) -> None:
     """With its rows as what they are, and with a warning where there is one; else nothing is said of that."""
-    if not isinstance(answered, requests.SightingsPage):  # nobody warns while a page is read
+    if not isinstance(answered, _PAGES):  # nobody warns while a page is read
         answered = replace(answered, warning=warning)
     document, _ = over_the_wire(answered.to_json())
     assert ("warning" in document) == (answered.warning is not None)
@@ -256,7 +283,7 @@ def _newer(value: Any) -> Any:
 def test_an_answer_of_a_newer_rollcall_is_read(answered: Answer) -> None:
     """Fields that are not known here are passed over, in the rows too; where documents are handed on whole, they stay."""
     found = type(answered).from_json(over_the_wire(_newer(answered.to_json()))[0])
-    if isinstance(found, requests.SightingsPage) and isinstance(answered, requests.SightingsPage):
+    if isinstance(found, _PAGES) and isinstance(answered, _PAGES):
         assert [one.more["newer"] for one in found.events] == [[{"than": "ours"}]] * len(answered.events)
         assert [one.id for one in found.events] == [one.id for one in answered.events]
     else:
