@@ -11,18 +11,17 @@ import contextlib
 import logging
 import os
 import socket
-import ssl
 import sys
 from functools import partial
 from pathlib import Path
 
-from shared.errors import EXIT_DONE, ConfigurationError, RollcallError
-from shared.process.program import PROGRAM_DIR
+from shared.errors import EXIT_DONE, RollcallError
 from shared.settings.schema import Settings
 from shared.supervision.child import Child, run_child, settings_of
+from workers.serving.libraries import missing_library
 
 try:
-    from workers.dashboard.application import application
+    from workers.dashboard.application import MAX_BODY_BYTES, application
     from workers.dashboard.counters import Counters
     from workers.dashboard.doorkeeper import Doorkeeper
     from workers.dashboard.sighting_feed import SightingFeed
@@ -31,17 +30,13 @@ try:
     from workers.serving.addresses import address_of
     from workers.serving.gate import Gate
     from workers.serving.idempotency import Idempotency
-    from workers.serving.listening import listen, listen_on_path, tls_of, unlink_path
+    from workers.serving.listening import listen, listen_on_path, unlink_path
     from workers.serving.server import Server
+    from workers.serving.tls import Tls
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] in ("shared", "workers"):
         raise  # one of our own: a bug
-    raise ConfigurationError(
-        "[web] is enabled, and its libraries are not installed",
-        where=sys.executable,
-        got=f"no module {error.name}",
-        remedy=f"{sys.executable} -m pip install -c {PROGRAM_DIR / 'constraints.txt'} '{PROGRAM_DIR}[web]'",
-    ) from error
+    raise missing_library("[web] is enabled", error.name) from error
 
 _log = logging.getLogger("web")
 # Cameras and the writer come first where processors are short.
@@ -56,14 +51,14 @@ def _listener(settings: Settings) -> socket.socket:
     return listen(web.host, web.port)
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | None:
+def _tls(settings: Settings) -> Tls | None:
     web = settings.web
     if web.certificate is None or web.key is None:
         return None
-    return tls_of(*(settings.base / Path(path).expanduser() for path in (web.certificate, web.key)))
+    return Tls(*(settings.base / Path(path).expanduser() for path in (web.certificate, web.key)))
 
 
-async def _serve(settings: Settings, child: Child, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+async def _serve(settings: Settings, child: Child, listener: socket.socket, tls: Tls | None) -> None:
     counters, writer = Counters(), WriterLink(settings.run_dir)
     feed = SightingFeed(settings.run_dir, writer, counters.take_sighting)
     site = Site(settings, writer, Doorkeeper(writer), feed, counters)
@@ -72,17 +67,17 @@ async def _serve(settings: Settings, child: Child, listener: socket.socket, tls:
         site.stopping = True
         feed.stop()
 
-    await feed.start()
-    tidying = asyncio.create_task(_tidy(site))
+    feed.start()
+    tidying = asyncio.create_task(_tidy(site, tls))
     try:
         server = Server(
             Gate(
-                Idempotency(application(site), partial(is_let_in, site), SECRET_PATHS),
+                Idempotency(application(site), partial(is_let_in, site), SECRET_PATHS, MAX_BODY_BYTES),
                 settings.web,
                 counters.take_answer,
             ),
             child,
-            tls=tls,
+            tls=None if tls is None else tls.context,
             on_stop=stop,
         )
         _log.info("listens on %s", address_of(settings.web))
@@ -94,11 +89,13 @@ async def _serve(settings: Settings, child: Child, listener: socket.socket, tls:
         writer.close()
 
 
-async def _tidy(site: Site) -> None:
-    """Regular work: drop old sightings from memory, and tell the writer which accesses were used."""
+async def _tidy(site: Site, tls: Tls | None) -> None:
+    """Regular work: drop old sightings from memory, take a renewed certificate, and tell the writer which accesses were used."""
     while True:
         await asyncio.sleep(_TIDY_EVERY_S)  # nothing to wait for: this is the clock's work
         site.feed.drop_old()
+        if tls is not None:
+            tls.renew()
         try:
             await site.doorkeeper.tell_used()
         except RollcallError as error:  # the writer is being replaced; the next use is noted

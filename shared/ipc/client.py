@@ -31,6 +31,10 @@ def site_is_running(run_dir: Path) -> bool:
     return True
 
 
+class NoAnswerError(TemporaryError):
+    """No writer answers: it is being replaced, or it hangs, or no site runs."""
+
+
 class SiteClient:
     """Sends requests to a running site, one at a time. Many threads may share a client."""
 
@@ -43,7 +47,7 @@ class SiteClient:
         self._buffer = wire.MessageBuffer()
 
     def ask(self, request: Request[Answer_co]) -> Answer_co:
-        """The answer to one request. Raises the error that the writer raised, or TemporaryError if there is no writer.
+        """The answer to one request. Raises the error that the writer raised, or NoAnswerError if there is no writer.
 
         If the connection breaks, the client connects again and repeats the request. A repeated request counts once, since saves carry
         UUIDs and sightings carry keys. A request in SENT_ONCE is never repeated, since the writer may have done it already.
@@ -84,7 +88,7 @@ class SiteClient:
                             remedy="see whether it was done (supervisor.py status, people, models) before you try again",
                         ) from error
                     if time.monotonic() >= deadline or self._closed.is_set():
-                        raise TemporaryError(
+                        raise NoAnswerError(
                             "the site does not answer",
                             where=str(wire.socket_path(self._run_dir)),
                             got=str(error),

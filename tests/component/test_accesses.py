@@ -103,7 +103,16 @@ def test_a_password_is_replaced_and_nothing_else_is(service: StoreService) -> No
     service.ask(add("token"))
     for kind in (AccessKind.TOKEN, AccessKind.PASSWORD):
         with pytest.raises(RefusedError, match="taken"):
-            service.ask(add("token", kind))
+            service.ask(add("token", kind, secret=OTHER))
+
+
+def test_a_request_that_is_repeated_is_answered_again(service: StoreService) -> None:
+    """Its first answer was lost. The access is that of the first request."""
+    first = service.ask(add("token"))
+    assert service.ask(add("token")) == first
+    with pytest.raises(RefusedError, match="taken"):
+        service.ask(add("token", AccessKind.PASSWORD))
+    assert ids(service) == ["token"]
 
 
 def test_another_password_ends_the_sessions_of_the_one_before(service: StoreService) -> None:

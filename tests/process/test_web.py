@@ -466,6 +466,10 @@ def test_tls_with_the_certificate_that_it_makes(tmp_path: Path) -> None:
         site.wait_for_log(f"web: listens on https://127.0.0.1:{port}")
         shown = ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", port)))
         assert hashlib.sha256(shown).hexdigest() == made["sha256"].replace(":", "").lower()
+        made = command_json(tmp_path, "web", "certificate")
+        site.wait_for_log("certificate is in use")
+        shown = ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", port)))
+        assert hashlib.sha256(shown).hexdigest() == made["sha256"].replace(":", "").lower(), "renewed without a restart"
         url = command_json(tmp_path, "web", "login")["url"]
         assert url.startswith(f"https://127.0.0.1:{port}/login#")
         answer = requests.post(

@@ -8,15 +8,18 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from workers.serving import idempotency
 from workers.serving.idempotency import Idempotency
 
+_MAX_BODY_BYTES = 100
+
 
 class Counting:
-    """Answers with how often it was called; with `status`, once `hold` is set."""
+    """Answers with how often it was called, and the body; with `status`, once `hold` is set."""
 
     def __init__(self, status: int = 200, cookie: str | None = None) -> None:
         self.headers = {} if cookie is None else {"Set-Cookie": cookie}
@@ -25,8 +28,11 @@ class Counting:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         number = next(self.calls)
+        body = await Request(scope, receive).body()
         await self.hold.wait()
-        await PlainTextResponse(str(number), status_code=self.status, headers=self.headers)(scope, receive, send)
+        await PlainTextResponse(f"{number}{body.decode()}", status_code=self.status, headers=self.headers)(
+            scope, receive, send
+        )
 
 
 async def _everybody(_: Scope) -> bool:
@@ -34,22 +40,32 @@ async def _everybody(_: Scope) -> bool:
 
 
 def middleware(app: Counting, is_let_in: Callable[[Scope], Awaitable[bool]] = _everybody) -> Idempotency:
-    return Idempotency(app, is_let_in, ("/tokens",))
+    return Idempotency(app, is_let_in, ("/tokens",), _MAX_BODY_BYTES)
 
 
 async def ask(
-    app: Idempotency, key: str | None, path: str = "/", visitor: str = "a", method: str = "POST"
+    app: Idempotency, key: str | None, path: str = "/", visitor: str = "a", method: str = "POST", body: bytes = b""
 ) -> tuple[int, str]:
     sent: list[dict[str, Any]] = []
 
+    pieces = [{"type": "http.request", "body": body[at : at + 4], "more_body": True} for at in range(0, len(body), 4)]
+    pieces.append({"type": "http.request", "body": b"", "more_body": False})
+
     async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return pieces.pop(0)
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     headers = [(b"authorization", visitor.encode()), *([(b"idempotency-key", key.encode())] if key is not None else [])]
-    scope = {"type": "http", "method": method, "path": path, "headers": headers, "state": {"request_id": "0"}}
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": b"",
+        "headers": headers,
+        "state": {"request_id": "0"},
+    }
     await app(scope, receive, send)
     return sent[0]["status"], b"".join(one.get("body", b"") for one in sent[1:]).decode()
 
@@ -72,6 +88,19 @@ def test_the_same_key_is_done_once() -> None:
 def test_a_key_of_another_request_is_refused() -> None:
     answers = asked(middleware(Counting()), {"key": "k"}, {"key": "k", "path": "/other"}, {"key": "x" * 256})
     assert [status for status, _ in answers] == [200, 409, 400]
+
+
+def test_a_key_of_another_body_is_refused() -> None:
+    """A program that uses a key again by mistake must not believe that its second request was done."""
+    answers = asked(
+        middleware(Counting()), *[{"key": "k", "body": one} for one in (b" a name", b" another", b" a name")]
+    )
+    assert [answers[0], answers[1][0], answers[2]] == [(200, "1 a name"), 409, (200, "1 a name")]
+
+
+def test_a_body_that_is_too_large_is_not_read_to_its_end() -> None:
+    answers = asked(middleware(Counting()), *[{"key": str(size), "body": b"x" * size} for size in (100, 101)])
+    assert [status for status, _ in answers] == [200, 413]
 
 
 @pytest.mark.parametrize("status", [503, 429, 401, 409])

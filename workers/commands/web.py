@@ -12,9 +12,11 @@ from shared.ipc import requests
 from shared.ipc.client import site_is_running
 from shared.records import Access, AccessKind, Role
 from shared.service.access import SiteAccess
+from shared.settings.schema import Settings
 from workers.commands.context import Context, common_options
 from workers.commands.output import say, say_json, warn
-from workers.serving.addresses import address_of
+from workers.serving.addresses import link_of
+from workers.serving.libraries import require_libraries
 from workers.serving.secrets import hash_password, new_secret, why_no_password
 
 HELP = "who may use the pages and the API: sign in, tokens, passwords, a certificate"
@@ -70,11 +72,10 @@ def _login(context: Context, arguments: argparse.Namespace) -> int:
             expected="true",
             remedy="add enabled = true below [web], and restart the site",
         )
+    require_libraries()
     if not site_is_running(settings.run_dir):
         raise RefusedError("no site runs", where=str(settings.data_dir), remedy="start it: python supervisor.py")
-    secret = new_secret()
-    _add(context, arguments, secret.id, AccessKind.LINK, "shell", secret.hash, _LINK_LASTS_S, arguments.days * _DAY_S)
-    address = f"{address_of(settings.web)}/login#{secret.shown}"
+    address = make_link(settings, Role(arguments.role), arguments.days * _DAY_S, _cameras(context, arguments))
     if context.as_json:
         say_json({"url": address, "role": arguments.role, "valid_s": _LINK_LASTS_S})
         return EXIT_DONE
@@ -85,6 +86,16 @@ def _login(context: Context, arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def make_link(settings: Settings, role: Role, session_s: float, cameras: list[str] | None = None) -> str:
+    """The address that signs one browser in, once, within ten minutes. `session_s`: how long the browser stays signed in."""
+    secret = new_secret()
+    add = requests.AddAccess(
+        secret.id, AccessKind.LINK, role, "shell", secret.hash, _LINK_LASTS_S, cameras, session_s=session_s
+    )
+    _add(settings, add)
+    return link_of(settings.web, secret.shown)
+
+
 def _show_code(address: str) -> None:
     import segno
 
@@ -93,9 +104,11 @@ def _show_code(address: str) -> None:
 
 def _token(context: Context, arguments: argparse.Namespace) -> int:
     secret = new_secret()
-    made = _add(
-        context, arguments, secret.id, AccessKind.TOKEN, arguments.label, secret.hash, arguments.days * _DAY_S, None
-    )
+    add = requests.AddAccess(
+        secret.id, AccessKind.TOKEN, Role(arguments.role), arguments.label, secret.hash, arguments.days * _DAY_S,
+        _cameras(context, arguments),
+    )  # fmt: skip
+    made = _add(context.settings, add)
     if context.as_json:
         say_json({"token": secret.shown, "access": vars(made)})
         return EXIT_DONE
@@ -111,10 +124,11 @@ def _password(context: Context, arguments: argparse.Namespace) -> int:
         raise UsageError("not a password", where="web password", got=f"{len(given)} characters", expected=expected)
     if sys.stdin.isatty() and getpass.getpass("again: ") != given:
         raise UsageError("the two differ", where="web password", remedy="type it again")
-    made = _add(
-        context, arguments, arguments.name, AccessKind.PASSWORD, arguments.name, hash_password(given), None,
-        arguments.days * _DAY_S,
+    add = requests.AddAccess(
+        arguments.name, AccessKind.PASSWORD, Role(arguments.role), arguments.name, hash_password(given), None,
+        _cameras(context, arguments), session_s=arguments.days * _DAY_S,
     )  # fmt: skip
+    made = _add(context.settings, add)
     if context.as_json:
         say_json({"access": vars(made)})
     else:
@@ -122,26 +136,20 @@ def _password(context: Context, arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _add(
-    context: Context,
-    arguments: argparse.Namespace,
-    access_id: str,
-    kind: AccessKind,
-    label: str,
-    hashed: str,
-    lasts_s: float | None,
-    session_s: float | None,
-) -> Access:
-    unknown = sorted(set(arguments.camera or ()) - set(context.settings.cameras))
+def _cameras(context: Context, arguments: argparse.Namespace) -> list[str] | None:
+    """The cameras of --camera; None: all."""
+    given: list[str] | None = arguments.camera
+    unknown = sorted(set(given or ()) - set(context.settings.cameras))
     if unknown:
         raise UsageError(
             "no such camera", where="--camera", got=unknown[0], expected=", ".join(context.settings.cameras)
         )
-    add = requests.AddAccess(
-        access_id, kind, Role(arguments.role), label, hashed, lasts_s, arguments.camera, session_s=session_s
-    )
-    with SiteAccess(context.settings, warn) as gallery:
-        return gallery.ask(add).access
+    return given
+
+
+def _add(settings: Settings, access: requests.AddAccess) -> Access:
+    with SiteAccess(settings, warn) as gallery:
+        return gallery.ask(access).access
 
 
 def _access(context: Context, arguments: argparse.Namespace) -> int:

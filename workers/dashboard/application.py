@@ -21,7 +21,7 @@ from workers.serving.gate import request_id_of
 from workers.serving.problems import Problem, ProblemDocument, described, problem_of
 
 PAGES = Path(__file__).with_name("static")
-_MAX_BODY_BYTES = 64 << 10  # of each connection, and nobody has to be signed in to send one
+MAX_BODY_BYTES = 64 << 10  # of each connection, and nobody has to be signed in to send one
 _MAX_FAULTS = 20
 _ROUTES = (
     session_routes.router,
@@ -54,7 +54,7 @@ def described_application(base_path: str) -> FastAPI:
         redoc_url=None,
         root_path=base_path,
         root_path_in_servers=False,
-        max_body_size=_MAX_BODY_BYTES,
+        max_body_size=MAX_BODY_BYTES,
     )
     for routes in _ROUTES:
         app.include_router(routes, responses=_PROBLEMS)

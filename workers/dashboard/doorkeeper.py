@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,6 +54,7 @@ class Doorkeeper:
     def __init__(self, writer: WriterLink) -> None:
         self._writer = writer
         self._known: dict[str, tuple[float, Access | None, str | None]] = {}
+        self._asked: dict[str, asyncio.Future[requests.AccessFound]] = {}  # those that the writer is being asked about
         self._used: set[str] = set()
         self._tell_at = time.monotonic() + _TELL_USED_EVERY_S
 
@@ -77,11 +79,20 @@ class Doorkeeper:
         known = self._known.get(shown.id)
         if known is not None and now < known[0] + _BELIEVED_S:
             return known[1:]
-        found = await self._writer.ask(requests.FindAccess(shown.id))
+        asked = self._asked.get(shown.id)
+        if asked is None:  # two hundred streams of one browser ask once
+            asked = self._asked[shown.id] = asyncio.ensure_future(self._writer.ask(requests.FindAccess(shown.id)))
+            asked.add_done_callback(lambda done: self._take(shown.id, done))
+        found = await asyncio.shield(asked)
+        return found.access, found.secret
+
+    def _take(self, access_id: str, asked: asyncio.Future[requests.AccessFound]) -> None:
+        del self._asked[access_id]
+        if asked.cancelled() or asked.exception() is not None:
+            return
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        self._known[shown.id] = (now, found.access, found.secret)
-        return found.access, found.secret
+        self._known[access_id] = (time.monotonic(), asked.result().access, asked.result().secret)
 
     def forget(self, access_id: str) -> None:
         """Ask the writer about this access, and about the sessions that came of it, when they are seen again."""

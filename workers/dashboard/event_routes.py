@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
-from shared.errors import RefusedError
+from shared.errors import RefusedError, TemporaryError
 from shared.ipc import requests
 from shared.records import Correction, Role
 from workers.dashboard.doorkeeper import Visitor
@@ -150,6 +150,8 @@ async def stream_events(
     that come after the given id are not kept any more.
     """
     site = site_of(request)
+    if not site.feed.is_following:
+        raise TemporaryError("the site's writer does not answer yet", remedy="try again, and see: supervisor.py status")
     if site.streams >= _MAX_STREAMS:
         raise Problem(
             HTTPStatus.SERVICE_UNAVAILABLE,

@@ -14,8 +14,10 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from shared.errors import RollcallError
 from shared.events import Sighting
 from shared.ipc import requests
+from shared.ipc.client import SiteClient
 from shared.ipc.following import follow_across_restarts
 from workers.dashboard.writer_link import WriterLink
 
@@ -35,10 +37,10 @@ class SightingFeed:
         self._changed = asyncio.Event()
         self._stopping = threading.Event()
         self.last_id = 0
+        self.is_following = False
 
-    async def start(self) -> None:
-        """Begin to follow. Raises TemporaryError if the writer does not answer."""
-        self.last_id = (await self._writer.ask(requests.Sightings(limit=0))).last_id
+    def start(self) -> None:
+        """Begin to follow, as soon as the writer answers. Returns at once."""
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._follow, args=(loop,), name="sighting-feed", daemon=True).start()
 
@@ -48,13 +50,32 @@ class SightingFeed:
         self._changed.set()
 
     def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
-        for sighting in follow_across_restarts(self._run_dir, self.last_id, self._give_up):
+        last_id = self._find_last()
+        if last_id is None:
+            return
+        loop.call_soon_threadsafe(self._begin, last_id)
+        for sighting in follow_across_restarts(self._run_dir, last_id, self._give_up):
             if self._stopping.is_set():
                 return
             loop.call_soon_threadsafe(self._take, sighting)
 
+    def _find_last(self) -> int | None:
+        """The id of the last sighting; None if the process stops before the writer answers."""
+        while True:
+            client = SiteClient(self._run_dir, patience_s=0.0)
+            try:
+                return client.ask(requests.Sightings(limit=0)).last_id
+            except RollcallError as error:
+                if self._give_up(error):
+                    return None
+            finally:
+                client.close()
+
     def _give_up(self, _: Exception) -> bool:
         return self._stopping.wait(_RETRY_S)
+
+    def _begin(self, last_id: int) -> None:
+        self.last_id, self.is_following = last_id, True
 
     def _take(self, sighting: Sighting) -> None:
         self._newest.append((time.monotonic(), sighting))

@@ -29,6 +29,7 @@ SECRET_PATHS = ("/session", "/tokens")  # their answers hold a secret
 SECURE_COOKIE = "__Host-rollcall"  # browsers take such a cookie over TLS only, for this host only
 # Five tries to sign in a minute for each address, and so many requests with a wrong token.
 _STATUS_S = 1.0  # how old a status may be
+_STATUS_WAIT_S = 5.0  # whoever watches the site gives up soon after
 _SCRYPTS = 2  # passwords that are compared at once: each takes a core for 50 ms, and 16 MiB
 _LOGINS, _WRONG_TOKENS, _WITHIN_S = 5, 60, 60.0
 
@@ -61,7 +62,7 @@ class Site:
         async with self._status_lock:
             if self._status is None or time.monotonic() >= self._status_until:
                 try:
-                    self._status = await self.writer.ask(requests.Status())
+                    self._status = await self.writer.ask(requests.Status(), _STATUS_WAIT_S)
                 except RollcallError as error:
                     self._status = error
                 self._status_until = time.monotonic() + _STATUS_S

@@ -122,14 +122,16 @@ class Scene:
         """The folder with `<person>/*.jpg`, from which the empty gallery is filled."""
         return self.folder / "faces"
 
-    def settings(self, *, loop: bool = False) -> dict[str, Any]:
-        """The content of a site.toml with data_dir = `folder`. It uses dlib, which needs no download."""
+    def settings(self, *, loop: bool = False, web_port: int | None = None) -> dict[str, Any]:
+        """The content of a site.toml with data_dir = `folder`. It uses dlib, which needs no download. `web_port`: of the web part; None:
+        without one."""
         return {
             # These strangers are pictures in packages. A real site may keep strangers only where they have agreed.
             "site": {"name": "demo", "data_dir": str(self.folder), "keep_unknowns_days": 1},
             # The dlib engine searches at twice det_size, so the clips are not scaled; their faces have 100 to 150 pixels.
             "recognition": {"engine": "dlib", "det_size": WIDTH // 2, "fps": 4.0, "votes": 3, "min_face_px": 60},
             "cameras": {name: {"source": str(clip), "loop": loop} for name, clip in self.cameras.items()},
+            "web": {} if web_port is None else {"enabled": True, "port": web_port},
         }
 
     def who_is_at(self, camera: str, media_time_s: float, box: Sequence[float]) -> str | None:

@@ -60,6 +60,11 @@ class DemoView:
             for name, camera in self._report.cameras().items():
                 self._print(status_line(name, camera))
 
+    def link(self, address: str) -> None:
+        """Print the address that signs a browser in."""
+        self._print("in a browser, once, within ten minutes; Ctrl-C ends the demo:")
+        self._print(address)
+
     def _draw(self) -> Group:
         return Group(live_table(self._report, time.monotonic() - self._started_at))
 

@@ -1,4 +1,4 @@
-"""The address under which browsers reach the pages."""
+"""The addresses under which browsers reach the pages."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def address_of(web: WebSettings) -> str:
     if web.proxies and web.hosts:  # browsers reach the proxy
         return f"https://{shown}{web.base_path}"
     return f"{'https' if web.certificate else 'http'}://{shown}:{web.port}{web.base_path}"
+
+
+def link_of(web: WebSettings, secret: str) -> str:
+    """The address that signs a browser in. What follows the # stays in the browser: no server and no log gets it."""
+    return f"{address_of(web)}/login#{secret}"

@@ -1,4 +1,4 @@
-"""The socket that a server listens on, and its TLS."""
+"""The socket that a server listens on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import socket
-import ssl
 import stat
 from pathlib import Path
 
@@ -83,24 +82,3 @@ def unlink_path(path: Path) -> None:
     """Remove the socket at the end."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
-
-
-def tls_of(certificate: Path, key: Path) -> ssl.SSLContext:
-    """TLS 1.2 and later, with this certificate and its key. Raises ConfigurationError if they can't be read or do not fit."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    for path in (certificate, key):
-        if not os.access(path, os.R_OK):
-            raise ConfigurationError(
-                "can't be read", where=str(path), expected="a PEM file that the site's user may read"
-            )
-    try:
-        context.load_cert_chain(certificate, key)
-    except (ssl.SSLError, OSError) as error:
-        raise ConfigurationError(
-            "the certificate and its key do not fit, or are no PEM files",
-            where=str(certificate),
-            got=getattr(error, "reason", None) or type(error).__name__,
-            remedy="make a new pair: python supervisor.py web certificate",
-        ) from error
-    return context
