@@ -6,7 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from shared.errors import TemporaryError
+from shared.ipc.client import NoAnswerError
 from shared.settings.file import load_settings
 from tests.support.stores import DLIB
 from workers.dashboard.counters import Counters
@@ -34,5 +34,5 @@ def test_while_the_writer_is_away_nobody_waits_in_turn(tmp_path: Path) -> None:
 
     began = time.monotonic()
     told = asyncio.run(asyncio.wait_for(ask(), 60))
-    assert [type(one) for one in told] == [TemporaryError] * _ASKING
+    assert [type(one) for one in told] == [NoAnswerError] * _ASKING
     assert time.monotonic() - began < 8

@@ -67,7 +67,7 @@ def test_every_configuration_fault_at_once(tmp_path: Path) -> None:
         ('[recognition]\nthreshold = "0.5"\n', "threshold"),
         ('[recognition]\nengine = "dlib"\nmodel = "buffalo_l"\n', "one model of its own"),
         ('[sync]\nbackend = "not a url"\n', "http://host:5000/api"),
-        ('[web]\nenabled = true\nhost = "0.0.0.0"\n', "without a token"),
+        ('[web]\nenabled = true\nhost = "0.0.0.0"\n', "make a certificate"),
     ],
 )
 def test_a_faulty_file_is_refused_with_its_place(tmp_path: Path, text: str, said: str) -> None:

@@ -118,7 +118,7 @@ def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_people(either: Path) -> None:
     """Name, user id, references, first and last change; a line each for people."""
     (ada,) = command_json(either, "people")["people"]
-    assert set(ada) == {"person", "user_id", "references", "enrolled_at", "updated_at", "set_aside"}
+    assert set(ada) == {"person", "user_id", "references", "enrolled_at", "updated_at", "set_aside", "id"}
     assert (ada["person"], ada["user_id"], ada["references"]) == ("Ada", "e-17", 1)
     for key in ("enrolled_at", "updated_at"):
         assert datetime.fromisoformat(ada[key]).tzinfo is not None

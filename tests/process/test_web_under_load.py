@@ -112,6 +112,6 @@ def test_a_flood_costs_no_camera_a_frame(busy: WebSite) -> None:
             after, ended = _looked_at(busy)
         output, _ = flood.communicate(timeout=60)
     statuses = {int(status): count for status, count in json.loads(output).items()}
-    assert sum(statuses.values()) > PER_SECOND * _WATCH_S / 10, "the flood reached it"
+    assert sum(statuses.values()) > PER_SECOND * _WATCH_S / 50, "the flood reached it"
     assert set(statuses) <= {HTTPStatus.OK, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
     assert after - before >= 0.8 * _LOOKS_PER_S * (ended - began), f"{statuses}, {ended - began:.1f} s"
