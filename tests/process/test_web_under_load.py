@@ -100,6 +100,7 @@ def _looks(web: WebSite) -> int:
     return int(web.site.status()["cameras"]["door"]["looked_at"])
 
 
+@pytest.mark.alone
 def test_a_flood_costs_no_camera_a_frame(busy: WebSite) -> None:
     """A thousand requests a second: each is refused or served, and the camera looks as often as it should."""
     with subprocess.Popen(
