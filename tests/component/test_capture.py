@@ -196,7 +196,7 @@ def test_what_is_no_video_is_named(tmp_path: Path) -> None:
     zeros.write_bytes(bytes(5000))
     with capturing(zeros) as capture:
         wait_until(lambda: capture.status().state is CaptureState.DOWN, "loss")
-        assert capture.status().reason == f"{zeros}: is not a video that OpenCV can read"
+        assert capture.status().reason == f"{zeros}: is not a video that FFmpeg can read"
     assert why_not_open(source(tmp_path)).endswith("is a folder, not a video")
     assert why_not_open(source("x" * 300)).endswith("file name too long")
     assert why_not_open(source(77)) == "/dev/video77: no such file or directory"
@@ -267,9 +267,9 @@ def test_camera_that_hangs_is_lost_after_the_read_timeout() -> None:
 
 
 def test_no_password_in_any_output() -> None:
-    """Neither OpenCV, nor FFmpeg, nor we print a connection string: not for a refused port, nor a refused request."""
+    """Neither FFmpeg nor we print a connection string: not for a refused port, nor a refused request."""
     program = (
-        "import sys, time, cv2\n"
+        "import sys, time\n"
         "from shared.settings.sources import resolve_source\n"
         "from workers.capture.capture import Capture, CaptureState\n"
         "for source in sys.argv[1:]:\n"

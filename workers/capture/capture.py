@@ -1,46 +1,45 @@
 """Capture: a thread that reads one source and hands its frames to the work loop.
 
-The thread grabs every frame, so that nothing piles up in a driver or a socket, but decodes only those that the cadence
-lets through. Of live sources and real-time files it keeps only the newest frame: a slow worker misses frames, but never
-lags behind. A file that is not real-time is back-pressured instead: the thread waits until each frame has been taken, so
+The thread reads every packet, so that nothing piles up in a driver or a socket, but makes pictures only of the frames that
+the cadence lets through. Of live sources and real-time files it keeps only the newest frame: a slow worker misses frames, but
+never lags behind. A file that is not real-time is back-pressured instead: the thread waits until each frame has been taken, so
 that every frame is delivered, in order.
 
 A source that is lost is opened again and again, without end. The wait between two attempts grows from 0.5 to 4 s; it
 starts over once the source has worked for a minute. After a refused login the wait is 2, then 5, then 10 minutes. Before
 FFmpeg opens a network camera, workers/capture/stream_probe.py asks the camera whether it is there and lets us in.
 
-OpenCV can't be interrupted inside a read. For the network, its read timeout ends the read. `stop` never waits longer than
-its `timeout_s`: the thread is a daemon, so one that hangs does not keep the process alive.
+A read has a time limit, but nothing else ends it. `stop` never waits longer than its `timeout_s`: the thread is a daemon, so
+one that hangs does not keep the process alive.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+import av
 import cv2
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from shared.settings.schema import Flip
-from shared.settings.sources import Source, SourceKind, hide_addresses
+from shared.settings.sources import Source, SourceKind
 from workers.capture.cadence import Cadence
 from workers.capture.snapshots import Snapshots
 from workers.capture.source_faults import is_regular, why_not_open
-from workers.capture.stream_probe import Finding, Verdict, ffmpeg_options, probe
+from workers.capture.stream_probe import Finding, Verdict, probe
+from workers.capture.timeline import Timeline
+from workers.capture.video import Video, VideoFault
 
 if TYPE_CHECKING:
     from workers.recognition.engine import Image
-
-# FFmpeg and OpenCV print the address that fails, which may hold a password. OpenCV reads the variable when it opens a source.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
 
 # Each wait is random, between half its backoff and the whole, so that cameras behind one switch do not all return at once.
 _BACKOFF_FIRST_S = 1.0
@@ -49,43 +48,8 @@ _HEALTHY_S = 60.0  # after so long without a loss, the backoff starts over
 # Waits after the first, second, third refused login. Many cameras lock an address out for good after five to seven.
 _REFUSED_S = (120.0, 300.0, 600.0)
 _SHORT = 0.9  # a file that ends before this share of the length it announces is reported as ended early
-MAX_PIXELS = 7680 * 4320 + 1_000_000  # a little more than 8K; such a picture takes 100 MB
-
-
-class _FfmpegOptions:
-    """The options that FFmpeg opens a source with. They are an environment variable of the whole process, so a thread that
-    needs other options waits until no other thread uses the present ones."""
-
-    def __init__(self) -> None:
-        self._free = threading.Condition()
-        self._users = 0
-
-    @contextmanager
-    def of(self, options: str) -> Iterator[None]:
-        with self._free:
-            self._free.wait_for(lambda: not self._users or os.environ.get(_OPTIONS_VARIABLE) == options)
-            self._users += 1
-            os.environ[_OPTIONS_VARIABLE] = options
-        try:
-            yield
-        finally:
-            with self._free:
-                self._users -= 1
-                self._free.notify_all()
-
-
-_OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-_ffmpeg_options = _FfmpegOptions()
-
-
-class Video(Protocol):
-    """The source as `Capture` reads it: a `cv2.VideoCapture`, or a class with the same methods."""
-
-    def isOpened(self) -> bool: ...  # OpenCV's name
-    def get(self, prop: int, /) -> float: ...
-    def grab(self) -> bool: ...
-    def retrieve(self) -> tuple[bool, Any]: ...
-    def release(self) -> None: ...
+# A stream whose packets can't be decoded for so long is given up: it has no keyframe, or what it sends is no video.
+_NO_PICTURE_S = 10.0
 
 
 class CaptureState(StrEnum):
@@ -116,7 +80,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class CaptureStatus:
-    """`reason`: why the source is down, without secrets. `grabbed`: frames read. `dropped`: frames that were replaced by a
+    """`reason`: why the source is down, without secrets. `grabbed`: packets read, each of them one frame. `dropped`: frames that were replaced by a
     newer one before the work loop took them. `lost`: how often the source went down, a failed first attempt included."""
 
     state: CaptureState
@@ -138,8 +102,11 @@ class _Reading:
     refused: bool = False
 
 
-class _Unusable(Exception):
-    """The source gives pictures that can't be used; the text says why, without the address. Never leaves this module."""
+class Stamp(NamedTuple):
+    """When a packet came, monotonic seconds, and its picture's media time; see Frame."""
+
+    came_at: float
+    media_s: float | None
 
 
 class _Stopped(Exception):
@@ -161,12 +128,6 @@ def upright(image: Image, turn: Turn) -> Image:
     if turn.flip != "none":
         image = cast("Image", cv2.flip(image, 1 if turn.flip == "horizontal" else 0))
     return image
-
-
-def _require_size(width: int, height: int) -> None:
-    """Raise _Unusable for a picture that would take more memory than a camera's process may have."""
-    if width * height > MAX_PIXELS:
-        raise _Unusable(f"a picture of {width} × {height} is too large; {MAX_PIXELS // 10**6} megapixels at most")
 
 
 class Capture:
@@ -203,7 +164,8 @@ class Capture:
         self._pending: Frame | None = None
         self._first: Frame | None = None  # the first frame, until it has been processed and the file's clock starts
         self._clock_started_at: float | None = None  # monotonic second at which a real-time file's media time was 0
-        self._media_offset_s = self._media_s = 0.0
+        self._timeline = Timeline()
+        self._media_s = 0.0
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
     # -- the work loop's side -----------------------------------------------------------------------------------------
@@ -212,7 +174,7 @@ class Capture:
         self._thread.start()
 
     def stop(self, timeout_s: float = 2.0) -> bool:
-        """Ask the thread to end, and wait. False when it still hangs in a read, which only OpenCV's own timeout ends."""
+        """Ask the thread to end, and wait. False when it still hangs in a read, which only its time limit ends."""
         with self._news:
             self._stopping = True
             self._news.notify_all()
@@ -273,7 +235,8 @@ class Capture:
                 if not self._loop:
                     self._become(CaptureState.ENDED, self._ended_early(done.length_s))
                     return
-                self._start_lap(done.frames)
+                self._timeline.restart()
+                self._lap += 1
                 continue
             refusals = refusals + 1 if done.refused else 0
             if done.began_at is not None and time.monotonic() - done.began_at >= _HEALTHY_S:
@@ -298,89 +261,114 @@ class Capture:
         done = _Reading()
         if self._stopping:
             raise _Stopped
-        video, finding = self._open()
-        if video is None or not video.isOpened():
+        finding = self._ask()
+        if finding.verdict in (Verdict.REFUSED, Verdict.DOWN):
             done.refused = finding.verdict is Verdict.REFUSED
             done.fault = finding.reason
-        if video is None:
             return done
         try:
-            if video.isOpened():
-                count, fps = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
-                done.length_s = count / fps if count > 0 and 0 < fps <= 1000 else 0.0
-                self._read(video, done)
-        except _Unusable as error:
-            done.fault = str(error)
-        except (cv2.error, MemoryError) as error:
-            # Not enough memory for the picture, or OpenCV can't use it. Its message may hold the address, which is hidden.
-            text = hide_addresses(str(error)).splitlines()
-            done.fault = f"a picture can't be used: {text[0] if text else 'no memory for it'}"
-        finally:
-            video.release()
+            if finding.verdict is Verdict.SNAPSHOT:
+                self._read_snapshots(done)
+            else:
+                self._read_video(done, finding.tls_name)
+        except VideoFault as error:
+            done.fault = str(error) or (None if done.frames else finding.reason)
+            if done.frames and self._is_file and not str(error):
+                done.fault = None  # a file that was cut off: it has what it has
         return done
 
-    def _open(self) -> tuple[Video | None, Finding]:
-        """Open the source. None, with what the probe found, when a network camera refuses or does not answer."""
-        address = self._source.address
-        if self._source.kind is SourceKind.DEVICE:
-            # A name under /dev/v4l/by-id is a link that follows the camera from port to port.
-            device = address if isinstance(address, int) else os.path.realpath(address)
-            return cv2.VideoCapture(device, cv2.CAP_V4L2), Finding(Verdict.OPEN)
-        if self._is_file and not is_regular(Path(str(address))):
-            return None, Finding(Verdict.DOWN)  # in a named pipe FFmpeg would wait for a writer without end
+    def _ask(self) -> Finding:
+        """What is known of the source before it is opened."""
+        if self._is_file and not is_regular(Path(str(self._source.address))):
+            return Finding(Verdict.DOWN)  # in a named pipe FFmpeg would wait for a writer without end
         finding = probe(self._source) if self._source.kind is SourceKind.STREAM else Finding(Verdict.OPEN)
-        if finding.verdict in (Verdict.REFUSED, Verdict.DOWN) or self._stopping:
-            return None, finding
-        if finding.verdict is Verdict.SNAPSHOT:
-            return Snapshots(self._source, self._fps, MAX_PIXELS, self._sleep), finding
-        options = [
-            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(self._open_timeout_s * 1000),
-            cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(self._read_timeout_s * 1000),
-            cv2.CAP_PROP_N_THREADS, 1,  # decoding in threads holds frames back, and takes CPU from other cameras
-        ]  # fmt: skip  # name and value in pairs
-        with _ffmpeg_options.of(ffmpeg_options(self._source)):
-            return cv2.VideoCapture(str(address), cv2.CAP_FFMPEG, options), finding
-
-    def _read(self, video: Video, done: _Reading) -> None:
-        _require_size(int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT)))
-        while not self._stopping and video.grab():
-            done.frames += 1
-            done.began_at = done.began_at or time.monotonic()
-            with self._news:
-                self._grabbed += 1
-                self._state, self._reason = CaptureState.UP, None
-            captured_at, media_s = self._times(video)
-            if not self._cadence.due(captured_at if self._newest_only or media_s is None else media_s):
-                continue
-            ok, image = video.retrieve()
-            if ok:
-                wall_time = time.time() - (time.monotonic() - captured_at)
-                _require_size(image.shape[1], image.shape[0])
-                picture = upright(image, self._turn)  # always 8 bit, since OpenCV captures no other depth
-                self._publish(Frame(picture, captured_at, wall_time, media_s, self._lap))
-            elif isinstance(video, Snapshots):
-                break
         if self._stopping:
             raise _Stopped
-        if isinstance(video, Snapshots):
-            done.fault = video.fault
+        return finding
 
-    def _times(self, video: Video) -> tuple[float, float | None]:
-        """The grabbed frame's `captured_at` and `media_time_s`. For a real-time file, waits until the frame is due."""
+    def _read_snapshots(self, done: _Reading) -> None:
+        snapshots = Snapshots(self._source, self._fps, self._sleep)
+        try:
+            for image in snapshots.images():
+                self._arrived(done)
+                now = time.monotonic()
+                if self._cadence.due(now):
+                    self._publish(Frame(upright(image, self._turn), now, time.time(), None, self._lap))
+        finally:
+            snapshots.close()
+
+    def _read_video(self, done: _Reading, tls_name: str | None) -> None:
+        video = Video(
+            self._source,
+            open_timeout_s=self._open_timeout_s,
+            read_timeout_s=self._read_timeout_s,
+            tls_name=tls_name,
+        )
+        try:
+            done.length_s = video.length_s
+            picture_at = time.monotonic()
+            for packet in video.packets():
+                self._arrived(done)
+                stamp = self._stamp(packet)
+                if video.intra_only and not self._cadence.due(self._time_of(stamp)):
+                    continue
+                packet.opaque = stamp
+                for frame in video.decode(packet):
+                    picture_at = time.monotonic()
+                    self._show(video, frame, stamp)
+                if self._newest_only and time.monotonic() - picture_at > _NO_PICTURE_S:
+                    raise VideoFault(
+                        f"nothing that came for {_NO_PICTURE_S:.0f} s can be decoded: no keyframe, or no video"
+                    )
+            for frame in video.decode(None):
+                self._show(video, frame, None)
+        finally:
+            video.close()
+
+    def _arrived(self, done: _Reading) -> None:
+        """A packet was read. Raises _Stopped."""
+        if self._stopping:
+            raise _Stopped
+        done.frames += 1
+        done.began_at = done.began_at or time.monotonic()
+        with self._news:
+            self._grabbed += 1
+            self._state, self._reason = CaptureState.UP, None
+
+    def _stamp(self, packet: av.Packet[VideoStream]) -> Stamp:
+        """When a packet came. For a real-time file, waits until it is due."""
         if not self._is_file:
-            return time.monotonic(), None
-        position_s = max(0.0, video.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-        # In some containers time runs back by a frame.
-        self._media_s = max(self._media_s, self._media_offset_s + position_s)
-        if not self._newest_only:
-            return time.monotonic(), self._media_s
+            return Stamp(time.monotonic(), None)
+        decoded = packet.pts if packet.dts is None else packet.dts
+        base = float(packet.time_base)
+        shown_s = None if packet.pts is None else packet.pts * base
+        decoded_s, media_s = self._timeline.at((decoded or 0) * base, shown_s)
+        return Stamp(self._wait_until_due(decoded_s) if self._newest_only else time.monotonic(), media_s)
+
+    def _wait_until_due(self, media_s: float) -> float:
+        """Wait until a real-time file's clock has come to `media_s`. Returns the monotonic time of it."""
         with self._news:
             self._wait_for(lambda: self._first is None)
-            if self._clock_started_at is None:  # this is the first frame
-                return time.monotonic(), self._media_s
-            due_at = self._clock_started_at + self._media_s
+            if self._clock_started_at is None:  # before the first frame
+                return time.monotonic()
+            due_at = self._clock_started_at + media_s
         self._sleep(due_at - time.monotonic())
-        return due_at, self._media_s
+        return due_at
+
+    def _show(self, video: Video, frame: VideoFrame, stamp: Stamp | None) -> None:
+        """Publish a decoded picture, if it is due. `stamp`: of the last packet, if the decoder does not tell the picture's own."""
+        came_at, media_s = frame.opaque if isinstance(frame.opaque, Stamp) else stamp or Stamp(time.monotonic(), None)
+        if media_s is not None:  # in some containers time runs back by a frame
+            self._media_s = media_s = max(self._media_s, media_s)
+            came_at = self._wait_until_due(media_s) if self._newest_only else time.monotonic()
+        if not video.intra_only and not self._cadence.due(self._time_of(Stamp(came_at, media_s))):
+            return
+        wall_time = time.time() - (time.monotonic() - came_at)
+        self._publish(Frame(upright(video.image(frame), self._turn), came_at, wall_time, media_s, self._lap))
+
+    def _time_of(self, stamp: Stamp) -> float:
+        """The time that the cadence goes by."""
+        return stamp.came_at if self._newest_only or stamp.media_s is None else stamp.media_s
 
     def _publish(self, frame: Frame) -> None:
         with self._news:
@@ -392,12 +380,6 @@ class Capture:
             if self._clock_started_at is None:
                 self._first = frame
             self._news.notify_all()
-
-    def _start_lap(self, frames: int) -> None:
-        """Start a looped file again. Its media time continues one mean frame after the last one."""
-        lap_s = self._media_s - self._media_offset_s
-        self._media_offset_s = self._media_s + (lap_s / (frames - 1) if frames > 1 else 1 / 25)
-        self._lap += 1
 
     def _ended_early(self, length_s: float) -> str | None:
         if length_s > 1 and self._media_s < _SHORT * length_s:

@@ -1,89 +1,72 @@
-"""Cameras whose HTTP address answers each request with one JPEG. They are asked again and again, which makes a stream."""
+"""Cameras whose HTTP address answers each request with one picture. They are asked again and again, which makes a stream."""
 
 from __future__ import annotations
 
 import http.client
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from shared.settings.sources import Source, parse_address
 from workers.capture.stream_probe import HttpCamera
+from workers.capture.video import VideoFault, require_size
 
 if TYPE_CHECKING:
     from workers.recognition.engine import Image
 
 _MAX_BYTES = 32 << 20
 _MAX_A_SECOND = 5.0  # not more: many cameras take a new snapshot for each request
+_FORMATS = ("JPEG", "PNG")
 
 
 class Snapshots:
-    """A `Video` (see capture.py) made of single JPEGs.
+    """One camera's pictures, fetched one by one."""
 
-    `fault`: why the last fetch or decoding failed, in words; None: nothing failed.
-    """
-
-    def __init__(self, source: Source, fps: float | None, most_pixels: int, sleep: Callable[[float], None]) -> None:
-        """`fps`: pictures a second, at most 5; None: 5. `most_pixels`: a larger picture is refused. `sleep`: waits so many
-        seconds, or raises when the capture is to stop."""
+    def __init__(self, source: Source, fps: float | None, sleep: Callable[[float], None]) -> None:
+        """`fps`: pictures a second, at most 5; None: 5. `sleep`: waits so many seconds, or raises when the capture is to stop."""
         address = parse_address(str(source.address))
         assert address is not None  # the probe has already reached this address
         self._camera = HttpCamera(source, address)
         self._interval_s = 1.0 / min(fps or _MAX_A_SECOND, _MAX_A_SECOND)
-        self._most_pixels, self._sleep = most_pixels, sleep
-        self._due_at = time.monotonic()
-        self._jpeg = b""
-        self.fault: str | None = None
+        self._sleep = sleep
 
-    def isOpened(self) -> bool:  # OpenCV's name
-        return True
+    def images(self) -> Iterator[Image]:
+        """The camera's pictures, BGR (height, width, 3) uint8, each when it is due. Raises VideoFault when it gives none."""
+        due_at = time.monotonic()
+        while True:
+            now = time.monotonic()
+            self._sleep(due_at - now)
+            due_at = max(due_at, now) + self._interval_s
+            yield _decoded(self._fetch())
 
-    def get(self, prop: int) -> float:  # noqa: ARG002  # OpenCV's signature
-        return 0.0
-
-    def grab(self) -> bool:
-        """Wait until the next picture is due, and fetch it. False, with `fault` set, when the camera gives none."""
-        now = time.monotonic()
-        self._sleep(self._due_at - now)
-        self._due_at = max(self._due_at, now) + self._interval_s
+    def _fetch(self) -> bytes:
         try:
             answer = self._camera.get(_MAX_BYTES)
         except (OSError, http.client.HTTPException):
-            self.fault = "the camera no longer answers"
-            return False
+            raise VideoFault("the camera no longer answers") from None
         except ValueError:
-            self.fault = f"a picture of more than {_MAX_BYTES >> 20} MiB"
-            return False
+            raise VideoFault(f"a picture of more than {_MAX_BYTES >> 20} MiB") from None
         if answer.status != http.client.OK:
-            self.fault = f"the camera answers {answer.status}"
-            return False
-        self._jpeg = answer.body
-        return True
+            raise VideoFault(f"the camera answers {answer.status}")
+        return answer.body
 
-    def retrieve(self) -> tuple[bool, Image | None]:
-        """Decode the fetched picture: (True, BGR (height, width, 3)). (False, None) when it can't be decoded, or is too large;
-        its size is read from the JPEG's header, before anything is decoded."""
-        from PIL import Image as Pictures  # only cameras of this kind need it
-        from PIL import UnidentifiedImageError
-
-        try:
-            with Pictures.open(io.BytesIO(self._jpeg)) as head:
-                width, height = head.size
-        except Pictures.DecompressionBombError:
-            self.fault = f"a picture of many more than {self._most_pixels // 10**6} megapixels is too large"
-            return False, None
-        except (UnidentifiedImageError, OSError, ValueError):
-            self.fault = "what came is no picture"
-            return False, None
-        if width * height > self._most_pixels:
-            self.fault = f"a picture of {width} × {height} is too large"
-            return False, None
-        image = cv2.imdecode(np.frombuffer(self._jpeg, np.uint8), cv2.IMREAD_COLOR)
-        return image is not None, None if image is None else np.asarray(image, np.uint8)
-
-    def release(self) -> None:
+    def close(self) -> None:
         self._camera.close()
+
+
+def _decoded(data: bytes) -> Image:
+    """The picture. Its size is read from its header, before anything is decoded. Raises VideoFault."""
+    from PIL import Image as Pictures  # only cameras of this kind need it
+    from PIL import UnidentifiedImageError
+
+    try:
+        with Pictures.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            require_size(*picture.size)
+            return np.ascontiguousarray(np.asarray(picture.convert("RGB"), np.uint8)[:, :, ::-1])
+    except Pictures.DecompressionBombError:
+        raise VideoFault("a picture of many more than 8K's megapixels is too large") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        raise VideoFault("what came is no picture") from None

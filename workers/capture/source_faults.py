@@ -1,4 +1,4 @@
-"""Why a video source gives no pictures, in words that help to mend it, without its password. OpenCV gives no reason."""
+"""Why a video source gives no pictures, in words that help to mend it, without its password. FFmpeg gives no reason."""
 
 from __future__ import annotations
 
@@ -37,4 +37,4 @@ def _why_no_file(path: Path) -> str:
             return "is not a file"
     except OSError as error:
         return (error.strerror or "can't be read").lower()
-    return "is not a video that OpenCV can read"
+    return "is not a video that FFmpeg can read"

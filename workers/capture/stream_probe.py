@@ -1,9 +1,9 @@
-"""Asks a network camera, before FFmpeg opens it: is it there, is its certificate right, does it accept our login?
+"""Asks a network camera, before FFmpeg reads it: is it there, is its certificate right, does it accept our login?
 
-FFmpeg through OpenCV reports every such fault only as "not opened". The probe finds a refused login before FFmpeg repeats
-it, so an attempt costs one login and not two. After a refusal the caller waits for minutes, since cameras lock out users
-who try again and again. A TLS camera proves its identity here, before a password is sent; FFmpeg verifies it again on its
-own connection.
+FFmpeg reports such faults without a reason that helps. The probe finds a refused login before FFmpeg repeats it, so an
+attempt costs one login and not two. After a refusal the caller waits for minutes, since cameras lock out users who try again
+and again. A TLS camera proves its identity here, before a password is sent; FFmpeg verifies it again on its own RTSP
+connection. HTTP cameras are read through `HttpCamera`, too: FFmpeg opens no HTTP connection of its own.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ import base64
 import hashlib
 import http.client
 import ipaddress
-import os
 import re
 import secrets
 import socket
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import cast
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from shared.settings.sources import Address, Source, parse_address
 
 _CONNECT_TIMEOUT_S = 3.0
 _ANSWER_TIMEOUT_S = 5.0
 _MAX_HEAD_BYTES = 64 << 10
-PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322, "rtmp": 1935}
+PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 _UNAUTHORIZED = 401
+_MAX_REDIRECTS = 3
 
 
 class Verdict(StrEnum):
@@ -48,10 +49,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a probe found. `reason`: in words, without the address."""
+    """What a probe found. `reason`: in words, without the address. `tls_name`: the name that FFmpeg has to find in the
+    certificate, where that is not the host's."""
 
     verdict: Verdict
     reason: str | None = None
+    tls_name: str | None = None
 
 
 def probe(source: Source) -> Finding:
@@ -67,7 +70,8 @@ def probe(source: Source) -> Finding:
 
 def _asked(address: Address, source: Source) -> Finding:
     if address.scheme in ("rtsp", "rtsps"):
-        return _finding(_describe(address, source), "", address)
+        status, tls_name = _describe(address, source)
+        return replace(_finding(status, "", address), tls_name=tls_name)
     if address.scheme in ("http", "https"):
         camera = HttpCamera(source, address)
         try:
@@ -75,7 +79,7 @@ def _asked(address: Address, source: Source) -> Finding:
         finally:
             camera.close()
         return _finding(answer.status, answer.headers.get("content-type", ""), address)
-    return Finding(Verdict.OPEN)
+    return Finding(Verdict.DOWN, f"{address.scheme} is not read; a camera's address begins with {', '.join(PORTS)}")
 
 
 def _no_answer(error: Exception, port: int) -> Finding:
@@ -103,6 +107,9 @@ def _finding(status: int, content: str, address: Address) -> Finding:
         return Finding(Verdict.REFUSED, "the camera asks for a login (401), and source has none")
     if status in known:
         return Finding(*known[status])
+    if 300 <= status < 400:
+        why = f"the camera sends us to another address ({status}), which is not followed; name that address in source"
+        return Finding(Verdict.DOWN, why)
     if 200 <= status < 300:
         return Finding(Verdict.SNAPSHOT if content.startswith("image/") else Verdict.OPEN)
     return Finding(Verdict.UNCLEAR, f"the camera answers {status}")
@@ -159,8 +166,8 @@ def _secure(plain: socket.socket, address: Address, source: Source) -> ssl.SSLSo
         raise _untrusted(f"ca_file: {why.lower()}") from None
     if not _is_number(address.host):
         return context.wrap_socket(plain, server_hostname=address.host)
-    # For a host that is an IP address FFmpeg compares no name, and would accept any certificate of any public authority. So
-    # we require a ca_file of the site's own. The certificate must name this IP address, or be one that is in ca_file itself.
+    # No public authority vouches for an IP address of a site's own network. So we require a ca_file of the site's own. The
+    # certificate must name this IP address, or be one that is in ca_file itself.
     if source.reached.ca_file is None:
         raise _untrusted("an address of numbers can only be verified by the camera's own certificate")
     context.check_hostname = False
@@ -172,6 +179,19 @@ def _secure(plain: socket.socket, address: Address, source: Source) -> ssl.SSLSo
             secure.close()
             raise _untrusted(f"it is not for {address.host}")
     return secure
+
+
+def _tls_name(connection: socket.socket, address: Address) -> str | None:
+    """A name in the certificate of a camera that `_secure` has let pass though its certificate does not name the host."""
+    certificate = connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None
+    if not certificate or not _is_number(address.host):
+        return None
+    names = cast("tuple[tuple[str, str], ...]", certificate.get("subjectAltName", ()))
+    if any(kind == "IP Address" and _same_number(name, address.host) for kind, name in names):
+        return None
+    subject = cast("tuple[tuple[tuple[str, str], ...], ...]", certificate.get("subject", ()))
+    common = [value for part in subject for key, value in part if key == "commonName"]
+    return next((name for kind, name in names if kind == "DNS"), next(iter(common), None))
 
 
 def _untrusted(why: str) -> ssl.SSLCertVerificationError:
@@ -260,8 +280,9 @@ def _digest(challenge: dict[str, str], text: str) -> str:
 # -- RTSP -------------------------------------------------------------------------------------------------------------
 
 
-def _describe(address: Address, source: Source) -> int:
-    """The status code of an RTSP DESCRIBE. It is sent without a login first, as every client does, and then with the login."""
+def _describe(address: Address, source: Source) -> tuple[int, str | None]:
+    """The status code of an RTSP DESCRIBE, and `tls_name`. It is sent without a login first, as every client does, and then
+    with the login."""
     host = f"[{address.host}]" if ":" in address.host else address.host
     url = f"{address.scheme}://{host}{f':{address.port}' if address.port else ''}{address.path}"
     login = Login(address)
@@ -269,7 +290,7 @@ def _describe(address: Address, source: Source) -> int:
         status, headers = _rtsp_ask(connection, url, 1, None)
         if status == _UNAUTHORIZED and address.user is not None and login.take(headers.get("www-authenticate", [])):
             status, _ = _rtsp_ask(connection, url, 2, login.header("DESCRIBE", url))
-        return status
+        return status, _tls_name(connection, address)
 
 
 def _rtsp_ask(connection: socket.socket, url: str, number: int, login: str | None) -> tuple[int, dict[str, list[str]]]:
@@ -334,22 +355,7 @@ class HttpCamera:
 
         Raises OSError or HTTPException when there is no answer, ValueError when the body is larger.
         """
-        try:
-            return self._ask(most_bytes)
-        except (http.client.HTTPException, ConnectionError):
-            if self._connection is None:  # no connection was made at all
-                raise
-            self.close()
-            return self._ask(most_bytes)  # once more: the camera had closed the connection that we kept open
-
-    def _ask(self, most_bytes: int) -> HttpAnswer:
-        sent, response = self._request()
-        if response.status == _UNAUTHORIZED and self._address.user is not None:
-            offered = response.headers.get_all("WWW-Authenticate") or []
-            stale = any(_challenge(text).get("stale", "").lower() == "true" for text in offered)
-            self._drain(response)
-            if (stale or not sent) and self._login.take(offered):
-                _, response = self._request()
+        response = self._answered()
         headers = {name.lower(): value for name, value in response.getheaders()}
         if not most_bytes or response.status >= 300:  # not a picture
             self.close()
@@ -361,6 +367,43 @@ class HttpCamera:
         if response.will_close:
             self.close()
         return HttpAnswer(response.status, headers, body)
+
+    def open(self) -> http.client.HTTPResponse:
+        """Send one GET and return the answer with its body unread. Raises OSError, HTTPException, or ValueError without a body."""
+        response = self._answered()
+        if response.status != http.client.OK:
+            raise ValueError(f"the camera answers {response.status}")
+        return response
+
+    def _answered(self) -> http.client.HTTPResponse:
+        """The answer to a GET. A redirect to the same host is followed, one to another host is the answer."""
+        for _ in range(_MAX_REDIRECTS):
+            try:
+                response = self._ask()
+            except (http.client.HTTPException, ConnectionError):
+                if self._connection is None:  # no connection was made at all
+                    raise
+                self.close()
+                response = self._ask()  # once more: the camera had closed the connection that we kept open
+            place = urlsplit(urljoin(self._url(), response.headers.get("location", "")))
+            if not 300 <= response.status < 400 or not is_same_host(self._address, place):
+                break
+            self._drain(response)
+            self._path = (place.path or "/") + (f"?{place.query}" if place.query else "")
+        return response
+
+    def _ask(self) -> http.client.HTTPResponse:
+        sent, response = self._request()
+        if response.status == _UNAUTHORIZED and self._address.user is not None:
+            offered = response.headers.get_all("WWW-Authenticate") or []
+            stale = any(_challenge(text).get("stale", "").lower() == "true" for text in offered)
+            self._drain(response)
+            if (stale or not sent) and self._login.take(offered):
+                _, response = self._request()
+        return response
+
+    def _url(self) -> str:
+        return f"{self._address.scheme}://{self._host()}{self._path}"
 
     def _request(self) -> tuple[bool, http.client.HTTPResponse]:
         """Send the request. Returns whether it had a login, and the answer."""
@@ -391,15 +434,12 @@ class HttpCamera:
             self._connection = None
 
 
-def ffmpeg_options(source: Source) -> str:
-    """FFmpeg's options for a source, in the form of OpenCV's environment variable.
-
-    The transport is given because FFmpeg prefers UDP for RTSP, which loses packets on every busy network. `fpsprobesize` is 0
-    because FFmpeg otherwise counts frames to find the stream's rate, which we don't use. The counting takes 2.4 s; without it
-    a stream opens in .7 s.
-    """
-    options = [f"rtsp_transport;{source.reached.transport}", "fpsprobesize;0"]
-    if str(source.address).startswith(("https:", "rtsps:")):
-        verify = source.reached.tls == "verify"
-        options += ["tls_verify;1", f"ca_file;{os.fspath(ca_bundle(source))}"] if verify else ["tls_verify;0"]
-    return "|".join(options)
+def is_same_host(address: Address, place: SplitResult) -> bool:
+    """Whether `place` is reached with the camera's own scheme, host and port."""
+    usual = PORTS.get(address.scheme)
+    try:
+        port = place.port or usual
+    except ValueError:  # the port is not a number
+        return False
+    same = place.scheme == address.scheme and (place.hostname or "").lower() == address.host.lower()
+    return same and port == (address.port or usual)
