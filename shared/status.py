@@ -89,7 +89,8 @@ class CameraStatus(ChildStatus):
     """The status of one camera.
 
     `up`: its process runs, and frames arrive. `down_since` (ISO 8601, UTC) and `down_reason`: since when and why a camera that should
-    be up is not. `picture_fault`: what is wrong with frames that do arrive: they are frozen, or have no content. Ages and latencies are
+    be up is not. `picture_fault`: what is wrong with frames that do arrive: they are frozen, or have no content. `decoding`: which of them are
+    decoded now, and why all if it is all; `decoded`: how many were. Ages and latencies are
     those of the latest frames. `unsent`: sightings that the writer does not have yet. `threshold`, `margin`: the limits in force, raw
     cosines; `threshold_from`: why that threshold; `strangers_estimated`: the share of strangers whose single photo would reach it.
     """
@@ -100,6 +101,8 @@ class CameraStatus(ChildStatus):
     source: str | None = None
     # the source
     picture_fault: str | None = None
+    decoding: str | None = None
+    decoded: int = 0
     frames: int = 0
     dropped: int = 0
     losses: int = 0

@@ -108,12 +108,20 @@ class Camera:
         client = EventSender(self._settings.run_dir)
         # Capture starts after the engine has loaded: until then a file's clock must not run, and a stream must not pile up.
         turn = Turn(camera.rotate, camera.flip)
-        capture = Capture(self._source, realtime=camera.realtime, loop=camera.loop, fps=camera.fps, turn=turn)
+        capture = Capture(
+            self._source,
+            realtime=camera.realtime,
+            loop=camera.loop,
+            fps=camera.fps,
+            turn=turn,
+            min_face_px=camera.min_face_px if camera.decode == "on_demand" else None,
+        )
         may_allocate(_EXTRA_BYTES)
         capture.start()
         try:
             while not self._child.stopping and not capture.ended:
                 events = self._step(capture, pipeline, gallery)
+                capture.watch(pipeline.in_view)
                 if time.monotonic() - self._stats_at >= _STATS_EVERY_S or self._is_up != self._status.up:
                     self._status = self._status_now(capture, pipeline, client)
                     self._stats_at = time.monotonic()
@@ -199,6 +207,8 @@ class Camera:
             up=self._is_up,
             down_reason=status.reason if status.state is CaptureState.DOWN else None,
             picture_fault=self._watch.fault,
+            decoding=status.decoding,
+            decoded=status.decoded,
             frames=status.grabbed,
             dropped=status.dropped,
             losses=status.lost,

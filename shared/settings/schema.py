@@ -99,6 +99,7 @@ Cosine = Annotated[float, Field(ge=0.0, le=1.0)]
 # Less is no promise that anybody can keep: in a large gallery the threshold would reach 1, and nobody would ever be named.
 LEAST_STRANGERS_NAMED, MOST_STRANGERS_NAMED = 1e-6, 0.1
 LivenessMode = Literal["off", "observe", "require"]
+Decode = Literal["on_demand", "always"]
 Flip = Literal["none", "horizontal", "vertical"]
 PerCent = Annotated[float, Field(ge=0.0, le=100.0)]
 Box = Annotated[list[PerCent], Field(min_length=4, max_length=4)]
@@ -208,6 +209,11 @@ class CameraSettings(PerCamera):
     ignore: Annotated[list[Box], Field(max_length=32)] = Field(
         default=[],
         description="boxes [x1, y1, x2, y2] in per cent of the turned and mirrored picture; faces whose middle lies in a box are not judged",
+    )
+
+    decode: Decode = Field(
+        default="on_demand",
+        description="on_demand: while nothing moves, only keyframes are decoded; always: every picture",
     )
 
     @field_validator("ignore")

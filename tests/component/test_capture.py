@@ -18,7 +18,7 @@ from tests.support.clips import FRAMES_PER_S, number_of, source, wait_until, wri
 from tests.support.mjpeg_server import MjpegServer
 from tests.support.paths import ROOT
 from workers.capture.cadence import Cadence
-from workers.capture.capture import Capture, CaptureState, Frame
+from workers.capture.capture import Capture, CaptureState, Frame, Waits
 from workers.capture.source_faults import why_not_open
 from workers.pipeline.figures import Figures
 
@@ -249,7 +249,7 @@ def test_http_camera_is_read_and_comes_back_after_a_loss() -> None:
 def test_stop_does_not_wait_for_a_camera_that_hangs() -> None:
     """A read that never returns holds neither `stop` longer than told nor the process."""
     with MjpegServer(most=60) as server:
-        capture = Capture(source(server.url), read_timeout_s=30.0)
+        capture = Capture(source(server.url), waits=Waits(read_s=30.0))
         capture.start()
         assert capture.next_frame(20.0)
         wait_until(lambda: capture.next_frame(0.3) is None, "silence")
@@ -260,7 +260,7 @@ def test_stop_does_not_wait_for_a_camera_that_hangs() -> None:
 
 def test_camera_that_hangs_is_lost_after_the_read_timeout() -> None:
     """Silence is a loss: the source is opened again."""
-    with MjpegServer(most=60) as server, capturing(server.url, read_timeout_s=1.0) as capture:
+    with MjpegServer(most=60) as server, capturing(server.url, waits=Waits(read_s=1.0)) as capture:
         assert capture.next_frame(20.0)
         wait_until(lambda: capture.status().lost >= 1, "loss", 15.0)
         assert capture.next_frame(20.0), "not opened again"

@@ -15,7 +15,7 @@ from tests.support.clips import picture, source, wait_until
 from tests.support.paths import needs_dlib
 from tests.support.site_process import SiteProcess, command
 from tests.support.strict_camera import StrictCamera, make_certificate
-from workers.capture.capture import Capture, CaptureState, Turn, upright
+from workers.capture.capture import Capture, CaptureState, Turn, Waits, upright
 from workers.capture.stream_probe import Verdict, probe
 
 
@@ -33,7 +33,7 @@ def reason_of(capture: Capture, text: str, deadline_s: float = 20.0) -> str:
 def test_a_refused_login_is_not_repeated_for_minutes(tmp_path: Path, scheme: Any, auth: Any) -> None:
     """One login, then nothing for longer than any other loss waits; the next one when its time has come."""
     with StrictCamera(tmp_path, scheme, login=("viewer", "right"), auth=auth) as server:
-        capture = Capture(source(server.url("viewer:wrong")), refused_s=(6.0, 600.0))
+        capture = Capture(source(server.url("viewer:wrong")), waits=Waits(refused_s=(6.0, 600.0)))
         capture.start()
         try:
             assert "user or password is wrong; tried again in" in reason_of(capture, "(401)")

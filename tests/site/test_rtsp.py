@@ -17,7 +17,7 @@ from tests.support.paths import FACES, ROOT, VIDEOS, needs_data
 from tests.support.rtsp_camera import RtspCamera, require_server, write_pictures
 from tests.support.site_process import SiteProcess
 from tests.support.sites import enrol, write_site
-from workers.capture.capture import Capture, CaptureState
+from workers.capture.capture import Capture, CaptureState, Waits
 
 RETURN_WITHIN_S = 10.0
 NUMBERS = 48
@@ -76,7 +76,7 @@ def test_frames_resume_when_the_server_is_back(numbers: Path) -> None:
 def test_server_that_freezes_is_lost_and_found(numbers: Path) -> None:
     """Nothing closes the connection: the read timeout finds out, and frames resume within 10 s of the thaw."""
     with RtspCamera(numbers) as server:
-        capture = Capture(source(server.url), open_timeout_s=3.0, read_timeout_s=1.0)
+        capture = Capture(source(server.url), waits=Waits(open_s=3.0, read_s=1.0))
         capture.start()
         try:
             assert capture.next_frame(15.0)

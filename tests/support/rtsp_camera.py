@@ -23,7 +23,8 @@ for name in ("Gst", "GstRtspServer"):
     gi.require_version(name, "1.0")
 from gi.repository import Gst, GstRtspServer
 Gst.init(None)
-missing = [name for name in ("multifilesrc", "jpegdec", "x264enc", "rtph264pay") if not Gst.ElementFactory.find(name)]
+wanted = ("multifilesrc", "jpegdec", "x264enc", "rtph264pay", "rtph265pay", "qtdemux", "tsdemux", "h264parse")
+missing = [name for name in wanted if not Gst.ElementFactory.find(name)]
 raise SystemExit(f"GStreamer has no {missing}" if missing else 0)
 """
 
@@ -54,7 +55,8 @@ def write_pictures(folder: Path, pictures: Iterable[NDArray[Any]]) -> Path:
 
 
 class RtspCamera:
-    """`start`, `stop` and `freeze` it; its `url` stays the same. `login`: user and password."""
+    """`start`, `stop` and `freeze` it; its `url` stays the same. `folder`: what it plays, see rtsp_server.py. `login`: user and
+    password."""
 
     def __init__(self, folder: Path, fps: int = 12, login: tuple[str, str] | None = None) -> None:
         self._folder, self._fps, self._login = folder, fps, login or ()

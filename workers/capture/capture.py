@@ -18,20 +18,19 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-import av
 import cv2
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from shared.settings.schema import Flip
 from shared.settings.sources import Source, SourceKind
 from workers.capture.cadence import Cadence
+from workers.capture.decode_policy import DecodePolicy
+from workers.capture.decoding import Decoding, Packet, Picture, Stamp
 from workers.capture.snapshots import Snapshots
 from workers.capture.source_faults import is_regular, why_not_open
 from workers.capture.stream_probe import Finding, Verdict, probe
@@ -48,6 +47,9 @@ _HEALTHY_S = 60.0  # after so long without a loss, the backoff starts over
 # Waits after the first, second, third refused login. Many cameras lock an address out for good after five to seven.
 _REFUSED_S = (120.0, 300.0, 600.0)
 _SHORT = 0.9  # a file that ends before this share of the length it announces is reported as ended early
+_PATIENCE_S = 0.5  # for each picture that is decoded after the fact
+# After that, packets have waited to be read. Their times count until they come as fresh as this; nor longer than that.
+_CAUGHT_UP_S, _MOST_BEHIND_S = 0.1, 5.0
 # A stream whose packets can't be decoded for so long is given up: it has no keyframe, or what it sends is no video.
 _NO_PICTURE_S = 10.0
 
@@ -81,13 +83,16 @@ class Frame:
 @dataclass(frozen=True)
 class CaptureStatus:
     """`reason`: why the source is down, without secrets. `grabbed`: packets read, each of them one frame. `dropped`: frames that were replaced by a
-    newer one before the work loop took them. `lost`: how often the source went down, a failed first attempt included."""
+    newer one before the work loop took them. `lost`: how often the source went down, a failed first attempt included.
+    `decoded`: how many pictures were decoded. `decoding`: what is decoded now, and why everything if it is everything."""
 
     state: CaptureState
     reason: str | None
     grabbed: int
     dropped: int
     lost: int
+    decoded: int = 0
+    decoding: str | None = None
 
 
 @dataclass
@@ -102,13 +107,6 @@ class _Reading:
     refused: bool = False
 
 
-class Stamp(NamedTuple):
-    """When a packet came, monotonic seconds, and its picture's media time; see Frame."""
-
-    came_at: float
-    media_s: float | None
-
-
 class _Stopped(Exception):
     """The thread was asked to stop while it waited. Never leaves this module."""
 
@@ -118,6 +116,15 @@ class Turn(NamedTuple):
 
     rotate: int = 0
     flip: Flip = "none"
+
+
+class Waits(NamedTuple):
+    """Time limits of opening and of each read, seconds; and how long to wait after the first, second, … refused login in a
+    row, where the last value repeats."""
+
+    open_s: float = 5.0
+    read_s: float = 5.0
+    refused_s: tuple[float, ...] = _REFUSED_S
 
 
 def upright(image: Image, turn: Turn) -> Image:
@@ -141,22 +148,24 @@ class Capture:
         loop: bool = False,
         fps: float | None = None,
         turn: Turn = Turn(),  # noqa: B008  # immutable
-        open_timeout_s: float = 5.0,
-        read_timeout_s: float = 5.0,
-        refused_s: Sequence[float] = _REFUSED_S,
+        min_face_px: int | None = None,
+        waits: Waits = Waits(),  # noqa: B008  # immutable
     ) -> None:
         """`realtime`: keep only the newest frame; a live source always does. `loop`: start a file again at its end. `fps`:
-        frames per second that are decoded; None: all. `turn`: what makes the picture upright.
-
-        `refused_s`: how long to wait after the first, second, … refused login in a row; the last value repeats.
+        frames per second that are decoded; None: all. `turn`: what makes the picture upright. `min_face_px`: decode on demand,
+        and miss no face of this width; None: decode everything.
         """
         self._source = source
         self._is_file = source.is_file
         self._newest_only = realtime or not self._is_file
         self._loop = loop and self._is_file
         self._cadence, self._fps = Cadence(fps), fps
-        self._turn, self._refused_s = turn, tuple(refused_s)
-        self._open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
+        self._turn, self._waits = turn, waits
+        self._min_face_px, self._people = min_face_px, False
+        self._policy: DecodePolicy | None = None
+        self._decoding: Decoding | None = None
+        self._decoded, self._always = 0, ""
+        self._behind: tuple[float, int] | None = None  # of the packet with which a group was decoded: `came_at`, `dts`
         self._news = threading.Condition()
         self._stopping = False
         self._state, self._reason = CaptureState.OPENING, cast("str | None", None)
@@ -201,7 +210,23 @@ class Capture:
 
     def status(self) -> CaptureStatus:
         with self._news:
-            return CaptureStatus(self._state, self._reason, self._grabbed, self._dropped, self._lost)
+            known = self._state, self._reason, self._grabbed, self._dropped, self._lost
+        decoded = self._decoded + (self._decoding.decoded if self._decoding else 0)
+        return CaptureStatus(*known, decoded, self._what_is_decoded())
+
+    def watch(self, people: bool) -> None:
+        """Somebody is in view, or nobody any more: with people in view everything is decoded."""
+        self._people = people
+        if self._policy is not None:
+            self._policy.people = people
+
+    def _what_is_decoded(self) -> str | None:
+        policy = self._policy
+        if policy is None:
+            return f"everything: {self._always}" if self._always else None
+        if policy.asleep:
+            return "keyframes"
+        return f"everything: {policy.why_always() or 'something moves, or too little is known of the stream yet'}"
 
     @property
     def ended(self) -> bool:
@@ -243,7 +268,7 @@ class Capture:
                 backoff_s = _BACKOFF_FIRST_S
             wait_s = backoff_s * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
             if refusals:
-                wait_s = self._refused_s[min(refusals, len(self._refused_s)) - 1] * random.uniform(1.0, 1.1)  # noqa: S311
+                wait_s = self._waits.refused_s[min(refusals, len(self._waits.refused_s)) - 1] * random.uniform(1.0, 1.1)  # noqa: S311
             self._become(CaptureState.DOWN, self._why_down(done, wait_s))
             self._sleep(wait_s)
             backoff_s = min(2 * backoff_s, _BACKOFF_LIMIT_S)
@@ -300,30 +325,45 @@ class Capture:
     def _read_video(self, done: _Reading, tls_name: str | None) -> None:
         video = Video(
             self._source,
-            open_timeout_s=self._open_timeout_s,
-            read_timeout_s=self._read_timeout_s,
+            open_timeout_s=self._waits.open_s,
+            read_timeout_s=self._waits.read_s,
             tls_name=tls_name,
         )
         try:
             done.length_s = video.length_s
+            self._decoded += self._decoding.decoded if self._decoding else 0
+            self._decoding = decoding = Decoding(video, self._policy_of(video))
             picture_at = time.monotonic()
             for packet in video.packets():
                 self._arrived(done)
                 stamp = self._stamp(packet)
                 if video.intra_only and not self._cadence.due(self._time_of(stamp)):
                     continue
-                packet.opaque = stamp
-                for frame in video.decode(packet):
+                for picture in decoding.feed(packet, stamp):
                     picture_at = time.monotonic()
-                    self._show(video, frame, stamp)
+                    if picture.late and not self._is_file and packet.dts is not None:
+                        self._behind = stamp.came_at, packet.dts
+                    self._show(video, picture)
                 if self._newest_only and time.monotonic() - picture_at > _NO_PICTURE_S:
-                    raise VideoFault(
-                        f"nothing that came for {_NO_PICTURE_S:.0f} s can be decoded: no keyframe, or no video"
-                    )
-            for frame in video.decode(None):
-                self._show(video, frame, None)
+                    why = f"nothing that came for {_NO_PICTURE_S:.0f} s can be decoded: no keyframe, or no video"
+                    raise VideoFault(why)
+            for picture in decoding.finish():
+                self._show(video, picture)
         finally:
             video.close()
+
+    def _policy_of(self, video: Video) -> DecodePolicy | None:
+        """How this video is decoded; None: whole. Sets what `status` says of it."""
+        if video.intra_only:
+            self._policy, self._always = None, "each packet is a picture by itself, decoded when it is due"
+        elif not self._newest_only:
+            self._policy, self._always = None, "a file with realtime = false"
+        elif self._min_face_px is None:
+            self._policy, self._always = None, "set by hand"
+        else:
+            self._policy, self._always = DecodePolicy(self._min_face_px), ""
+            self._policy.people = self._people
+        return self._policy
 
     def _arrived(self, done: _Reading) -> None:
         """A packet was read. Raises _Stopped."""
@@ -335,15 +375,26 @@ class Capture:
             self._grabbed += 1
             self._state, self._reason = CaptureState.UP, None
 
-    def _stamp(self, packet: av.Packet[VideoStream]) -> Stamp:
+    def _stamp(self, packet: Packet) -> Stamp:
         """When a packet came. For a real-time file, waits until it is due."""
         if not self._is_file:
-            return Stamp(time.monotonic(), None)
+            return Stamp(self._came_at(packet), None)
         decoded = packet.pts if packet.dts is None else packet.dts
         base = float(packet.time_base)
         shown_s = None if packet.pts is None else packet.pts * base
         decoded_s, media_s = self._timeline.at((decoded or 0) * base, shown_s)
         return Stamp(self._wait_until_due(decoded_s) if self._newest_only else time.monotonic(), media_s)
+
+    def _came_at(self, packet: Packet) -> float:
+        """When a live source's packet came. While a kept group was decoded, packets have waited; their own stamps tell when."""
+        now = time.monotonic()
+        if self._behind is None or packet.dts is None:
+            return now
+        came_at = self._behind[0] + float((packet.dts - self._behind[1]) * packet.time_base)
+        if self._behind[0] <= came_at < now - _CAUGHT_UP_S and now - came_at < _MOST_BEHIND_S:
+            return came_at
+        self._behind = None
+        return now
 
     def _wait_until_due(self, media_s: float) -> float:
         """Wait until a real-time file's clock has come to `media_s`. Returns the monotonic time of it."""
@@ -355,23 +406,26 @@ class Capture:
         self._sleep(due_at - time.monotonic())
         return due_at
 
-    def _show(self, video: Video, frame: VideoFrame, stamp: Stamp | None) -> None:
-        """Publish a decoded picture, if it is due. `stamp`: of the last packet, if the decoder does not tell the picture's own."""
-        came_at, media_s = frame.opaque if isinstance(frame.opaque, Stamp) else stamp or Stamp(time.monotonic(), None)
+    def _show(self, video: Video, picture: Picture) -> None:
+        """Publish a decoded picture, if it is due."""
+        came_at, media_s = picture.stamp
         if media_s is not None:  # in some containers time runs back by a frame
             self._media_s = media_s = max(self._media_s, media_s)
             came_at = self._wait_until_due(media_s) if self._newest_only else time.monotonic()
         if not video.intra_only and not self._cadence.due(self._time_of(Stamp(came_at, media_s))):
             return
         wall_time = time.time() - (time.monotonic() - came_at)
-        self._publish(Frame(upright(video.image(frame), self._turn), came_at, wall_time, media_s, self._lap))
+        image = upright(video.image(picture.frame), self._turn)
+        self._publish(Frame(image, came_at, wall_time, media_s, self._lap), late=picture.late)
 
     def _time_of(self, stamp: Stamp) -> float:
         """The time that the cadence goes by."""
         return stamp.came_at if self._newest_only or stamp.media_s is None else stamp.media_s
 
-    def _publish(self, frame: Frame) -> None:
+    def _publish(self, frame: Frame, *, late: bool = False) -> None:
         with self._news:
+            if late:  # the work loop is to have all of what is decoded after the fact
+                self._news.wait_for(lambda: self._stopping or self._pending is None, _PATIENCE_S)
             if self._newest_only:
                 self._dropped += self._pending is not None
             else:

@@ -99,6 +99,11 @@ class CameraPipeline:
         self._rules = Rules(point.threshold, point.margin, settings.votes, self._engine.threshold)
 
     @property
+    def in_view(self) -> bool:
+        """Whether somebody is in view."""
+        return bool(self._states)
+
+    @property
     def model_changed(self) -> bool:
         """Whether the gallery holds another model's embeddings. Until `use_engine` is called, frames are not searched."""
         return self._gallery.fingerprint not in ("", self._engine.fingerprint)  # "": nobody was ever enrolled

@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Grey = NDArray[np.float32]
+from workers.capture.motion import MOTION_SIZE, Grey, has_moved
 
 _COARSE = (256, 144)  # single pixels are picked, which costs a tenth of averaging over the whole frame
 _CUT_SIZE = (64, 36)
-_MOTION_SIZE = (128, 72)  # a face of 40 pixels in 1280 covers 4 x 4 cells
 # Correlation of two small copies. Measured .2 s apart: cuts in three films -.08 to .18; the fastest motion in front of a
 # camera that stands still .66; a head that fills the picture .34.
 _MIN_CORRELATION = 0.3
@@ -25,11 +24,6 @@ _MIN_CORRELATION = 0.3
 _MIN_SHARE, _MIN_DIFFERENCE = 0.5, 6.0
 # Standard deviation, grey levels; a dark or covered picture has only noise, which can't be correlated.
 _MIN_SPREAD = 4.0
-# Motion: at least `_MIN_CELLS` cells must change by so many grey levels, and by more than the picture's own noise. A face 40
-# pixels wide that differs from its background by 20 levels changes twelve cells.
-_MIN_CHANGE = 7.0
-_NOISE_FACTOR = 5.0  # times the median change of all cells
-_MIN_CELLS = 3
 
 
 class Change(NamedTuple):
@@ -54,7 +48,7 @@ class SceneChange:
         The first picture counts as moved, but not as a cut. A picture of another size counts as both.
         """
         coarse = cv2.cvtColor(cv2.resize(image, _COARSE, interpolation=cv2.INTER_NEAREST), cv2.COLOR_BGR2GRAY)
-        grey = cv2.resize(coarse, _MOTION_SIZE, interpolation=cv2.INTER_AREA)
+        grey = cv2.resize(coarse, MOTION_SIZE, interpolation=cv2.INTER_AREA)
         resized, self._shape = image.shape != self._shape, image.shape
         self._current = grey.astype(np.float32)
         if resized:
@@ -83,8 +77,4 @@ class SceneChange:
     def _has_moved(self, grey: Grey) -> bool:
         if self._marked is None:
             return True
-        change = grey - self._marked
-        change -= np.median(change[::2, ::2])  # light that changes the whole picture is no motion
-        change = np.abs(cv2.blur(change, (3, 3)))
-        limit = max(_MIN_CHANGE, _NOISE_FACTOR * float(np.median(change[::2, ::2])))
-        return int(np.count_nonzero(change > limit)) >= _MIN_CELLS
+        return has_moved(self._marked, grey)
