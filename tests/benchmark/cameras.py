@@ -1,6 +1,7 @@
 """What a camera costs and who it names, beside every frame through insightface's FaceAnalysis, in one run.
 
-`python -m tests.benchmark.cameras [--cameras 1 2 4 8 16] [--fps 5] [--json]`: needs the test data. Every camera plays
+`python -m tests.benchmark.cameras [--cameras 1 2 4 8 16] [--fps 5] [--json]`: needs the test data. With `--resolution 720p 1080p 4k` and
+`--scene empty busy` it measures streams of these kinds instead (tests/benchmark/streams.py), decoded on demand and decoded whole. Every camera plays
 friends_in_video.mp4 (1280×720, 24 frames a second, cuts, up to seven faces) in real time, with the small pack, one thread each.
 
 - cpu_s_per_minute: of a camera's process, capture and decoding included, over one lap of the clip; cores: the same in cores;
@@ -22,13 +23,17 @@ from typing import Any
 import psutil
 
 from tests.benchmark.report import print_report
+from tests.benchmark.streams import measure_streams
 from tests.benchmark.timing import in_fresh_process
+from tests.support.camera_streams import SIZES
 from tests.support.paths import FACES, VIDEOS
 from tests.support.site_process import SiteProcess
 from tests.support.sites import enrol, write_site
 
 _CLIP, _GALLERY = VIDEOS / "friends_in_video.mp4", FACES / "friends_enrol"
 _LOOK_S = 0.125  # a track is where it was seen for half the time between two searches of 4 a second
+
+_CANDIDATES = {"on demand": "", "everything": 'decode = "always"'}
 
 Frames = list[tuple[float, list[str]]]
 Event = dict[str, Any]
@@ -121,8 +126,19 @@ def main() -> None:
     parser.add_argument("--cameras", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--fps", type=float, default=5.0)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--resolution", choices=list(SIZES), nargs="+")
+    parser.add_argument("--scene", choices=["empty", "busy"], nargs="+")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each stream that are counted")
+    parser.add_argument("--streams", type=Path, help="a folder that keeps the streams, which take minutes to make")
     arguments = parser.parse_args()
-    print_report(measure(arguments.cameras, arguments.fps), as_json=arguments.json)
+    if arguments.resolution or arguments.scene:
+        resolutions, scenes = arguments.resolution or list(SIZES), arguments.scene or ["empty", "busy"]
+        with tempfile.TemporaryDirectory() as made:
+            streams = arguments.streams or Path(made)
+            results = measure_streams(streams, resolutions, scenes, _CANDIDATES, arguments.seconds)
+    else:
+        results = measure(arguments.cameras, arguments.fps)
+    print_report(results, as_json=arguments.json)
 
 
 if __name__ == "__main__":

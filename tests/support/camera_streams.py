@@ -47,10 +47,12 @@ def empty_stream(path: Path, width: int, height: int, *, seconds: int, keyframe_
     return path
 
 
-def busy_stream(path: Path, width: int, height: int, *, keyframe_s: float = 2.0) -> Path:
-    """The film of the test data, 26 s with up to seven people in view. Returns `path`."""
+def busy_stream(path: Path, width: int, height: int, *, keyframe_s: float = 2.0, repeat: int = 1) -> Path:
+    """The film of the test data, 26 s with up to seven people in view, so many times. Returns `path`."""
     film = VIDEOS / "friends_in_video.mp4"
-    _encode(path, ["-i", str(film)], ["-vf", f"scale={width}:{height}", "-r", str(FRAMES_PER_S), "-an"], keyframe_s)
+    _encode(
+        path, ["-i", str(film)], ["-vf", f"scale={width}:{height}", "-r", str(FRAMES_PER_S), "-an"], keyframe_s, repeat
+    )
     return path
 
 

@@ -349,6 +349,8 @@ class Capture:
                     raise VideoFault(why)
             for picture in decoding.finish():
                 self._show(video, picture)
+            if done.frames and not decoding.decoded:
+                raise VideoFault("none of its pictures can be decoded")
         finally:
             video.close()
 

@@ -7,6 +7,7 @@ may hold the address: so nothing of it is shown.
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import time
@@ -189,13 +190,15 @@ class Video:
     def decode(self, packet: av.Packet[VideoStream] | None) -> list[VideoFrame]:
         """The pictures that are whole with this packet. None: those that are still in the decoder; it then starts anew.
 
-        A packet that can't be decoded gives none. Raises VideoFault when there is no memory for a picture.
+        A packet that can't be decoded gives none. Raises VideoFault for a picture that is too large.
         """
         try:
             frames = self._decoder.decode(packet)
         except MemoryError:
             raise VideoFault("no memory for its pictures") from None
         except (FFmpegError, ValueError):
+            if packet is not None and self.codec == "mjpeg":
+                _require_jpeg_size(packet)
             frames = []
         if packet is None:
             self._decoder.flush_buffers()
@@ -229,6 +232,20 @@ def require_size(width: int, height: int) -> None:
     """Raise VideoFault for a picture that would take more memory than a camera's process may have."""
     if width * height > MAX_PIXELS:
         raise VideoFault(f"a picture of {width} × {height} is too large; {MAX_PIXELS // 10**6} megapixels at most")
+
+
+def _require_jpeg_size(packet: av.Packet[VideoStream]) -> None:
+    """Raise VideoFault if that is why this JPEG was not decoded: its picture is too large."""
+    from PIL import Image as Pictures  # only where something is wrong
+
+    try:
+        with Pictures.open(io.BytesIO(bytes(packet)), formats=("JPEG",)) as picture:
+            size = picture.size
+    except Pictures.DecompressionBombError:
+        raise VideoFault("a picture of many more than 8K's megapixels is too large") from None
+    except (OSError, ValueError, SyntaxError):
+        return
+    require_size(*size)
 
 
 def _square(width: int, height: int, aspect: Any) -> tuple[int, int]:
