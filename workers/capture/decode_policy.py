@@ -53,7 +53,7 @@ _MOST_GROUP_BYTES = 24 << 20
 _QUIET_S = 2.0  # without motion and people, before sleep
 _NEVER = float("-inf")
 Floats = NDArray[np.float64]
-# Checks of what was passed over: one group after so long, then twice as long, and so on. It costs as much as the group.
+# Checks of what was passed over: a second of a group after so long, then twice as long, and so on.
 _FIRST_CHECK_S, _LAST_CHECK_S = 20.0, 600.0
 _FIRST_DISTRUST_S, _LAST_DISTRUST_S = 60.0, 3600.0
 
@@ -122,7 +122,7 @@ class DecodePolicy:
         self._steps: deque[float] = deque(maxlen=50)
         self._moved_s: float | None = None  # the latest motion; None: no picture yet
         self._limits: list[_Limit] = []
-        self._jump = float("inf")
+        self._jump = self._least = float("inf")  # of the limits' bytes, the lowest
         self._group_bytes = 0
         self._woken_s: float | None = None  # woken by sizes, and no picture has shown a motion since
         self._check_at: float | None = None
@@ -166,6 +166,8 @@ class DecodePolicy:
         if not self._well_known[place]:
             return False
         self._excess.append(excess)
+        if excess <= self._least:
+            return False  # no mean exceeds its limit by this packet
         latest = list(self._excess)
         for packets, left_out, most in self._limits:
             counted = packets - left_out
@@ -320,6 +322,7 @@ class DecodePolicy:
             least = self._sure * _spread(means)
             clearest = min(clearest, least)
             self._limits.append(_Limit(packets, left_out, float(np.median(means)) + max(least, face / 2)))
+        self._least = min((limit.most for limit in self._limits), default=float("inf"))
         if clearest > face:
             self._limits = []
             return f"its packets' sizes vary too much to tell a face of {self._face_px} pixels: noise, or a bitrate that is kept"

@@ -23,6 +23,7 @@ _COMPARED_A_SECOND = 5.0
 _REFERENCE_S = 2.0  # so old is the picture that others are compared with, at most: a slow motion adds up
 # Of a kept group, pictures from so long before the sizes told a motion: twelve packets may have been needed for that.
 _BEFORE_S = 1.0
+_CHECKED_S = 1.0  # of a group that was passed over; decoding all of it would cost a third of a core's second at 1080p
 
 
 class Stamp(NamedTuple):
@@ -118,9 +119,11 @@ class Decoding:
         yield from pictures
 
     def _group_moves(self) -> bool:
-        """Whether any picture of the kept group differs from its keyframe."""
+        """Whether any picture of the kept group's first second differs from its keyframe."""
         compared, moves = Cadence(_COMPARED_A_SECOND), False
-        for packet in [*self._group, None]:
+        until_s = self._reference_s + _CHECKED_S
+        first = [one for one in self._group if isinstance(one.opaque, Stamp) and one.opaque.came_at <= until_s]
+        for packet in [*first, None]:
             for frame in self._video.decode(packet):
                 self.decoded += 1
                 if not moves and isinstance(frame.opaque, Stamp) and compared.due(frame.opaque.came_at):
