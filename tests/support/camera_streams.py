@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import skimage
 
-from tests.support.paths import VIDEOS
+from tests.support.paths import VIDEOS, astronaut
 from workers.recognition.engine import Image
 
 FRAMES_PER_S = 25
@@ -53,6 +53,40 @@ def busy_stream(path: Path, width: int, height: int, *, keyframe_s: float = 2.0,
     _encode(
         path, ["-i", str(film)], ["-vf", f"scale={width}:{height}", "-r", str(FRAMES_PER_S), "-an"], keyframe_s, repeat
     )
+    return path
+
+
+def walk_stream(
+    path: Path,
+    *,
+    codec: tuple[str, ...] = ("libx264", *_CAMERA, "-bf", "0"),
+    keyframe_s: float = 2.0,
+    noise: int = 2,
+    change: str = "null",
+    size: tuple[int, int] = (640, 360),
+    walks: tuple[float, ...] = (14.0,),
+    seconds: float = 22.0,
+) -> Path:
+    """A still room through which a face of some 60 pixels goes in 4 s, beginning at each second of `walks`. Returns `path`.
+
+    `codec`: encoder and its options. `change`: a filter of ffmpeg for the whole picture.
+    """
+    picture, face = path.with_suffix(".png"), path.with_suffix(".face.png")
+    cv2.imwrite(str(picture), still_room(*size))
+    photo = cv2.imread(str(astronaut()))
+    assert photo is not None
+    cv2.imwrite(str(face), cv2.resize(photo[20:240, 130:320], (110, 128)))
+    here = "+".join(f"between(t,{at},{at + 4})" for at in walks)
+    since = "+".join(f"(t-{at})*between(t,{at},{at + 4})" for at in walks)
+    steps = [
+        f"[0][1]overlay=x='-w+({since})/4*(W+w)':y=100:enable='{here}':eval=frame[walk]",
+        f"[walk]noise=c0s={noise}:c0f=t,{change},format=yuv420p",
+    ]
+    every = str(round(keyframe_s * FRAMES_PER_S))
+    loop = ["-loop", "1", "-framerate", str(FRAMES_PER_S)]
+    source = [*loop, "-i", str(picture), *loop, "-i", str(face), "-filter_complex", ";".join(steps), "-t", str(seconds)]
+    groups = ["-g", every, "-keyint_min", every, "-sc_threshold", "0"]
+    ffmpeg(*source, "-c:v", *codec, *groups, "-threads", "1", str(path))
     return path
 
 

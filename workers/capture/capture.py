@@ -50,6 +50,7 @@ _SHORT = 0.9  # a file that ends before this share of the length it announces is
 _PATIENCE_S = 0.5  # for each picture that is decoded after the fact
 # After that, packets have waited to be read. Their times count until they come as fresh as this; nor longer than that.
 _CAUGHT_UP_S, _MOST_BEHIND_S = 0.1, 5.0
+_MOST_REORDERED_S = 1.0
 # A stream whose packets can't be decoded for so long is given up: it has no keyframe, or what it sends is no video.
 _NO_PICTURE_S = 10.0
 
@@ -165,6 +166,7 @@ class Capture:
         self._policy: DecodePolicy | None = None
         self._decoding: Decoding | None = None
         self._decoded, self._always = 0, ""
+        self._least_later_s = float("inf")
         self._behind: tuple[float, int] | None = None  # of the packet with which a group was decoded: `came_at`, `dts`
         self._news = threading.Condition()
         self._stopping = False
@@ -337,12 +339,12 @@ class Capture:
             for packet in video.packets():
                 self._arrived(done)
                 stamp = self._stamp(packet)
-                if video.intra_only and not self._cadence.due(self._time_of(stamp)):
+                if video.intra_only and not self._cadence.due(self._time_of(stamp.came_at, stamp.media_s)):
                     continue
                 for picture in decoding.feed(packet, stamp):
                     picture_at = time.monotonic()
                     if picture.late and not self._is_file and packet.dts is not None:
-                        self._behind = stamp.came_at, packet.dts
+                        self._behind = stamp.read_at, packet.dts
                     self._show(video, picture)
                 if self._newest_only and time.monotonic() - picture_at > _NO_PICTURE_S:
                     why = f"nothing that came for {_NO_PICTURE_S:.0f} s can be decoded: no keyframe, or no video"
@@ -379,13 +381,23 @@ class Capture:
 
     def _stamp(self, packet: Packet) -> Stamp:
         """When a packet came. For a real-time file, waits until it is due."""
-        if not self._is_file:
-            return Stamp(self._came_at(packet), None)
-        decoded = packet.pts if packet.dts is None else packet.dts
         base = float(packet.time_base)
+        decoded = packet.pts if packet.dts is None else packet.dts
+        if not self._is_file:
+            read_at = self._came_at(packet)
+            return Stamp(read_at, read_at + self._shown_later((packet.pts or 0) - (decoded or 0), base), None)
         shown_s = None if packet.pts is None else packet.pts * base
         decoded_s, media_s = self._timeline.at((decoded or 0) * base, shown_s)
-        return Stamp(self._wait_until_due(decoded_s) if self._newest_only else time.monotonic(), media_s)
+        read_at = self._wait_until_due(decoded_s) if self._newest_only else time.monotonic()
+        return Stamp(read_at, read_at + media_s - decoded_s, media_s)
+
+    def _shown_later(self, ticks: int, base: float) -> float:
+        """By how many seconds a picture is shown later than its packet came, more than any picture of the stream is."""
+        later_s = ticks * base
+        if not 0 <= later_s < _MOST_REORDERED_S:
+            return 0.0
+        self._least_later_s = min(self._least_later_s, later_s)
+        return later_s - self._least_later_s
 
     def _came_at(self, packet: Packet) -> float:
         """When a live source's packet came. While a kept group was decoded, packets have waited; their own stamps tell when."""
@@ -410,19 +422,19 @@ class Capture:
 
     def _show(self, video: Video, picture: Picture) -> None:
         """Publish a decoded picture, if it is due."""
-        came_at, media_s = picture.stamp
+        came_at, media_s = min(picture.stamp.came_at, time.monotonic()), picture.stamp.media_s
         if media_s is not None:  # in some containers time runs back by a frame
             self._media_s = media_s = max(self._media_s, media_s)
             came_at = self._wait_until_due(media_s) if self._newest_only else time.monotonic()
-        if not video.intra_only and not self._cadence.due(self._time_of(Stamp(came_at, media_s))):
+        if not video.intra_only and not self._cadence.due(self._time_of(came_at, media_s)):
             return
         wall_time = time.time() - (time.monotonic() - came_at)
         image = upright(video.image(picture.frame), self._turn)
         self._publish(Frame(image, came_at, wall_time, media_s, self._lap), late=picture.late)
 
-    def _time_of(self, stamp: Stamp) -> float:
+    def _time_of(self, came_at: float, media_s: float | None) -> float:
         """The time that the cadence goes by."""
-        return stamp.came_at if self._newest_only or stamp.media_s is None else stamp.media_s
+        return came_at if self._newest_only or media_s is None else media_s
 
     def _publish(self, frame: Frame, *, late: bool = False) -> None:
         with self._news:

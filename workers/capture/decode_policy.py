@@ -24,6 +24,7 @@ from collections import deque
 from enum import Enum
 from itertools import pairwise
 from math import log2
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +49,8 @@ _FACE_SHARE = 0.25  # of a keyframe's bytes for the same area
 _FACE_AREA = 4.6  # face widths squared: head, hair and collar
 # So small a spread of large packets is no scene: the camera fills them up.
 _FILLED_SPREAD, _FILLED_FACES = 0.01, 20.0
-_MOST_GROUP_S = 4.2
+# Keyframes 4 s apart, and what the network adds: to each distance, and to the median of the latest.
+_MOST_GROUP_S, _MOST_APART_S = 6.0, 4.5
 _MOST_GROUP_BYTES = 24 << 20
 _QUIET_S = 2.0  # without motion and people, before sleep
 _NEVER = float("-inf")
@@ -274,8 +276,8 @@ class DecodePolicy:
             self._unfit = self._distrust_why
             return
         times = [at for at, _ in self._keyframes]
-        apart_s = max((b - a for a, b in pairwise(times)), default=0.0)
-        if apart_s > _MOST_GROUP_S:
+        apart_s = median(b - a for a, b in pairwise(times)) if len(times) > 1 else 0.0
+        if apart_s > _MOST_APART_S:
             self._unfit = f"its keyframes are {apart_s:.0f} s apart"
             return
         if len(times) < 2 or len(self._quiet) < _LEAST or not self._pixels:
@@ -331,5 +333,5 @@ class DecodePolicy:
 
 def _spread(values: Floats) -> float:
     """The standard deviation, as the median deviation or the upper twentieth has it, whichever is larger."""
-    median, high = (float(value) for value in np.percentile(values, (50, 95)))
-    return max(1.4826 * float(np.median(np.abs(values - median))), (high - median) / 1.645)
+    middle, high = (float(value) for value in np.percentile(values, (50, 95)))
+    return max(1.4826 * float(np.median(np.abs(values - middle))), (high - middle) / 1.645)

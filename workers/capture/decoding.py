@@ -27,8 +27,10 @@ _CHECKED_S = 1.0  # of a group that was passed over; decoding all of it would co
 
 
 class Stamp(NamedTuple):
-    """When a packet came, monotonic seconds, and its picture's media time; see Frame."""
+    """A packet's times. `read_at`: when it came, monotonic seconds. `came_at`: the same for its picture, which is later where pictures
+    are shown in another order than they are decoded. `media_s`: its picture's media time, see Frame."""
 
+    read_at: float
     came_at: float
     media_s: float | None
 
@@ -51,7 +53,7 @@ class Decoding:
         self._compared = Cadence(_COMPARED_A_SECOND)
         self._reference: Grey | None = None
         self._reference_s = float("-inf")
-        self._last = Stamp(0.0, None)
+        self._last = Stamp(0.0, 0.0, None)
         self.decoded = 0
 
     def feed(self, packet: Packet, stamp: Stamp) -> Iterator[Picture]:
@@ -61,13 +63,13 @@ class Decoding:
         if policy is None:
             yield from self._decode(packet, stamp)
             return
-        action = policy.packet(stamp.came_at, packet.size, keyframe=packet.is_keyframe)
+        action = policy.packet(stamp.read_at, packet.size, keyframe=packet.is_keyframe)
         if action is Action.KEEP:
             self._group.append(packet)
         elif action is Action.LOOK:
             yield from self._look(policy, packet, stamp)
         elif action is Action.WAKE:
-            yield from self._decode_group(stamp.came_at - _BEFORE_S)
+            yield from self._decode_group(stamp.read_at - _BEFORE_S)
             yield from self._followed(policy, self._decode(packet, stamp, late=True))
         else:
             yield from self._followed(policy, self._decode(packet, stamp))
@@ -104,13 +106,13 @@ class Decoding:
         frame = pictures[-1].frame if pictures else None
         grey = None if frame is None else self._grey(frame)
         look = policy.looked(
-            stamp.came_at,
+            stamp.read_at,
             moved=grey is not None and self._reference is not None and has_moved(self._reference, grey),
             pixels=0 if frame is None else frame.width * frame.height,
             whole=frame is not None and not frame.is_corrupt,
         )
         if look is Look.CHECK:
-            policy.checked(stamp.came_at, moved=self._group_moves())
+            policy.checked(stamp.read_at, moved=self._group_moves())
         if look is Look.WAKE or not policy.asleep:
             yield from self._decode_group(float("-inf"))
             yield from self._followed(policy, self._decode(packet, stamp, late=True))

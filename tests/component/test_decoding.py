@@ -1,0 +1,169 @@
+"""What is decoded of real streams: little of an empty room, all of it where sizes tell nothing, and whoever walks through is seen."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.support.camera_streams import walk_stream
+from tests.support.clips import source
+from workers.capture.decode_policy import DecodePolicy
+from workers.capture.decoding import Decoding, Packet, Stamp
+from workers.capture.video import Video
+
+_FACE_PX = 40
+_WALK = (14.0, 18.0)  # seconds of the stream
+_X264 = ("libx264", "-preset", "veryfast", "-crf", "24")
+_KEPT = ("libx264", "-preset", "veryfast", "-tune", "zerolatency", "-b:v", "2M", "-maxrate", "2M")
+_X265 = (
+    "libx265",
+    "-preset",
+    "ultrafast",
+    "-crf",
+    "26",
+    "-x265-params",
+    "log-level=none:bframes=0:scenecut=0:keyint=50:min-keyint=50",
+)
+
+
+@dataclass
+class Played:
+    """What came of a stream: seconds of the pictures that were shown, and how late each was, in seconds after its packet."""
+
+    packets: int = 0
+    decoded: int = 0
+    shown: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
+    asleep_s: float = 0.0
+    said: set[str] = field(default_factory=set)
+
+    def longest_gap(self, begin_s: float, end_s: float) -> float:
+        """Between two pictures that were shown of this span."""
+        times = [begin_s, *(at for at in self.shown if begin_s <= at <= end_s), end_s]
+        return max(later - earlier for earlier, later in pairwise(times))
+
+
+def play(path: Path, *, lose: float = 0.0, min_face_px: int = _FACE_PX) -> Played:
+    """Read a stream as if it came live. `lose`: this share of its packets never comes."""
+    played, chance = Played(), random.Random(3)
+    policy = DecodePolicy(min_face_px)
+    video = Video(source(path), open_timeout_s=5.0, read_timeout_s=5.0)
+    decoding = Decoding(video, policy)
+    least_s = 1.0
+    for packet, time_s in timed(video):
+        played.packets += 1
+        later_s = float(((packet.pts or 0) - (packet.dts or 0)) * packet.time_base)
+        least_s = min(least_s, later_s)
+        if played.packets > 1 and chance.random() < lose:
+            continue
+        for picture in decoding.feed(packet, Stamp(time_s, time_s + later_s - least_s, None)):
+            played.shown.append(picture.stamp.came_at)
+            played.late.append(time_s - picture.stamp.came_at)
+        played.asleep_s += policy.asleep / 25
+        played.said.add(policy.why_always() or "")
+    played.decoded = decoding.decoded
+    video.close()
+    return played
+
+
+def timed(video: Video) -> Iterator[tuple[Packet, float]]:
+    """The packets, 25 a second."""
+    yield from ((packet, number / 25) for number, packet in enumerate(video.packets()))
+
+
+def says(played: Played, text: str) -> bool:
+    return any(text in said for said in played.said)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("h264.ts", (*_X264, "-tune", "zerolatency")),
+        ("b-frames.ts", (*_X264, "-bf", "2")),
+        ("b-frames.mp4", (*_X264, "-bf", "3", "-b_strategy", "0")),
+        ("hevc.ts", _X265),
+        ("main.ts", (*_X264, "-tune", "zerolatency", "-refs", "4")),
+    ],
+)
+def test_an_empty_room_is_hardly_decoded_and_a_visitor_is_seen_whole(
+    tmp_path: Path, name: str, codec: tuple[str, ...]
+) -> None:
+    """Asleep before the visit, awake within a fifth of a second, every picture of it shown, in order; then asleep again."""
+    played = play(walk_stream(tmp_path / name, codec=codec, seconds=30.0))
+    assert played.asleep_s > 9.0, played
+    assert played.decoded < 0.75 * played.packets
+    assert played.longest_gap(*_WALK) <= 0.2, "a picture of the visit is missing"
+    assert played.shown[20:] == sorted(played.shown[20:]), "the order is known after some packets"
+    assert max(played.late) <= 1.1, "what was passed over is decoded as soon as it is told"
+
+
+def test_who_comes_between_two_keyframes_is_seen_after_the_fact(tmp_path: Path) -> None:
+    """The walk begins a second after a keyframe, with keyframes 4 s apart: the pictures since its beginning are there."""
+    played = play(walk_stream(tmp_path / "walk.ts", keyframe_s=4.0, walks=(13.0,), seconds=20.0))
+    assert played.asleep_s > 3.0
+    assert played.longest_gap(13.0, 17.0) <= 0.2
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "why"),
+    [
+        ("keyframes", {"keyframe_s": 10.0}, "s apart"),
+        ("kept", {"codec": (*_KEPT, "-bufsize", "1M")}, "vary too much"),
+        ("filled", {"codec": (*_KEPT, "-bufsize", "80k", "-x264-params", "nal-hrd=cbr")}, ""),
+        ("refresh", {"codec": (*_X264, "-tune", "zerolatency", "-intra-refresh", "1")}, ""),
+        ("night", {"noise": 40}, ""),
+    ],
+)  # fmt: skip  # a stream a line
+def test_where_sizes_tell_nothing_all_is_decoded(
+    tmp_path: Path, name: str, options: dict[str, object], why: str
+) -> None:
+    """As without any of this, and the reason is said."""
+    played = play(walk_stream(tmp_path / f"{name}.ts", **options))  # type: ignore[arg-type]  # by keyword
+    assert played.longest_gap(*_WALK) <= 0.2
+    assert played.decoded >= 0.98 * played.packets
+    assert says(played, why)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("lamp", "eq=brightness='0.05*lt(mod(t,1.1),0.3)':eval=frame"),
+        ("rain", "noise=c0s=60:c0f=t:all_seed=5,avgblur=sizeX=1:sizeY=6"),
+        ("dusk", "eq=brightness='-0.01*t':eval=frame"),
+    ],
+)
+def test_a_restless_picture_loses_nobody(tmp_path: Path, name: str, change: str) -> None:
+    """A flickering lamp, rain, dusk: asleep or awake, who walks through is seen whole."""
+    played = play(walk_stream(tmp_path / f"{name}.ts", change=change))
+    assert played.longest_gap(*_WALK) <= 0.2
+
+
+def test_lost_packets_cost_pictures_and_nothing_else(tmp_path: Path) -> None:
+    """Two in a hundred never come: nothing fails, and the visit is seen."""
+    played = play(walk_stream(tmp_path / "lossy.ts"), lose=0.02)
+    assert played.longest_gap(*_WALK) <= 0.6
+
+
+def test_another_size_is_learned_anew(tmp_path: Path) -> None:
+    """The camera is set to another resolution while it is asleep: both visits are seen."""
+    parts = [
+        walk_stream(tmp_path / f"{size[0]}.ts", size=size, walks=(8.0,), seconds=14.0).read_bytes()
+        for size in ((640, 360), (960, 540))
+    ]
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    played = play(tmp_path / "joined.ts")
+    assert played.longest_gap(8.0, 12.0) <= 0.2
+    assert played.longest_gap(22.0, 26.0) <= 0.2
+    assert played.asleep_s > 1.0
+
+
+def test_only_what_is_larger_than_the_smallest_face_has_to_be_told(tmp_path: Path) -> None:
+    """In noise that hides a face of 16 pixels one of 300 is told: it sleeps for the one who looks for no smaller ones."""
+    path = walk_stream(tmp_path / "noise.ts", noise=14, walks=(99.0,), seconds=16.0)
+    assert play(path, min_face_px=16).asleep_s == 0.0
+    assert play(path, min_face_px=300).asleep_s > 4.0
