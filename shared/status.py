@@ -90,7 +90,8 @@ class CameraStatus(ChildStatus):
 
     `up`: its process runs, and frames arrive. `down_since` (ISO 8601, UTC) and `down_reason`: since when and why a camera that should
     be up is not. `picture_fault`: what is wrong with frames that do arrive: they are frozen, or have no content. `decoding`: which of them are
-    decoded now, and why all if it is all; `decoded`: how many were. Ages and latencies are
+    decoded now, and why all if it is all; `decoded`: how many were; `decode_device`: what decodes,
+    and why not what was asked for. Ages and latencies are
     those of the latest frames. `unsent`: sightings that the writer does not have yet. `threshold`, `margin`: the limits in force, raw
     cosines; `threshold_from`: why that threshold; `strangers_estimated`: the share of strangers whose single photo would reach it.
     """
@@ -103,6 +104,7 @@ class CameraStatus(ChildStatus):
     picture_fault: str | None = None
     decoding: str | None = None
     decoded: int = 0
+    decode_device: str | None = None
     frames: int = 0
     dropped: int = 0
     losses: int = 0

@@ -115,6 +115,7 @@ class Camera:
             fps=camera.fps,
             turn=turn,
             min_face_px=camera.min_face_px if camera.decode == "on_demand" else None,
+            decode_device=camera.decode_device,
         )
         may_allocate(_EXTRA_BYTES)
         capture.start()
@@ -209,6 +210,7 @@ class Camera:
             picture_fault=self._watch.fault,
             decoding=status.decoding,
             decoded=status.decoded,
+            decode_device=status.decode_device,
             frames=status.grabbed,
             dropped=status.dropped,
             losses=status.lost,

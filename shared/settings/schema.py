@@ -100,6 +100,7 @@ Cosine = Annotated[float, Field(ge=0.0, le=1.0)]
 LEAST_STRANGERS_NAMED, MOST_STRANGERS_NAMED = 1e-6, 0.1
 LivenessMode = Literal["off", "observe", "require"]
 Decode = Literal["on_demand", "always"]
+DecodeDevice = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{2,20}$")]
 Flip = Literal["none", "horizontal", "vertical"]
 PerCent = Annotated[float, Field(ge=0.0, le=100.0)]
 Box = Annotated[list[PerCent], Field(min_length=4, max_length=4)]
@@ -214,6 +215,11 @@ class CameraSettings(PerCamera):
     decode: Decode = Field(
         default="on_demand",
         description="on_demand: while nothing moves, only keyframes are decoded; always: every picture",
+    )
+    decode_device: DecodeDevice = Field(
+        default="cpu",
+        description="what decodes: cpu, auto (the first device that is there), or cuda, qsv, vaapi, drm, amf, … if this FFmpeg has it; "
+        "without it the cpu decodes",
     )
 
     @field_validator("ignore")

@@ -61,7 +61,8 @@ def play(path: Path, *, lose: float = 0.0, min_face_px: int = _FACE_PX) -> Playe
         least_s = min(least_s, later_s)
         if played.packets > 1 and chance.random() < lose:
             continue
-        for picture in decoding.feed(packet, Stamp(time_s, time_s + later_s - least_s, None)):
+        stamp = Stamp(time_s, time_s + later_s - least_s, None)
+        for picture in () if decoding.keeps(packet, stamp) else decoding.feed(packet, stamp):
             played.shown.append(picture.stamp.came_at)
             played.late.append(time_s - picture.stamp.came_at)
         played.asleep_s += policy.asleep / 25

@@ -29,6 +29,7 @@ import cv2
 from shared.settings.schema import Flip
 from shared.settings.sources import Source, SourceKind
 from workers.capture.cadence import Cadence
+from workers.capture.decode_device import AUTO, CPU, device_for, why_not_usable
 from workers.capture.decode_policy import DecodePolicy
 from workers.capture.decoding import Decoding, Packet, Picture, Stamp
 from workers.capture.snapshots import Snapshots
@@ -85,7 +86,8 @@ class Frame:
 class CaptureStatus:
     """`reason`: why the source is down, without secrets. `grabbed`: packets read, each of them one frame. `dropped`: frames that were replaced by a
     newer one before the work loop took them. `lost`: how often the source went down, a failed first attempt included.
-    `decoded`: how many pictures were decoded. `decoding`: what is decoded now, and why everything if it is everything."""
+    `decoded`: how many pictures were decoded. `decoding`: what is decoded now, and why everything if it is everything.
+    `decode_device`: what decodes, and why not what was asked for."""
 
     state: CaptureState
     reason: str | None
@@ -94,6 +96,7 @@ class CaptureStatus:
     lost: int
     decoded: int = 0
     decoding: str | None = None
+    decode_device: str | None = None
 
 
 @dataclass
@@ -150,11 +153,12 @@ class Capture:
         fps: float | None = None,
         turn: Turn = Turn(),  # noqa: B008  # immutable
         min_face_px: int | None = None,
+        decode_device: str = CPU,
         waits: Waits = Waits(),  # noqa: B008  # immutable
     ) -> None:
         """`realtime`: keep only the newest frame; a live source always does. `loop`: start a file again at its end. `fps`:
         frames per second that are decoded; None: all. `turn`: what makes the picture upright. `min_face_px`: decode on demand,
-        and miss no face of this width; None: decode everything.
+        and miss no face of this width; None: decode everything. `decode_device`: of the settings.
         """
         self._source = source
         self._is_file = source.is_file
@@ -162,6 +166,7 @@ class Capture:
         self._loop = loop and self._is_file
         self._cadence, self._fps = Cadence(fps), fps
         self._turn, self._waits = turn, waits
+        self._wanted_device, self._device = decode_device, cast("str | None", None)
         self._min_face_px, self._people = min_face_px, False
         self._policy: DecodePolicy | None = None
         self._decoding: Decoding | None = None
@@ -214,13 +219,19 @@ class Capture:
         with self._news:
             known = self._state, self._reason, self._grabbed, self._dropped, self._lost
         decoded = self._decoded + (self._decoding.decoded if self._decoding else 0)
-        return CaptureStatus(*known, decoded, self._what_is_decoded())
+        return CaptureStatus(*known, decoded, self._what_is_decoded(), self._what_decodes())
 
     def watch(self, people: bool) -> None:
         """Somebody is in view, or nobody any more: with people in view everything is decoded."""
         self._people = people
         if self._policy is not None:
             self._policy.people = people
+
+    def _what_decodes(self) -> str | None:
+        wanted, used = self._wanted_device, self._device
+        if used != CPU or wanted in (AUTO, CPU):
+            return used
+        return f"{CPU}: {why_not_usable(wanted) or f'{wanted} does not decode this stream'}"
 
     def _what_is_decoded(self) -> str | None:
         policy = self._policy
@@ -330,7 +341,9 @@ class Capture:
             open_timeout_s=self._waits.open_s,
             read_timeout_s=self._waits.read_s,
             tls_name=tls_name,
+            device=device_for(self._wanted_device),
         )
+        self._device = video.device
         try:
             done.length_s = video.length_s
             self._decoded += self._decoding.decoded if self._decoding else 0
@@ -338,15 +351,17 @@ class Capture:
             picture_at = time.monotonic()
             for packet in video.packets():
                 self._arrived(done)
-                stamp = self._stamp(packet)
+                stamp = self._stamp(packet, video.tick_s)
                 if video.intra_only and not self._cadence.due(self._time_of(stamp.came_at, stamp.media_s)):
+                    continue
+                if decoding.keeps(packet, stamp):
                     continue
                 for picture in decoding.feed(packet, stamp):
                     picture_at = time.monotonic()
                     if picture.late and not self._is_file and packet.dts is not None:
                         self._behind = stamp.read_at, packet.dts
                     self._show(video, picture)
-                if self._newest_only and time.monotonic() - picture_at > _NO_PICTURE_S:
+                if self._newest_only and stamp.read_at - picture_at > _NO_PICTURE_S:
                     why = f"nothing that came for {_NO_PICTURE_S:.0f} s can be decoded: no keyframe, or no video"
                     raise VideoFault(why)
             for picture in decoding.finish():
@@ -379,33 +394,30 @@ class Capture:
             self._grabbed += 1
             self._state, self._reason = CaptureState.UP, None
 
-    def _stamp(self, packet: Packet) -> Stamp:
-        """When a packet came. For a real-time file, waits until it is due."""
-        base = float(packet.time_base)
-        decoded = packet.pts if packet.dts is None else packet.dts
+    def _stamp(self, packet: Packet, tick_s: float) -> Stamp:
+        """When a packet came. For a real-time file, waits until it is due. `tick_s`: the unit of its stamps."""
+        shown, decoded = packet.pts, packet.dts
+        decoded = shown if decoded is None else decoded
         if not self._is_file:
-            read_at = self._came_at(packet)
-            return Stamp(read_at, read_at + self._shown_later((packet.pts or 0) - (decoded or 0), base), None)
-        shown_s = None if packet.pts is None else packet.pts * base
-        decoded_s, media_s = self._timeline.at((decoded or 0) * base, shown_s)
+            read_at = time.monotonic() if self._behind is None else self._came_at(packet, self._behind, tick_s)
+            return Stamp(read_at, read_at + self._shown_later(((shown or 0) - (decoded or 0)) * tick_s), None)
+        shown_s = None if shown is None else shown * tick_s
+        decoded_s, media_s = self._timeline.at((decoded or 0) * tick_s, shown_s)
         read_at = self._wait_until_due(decoded_s) if self._newest_only else time.monotonic()
         return Stamp(read_at, read_at + media_s - decoded_s, media_s)
 
-    def _shown_later(self, ticks: int, base: float) -> float:
-        """By how many seconds a picture is shown later than its packet came, more than any picture of the stream is."""
-        later_s = ticks * base
+    def _shown_later(self, later_s: float) -> float:
+        """By how much a picture is shown later than its packet came, more than any picture of the stream is."""
         if not 0 <= later_s < _MOST_REORDERED_S:
             return 0.0
         self._least_later_s = min(self._least_later_s, later_s)
         return later_s - self._least_later_s
 
-    def _came_at(self, packet: Packet) -> float:
-        """When a live source's packet came. While a kept group was decoded, packets have waited; their own stamps tell when."""
+    def _came_at(self, packet: Packet, behind: tuple[float, int], tick_s: float) -> float:
+        """When a packet came that has waited while a kept group was decoded: its own stamp tells."""
         now = time.monotonic()
-        if self._behind is None or packet.dts is None:
-            return now
-        came_at = self._behind[0] + float((packet.dts - self._behind[1]) * packet.time_base)
-        if self._behind[0] <= came_at < now - _CAUGHT_UP_S and now - came_at < _MOST_BEHIND_S:
+        came_at = behind[0] + ((packet.dts or 0) - behind[1]) * tick_s
+        if packet.dts is not None and behind[0] <= came_at < now - _CAUGHT_UP_S and now - came_at < _MOST_BEHIND_S:
             return came_at
         self._behind = None
         return now

@@ -60,6 +60,9 @@ _FIRST_CHECK_S, _LAST_CHECK_S = 20.0, 600.0
 _FIRST_DISTRUST_S, _LAST_DISTRUST_S = 60.0, 3600.0
 
 
+_PLACE_OF = [0, *(min(_PLACES - 1, int(2 * log2(count))) for count in range(1, 400))]
+
+
 class Action(Enum):
     """What to do with a packet.
 
@@ -148,7 +151,7 @@ class DecodePolicy:
         if keyframe:
             return self._keyframe(time_s, size)
         self._count += 1
-        place = min(_PLACES - 1, int(2 * log2(self._count)))
+        place = _PLACE_OF[self._count] if self._count < len(_PLACE_OF) else _PLACES - 1
         self._since.append(_Size(place, size))
         if not self.asleep:
             self._since = self._since[-_REMEMBERED:]

@@ -54,18 +54,25 @@ class Decoding:
         self._reference: Grey | None = None
         self._reference_s = float("-inf")
         self._last = Stamp(0.0, 0.0, None)
+        self._action = Action.DECODE
         self.decoded = 0
+
+    def keeps(self, packet: Packet, stamp: Stamp) -> bool:
+        """Take the next packet. Whether it is only kept; if not, call `feed` with it."""
+        packet.opaque = self._last = stamp
+        if self._policy is None:
+            return False
+        self._action = self._policy.packet(stamp.read_at, packet.size, keyframe=packet.is_keyframe)
+        if self._action is Action.KEEP:
+            self._group.append(packet)
+            return True
+        return False
 
     def feed(self, packet: Packet, stamp: Stamp) -> Iterator[Picture]:
         """The pictures to show now that this packet came, in the order of their times."""
-        packet.opaque = self._last = stamp
-        policy = self._policy
+        policy, action = self._policy, self._action
         if policy is None:
             yield from self._decode(packet, stamp)
-            return
-        action = policy.packet(stamp.read_at, packet.size, keyframe=packet.is_keyframe)
-        if action is Action.KEEP:
-            self._group.append(packet)
         elif action is Action.LOOK:
             yield from self._look(policy, packet, stamp)
         elif action is Action.WAKE:

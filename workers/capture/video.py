@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import av
 import numpy as np
 from av.codec.codec import Properties
+from av.codec.hwaccel import HWAccel
 from av.error import ExitError, FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -25,6 +26,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from shared.settings.sources import Source, SourceKind, parse_address
+from workers.capture.decode_device import CPU
 from workers.capture.http_stream import HttpStream
 from workers.capture.stream_probe import ca_bundle
 
@@ -51,14 +53,21 @@ class Video:
     """A source that is open. All methods are for one thread."""
 
     def __init__(
-        self, source: Source, *, open_timeout_s: float, read_timeout_s: float, tls_name: str | None = None
+        self,
+        source: Source,
+        *,
+        open_timeout_s: float,
+        read_timeout_s: float,
+        tls_name: str | None = None,
+        device: str = CPU,
     ) -> None:
         """Open `source`. Takes at most `open_timeout_s` for a connection and as long for its first packets.
 
-        `read_timeout_s`: a stream that gives no picture for so long is at its end. `tls_name`: what the probe found. Raises
-        VideoFault.
+        `read_timeout_s`: a stream that gives no picture for so long is at its end. `tls_name`: what the probe found. `device`:
+        what decodes, see decode_device.py; a codec that it does not know is decoded by the CPU. Raises VideoFault.
         """
         self._source, self._read_timeout_s, self._tls_name = source, read_timeout_s, tls_name
+        self._hwaccel = None if device == CPU else HWAccel(device, allow_software_fallback=True)
         self._http: HttpStream | None = None
         self._device: int | None = None
         timeouts = (open_timeout_s, read_timeout_s)
@@ -81,6 +90,9 @@ class Video:
         self._decoder.thread_count = 1  # threads would hold frames back, and take CPU from other cameras
         self._decoder.options = {"max_pixels": str(MAX_PIXELS)}
         self._decoder.copy_opaque = True
+        self.tick_s = float(self._stream.time_base or 0)  # the unit of its packets' stamps
+        # What decodes: the device, or "cpu".
+        self.device = device if self._decoder.is_hwaccel else CPU
         # Whether each packet is a picture by itself, as with Motion JPEG.
         self.intra_only = bool(self._decoder.codec.properties & cast("int", Properties.INTRA_ONLY.value))
         self._to_bgr, self._to_grey = VideoReformatter(), VideoReformatter()
@@ -94,10 +106,12 @@ class Video:
         options = {"fpsprobesize": "0", "max_pixels": str(MAX_PIXELS)}
         if source.kind is SourceKind.FILE:
             options |= {"protocol_whitelist": "file", "format_whitelist": _FILE_FORMATS}
-            return av.open(f"file:{address}", options=options, timeout=timeouts)
+            return av.open(f"file:{address}", options=options, timeout=timeouts, hwaccel=self._hwaccel)
         if source.kind is SourceKind.DEVICE:
             options |= {"protocol_whitelist": "file"}
-            return av.open(_device_path(source), format="v4l2", options=options, timeout=timeouts)
+            return av.open(
+                _device_path(source), format="v4l2", options=options, timeout=timeouts, hwaccel=self._hwaccel
+            )
         if address.startswith(("http:", "https:")):
             return self._open_http(options, timeouts)
         # UDP, which FFmpeg prefers, loses packets on every busy network. No sound: it would be read for nothing.
@@ -107,7 +121,7 @@ class Video:
             verify = source.reached.tls == "verify"
             options |= {"tls_verify": "1", "ca_file": os.fspath(ca_bundle(source))} if verify else {"tls_verify": "0"}
             options |= {"verifyhost": self._tls_name} if self._tls_name else {}
-        return av.open(address, format="rtsp", options=options, timeout=timeouts)
+        return av.open(address, format="rtsp", options=options, timeout=timeouts, hwaccel=self._hwaccel)
 
     def _open_http(self, options: dict[str, str], timeouts: tuple[float, float]) -> InputContainer:
         address = parse_address(str(self._source.address))
@@ -128,7 +142,9 @@ class Video:
             self._http = HttpStream(self._source, address, self._read_timeout_s)
             timeouts = (self._read_timeout_s, self._read_timeout_s)
         named = self._http.open_named
-        return av.open(body, mode="r", format=kind, options=options, timeout=timeouts, io_open=named)
+        return av.open(
+            body, mode="r", format=kind, options=options, timeout=timeouts, io_open=named, hwaccel=self._hwaccel
+        )
 
     @staticmethod
     def _video_of(container: InputContainer) -> VideoStream:
@@ -161,7 +177,7 @@ class Video:
         Raises VideoFault when nothing, or only sound, comes for the time limit, or when what comes can't be read.
         """
         video_at = time.monotonic()
-        packets = self._container.demux()
+        packets, own = self._container.demux(), self._stream.index
         while True:
             if self._http is not None:
                 self._http.extend()
@@ -177,7 +193,7 @@ class Video:
                 raise VideoFault from None
             if packet is None:
                 return
-            if packet.stream is not self._stream and packet.stream.index != self._stream.index:
+            if packet.stream_index != own:
                 if time.monotonic() - video_at > self._read_timeout_s:
                     raise VideoFault(f"no picture for {self._read_timeout_s:.0f} s, only sound or data")
                 continue

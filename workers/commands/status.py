@@ -70,6 +70,7 @@ def camera_line(name: str, camera: CameraStatus) -> str:
         ("age p95 ms", camera.age_p95_ms),
         ("tracks", camera.tracks),
         ("decoding", camera.decoding),
+        ("on", camera.decode_device),
         ("threshold", None if camera.threshold is None else f"{camera.threshold:.3f} ({camera.threshold_from})"),
         ("dropped", camera.dropped),
         ("lost", camera.losses),
