@@ -123,10 +123,15 @@ try:
     sys.exit(77)
 except PermissionError:
     pass
-import cv2, numpy, numkong, onnxruntime, setproctitle, sqlite3
+import av, cv2, numpy, numkong, onnxruntime, setproctitle, sqlite3
 ones = numpy.ones((64, 64), numpy.float32)
 assert (ones @ ones)[0, 0] == 64
 assert cv2.resize(numpy.zeros((32, 32, 3), numpy.uint8), (8, 8)).shape == (8, 8, 3)
+picture = av.VideoFrame.from_ndarray(numpy.zeros((64, 64, 3), numpy.uint8), format="bgr24").reformat(format="yuv420p")
+encoder = av.CodecContext.create("mpeg4", "w")
+encoder.width, encoder.height, encoder.pix_fmt, encoder.framerate = 64, 64, "yuv420p", 25
+packets = encoder.encode(picture) + encoder.encode(None)
+assert av.CodecContext.create("mpeg4", "r").decode(packets[0])
 assert onnxruntime.get_available_providers()
 try:
     import dlib
@@ -138,7 +143,7 @@ dlib.get_frontal_face_detector()(numpy.zeros((120, 120, 3), numpy.uint8))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="MemoryDenyWriteExecute= is Linux's")
 def test_the_libraries_run_without_writable_code() -> None:
-    """numpy, OpenCV, onnxruntime, numkong and dlib work in a process that may not have writable executable memory."""
+    """numpy, OpenCV, FFmpeg, onnxruntime, numkong and dlib work in a process that may not have writable executable memory."""
     assert _values("MemoryDenyWriteExecute") == ["yes"]
     done = subprocess.run(
         [sys.executable, "-c", _NO_WRITABLE_CODE], capture_output=True, text=True, timeout=120, check=False
