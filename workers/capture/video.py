@@ -45,6 +45,18 @@ _LONGEST_SEGMENT_S = 20.0  # a playlist is renewed once a segment, which takes u
 _MOST_ASPECT = 4.0
 
 
+def _one_thread() -> dict[str, int]:
+    """The argument with which a picture is converted by one thread. PyAV 16 takes none, and has one."""
+    try:
+        VideoReformatter().reformat(VideoFrame(16, 16, "yuv420p"), format="gray", threads=1)
+    except TypeError:
+        return {}
+    return {"threads": 1}
+
+
+_ONE_THREAD = _one_thread()
+
+
 class VideoFault(Exception):
     """The source gives no pictures that can be used. The text says why, without the address; it may be empty."""
 
@@ -225,7 +237,7 @@ class Video:
         require_size(frame.width, frame.height)
         width, height = _square(frame.width, frame.height, self._decoder.sample_aspect_ratio)
         bgr = self._to_bgr.reformat(
-            frame, width=width, height=height, format="bgr24", interpolation=Interpolation.BILINEAR, threads=1
+            frame, width=width, height=height, format="bgr24", interpolation=Interpolation.BILINEAR, **_ONE_THREAD
         )
         plane = bgr.planes[0]
         image: Image = np.ndarray((height, width, 3), np.uint8, memoryview(plane), strides=(plane.line_size, 3, 1))
@@ -235,7 +247,7 @@ class Video:
         """A small grey copy (height, width) uint8 of a picture, for comparisons. `size`: width and height."""
         width, height = size
         small = self._to_grey.reformat(
-            frame, width=width, height=height, format="gray", interpolation=Interpolation.FAST_BILINEAR, threads=1
+            frame, width=width, height=height, format="gray", interpolation=Interpolation.FAST_BILINEAR, **_ONE_THREAD
         )
         plane = small.planes[0]
         return np.ndarray((height, width), np.uint8, memoryview(plane), strides=(plane.line_size, 1)).copy()
