@@ -100,7 +100,7 @@ def test_an_empty_room_is_hardly_decoded_and_a_visitor_is_seen_whole(
     assert played.decoded < 0.75 * played.packets
     assert played.longest_gap(*_WALK) <= 0.2, "a picture of the visit is missing"
     assert played.shown[20:] == sorted(played.shown[20:]), "the order is known after some packets"
-    assert max(played.late) <= 1.1, "what was passed over is decoded as soon as it is told"
+    assert max(played.late) <= 2.1, "what was passed over is decoded as soon as it is told"
 
 
 def test_who_comes_between_two_keyframes_is_seen_after_the_fact(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from itertools import pairwise
 from math import log2
 from statistics import median
 from typing import NamedTuple
@@ -49,7 +48,7 @@ _FACE_SHARE = 0.25  # of a keyframe's bytes for the same area
 _FACE_AREA = 4.6  # face widths squared: head, hair and collar
 # So small a spread of large packets is no scene: the camera fills them up.
 _FILLED_SPREAD, _FILLED_FACES = 0.01, 20.0
-# Keyframes 4 s apart, and what the network adds: to each distance, and to the median of the latest.
+# Keyframes 4 s apart, and what the network adds: to each distance, and to their mean.
 _MOST_GROUP_S, _MOST_APART_S = 6.0, 4.5
 _MOST_GROUP_BYTES = 24 << 20
 _QUIET_S = 2.0  # without motion and people, before sleep
@@ -124,7 +123,8 @@ class DecodePolicy:
         self._excess: deque[float] = deque(maxlen=_WINDOWS[-1][0])  # bytes above the expected, of the latest packets
         self._keyframes: deque[tuple[float, int]] = deque(maxlen=4)  # time and size
         self._seen_s = _NEVER  # the latest packet
-        self._steps: deque[float] = deque(maxlen=50)
+        self._steps: deque[float] = deque(maxlen=250)
+        self._groups: deque[int] = deque(maxlen=3)  # packets from one keyframe to the next
         self._moved_s: float | None = None  # the latest motion; None: no picture yet
         self._limits: list[_Limit] = []
         self._jump = self._least = float("inf")  # of the limits' bytes, the lowest
@@ -181,6 +181,8 @@ class DecodePolicy:
         return False
 
     def _keyframe(self, time_s: float, size: int) -> Action:
+        if self._keyframes:
+            self._groups.append(self._count + 1)
         self._keyframes.append((time_s, size))
         self._count = 0
         if self.asleep:
@@ -278,12 +280,14 @@ class DecodePolicy:
         if time_s < self._distrust_until:
             self._unfit = self._distrust_why
             return
-        times = [at for at, _ in self._keyframes]
-        apart_s = median(b - a for a, b in pairwise(times)) if len(times) > 1 else 0.0
+        step_s = sum(self._steps) / len(self._steps) if self._steps else 0.0
+        apart_s = (
+            median(self._groups) * step_s if self._groups else 0.0
+        )  # steadier than when keyframes came: they are large
         if apart_s > _MOST_APART_S:
             self._unfit = f"its keyframes are {apart_s:.0f} s apart"
             return
-        if len(times) < 2 or len(self._quiet) < _LEAST or not self._pixels:
+        if not self._groups or len(self._quiet) < _LEAST or not self._pixels:
             self._unfit = "" if self._unfit.startswith("its keyframes") else self._unfit
             return
         self._unfit = self._weigh(np.array(self._quiet, np.float64))
@@ -309,7 +313,7 @@ class DecodePolicy:
         """Make the limits. `quiet`: place and size of each packet (n, 2). Returns why the sizes tell nothing; empty: they do."""
         keyframe = float(np.median([size for _, size in self._keyframes]))
         face = _FACE_SHARE * _FACE_AREA * self._face_px**2 * keyframe / self._pixels
-        step_s = float(np.median(self._steps))
+        step_s = sum(self._steps) / len(self._steps)
         excess = self._expect(quiet[:, 0], quiet[:, 1])
         usual = float(np.median(quiet[:, 1]))
         if len(excess) < _LEAST // 2:

@@ -21,8 +21,8 @@ Packet: TypeAlias = "av.Packet[VideoStream]"  # PyAV's class takes no brackets a
 _COARSE = (2 * MOTION_SIZE[0], 2 * MOTION_SIZE[1])  # single pixels are picked, then averaged: half the noise
 _COMPARED_A_SECOND = 5.0
 _REFERENCE_S = 2.0  # so old is the picture that others are compared with, at most: a slow motion adds up
-# Of a kept group, pictures from so long before the sizes told a motion: twelve packets may have been needed for that.
-_BEFORE_S = 1.0
+# Of a kept group, pictures from so long before the sizes told a motion. A small face needs up to .8 s to be told.
+_BEFORE_S = 2.0
 _CHECKED_S = 1.0  # of a group that was passed over; decoding all of it would cost a third of a core's second at 1080p
 
 
