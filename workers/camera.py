@@ -38,7 +38,7 @@ from workers.pipeline.risky_settings import risks_of  # noqa: E402
 from workers.recognition.engine import Engine  # noqa: E402
 from workers.recognition.liveness import LivenessModel, open_liveness  # noqa: E402
 
-_FRAME_WAIT_S = 0.5
+_FRAME_WAIT_S = 1.0
 _GALLERY_WAIT_S = 60.0
 _FLUSH_S = 3.0
 _CAPTURE_STOP_S = 2.0
@@ -118,6 +118,7 @@ class Camera:
             decode_device=camera.decode_device,
         )
         may_allocate(_EXTRA_BYTES)
+        self._child.on_stop(capture.ask_to_stop)
         capture.start()
         try:
             while not self._child.stopping and not capture.ended:
@@ -145,7 +146,7 @@ class Camera:
             client.close()
 
     def _step(self, capture: Capture, pipeline: CameraPipeline, gallery: GalleryReader) -> list[Event]:
-        """Process one frame, or wait half a second without one. Returns the new events."""
+        """Process one frame, or wait a second without one. Returns the new events."""
         frame = capture.next_frame(_FRAME_WAIT_S)
         events = self._source_lost(capture)
         if frame is None:

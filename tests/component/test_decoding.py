@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.camera_streams import walk_stream
 from tests.support.clips import source
+from workers.capture import decode_policy
 from workers.capture.decode_policy import DecodePolicy
 from workers.capture.decoding import Decoding, Packet, Stamp
 from workers.capture.video import Video
@@ -168,3 +169,17 @@ def test_only_what_is_larger_than_the_smallest_face_has_to_be_told(tmp_path: Pat
     path = walk_stream(tmp_path / "noise.ts", noise=14, walks=(99.0,), seconds=16.0)
     assert play(path, min_face_px=16).asleep_s == 0.0
     assert play(path, min_face_px=300).asleep_s > 4.0
+
+
+def test_what_only_keyframes_show_is_decoded_from_where_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packet sizes tell nothing to the one who looks for huge faces, and keyframes of another size are overlooked. People come while
+    keyframes are looked at rarely: at the next look, all is decoded since the group in which the first of them came."""
+    monkeypatch.setattr(decode_policy, "_KEYFRAME_SHARE", 9.0)
+    walks = tuple(float(at) for at in range(35, 71, 4))
+    path = walk_stream(tmp_path / "walks.ts", walks=walks, seconds=71.0)
+    played = play(path, min_face_px=1500)
+    assert max(played.late) > 10.0, "several groups were kept"
+    assert played.longest_gap(34.5, 70.0) <= 0.2
+    assert not [at for at in played.shown if 27.0 < at < 33.0], "the groups before were decoded for nothing"

@@ -57,6 +57,16 @@ class Camera:
                 return self.time_s
         raise AssertionError(f"awake after {seconds} s: {self.policy.why_always()}")
 
+    def looks_within(self, seconds: float) -> list[float]:
+        """When keyframes were looked at; it stays asleep."""
+        looks = [self.time_s for action in self.run(seconds) if action is Action.LOOK]
+        assert self.policy.asleep
+        return looks
+
+    def wakes_by_look_within(self, seconds: float) -> bool:
+        """Whether a look ends its sleep; it runs no further."""
+        return any(action is Action.LOOK and not self.policy.asleep for action in self.run(seconds))
+
     def wake_after(self, seconds: float) -> float | None:
         """How long it took to wake; None: it did not."""
         began_s = self.time_s
@@ -80,13 +90,41 @@ def asleep(**options: object) -> Camera:
 
 
 def test_a_quiet_stream_is_asleep_after_some_seconds_and_then_only_keyframes_are_decoded() -> None:
-    """Everything until enough is known; then keyframes are looked at and all else is kept."""
+    """Everything until enough is known; then keyframes are looked at, ever more rarely, and all else is kept."""
     one = camera()
     assert one.asleep_within(20.0) <= 8.0
-    seen = list(one.run(60.0))
-    assert set(seen) == {Action.KEEP, Action.LOOK}
-    assert seen.count(Action.LOOK) == 30
+    looks = [time_s for time_s in one.looks_within(300.0) if time_s not in one.checks]
+    steps = [later - earlier for earlier, later in pairwise(looks)]
+    assert steps[0] == pytest.approx(8.0, abs=0.1)
+    assert max(steps) == pytest.approx(30.0, abs=0.1)
+    assert len(looks) <= 14
     assert one.policy.why_always() is None
+
+
+def test_where_the_sizes_would_just_tell_a_face_keyframes_are_looked_at_more_often() -> None:
+    """A stream with more noise: asleep, but a keyframe every eight seconds."""
+    chance = random.Random(2)
+    one = camera(size=lambda place: 300 + 200 // place + chance.randrange(400))
+    one.asleep_within(20.0)
+    steps = [later - earlier for earlier, later in pairwise(one.looks_within(60.0))]
+    assert max(steps) == pytest.approx(8.0, abs=0.1)
+
+
+def test_a_keyframe_of_another_size_is_looked_at() -> None:
+    """Whenever it comes: what it shows may differ."""
+    one = asleep()
+    one.looks_within(60.0)
+    assert len(one.looks_within(6.0)) == 0
+    one.keyframe_bytes = round(1.05 * _KEYFRAME)
+    assert one.looks_within(2.1) == [pytest.approx(one.time_s, abs=2.1)]
+
+
+def test_many_bytes_are_not_kept_without_a_look() -> None:
+    """Large keyframes are looked at before a camera's kept packets take much memory."""
+    one = camera(keyframe_bytes=3 << 20)
+    one.asleep_within(20.0)
+    steps = [later - earlier for earlier, later in pairwise(one.looks_within(60.0))]
+    assert max(steps) == pytest.approx(4.0, abs=0.1), "the third keyframe would be too much"
 
 
 def test_a_face_wakes_it_within_some_packets() -> None:
@@ -127,9 +165,8 @@ def test_a_keyframe_that_differs_wakes_it_and_the_sizes_are_not_trusted_for_a_wh
     one = asleep()
     for least_s in (60.0, 120.0):
         one.moving = True
-        list(one.run(2.1))
+        assert one.wakes_by_look_within(30.1)
         one.moving = False
-        assert not one.policy.asleep
         began_s = one.time_s
         list(one.run(4.0))
         assert "not told by the sizes" in (one.policy.why_always() or "")

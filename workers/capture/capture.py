@@ -28,6 +28,7 @@ import cv2
 
 from shared.settings.schema import Flip
 from shared.settings.sources import Source, SourceKind
+from workers.capture.arrivals import Arrivals
 from workers.capture.cadence import Cadence
 from workers.capture.decode_device import AUTO, CPU, device_for, why_not_usable
 from workers.capture.decode_policy import DecodePolicy
@@ -49,8 +50,8 @@ _HEALTHY_S = 60.0  # after so long without a loss, the backoff starts over
 _REFUSED_S = (120.0, 300.0, 600.0)
 _SHORT = 0.9  # a file that ends before this share of the length it announces is reported as ended early
 _PATIENCE_S = 0.5  # for each picture that is decoded after the fact
-# After that, packets have waited to be read. Their times count until they come as fresh as this; nor longer than that.
-_CAUGHT_UP_S, _MOST_BEHIND_S = 0.1, 5.0
+# While nothing moves, a live stream is read so much at a time: each wake of a thread costs as much as several packets.
+_LONGEST_REST_S = 0.15
 _MOST_REORDERED_S = 1.0
 # A stream whose packets can't be decoded for so long is given up: it has no keyframe, or what it sends is no video.
 _NO_PICTURE_S = 10.0
@@ -172,7 +173,9 @@ class Capture:
         self._decoding: Decoding | None = None
         self._decoded, self._always = 0, ""
         self._least_later_s = float("inf")
-        self._behind: tuple[float, int] | None = None  # of the packet with which a group was decoded: `came_at`, `dts`
+        self._arrivals = Arrivals()
+        # The system keeps what comes over TCP until it is read. Over UDP, and from a device, it would be lost.
+        self._may_rest = source.kind is SourceKind.STREAM and source.reached.transport == "tcp"
         self._news = threading.Condition()
         self._stopping = False
         self._state, self._reason = CaptureState.OPENING, cast("str | None", None)
@@ -189,11 +192,15 @@ class Capture:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, timeout_s: float = 2.0) -> bool:
-        """Ask the thread to end, and wait. False when it still hangs in a read, which only its time limit ends."""
+    def ask_to_stop(self) -> None:
+        """Ask the thread to end; `next_frame` no longer waits. May be called from a signal handler."""
         with self._news:
             self._stopping = True
             self._news.notify_all()
+
+    def stop(self, timeout_s: float = 2.0) -> bool:
+        """Ask the thread to end, and wait. False when it still hangs in a read, which only its time limit ends."""
+        self.ask_to_stop()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -348,20 +355,20 @@ class Capture:
             done.length_s = video.length_s
             self._decoded += self._decoding.decoded if self._decoding else 0
             self._decoding = decoding = Decoding(video, self._policy_of(video))
+            self._arrivals = Arrivals()
             picture_at = time.monotonic()
             for packet in video.packets():
                 self._arrived(done)
-                stamp = self._stamp(packet, video.tick_s)
+                stamp = self._stamp(packet, video)
                 if video.intra_only and not self._cadence.due(self._time_of(stamp.came_at, stamp.media_s)):
                     continue
                 if decoding.keeps(packet, stamp):
+                    self._rest()
                     continue
                 for picture in decoding.feed(packet, stamp):
                     picture_at = time.monotonic()
-                    if picture.late and not self._is_file and packet.dts is not None:
-                        self._behind = stamp.read_at, packet.dts
                     self._show(video, picture)
-                if self._newest_only and stamp.read_at - picture_at > _NO_PICTURE_S:
+                if self._newest_only and video.read_at - picture_at > _NO_PICTURE_S:
                     why = f"nothing that came for {_NO_PICTURE_S:.0f} s can be decoded: no keyframe, or no video"
                     raise VideoFault(why)
             for picture in decoding.finish():
@@ -389,18 +396,29 @@ class Capture:
         if self._stopping:
             raise _Stopped
         done.frames += 1
-        done.began_at = done.began_at or time.monotonic()
-        with self._news:
-            self._grabbed += 1
-            self._state, self._reason = CaptureState.UP, None
+        self._grabbed += 1
+        if done.began_at is None:
+            done.began_at = time.monotonic()
+            with self._news:
+                self._state, self._reason = CaptureState.UP, None
 
-    def _stamp(self, packet: Packet, tick_s: float) -> Stamp:
-        """When a packet came. For a real-time file, waits until it is due. `tick_s`: the unit of its stamps."""
-        shown, decoded = packet.pts, packet.dts
+    def _rest(self) -> None:
+        """A packet was only kept: if nothing more is there, wait until some more have come. They are read together."""
+        policy = self._policy
+        if not (self._may_rest and self._arrivals.fresh and policy is not None and policy.asleep):
+            return
+        step_s = policy.step_s
+        if (packets := round(_LONGEST_REST_S / step_s) if step_s else 0) > 1:
+            time.sleep((packets - 0.5) * step_s)
+
+    def _stamp(self, packet: Packet, video: Video) -> Stamp:
+        """When a packet came. For a real-time file, waits until it is due."""
+        shown, decoded, tick_s = packet.pts, packet.dts, video.tick_s
         decoded = shown if decoded is None else decoded
         if not self._is_file:
-            read_at = time.monotonic() if self._behind is None else self._came_at(packet, self._behind, tick_s)
-            return Stamp(read_at, read_at + self._shown_later(((shown or 0) - (decoded or 0)) * tick_s), None)
+            stamp_s = None if decoded is None else decoded * tick_s
+            came_at = self._arrivals.came_at(stamp_s, video.read_at, video.took_s, keyframe=packet.is_keyframe)
+            return Stamp(came_at, came_at + self._shown_later(((shown or 0) - (decoded or 0)) * tick_s), None)
         shown_s = None if shown is None else shown * tick_s
         decoded_s, media_s = self._timeline.at((decoded or 0) * tick_s, shown_s)
         read_at = self._wait_until_due(decoded_s) if self._newest_only else time.monotonic()
@@ -412,15 +430,6 @@ class Capture:
             return 0.0
         self._least_later_s = min(self._least_later_s, later_s)
         return later_s - self._least_later_s
-
-    def _came_at(self, packet: Packet, behind: tuple[float, int], tick_s: float) -> float:
-        """When a packet came that has waited while a kept group was decoded: its own stamp tells."""
-        now = time.monotonic()
-        came_at = behind[0] + ((packet.dts or 0) - behind[1]) * tick_s
-        if packet.dts is not None and behind[0] <= came_at < now - _CAUGHT_UP_S and now - came_at < _MOST_BEHIND_S:
-            return came_at
-        self._behind = None
-        return now
 
     def _wait_until_due(self, media_s: float) -> float:
         """Wait until a real-time file's clock has come to `media_s`. Returns the monotonic time of it."""

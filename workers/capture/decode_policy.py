@@ -14,8 +14,12 @@ decoded throughout, and `why_always` says why. The decision rests on the sizes' 
   (measured: H.264, 720p, faces of 40 to 120 pixels, without noise and with 2 grey levels of it). We count on .25.
 - `_SURE` spreads of the sizes must be less than that; otherwise the noise would hide a face of `min_face_px`.
 
-That is checked: a keyframe that differs though no size told, or a group that is decoded now and then to see what was passed
-over. A motion that was missed is not lost, since its group is decoded then. But after it, everything is decoded for a while.
+That is checked: a keyframe that differs though no size told, or a second of a group that is decoded now and then to see what was
+passed over. A motion that was missed is not lost, since its group is decoded then. But after it, everything is decoded for a while.
+
+A keyframe of a large picture costs as much as many small packets (1080p: 40 ms, 4K HEVC: 190 ms). So as long as keyframes show
+nothing new, they are looked at ever more rarely, up to one in `_LONGEST_LOOK_S`, and all packets since the last look are kept. A
+keyframe of another size than those before is looked at whenever it comes.
 """
 
 from __future__ import annotations
@@ -51,6 +55,14 @@ _FILLED_SPREAD, _FILLED_FACES = 0.01, 20.0
 # Keyframes 4 s apart, and what the network adds: to each distance, and to their mean.
 _MOST_GROUP_S, _MOST_APART_S = 6.0, 4.5
 _MOST_GROUP_BYTES = 24 << 20
+# Looks at keyframes: every one, then one in so many seconds, doubled each time nothing is found. Where the sizes would just tell a
+# face, `_LONGEST_LOOK_S` is the shorter one.
+_FIRST_LOOK_S = 4.0
+_LONGEST_LOOK_S, _LONGEST_SURE_LOOK_S = 8.0, 30.0
+_SURELY = 0.5  # of a face's bytes: sizes that tell so little are sure to tell a face
+_MOST_KEPT_BYTES = 8 << 20  # by a keyframe that is not looked at; then it is
+_KEYFRAME_SHARE = 0.02  # of a keyframe's bytes: one that differs by more, and by more than the others do, is looked at
+_SLACK_S = 0.5  # keyframes don't come to the millisecond
 _QUIET_S = 2.0  # without motion and people, before sleep
 _NEVER = float("-inf")
 Floats = NDArray[np.float64]
@@ -65,8 +77,8 @@ _PLACE_OF = [0, *(min(_PLACES - 1, int(2 * log2(count))) for count in range(1, 4
 class Action(Enum):
     """What to do with a packet.
 
-    `DECODE`: decode it. `KEEP`: put it to the kept group. `LOOK`: a keyframe; decode it by itself and call `looked`. `WAKE`: decode
-    the kept group and then this packet.
+    `DECODE`: decode it. `KEEP`: keep it; it may be a keyframe. `LOOK`: a keyframe; decode it by itself and call `looked`. `WAKE`: decode
+    what was kept and then this packet.
     """
 
     DECODE = "decode"
@@ -76,8 +88,8 @@ class Action(Enum):
 
 
 class Look(Enum):
-    """What follows from a keyframe. `SLEEP`: it begins the next kept group. `CHECK`: first decode the group before, and call
-    `checked`. `WAKE`: decode the group before, then go on from this keyframe."""
+    """What follows from a keyframe. `SLEEP`: what is kept begins with it. `CHECK`: first decode a second of what was kept, and call
+    `checked`. `WAKE`: decode what was kept, from where it differs, then go on from this keyframe."""
 
     SLEEP = "sleep"
     CHECK = "check"
@@ -128,9 +140,10 @@ class DecodePolicy:
         self._moved_s: float | None = None  # the latest motion; None: no picture yet
         self._limits: list[_Limit] = []
         self._jump = self._least = float("inf")  # of the limits' bytes, the lowest
-        self._group_bytes = 0
+        self._group_bytes = self._kept_bytes = 0  # since the latest keyframe; since the latest look
         self._woken_s: float | None = None  # woken by sizes, and no picture has shown a motion since
         self._check_at: float | None = None
+        self._looked_at, self._look_s, self._longest_look_s = _NEVER, _FIRST_LOOK_S, _LONGEST_LOOK_S
         self._unfit = "" if self._always is None else self._always
 
     # -- what it says -------------------------------------------------------------------------------------------------
@@ -138,6 +151,11 @@ class DecodePolicy:
     def why_always(self) -> str | None:
         """Why everything is decoded, in words. None: it is decoded on demand, or not enough is known yet."""
         return self._unfit or None
+
+    @property
+    def step_s(self) -> float:
+        """Seconds from one packet to the next, on average; 0.0: not known."""
+        return sum(self._steps) / len(self._steps) if self._steps else 0.0
 
     # -- packets ------------------------------------------------------------------------------------------------------
 
@@ -157,6 +175,7 @@ class DecodePolicy:
             self._since = self._since[-_REMEMBERED:]
             return Action.DECODE
         self._group_bytes += size
+        self._kept_bytes += size
         if self.people or self._group_bytes > _MOST_GROUP_BYTES or time_s - self._keyframes[-1][0] > _MOST_GROUP_S:
             return self._wake(time_s, by_size=False)
         if self._tells(place, size):
@@ -183,14 +202,30 @@ class DecodePolicy:
     def _keyframe(self, time_s: float, size: int) -> Action:
         if self._keyframes:
             self._groups.append(self._count + 1)
+        unlike = self._is_unlike(size)
         self._keyframes.append((time_s, size))
         self._count = 0
         if self.asleep:
-            return Action.LOOK
+            self._group_bytes = size
+            self._kept_bytes += size
+            look = unlike or self.people or self._kept_bytes > _MOST_KEPT_BYTES or self._look_is_due(time_s)
+            return Action.LOOK if look else Action.KEEP
         self._judge(time_s)
         if self._is_quiet(time_s) and not self._unfit and self._limits:
             self._sleep(time_s, size)
         return Action.DECODE
+
+    def _is_unlike(self, size: int) -> bool:
+        """Whether a keyframe differs in size from those before."""
+        sizes = [before for _, before in self._keyframes]
+        return bool(sizes) and abs(size - sum(sizes) / len(sizes)) > max(
+            _KEYFRAME_SHARE * size, 2 * (max(sizes) - min(sizes))
+        )
+
+    def _look_is_due(self, time_s: float) -> bool:
+        if self._check_at is not None and time_s >= self._check_at:
+            return True
+        return time_s - self._looked_at > self._look_s - _SLACK_S
 
     def _is_quiet(self, time_s: float) -> bool:
         return not self.people and self._moved_s is not None and time_s - self._moved_s >= _QUIET_S
@@ -202,7 +237,8 @@ class DecodePolicy:
             self._judge(time_s)
             if self._unfit:
                 return
-        self.asleep, self._group_bytes, self._since = True, size, []
+        self.asleep, self._group_bytes, self._kept_bytes, self._since = True, size, size, []
+        self._looked_at, self._look_s = time_s, _FIRST_LOOK_S
         self._excess.clear()
         if self._check_at is None:
             self._check_at = time_s + self._checks_s
@@ -246,7 +282,9 @@ class DecodePolicy:
         self._judge(time_s)
         if self._unfit:
             return self._after_look(Look.WAKE, time_s)
-        self._since, self._group_bytes = [], self._keyframes[-1][1]
+        self._since = []
+        self._group_bytes = self._kept_bytes = self._keyframes[-1][1]
+        self._looked_at, self._look_s = time_s, min(self._longest_look_s, 2 * self._look_s)
         return Look.CHECK if check else Look.SLEEP
 
     def _after_look(self, look: Look, time_s: float) -> Look:
@@ -254,7 +292,7 @@ class DecodePolicy:
         return look
 
     def checked(self, time_s: float, *, moved: bool) -> None:
-        """A group that was passed over has been decoded. `moved`: its pictures differ from its keyframe."""
+        """A second of what was passed over has been decoded. `moved`: its pictures differ from the keyframe before."""
         if moved:
             self._distrust(time_s, "a motion was not told by the sizes")
             self._wake(time_s, by_size=False)
@@ -280,9 +318,8 @@ class DecodePolicy:
         if time_s < self._distrust_until:
             self._unfit = self._distrust_why
             return
-        step_s = sum(self._steps) / len(self._steps) if self._steps else 0.0
         apart_s = (
-            median(self._groups) * step_s if self._groups else 0.0
+            median(self._groups) * self.step_s if self._groups else 0.0
         )  # steadier than when keyframes came: they are large
         if apart_s > _MOST_APART_S:
             self._unfit = f"its keyframes are {apart_s:.0f} s apart"
@@ -313,7 +350,7 @@ class DecodePolicy:
         """Make the limits. `quiet`: place and size of each packet (n, 2). Returns why the sizes tell nothing; empty: they do."""
         keyframe = float(np.median([size for _, size in self._keyframes]))
         face = _FACE_SHARE * _FACE_AREA * self._face_px**2 * keyframe / self._pixels
-        step_s = sum(self._steps) / len(self._steps)
+        step_s = self.step_s
         excess = self._expect(quiet[:, 0], quiet[:, 1])
         usual = float(np.median(quiet[:, 1]))
         if len(excess) < _LEAST // 2:
@@ -332,6 +369,7 @@ class DecodePolicy:
             clearest = min(clearest, least)
             self._limits.append(_Limit(packets, left_out, float(np.median(means)) + max(least, face / 2)))
         self._least = min((limit.most for limit in self._limits), default=float("inf"))
+        self._longest_look_s = _LONGEST_SURE_LOOK_S if clearest <= _SURELY * face else _LONGEST_LOOK_S
         if clearest > face:
             self._limits = []
             return f"its packets' sizes vary too much to tell a face of {self._face_px} pixels: noise, or a bitrate that is kept"

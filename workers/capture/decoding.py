@@ -1,8 +1,9 @@
-"""Decodes a video as `DecodePolicy` decides: keeps the packets since the last keyframe, and decodes them after the fact."""
+"""Decodes a video as `DecodePolicy` decides: keeps the packets since the last look at a keyframe, and decodes them after the fact."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import av
@@ -21,9 +22,10 @@ Packet: TypeAlias = "av.Packet[VideoStream]"  # PyAV's class takes no brackets a
 _COARSE = (2 * MOTION_SIZE[0], 2 * MOTION_SIZE[1])  # single pixels are picked, then averaged: half the noise
 _COMPARED_A_SECOND = 5.0
 _REFERENCE_S = 2.0  # so old is the picture that others are compared with, at most: a slow motion adds up
-# Of a kept group, pictures from so long before the sizes told a motion. A small face needs up to .8 s to be told.
-_BEFORE_S = 2.0
-_CHECKED_S = 1.0  # of a group that was passed over; decoding all of it would cost a third of a core's second at 1080p
+# Of what was kept, pictures from so long before the sizes told a motion; where they would have to be decoded from a keyframe still
+# earlier, only from that keyframe which came at least `_TOLD_S` before. A small face needs up to .8 s to be told.
+_BEFORE_S, _TOLD_S = 2.0, 1.0
+_CHECKED_S = 1.0  # of what was passed over; decoding a group of 4 s would cost half a core's second at 1080p
 
 
 class Stamp(NamedTuple):
@@ -43,13 +45,20 @@ class Picture(NamedTuple):
     late: bool
 
 
+class _Kept(NamedTuple):
+    """A packet that is kept, and its times."""
+
+    packet: Packet
+    stamp: Stamp
+
+
 class Decoding:
     """One open video and what is kept of it. `decoded`: how many pictures were decoded."""
 
     def __init__(self, video: Video, policy: DecodePolicy | None) -> None:
         """`policy`: None decodes everything, and compares nothing."""
         self._video, self._policy = video, policy
-        self._group: list[Packet] = []
+        self._kept: list[_Kept] = []  # begins with the keyframe that was looked at
         self._compared = Cadence(_COMPARED_A_SECOND)
         self._reference: Grey | None = None
         self._reference_s = float("-inf")
@@ -59,12 +68,12 @@ class Decoding:
 
     def keeps(self, packet: Packet, stamp: Stamp) -> bool:
         """Take the next packet. Whether it is only kept; if not, call `feed` with it."""
-        packet.opaque = self._last = stamp
+        self._last = stamp
         if self._policy is None:
             return False
         self._action = self._policy.packet(stamp.read_at, packet.size, keyframe=packet.is_keyframe)
         if self._action is Action.KEEP:
-            self._group.append(packet)
+            self._kept.append(_Kept(packet, stamp))
             return True
         return False
 
@@ -76,13 +85,13 @@ class Decoding:
         elif action is Action.LOOK:
             yield from self._look(policy, packet, stamp)
         elif action is Action.WAKE:
-            yield from self._decode_group(stamp.read_at - _BEFORE_S)
+            yield from self._decode_kept(self._latest_group(stamp.read_at - _TOLD_S), stamp.read_at - _BEFORE_S)
             yield from self._followed(policy, self._decode(packet, stamp, late=True))
         else:
             yield from self._followed(policy, self._decode(packet, stamp))
-            if policy.asleep:  # this keyframe begins the first kept group
+            if policy.asleep:  # what is kept begins with this keyframe
                 yield from self._followed(policy, self._decode(None, stamp))
-                self._group = [packet]
+                self._kept = [_Kept(packet, stamp)]
 
     def finish(self) -> Iterator[Picture]:
         """The pictures that are still in the decoder when the source has ended."""
@@ -90,6 +99,8 @@ class Decoding:
             yield from self._decode(None, self._last)
 
     def _decode(self, packet: Packet | None, stamp: Stamp, *, late: bool = False) -> Iterator[Picture]:
+        if packet is not None and packet.opaque is not stamp:  # PyAV forgets what is set twice
+            packet.opaque = stamp  # it comes back with the picture
         for frame in self._video.decode(packet):
             self.decoded += 1
             own = frame.opaque if isinstance(frame.opaque, Stamp) else stamp
@@ -107,49 +118,70 @@ class Decoding:
                 policy.picture(time_s, moved=moved, pixels=picture.frame.width * picture.frame.height)
             yield picture
 
+    # -- asleep -------------------------------------------------------------------------------------------------------
+
     def _look(self, policy: DecodePolicy, packet: Packet, stamp: Stamp) -> Iterator[Picture]:
-        """A keyframe while asleep: decode it by itself, and compare it with the one before."""
-        pictures = [*self._decode(packet, stamp), *self._decode(None, stamp)]
+        """A keyframe while asleep: decode it by itself, and compare it with the one that was looked at before."""
+        pictures = self._alone(packet, stamp)
         frame = pictures[-1].frame if pictures else None
         grey = None if frame is None else self._grey(frame)
         look = policy.looked(
             stamp.read_at,
-            moved=grey is not None and self._reference is not None and has_moved(self._reference, grey),
+            moved=grey is not None and self._differs(grey),
             pixels=0 if frame is None else frame.width * frame.height,
             whole=frame is not None and not frame.is_corrupt,
         )
         if look is Look.CHECK:
-            policy.checked(stamp.read_at, moved=self._group_moves())
+            policy.checked(stamp.read_at, moved=self._kept_moves())
         if look is Look.WAKE or not policy.asleep:
-            yield from self._decode_group(float("-inf"))
+            yield from self._decode_kept(self._group_before_change(), float("-inf"))
             yield from self._followed(policy, self._decode(packet, stamp, late=True))
             return
-        self._group, self._reference, self._reference_s = [packet], grey, stamp.came_at
+        self._kept, self._reference, self._reference_s = [_Kept(packet, stamp)], grey, stamp.came_at
         yield from pictures
 
-    def _group_moves(self) -> bool:
-        """Whether any picture of the kept group's first second differs from its keyframe."""
+    def _alone(self, packet: Packet, stamp: Stamp) -> list[Picture]:
+        """The picture of a keyframe that is decoded by itself; none or more if it is no whole one."""
+        return [*self._decode(packet, stamp), *self._decode(None, stamp)]
+
+    def _differs(self, grey: Grey) -> bool:
+        return self._reference is not None and has_moved(self._reference, grey)
+
+    def _kept_moves(self) -> bool:
+        """Whether any picture of the first second of what is kept differs from its keyframe."""
         compared, moves = Cadence(_COMPARED_A_SECOND), False
         until_s = self._reference_s + _CHECKED_S
-        first = [one for one in self._group if isinstance(one.opaque, Stamp) and one.opaque.came_at <= until_s]
-        for packet in [*first, None]:
-            for frame in self._video.decode(packet):
-                self.decoded += 1
-                if not moves and isinstance(frame.opaque, Stamp) and compared.due(frame.opaque.came_at):
-                    moves = self._reference is not None and has_moved(self._reference, self._grey(frame))
+        first = [one for one in self._kept if one.stamp.came_at <= until_s]
+        for packet, stamp in [*first, (None, self._last)]:
+            for picture in self._decode(packet, stamp):
+                if not moves and compared.due(picture.stamp.came_at):
+                    moves = self._differs(self._grey(picture.frame))
         return moves
 
-    def _decode_group(self, from_s: float) -> Iterator[Picture]:
-        """The kept group's pictures that came at `from_s` or later and were not shown yet."""
-        group, self._group = self._group, []
-        begun_s = max(
-            from_s, group[0].opaque.came_at + 1e-6 if group and isinstance(group[0].opaque, Stamp) else from_s
-        )
-        for packet in group:
-            for frame in self._video.decode(packet):
-                self.decoded += 1
-                if isinstance(frame.opaque, Stamp) and frame.opaque.came_at >= begun_s:
-                    yield Picture(frame, frame.opaque, late=True)
+    def _keyframes(self) -> list[int]:
+        """Where in what is kept the keyframes are."""
+        return [number for number, one in enumerate(self._kept) if one.packet.is_keyframe]
+
+    def _latest_group(self, before_s: float) -> int:
+        """Where in what is kept the latest group begins that came before `before_s`; the first one if none did."""
+        return max((at for at in self._keyframes() if self._kept[at].stamp.came_at <= before_s), default=0)
+
+    def _group_before_change(self) -> int:
+        """Where in what is kept the group begins in which the picture changed: the one before the first keyframe that differs."""
+        keyframes = self._keyframes()
+        for before, at in pairwise(keyframes):
+            pictures = self._alone(*self._kept[at])
+            if not pictures or self._differs(self._grey(pictures[-1].frame)):
+                return before
+        return keyframes[-1] if keyframes else 0
+
+    def _decode_kept(self, begin: int, from_s: float) -> Iterator[Picture]:
+        """The pictures of what was kept, from the place `begin` on, that came at `from_s` or later and were not shown yet."""
+        kept, self._kept = self._kept, []
+        for number in range(begin, len(kept)):
+            for picture in self._decode(*kept[number], late=True):
+                if picture.stamp.came_at >= from_s and picture.stamp is not kept[0].stamp:
+                    yield picture
 
     def _grey(self, frame: VideoFrame) -> Grey:
         coarse = self._video.grey(frame, _COARSE)

@@ -102,6 +102,10 @@ class Video:
         self._decoder.thread_count = 1  # threads would hold frames back, and take CPU from other cameras
         self._decoder.options = {"max_pixels": str(MAX_PIXELS)}
         self._decoder.copy_opaque = True
+        self.read_at, self.took_s = (
+            time.monotonic(),
+            0.0,
+        )  # of the latest packet: when it was read, and how long the read took
         self.tick_s = float(self._stream.time_base or 0)  # the unit of its packets' stamps
         # What decodes: the device, or "cpu".
         self.device = device if self._decoder.is_hwaccel else CPU
@@ -195,6 +199,7 @@ class Video:
                 self._http.extend()
             if self._device is not None and not select.select([self._device], [], [], self._read_timeout_s)[0]:
                 raise VideoFault(f"no picture for {self._read_timeout_s:.0f} s")
+            asked_at = time.monotonic()
             try:
                 packet = next(packets, None)
             except (ExitError, TimeoutError):
@@ -205,12 +210,14 @@ class Video:
                 raise VideoFault from None
             if packet is None:
                 return
+            self.read_at = time.monotonic()
+            self.took_s = self.read_at - asked_at
             if packet.stream_index != own:
-                if time.monotonic() - video_at > self._read_timeout_s:
+                if self.read_at - video_at > self._read_timeout_s:
                     raise VideoFault(f"no picture for {self._read_timeout_s:.0f} s, only sound or data")
                 continue
             if packet.size:  # PyAV's last packet is empty
-                video_at = time.monotonic()
+                video_at = self.read_at
                 yield cast("av.Packet[VideoStream]", packet)
 
     # -- decoding -----------------------------------------------------------------------------------------------------
