@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
+from itertools import chain
+from math import ceil
 from pathlib import Path
 
 import cv2
@@ -41,9 +44,8 @@ def empty_stream(path: Path, width: int, height: int, *, seconds: int, keyframe_
     made_s = (
         max(2 * keyframe_s, _MADE_S) + keyframe_s
     )  # the first group, in which the encoder has to find its way, is left out
-    _encode(
-        path, source, ["-vf", f"noise=c0s={noise}:c0f=t", "-t", str(made_s)], keyframe_s, repeat=int(seconds / made_s)
-    )
+    repeat = ceil(seconds / (made_s - keyframe_s))
+    _encode(path, source, ["-vf", f"noise=c0s={noise}:c0f=t", "-t", str(made_s)], keyframe_s, repeat)
     return path
 
 
@@ -87,6 +89,23 @@ def walk_stream(
     source = [*loop, "-i", str(picture), *loop, "-i", str(face), "-filter_complex", ";".join(steps), "-t", str(seconds)]
     groups = ["-g", every, "-keyint_min", every, "-sc_threshold", "0"]
     ffmpeg(*source, "-c:v", *codec, *groups, "-threads", "1", str(path))
+    return path
+
+
+def scene_stream(path: Path, pictures: Iterable[Image], frames_per_s: int, keyframe_s: float = 2.0) -> Path:
+    """BGR pictures of one size, as an H.264 camera sends them. Returns `path`."""
+    groups = str(round(keyframe_s * frames_per_s))
+    left = iter(pictures)
+    first = next(left)
+    raw = ["-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{first.shape[1]}x{first.shape[0]}", "-r", str(frames_per_s)]
+    codec = ["-c:v", "libx264", *_CAMERA, "-bf", "0", "-g", groups, "-keyint_min", groups, "-sc_threshold", "0"]
+    words = ["ffmpeg", "-v", "error", "-y", *raw, "-i", "-", *codec, "-pix_fmt", "yuv420p", "-threads", "1", str(path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        for picture in chain([first], left):
+            process.stdin.write(picture.tobytes())
+        process.stdin.close()
+        assert process.wait(60) == 0
     return path
 
 

@@ -8,7 +8,7 @@ is a function of the time alone, so a scene plays the same every time and any fr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -123,6 +123,10 @@ class Scene:
     def cuts_s(self) -> list[float]:
         return [shot.from_s for shot in self.shots[1:]]
 
+    def after(self, wait_s: float) -> Scene:
+        """The same scene, before which nobody is there for so long."""
+        return replace(self, length_s=self.length_s + wait_s, shots=tuple(_later(shot, wait_s) for shot in self.shots))
+
     def shot(self, time_s: float) -> Shot:
         return next(shot for shot in reversed(self.shots) if shot.from_s <= time_s + 1e-9)
 
@@ -171,6 +175,21 @@ class Scene:
             writer.write(self.render(number))
         writer.release()
         return path
+
+
+def _later(shot: Shot, by_s: float) -> Shot:
+    """The shot, with all that happens in it so much later. The first one of a scene begins where it began."""
+    return replace(
+        shot,
+        from_s=shot.from_s + by_s if shot.from_s else 0.0,
+        actors=tuple(replace(one, from_s=one.from_s + by_s, until_s=one.until_s + by_s) for one in shot.actors),
+        bars=tuple(replace(bar, x=_later_x(bar.x, by_s)) for bar in shot.bars),
+        light=lambda time_s: shot.light(max(0.0, time_s - by_s)),
+    )
+
+
+def _later_x(x: Callable[[float], float], by_s: float) -> Callable[[float], float]:
+    return lambda time_s: x(time_s - by_s)
 
 
 def wall(seed: int) -> Image:

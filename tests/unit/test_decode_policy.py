@@ -251,3 +251,25 @@ def test_what_is_to_be_decoded_always_is() -> None:
     one = Camera(DecodePolicy(_FACE, always="set by hand"))
     assert set(one.run(60.0)) == {Action.DECODE}
     assert one.policy.why_always() == "set by hand"
+
+
+def test_what_is_known_of_a_stream_outlives_a_reconnect() -> None:
+    """Asleep again after two quiet seconds; a keyframe of another size means that the stream is learned anew."""
+    one = asleep()
+    for keyframe, least_s, most_s in ((_KEYFRAME, 1.9, 2.1), (2 * _KEYFRAME, 5.0, 7.0)):
+        one.policy.reopened()
+        assert not one.policy.asleep
+        one.keyframe_bytes = keyframe
+        one.count = 50 * (one.count // 50 + 1)  # a stream begins with a keyframe
+        one.time_s = began_s = one.count / 25
+        assert least_s <= one.asleep_within(20.0) - began_s <= most_s
+
+
+def test_a_stream_that_is_opened_again_may_have_whole_keyframes() -> None:
+    """Somebody has switched off intra refresh in the camera."""
+    one = asleep()
+    one.policy.packet(100.0, _KEYFRAME, keyframe=True)
+    one.policy.looked(100.0, moved=False, pixels=_PIXELS, whole=False)
+    one.policy.reopened()
+    one.time_s = 101.0
+    one.asleep_within(20.0)

@@ -170,6 +170,7 @@ class Capture:
         self._wanted_device, self._device = decode_device, cast("str | None", None)
         self._min_face_px, self._people = min_face_px, False
         self._policy: DecodePolicy | None = None
+        self._codec = ""  # of the video that was open last
         self._decoding: Decoding | None = None
         self._decoded, self._always = 0, ""
         self._least_later_s = float("inf")
@@ -387,8 +388,13 @@ class Capture:
         elif self._min_face_px is None:
             self._policy, self._always = None, "set by hand"
         else:
-            self._policy, self._always = DecodePolicy(self._min_face_px), ""
+            self._always = ""
+            if self._policy is None or video.codec != self._codec:
+                self._policy = DecodePolicy(self._min_face_px)
+            else:
+                self._policy.reopened()
             self._policy.people = self._people
+        self._codec = video.codec
         return self._policy
 
     def _arrived(self, done: _Reading) -> None:

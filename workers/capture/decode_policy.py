@@ -62,6 +62,9 @@ _LONGEST_LOOK_S, _LONGEST_SURE_LOOK_S = 8.0, 30.0
 _SURELY = 0.5  # of a face's bytes: sizes that tell so little are sure to tell a face
 _MOST_KEPT_BYTES = 8 << 20  # by a keyframe that is not looked at; then it is
 _KEYFRAME_SHARE = 0.02  # of a keyframe's bytes: one that differs by more, and by more than the others do, is looked at
+_SAME_KEYFRAME = (
+    0.2  # of a keyframe's bytes: a stream that is opened again is another one if its keyframe differs by more
+)
 _SLACK_S = 0.5  # keyframes don't come to the millisecond
 _QUIET_S = 2.0  # without motion and people, before sleep
 _NEVER = float("-inf")
@@ -117,7 +120,8 @@ class DecodePolicy:
 
     def __init__(self, min_face_px: int, *, always: str | None = None) -> None:
         """`min_face_px`: the width of the smallest face that matters. `always`: why everything is decoded whatever is seen."""
-        self._face_px, self._always = min_face_px, always
+        self._face_px, self._given = min_face_px, always
+        self._always = always
         self.people = False  # somebody is in view; set from outside
         self._checks_s, self._distrust_s, self._distrust_until = _FIRST_CHECK_S, _FIRST_DISTRUST_S, _NEVER
         self._distrust_why = ""
@@ -144,6 +148,20 @@ class DecodePolicy:
         self._woken_s: float | None = None  # woken by sizes, and no picture has shown a motion since
         self._check_at: float | None = None
         self._looked_at, self._look_s, self._longest_look_s = _NEVER, _FIRST_LOOK_S, _LONGEST_LOOK_S
+        self._known_keyframe: float | None = (
+            None  # its bytes in the stream before, until this one's first keyframe has come
+        )
+        self._unfit = "" if self._always is None else self._always
+
+    def reopened(self) -> None:
+        """The same source was opened again, with the same codec. What is known of it holds if its first keyframe is as large as before."""
+        self.asleep, self._always = False, self._given
+        if self._keyframes:
+            self._known_keyframe = median(size for _, size in self._keyframes)
+        self._since, self._count, self._seen_s = [], 0, _NEVER
+        self._keyframes.clear()
+        self._excess.clear()
+        self._moved_s = self._woken_s = self._check_at = None
         self._unfit = "" if self._always is None else self._always
 
     # -- what it says -------------------------------------------------------------------------------------------------
@@ -200,6 +218,9 @@ class DecodePolicy:
         return False
 
     def _keyframe(self, time_s: float, size: int) -> Action:
+        known, self._known_keyframe = self._known_keyframe, None
+        if known is not None and abs(size - known) > _SAME_KEYFRAME * known:
+            self.restart()
         if self._keyframes:
             self._groups.append(self._count + 1)
         unlike = self._is_unlike(size)
