@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from av.codec.hwaccel import hwdevices_available
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 
+from tests.support.camera_streams import still_room
 from tests.support.clips import source, write_clip
 from workers.capture.capture import Capture
 from workers.capture.decode_device import AUTO, CPU, device_for, why_not_usable
+from workers.capture.video import Video
 
 
 def test_the_cpu_needs_nothing() -> None:
@@ -41,3 +47,18 @@ def test_pictures_come_whatever_was_asked_for(tmp_path: Path, wanted: str) -> No
     finally:
         capture.stop()
     assert said == CPU or wanted in said or wanted == AUTO
+
+
+@pytest.mark.parametrize("size", [(640, 360), (322, 242), (321, 243)])
+@pytest.mark.parametrize("full", [False, True])
+def test_what_a_device_gives_has_its_own_colours(tmp_path: Path, size: tuple[int, int], full: bool) -> None:
+    """Pictures as nv12, in rows that are longer than the picture is wide, of odd sizes, and of either range."""
+    video = Video(source(write_clip(tmp_path / "clip.ts", 10)), open_timeout_s=5.0, read_timeout_s=5.0)
+    picture = np.asarray(cv2.resize(still_room(640, 360), size), np.uint8)
+    whole = VideoFrame.from_ndarray(picture, format="bgr24")
+    frame = whole.reformat(format="nv12", dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG)
+    frame.color_range = ColorRange.JPEG if full else ColorRange.MPEG
+    image = video.image(frame)
+    video.close()
+    assert image.shape == picture.shape
+    assert np.abs(image.astype(int) - picture).mean() < 4.0

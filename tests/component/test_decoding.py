@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.camera_streams import walk_stream
-from tests.support.clips import source
+from tests.support.camera_streams import empty_stream, walk_stream
+from tests.support.clips import source, wait_until
 from workers.capture import decode_policy
+from workers.capture.capture import Capture
 from workers.capture.decode_policy import DecodePolicy
 from workers.capture.decoding import Decoding, Packet, Stamp
 from workers.capture.video import Video
@@ -183,3 +185,19 @@ def test_what_only_keyframes_show_is_decoded_from_where_it_began(
     assert max(played.late) > 10.0, "several groups were kept"
     assert played.longest_gap(34.5, 70.0) <= 0.2
     assert not [at for at in played.shown if 27.0 < at < 33.0], "the groups before were decoded for nothing"
+
+
+def test_a_capture_knows_a_stream_that_it_opens_again(tmp_path: Path) -> None:
+    """A film that is looped: in its second lap it is asleep after some seconds, in the first it had to be learned."""
+    path = empty_stream(tmp_path / "room.mp4", 640, 360, seconds=10, keyframe_s=2.0, noise=2)
+    capture = Capture(source(path), loop=True, fps=5.0, min_face_px=_FACE_PX)
+    capture.start()
+    try:
+        wait_until(lambda: capture.next_frame(0.2) and capture.status().decoding == "keyframes", "sleep", 30.0)
+        wait_until(lambda: (frame := capture.next_frame(0.2)) is not None and frame.lap == 1, "second lap", 30.0)
+        assert capture.status().decoding != "keyframes"
+        began = time.monotonic()
+        wait_until(lambda: capture.next_frame(0.2) is None or capture.status().decoding == "keyframes", "sleep", 30.0)
+        assert time.monotonic() - began < 4.5
+    finally:
+        capture.stop()

@@ -29,6 +29,8 @@ class Camera:
     time_s: float = 0.0
     count: int = 0
     keyframe_bytes: int = _KEYFRAME
+    slow: float = 1.0  # by this factor packets come later than they were sent
+    stamps: bool = False
     checks: list[float] = field(default_factory=list)
 
     def run(self, seconds: float) -> Iterator[Action]:
@@ -38,7 +40,8 @@ class Camera:
             place = self.count % per_group
             noise = self.chance.randrange(-15, 16)
             size = self.keyframe_bytes if place == 0 else max(1, self.size(place) + noise)
-            action = self.policy.packet(self.time_s, size, keyframe=place == 0)
+            stamp_s = self.count / 25 if self.stamps and place == 0 else None
+            action = self.policy.packet(self.time_s, size, keyframe=place == 0, stamp_s=stamp_s)
             if action is Action.LOOK:
                 look = self.policy.looked(self.time_s, moved=self.moving, pixels=_PIXELS, whole=True)
                 if look is Look.CHECK:
@@ -47,7 +50,7 @@ class Camera:
             elif action is not Action.KEEP and self.count % 5 == 0:
                 self.policy.picture(self.time_s, moved=self.moving, pixels=_PIXELS)
             self.count += 1
-            self.time_s = self.count / 25
+            self.time_s = self.slow * self.count / 25
             yield action
 
     def asleep_within(self, seconds: float) -> float:
@@ -273,3 +276,11 @@ def test_a_stream_that_is_opened_again_may_have_whole_keyframes() -> None:
     one.policy.reopened()
     one.time_s = 101.0
     one.asleep_within(20.0)
+
+
+def test_a_machine_that_falls_behind_does_not_take_keyframes_for_far_apart() -> None:
+    """Packets are read more slowly than they are sent; by their own stamps keyframes are 4 s apart, so it sleeps, which lets it catch up."""
+    for stamps, sleeps in ((True, True), (False, False)):
+        one = camera(keyframe_s=4.0, slow=1.4, stamps=stamps)
+        list(one.run(40.0))
+        assert one.policy.asleep is sleeps

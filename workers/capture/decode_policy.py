@@ -141,6 +141,8 @@ class DecodePolicy:
         self._seen_s = _NEVER  # the latest packet
         self._steps: deque[float] = deque(maxlen=250)
         self._groups: deque[int] = deque(maxlen=3)  # packets from one keyframe to the next
+        self._stamp_s: float | None = None  # the latest keyframe's own
+        self._distances: deque[float] = deque(maxlen=3)  # of keyframes, by their own stamps
         self._moved_s: float | None = None  # the latest motion; None: no picture yet
         self._limits: list[_Limit] = []
         self._jump = self._least = float("inf")  # of the limits' bytes, the lowest
@@ -161,7 +163,7 @@ class DecodePolicy:
         self._since, self._count, self._seen_s = [], 0, _NEVER
         self._keyframes.clear()
         self._excess.clear()
-        self._moved_s = self._woken_s = self._check_at = None
+        self._moved_s = self._woken_s = self._check_at = self._stamp_s = None
         self._unfit = "" if self._always is None else self._always
 
     # -- what it says -------------------------------------------------------------------------------------------------
@@ -177,14 +179,15 @@ class DecodePolicy:
 
     # -- packets ------------------------------------------------------------------------------------------------------
 
-    def packet(self, time_s: float, size: int, *, keyframe: bool) -> Action:
-        """The next packet, in the order of decoding."""
+    def packet(self, time_s: float, size: int, *, keyframe: bool, stamp_s: float | None = None) -> Action:
+        """The next packet, in the order of decoding. `stamp_s`: a keyframe's own stamp, if it has one."""
         if self._always is not None:
             return Action.DECODE
         if self._seen_s != _NEVER:
             self._steps.append(time_s - self._seen_s)
         self._seen_s = time_s
         if keyframe:
+            self._follow_stamps(stamp_s)
             return self._keyframe(time_s, size)
         self._count += 1
         place = _PLACE_OF[self._count] if self._count < len(_PLACE_OF) else _PLACES - 1
@@ -235,6 +238,17 @@ class DecodePolicy:
         if self._is_quiet(time_s) and not self._unfit and self._limits:
             self._sleep(time_s, size)
         return Action.DECODE
+
+    def _follow_stamps(self, stamp_s: float | None) -> None:
+        """Note how far this keyframe is from the one before by the stream's own clock."""
+        if stamp_s is not None and self._stamp_s is not None and stamp_s > self._stamp_s:
+            self._distances.append(stamp_s - self._stamp_s)
+        self._stamp_s = stamp_s
+
+    def _apart_s(self) -> float:
+        """How far keyframes are apart. On a machine that falls behind packets come slowly; then the stamps are right."""
+        apart_s = median(self._groups) * self.step_s if self._groups else 0.0  # steadier than when keyframes came
+        return min(apart_s, median(self._distances)) if self._distances else apart_s
 
     def _is_unlike(self, size: int) -> bool:
         """Whether a keyframe differs in size from those before."""
@@ -339,9 +353,7 @@ class DecodePolicy:
         if time_s < self._distrust_until:
             self._unfit = self._distrust_why
             return
-        apart_s = (
-            median(self._groups) * self.step_s if self._groups else 0.0
-        )  # steadier than when keyframes came: they are large
+        apart_s = self._apart_s()
         if apart_s > _MOST_APART_S:
             self._unfit = f"its keyframes are {apart_s:.0f} s apart"
             return

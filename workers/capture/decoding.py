@@ -71,7 +71,9 @@ class Decoding:
         self._last = stamp
         if self._policy is None:
             return False
-        self._action = self._policy.packet(stamp.read_at, packet.size, keyframe=packet.is_keyframe)
+        keyframe = packet.is_keyframe
+        own_s = packet.dts * self._video.tick_s if keyframe and packet.dts is not None else None
+        self._action = self._policy.packet(stamp.read_at, packet.size, keyframe=keyframe, stamp_s=own_s)
         if self._action is Action.KEEP:
             self._kept.append(_Kept(packet, stamp))
             return True
