@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from tests.support.camera_streams import walk_stream
 from tests.support.clips import number_of, picture, source, wait_until
 from tests.support.paths import FACES, ROOT, VIDEOS, needs_data
 from tests.support.rtsp_camera import RtspCamera, require_server, write_pictures
@@ -142,3 +143,27 @@ def test_sightings_resume_when_the_camera_is_back(tmp_path: Path) -> None:
     assert {event["person"] for event in left} >= {"Joey"}
     everything = "\n".join(site.log) + str(site.events)
     assert "hunter2" not in everything
+
+
+@pytest.mark.alone
+def test_pictures_of_a_stream_that_is_read_some_at_a_time_have_their_own_times(tmp_path: Path) -> None:
+    """In an empty room several packets are read at once. Somebody comes: the pictures since then are 200 ms apart, as they were sent."""
+    path = walk_stream(tmp_path / "walk.mp4", walks=(14.0,), seconds=20.0)
+    times: list[float] = []
+
+    def is_over(capture: Capture) -> bool:
+        frame = capture.next_frame(0.2)
+        times.extend([frame.captured_at] if frame else [])
+        return capture.status().lost > 0
+
+    with RtspCamera(path) as server:
+        capture = Capture(source(server.url), fps=5.0, min_face_px=40)
+        capture.start()
+        try:
+            wait_until(lambda: is_over(capture), "end of the stream", 60.0)
+        finally:
+            capture.stop(5.0)
+    steps = [later - earlier for earlier, later in pairwise(times)]
+    slept = max(number for number, step in enumerate(steps) if step > 1.5)
+    walk = steps[slept + 1 : slept + 11]
+    assert sum(0.17 < step < 0.23 for step in walk) >= 8, walk

@@ -223,19 +223,19 @@ def test_a_smaller_face_needs_a_calmer_stream() -> None:
 def test_keyframes_that_give_no_picture_end_it_for_good() -> None:
     """Periodic intra refresh: what is marked as a keyframe is only the beginning of one."""
     one = asleep()
-    assert one.policy.packet(100.0, _KEYFRAME, keyframe=True) is Action.LOOK
-    assert one.policy.looked(100.0, moved=False, pixels=_PIXELS, whole=False) is Look.WAKE
-    one.time_s = 101.0
-    assert set(one.run(20.0)) == {Action.DECODE}
+    assert one.policy.packet(one.time_s, round(1.1 * _KEYFRAME), keyframe=True) is Action.LOOK
+    assert one.policy.looked(one.time_s, moved=False, pixels=_PIXELS, whole=False) is Look.WAKE
+    assert set(one.run(40.0)) == {Action.DECODE}
     assert "by themselves" in (one.policy.why_always() or "")
 
 
 def test_another_size_of_picture_begins_anew() -> None:
-    """Nothing of what was learned holds."""
-    one = asleep()
-    assert one.policy.packet(100.0, _KEYFRAME, keyframe=True) is Action.LOOK
-    assert one.policy.looked(100.0, moved=False, pixels=2 * _PIXELS, whole=True) is Look.WAKE
-    assert not one.policy.asleep
+    """Nothing of what was learned holds. A keyframe of the same picture size ends no sleep."""
+    for pixels, look in ((_PIXELS, Look.SLEEP), (2 * _PIXELS, Look.WAKE)):
+        one = asleep()
+        assert one.policy.packet(one.time_s, round(1.1 * _KEYFRAME), keyframe=True) is Action.LOOK
+        assert one.policy.looked(one.time_s, moved=False, pixels=pixels, whole=True) is look
+        assert one.policy.asleep is (look is Look.SLEEP)
 
 
 def test_keyframes_that_stay_away_wake_it() -> None:
@@ -243,10 +243,10 @@ def test_keyframes_that_stay_away_wake_it() -> None:
     one = asleep()
     one.keyframe_s = 1e6
     assert (one.wake_after(10.0) or 99.0) <= 6.1
-    big = asleep()
-    taken = [big.policy.packet(big.time_s + i / 1000, 200, keyframe=False) for i in range(10)]
-    assert set(taken) == {Action.KEEP}
-    assert big.policy.packet(big.time_s + 1.0, 30 << 20, keyframe=False) is Action.WAKE
+    chance = random.Random(2)
+    big = Camera(DecodePolicy(2000), size=lambda _: 300_000 + chance.randrange(30_000), keyframe_s=4.0)
+    big.asleep_within(20.0)
+    assert big.wake_after(10.0) == pytest.approx((24 << 20) / 315_000 / 25, abs=0.2)
 
 
 def test_what_is_to_be_decoded_always_is() -> None:

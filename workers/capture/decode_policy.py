@@ -62,9 +62,8 @@ _LONGEST_LOOK_S, _LONGEST_SURE_LOOK_S = 8.0, 30.0
 _SURELY = 0.5  # of a face's bytes: sizes that tell so little are sure to tell a face
 _MOST_KEPT_BYTES = 8 << 20  # by a keyframe that is not looked at; then it is
 _KEYFRAME_SHARE = 0.02  # of a keyframe's bytes: one that differs by more, and by more than the others do, is looked at
-_SAME_KEYFRAME = (
-    0.2  # of a keyframe's bytes: a stream that is opened again is another one if its keyframe differs by more
-)
+# Of a keyframe's bytes: a stream that is opened again is another one if its keyframe differs by more.
+_SAME_KEYFRAME = 0.2
 _SLACK_S = 0.5  # keyframes don't come to the millisecond
 _QUIET_S = 2.0  # without motion and people, before sleep
 _NEVER = float("-inf")
@@ -150,9 +149,8 @@ class DecodePolicy:
         self._woken_s: float | None = None  # woken by sizes, and no picture has shown a motion since
         self._check_at: float | None = None
         self._looked_at, self._look_s, self._longest_look_s = _NEVER, _FIRST_LOOK_S, _LONGEST_LOOK_S
-        self._known_keyframe: float | None = (
-            None  # its bytes in the stream before, until this one's first keyframe has come
-        )
+        # A keyframe's bytes before the stream was opened again, until its first keyframe has come.
+        self._known_keyframe: float | None = None
         self._unfit = "" if self._always is None else self._always
 
     def reopened(self) -> None:
