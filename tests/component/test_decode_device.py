@@ -19,8 +19,10 @@ from workers.capture.video import Video
 
 
 def test_the_cpu_needs_nothing() -> None:
-    """No device is opened for it."""
+    """No device is opened or asked for."""
+    why_not_usable.cache_clear()
     assert device_for(CPU) == CPU
+    assert why_not_usable.cache_info().misses == 0
 
 
 def test_auto_takes_what_is_there() -> None:

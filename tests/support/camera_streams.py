@@ -68,8 +68,9 @@ def walk_stream(
     size: tuple[int, int] = (640, 360),
     walks: tuple[float, ...] = (14.0,),
     seconds: float = 22.0,
+    scale: float = 1.0,
 ) -> Path:
-    """A still room through which a face of some 60 pixels goes in 4 s, beginning at each second of `walks`. Returns `path`.
+    """A still room through which a face of `scale` times some 60 pixels goes in 4 s, beginning at each second of `walks`. Returns `path`.
 
     `codec`: encoder and its options. `change`: a filter of ffmpeg for the whole picture.
     """
@@ -77,7 +78,7 @@ def walk_stream(
     cv2.imwrite(str(picture), still_room(*size))
     photo = cv2.imread(str(astronaut()))
     assert photo is not None
-    cv2.imwrite(str(face), cv2.resize(photo[20:240, 130:320], (110, 128)))
+    cv2.imwrite(str(face), cv2.resize(photo[20:240, 130:320], (round(110 * scale), round(128 * scale))))
     here = "+".join(f"between(t,{at},{at + 4})" for at in walks)
     since = "+".join(f"(t-{at})*between(t,{at},{at + 4})" for at in walks)
     steps = [

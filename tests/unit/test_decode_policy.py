@@ -135,10 +135,13 @@ def test_a_face_wakes_it_within_some_packets() -> None:
     one = asleep()
     calm = one.size
     one.size = lambda place: calm(place) + 240
-    assert (one.wake_after(2.0) or 9.0) <= 0.2
+    told_s = one.wake_after(2.0) or 9.0
+    assert told_s <= 0.2
+    assert one.policy.told_s == pytest.approx(0.12), "the shortest window"
     one = asleep()
     one.size = lambda place: calm(place) + 2000
     assert one.wake_after(2.0) == pytest.approx(1 / 25)
+    assert one.policy.told_s == pytest.approx(1 / 25)
 
 
 def test_awake_it_decodes_everything_until_the_scene_is_quiet_for_a_while() -> None:

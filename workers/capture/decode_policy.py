@@ -122,6 +122,7 @@ class DecodePolicy:
         self._face_px, self._given = min_face_px, always
         self._always = always
         self.people = False  # somebody is in view; set from outside
+        self.told_s = 0.0  # how long the latest motion had been there, as far as is known, when the sizes told it
         self._checks_s, self._distrust_s, self._distrust_until = _FIRST_CHECK_S, _FIRST_DISTRUST_S, _NEVER
         self._distrust_why = ""
         self._sure = _SURE
@@ -205,6 +206,7 @@ class DecodePolicy:
         """Whether this packet, with those before it, is larger than expected. At a place that is not known well, if it is far larger."""
         excess = size - self._expected[place]
         if excess > self._jump:
+            self.told_s = self.step_s
             return True
         if not self._well_known[place]:
             return False
@@ -215,6 +217,7 @@ class DecodePolicy:
         for packets, left_out, most in self._limits:
             counted = packets - left_out
             if len(latest) >= packets and sum(sorted(latest[-packets:])[:counted]) > counted * most:
+                self.told_s = packets * self.step_s
                 return True
         return False
 
@@ -280,6 +283,7 @@ class DecodePolicy:
         self.asleep, self._since = False, []
         self._moved_s = time_s  # counts as motion until pictures have been seen
         self._woken_s = time_s if by_size else None
+        self.told_s = self.told_s if by_size else _WINDOW_S
         return Action.WAKE
 
     # -- pictures -----------------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ _COARSE = (2 * MOTION_SIZE[0], 2 * MOTION_SIZE[1])  # single pixels are picked, 
 _COMPARED_A_SECOND = 5.0
 _REFERENCE_S = 2.0  # so old is the picture that others are compared with, at most: a slow motion adds up
 # Of what was kept, pictures from so long before the sizes told a motion; where they would have to be decoded from a keyframe still
-# earlier, only from that keyframe which came at least `_TOLD_S` before. A small face needs up to .8 s to be told.
-_BEFORE_S, _TOLD_S = 2.0, 1.0
+# earlier, only from that keyframe which came before the motion, with this much to spare: a small face needs up to .8 s to be told.
+_BEFORE_S, _SPARE_S = 2.0, 0.3
 _CHECKED_S = 1.0  # of what was passed over; decoding a group of 4 s would cost half a core's second at 1080p
 
 
@@ -87,7 +87,8 @@ class Decoding:
         elif action is Action.LOOK:
             yield from self._look(policy, packet, stamp)
         elif action is Action.WAKE:
-            yield from self._decode_kept(self._latest_group(stamp.read_at - _TOLD_S), stamp.read_at - _BEFORE_S)
+            begin = self._latest_group(stamp.read_at - policy.told_s - _SPARE_S)
+            yield from self._decode_kept(begin, stamp.read_at - _BEFORE_S)
             yield from self._followed(policy, self._decode(packet, stamp, late=True))
         else:
             yield from self._followed(policy, self._decode(packet, stamp))
