@@ -196,7 +196,7 @@ class DecodePolicy:
             return Action.DECODE
         self._group_bytes += size
         self._kept_bytes += size
-        if self.people or self._group_bytes > _MOST_GROUP_BYTES or time_s - self._keyframes[-1][0] > _MOST_GROUP_S:
+        if self.people or self._group_bytes > _MOST_GROUP_BYTES or self._keyframe_is_late(time_s):
             return self._wake(time_s, by_size=False)
         if self._tells(place, size):
             return self._wake(time_s, by_size=True)
@@ -245,6 +245,14 @@ class DecodePolicy:
         if stamp_s is not None and self._stamp_s is not None and stamp_s > self._stamp_s:
             self._distances.append(stamp_s - self._stamp_s)
         self._stamp_s = stamp_s
+
+    def _keyframe_is_late(self, time_s: float) -> bool:
+        """Whether the latest keyframe is long ago: by when packets came, and by how many came, if their own clock is known."""
+        if time_s - self._keyframes[-1][0] <= _MOST_GROUP_S:
+            return False
+        if not self._distances or not self._groups:
+            return True
+        return self._count * median(self._distances) > _MOST_GROUP_S * median(self._groups)
 
     def _apart_s(self) -> float:
         """How far keyframes are apart. On a machine that falls behind packets come slowly; then the stamps are right."""
