@@ -51,6 +51,19 @@ def follow_across_restarts(run_dir: Path, after_id: int, give_up: Callable[[Exce
                 return
 
 
+def find_last_id(run_dir: Path, give_up: Callable[[Exception], bool]) -> int | None:
+    """The id of the last sighting, as soon as the writer answers. `give_up`: as in `follow_across_restarts`; None if it returned True."""
+    while True:
+        client = SiteClient(run_dir, patience_s=0.0)
+        try:
+            return client.ask(Sightings(limit=0)).last_id
+        except (OSError, RollcallError) as error:
+            if give_up(error):
+                return None
+        finally:
+            client.close()
+
+
 class EventStream:
     """Calls `on_event` on a thread for every sighting that is stored while the context is open. Leaving it waits for the last ones.
 
@@ -78,24 +91,13 @@ class EventStream:
         self._thread.join(_LAST_EVENTS_S)
 
     def _follow(self) -> None:
-        last_id = self._find_last()
+        # On the stream's own thread, since a writer that hangs would block the caller.
+        last_id = find_last_id(self._run_dir, self._give_up)
         if last_id is None:
             return
         self._began.set()
-        for event in follow_across_restarts(self._run_dir, last_id, lambda _: self._leaving.wait(_RETRY_S)):
+        for event in follow_across_restarts(self._run_dir, last_id, self._give_up):
             self._on_event(event)
 
-    def _find_last(self) -> int | None:
-        """The id of the last sighting; None if the context was left meanwhile.
-
-        Runs on the stream's own thread, since a writer that hangs would block the caller.
-        """
-        while True:
-            client = SiteClient(self._run_dir, patience_s=0.0)
-            try:
-                return client.ask(Sightings(limit=0)).last_id
-            except (OSError, RollcallError):
-                if self._leaving.wait(_RETRY_S):
-                    return None
-            finally:
-                client.close()
+    def _give_up(self, _: Exception) -> bool:
+        return self._leaving.wait(_RETRY_S)

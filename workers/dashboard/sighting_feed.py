@@ -14,11 +14,9 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.errors import RollcallError
 from shared.events import Sighting
 from shared.ipc import requests
-from shared.ipc.client import SiteClient
-from shared.ipc.following import follow_across_restarts
+from shared.ipc.following import find_last_id, follow_across_restarts
 from workers.dashboard.writer_link import WriterLink
 
 _KEPT_S = 2.0
@@ -50,7 +48,7 @@ class SightingFeed:
         self._changed.set()
 
     def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
-        last_id = self._find_last()
+        last_id = find_last_id(self._run_dir, self._give_up)
         if last_id is None:
             return
         loop.call_soon_threadsafe(self._begin, last_id)
@@ -58,18 +56,6 @@ class SightingFeed:
             if self._stopping.is_set():
                 return
             loop.call_soon_threadsafe(self._take, sighting)
-
-    def _find_last(self) -> int | None:
-        """The id of the last sighting; None if the process stops before the writer answers."""
-        while True:
-            client = SiteClient(self._run_dir, patience_s=0.0)
-            try:
-                return client.ask(requests.Sightings(limit=0)).last_id
-            except RollcallError as error:
-                if self._give_up(error):
-                    return None
-            finally:
-                client.close()
 
     def _give_up(self, _: Exception) -> bool:
         return self._stopping.wait(_RETRY_S)
