@@ -10,7 +10,6 @@ from typing import cast
 from fastapi import Request
 from starlette.types import Scope
 
-from shared.errors import RollcallError
 from shared.ipc import requests
 from shared.ipc.requests import Answer_co
 from shared.records import Role
@@ -49,7 +48,7 @@ class Site:
     def __post_init__(self) -> None:
         self.logins = Brake(_LOGINS, _WITHIN_S)
         self.wrong_tokens = Brake(_WRONG_TOKENS, _WITHIN_S)
-        self._status: requests.SiteStatus | RollcallError | None = None
+        self._status: requests.SiteStatus | None = None
         self._status_until = 0.0
         self._status_lock = asyncio.Lock()
         self.scrypt = asyncio.Semaphore(_SCRYPTS)
@@ -57,17 +56,12 @@ class Site:
     async def status(self) -> requests.SiteStatus:
         """The status of the site, at most a second old, however many ask. Raises RollcallError.
 
-        That there is none is remembered, too: while the writer is away, each ask takes seconds, and those who wait must not ask in turn.
+        That the writer is away is remembered by its link, so those who wait for their turn do not wait again.
         """
         async with self._status_lock:
             if self._status is None or time.monotonic() >= self._status_until:
-                try:
-                    self._status = await self.writer.ask(requests.Status(), _STATUS_WAIT_S)
-                except RollcallError as error:
-                    self._status = error
+                self._status = await self.writer.ask(requests.Status(), _STATUS_WAIT_S)
                 self._status_until = time.monotonic() + _STATUS_S
-            if isinstance(self._status, RollcallError):
-                raise self._status
             return self._status
 
     async def ask(self, request: requests.Request[Answer_co]) -> Answer_co:
