@@ -409,13 +409,14 @@ class Capture:
                 self._state, self._reason = CaptureState.UP, None
 
     def _rest(self) -> None:
-        """A packet was only kept: if nothing more is there, wait until some more have come. They are read together."""
+        """A packet was only kept: if nothing more is there, wait until some more have come. They are read together. Raises
+        _Stopped."""
         policy = self._policy
         if not (self._may_rest and self._arrivals.fresh and policy is not None and policy.asleep):
             return
         step_s = policy.step_s
         if (packets := round(_LONGEST_REST_S / step_s) if step_s else 0) > 1:
-            time.sleep((packets - 0.5) * step_s)
+            self._sleep((packets - 0.5) * step_s)
 
     def _stamp(self, packet: Packet, video: Video) -> Stamp:
         """When a packet came. For a real-time file, waits until it is due."""
