@@ -36,7 +36,7 @@ try:
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] in ("shared", "workers"):
         raise  # one of our own: a bug
-    raise missing_library("[web] is enabled", error.name) from error
+    raise missing_library("[web] is enabled", error.name, "web") from error
 
 _log = logging.getLogger("web")
 # Cameras and the writer come first where processors are short.

@@ -78,7 +78,7 @@ def _seconds(text: str) -> float:
 def run(context: Context, arguments: argparse.Namespace) -> int:
     logging.getLogger("rollcall").setLevel(logging.WARNING)  # its log lines would break the table
     if arguments.web:
-        require_libraries()
+        require_libraries("the web part is asked for", "web")
     sheet = Path(arguments.sheet).expanduser().absolute() if arguments.sheet else _default_sheet()
     with tempfile.TemporaryDirectory(prefix="rollcall-demo-") as folder, _ended_by_sigterm():
         if not context.as_json:

@@ -72,7 +72,7 @@ def _login(context: Context, arguments: argparse.Namespace) -> int:
             expected="true",
             remedy="add enabled = true below [web], and restart the site",
         )
-    require_libraries()
+    require_libraries("the web part is asked for", "web")
     if not site_is_running(settings.run_dir):
         raise RefusedError("no site runs", where=str(settings.data_dir), remedy="start it: python supervisor.py")
     address = make_link(settings, Role(arguments.role), arguments.days * _DAY_S, _cameras(context, arguments))

@@ -16,7 +16,7 @@ from shared.ipc import requests
 from shared.records import Access, AccessKind, Role
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.site import API, COOKIE, SECURE_COOKIE, Needs, site_of
-from workers.serving.gate import caller_of
+from workers.serving.callers import caller_of
 from workers.serving.problems import Problem, not_allowed, not_found, too_often
 from workers.serving.secrets import NewSecret, fits_password, new_secret, read_secret
 

@@ -19,7 +19,7 @@ from workers.dashboard.doorkeeper import Doorkeeper, Visitor
 from workers.dashboard.sighting_feed import SightingFeed
 from workers.dashboard.writer_link import WriterLink
 from workers.serving.brake import Brake
-from workers.serving.gate import caller_of
+from workers.serving.callers import caller_of
 from workers.serving.problems import not_allowed, not_signed_in, too_often
 
 API = "/api/v1"

@@ -18,7 +18,7 @@ from shared.status import ChildState
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.metrics import exposition
 from workers.dashboard.site import API, Needs, shown_secret, site_of, visitor_of
-from workers.serving.gate import caller_of
+from workers.serving.callers import caller_of
 from workers.serving.problems import described, not_allowed
 
 api = APIRouter(prefix=API, tags=["site"])

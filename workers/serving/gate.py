@@ -15,7 +15,6 @@ import time
 import traceback
 from collections.abc import Callable
 from http import HTTPStatus
-from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -24,6 +23,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.settings.schema import LOOPBACK, WebSettings
+from workers.serving.callers import Caller, Callers
 from workers.serving.problems import Problem, not_allowed
 
 _log = logging.getLogger("web")
@@ -42,17 +42,6 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _YEAR_S = 365 * 86400
-_PASSED_ON = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "forwarded", "via", "x-real-ip")
-
-
-class Caller(NamedTuple):
-    """Who sends a request: the address of the program or of the browser behind a trusted proxy, and whether it speaks TLS. `is_local`: it
-    is a program of this machine, and no proxy stands between. `in_the_clear`: it is another machine, and what it sends is not encrypted."""
-
-    address: str
-    is_secure: bool
-    is_local: bool = False
-    in_the_clear: bool = False
 
 
 class Seen(NamedTuple):
@@ -71,16 +60,16 @@ class Gate:
         """`on_answer`: called when an answer is sent."""
         self._app, self._on_answer = app, on_answer
         self._names = frozenset({*LOOPBACK, *web.hosts, web.host.lower()}) - {"0.0.0.0", "::"}  # noqa: S104  # what is no name
-        self._proxies = [ip_network(one) for one in web.proxies]
-        self._is_behind_socket = web.unix_path is not None  # who may open it is a proxy that the site's user lets in
-        self._is_secure = web.certificate is not None
+        self._callers = Callers(
+            web.proxies, has_tls=web.certificate is not None, is_behind_socket=web.unix_path is not None
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         headers, began = Headers(scope=scope), time.monotonic()
         request_id = secrets.token_hex(8)
-        caller = self._caller(scope, headers)
+        caller = self._callers.of(scope, headers)
         scope.setdefault("state", {}).update(caller=caller, request_id=request_id)
         status = 0
 
@@ -105,27 +94,6 @@ class Gate:
             route = getattr(scope.get("route"), "path", "")
             self._on_answer(Seen(scope["method"], route, status, time.monotonic() - began))
 
-    def _caller(self, scope: Scope, headers: Headers) -> Caller:
-        peer = scope.get("client")
-        address = "unknown" if self._is_behind_socket or not peer else _plain(str(peer[0]))
-        if not (self._is_behind_socket or self._is_proxy(address)):
-            # A proxy that nobody named says of itself that it passes something on.
-            is_passed_on = any(name in headers for name in _PASSED_ON)
-            is_here = address in LOOPBACK
-            return Caller(address, self._is_secure, is_here and not is_passed_on, not (is_here or self._is_secure))
-        # Each proxy adds the address that it was called from. The last one that is no proxy of ours is the caller.
-        passed = [_plain(one.strip()) for one in ",".join(headers.getlist("x-forwarded-for")).split(",") if one.strip()]
-        outside = [one for one in passed if not self._is_proxy(one)]
-        is_secure = self._is_secure or headers.get("x-forwarded-proto") == "https"
-        return Caller(outside[-1][:64] if outside else address, is_secure)
-
-    def _is_proxy(self, address: str) -> bool:
-        try:
-            found = ip_address(address)
-        except ValueError:
-            return False
-        return any(found in one for one in self._proxies)
-
     def _fault(self, method: str, headers: Headers, caller: Caller) -> Problem | None:
         if caller.in_the_clear:
             return Problem(
@@ -135,7 +103,7 @@ class Gate:
                 detail="use https: through the proxy, or with a certificate in [web]",
             )
         hosts = headers.getlist("host")
-        name = _name_of(hosts[0]) if len(hosts) == 1 else ""
+        name = name_of(hosts[0]) if len(hosts) == 1 else ""
         if name not in self._names:
             return Problem(
                 HTTPStatus.MISDIRECTED_REQUEST,
@@ -150,16 +118,7 @@ class Gate:
         return None
 
 
-def _plain(address: str) -> str:
-    """An address as people write it: a socket for IPv6 that takes IPv4 too shows ::ffff:192.0.2.7."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return address
-    return str(getattr(found, "ipv4_mapped", None) or found)
-
-
-def _name_of(host: str) -> str:
+def name_of(host: str) -> str:
     """The name in a Host header, without its port; empty if there is none."""
     try:
         return (urlsplit(f"//{host}").hostname or "").lower()
@@ -185,11 +144,6 @@ def _add_headers(headers: MutableHeaders, request_id: str, *, is_secure: bool) -
     headers["X-Request-Id"] = request_id
     if is_secure:
         headers.setdefault("Strict-Transport-Security", f"max-age={_YEAR_S}")
-
-
-def caller_of(request: Request) -> Caller:
-    caller: Caller = request.state.caller
-    return caller
 
 
 def request_id_of(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""The libraries of the web part, which are an extra: whether they are installed, and what to type if not."""
+"""The libraries of processes that answer HTTP, which are extras: whether they are installed, and what to type if not."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ import sys
 from shared.errors import ConfigurationError
 from shared.process.program import PROGRAM_DIR
 
-_NEEDED = ("fastapi", "uvicorn", "prometheus_client", "segno")
+# By extra: what of it is imported.
+_NEEDED = {
+    "web": ("fastapi", "uvicorn", "prometheus_client", "segno"),
+    "backend": ("fastapi", "uvicorn", "pymongo"),
+}
 
 
-def require_libraries() -> None:
-    """Raise ConfigurationError if one is missing."""
-    for name in _NEEDED:
+def require_libraries(what: str, extra: str) -> None:
+    """Raise ConfigurationError if one of an extra is missing. `what`: what needs it."""
+    for name in _NEEDED[extra]:
         if importlib.util.find_spec(name) is None:
-            raise missing_library("the web part is asked for", name)
+            raise missing_library(what, name, extra)
 
 
-def missing_library(what: str, name: str | None) -> ConfigurationError:
-    """The error for a library that is not there. `what`: what needs it."""
+def missing_library(what: str, name: str | None, extra: str) -> ConfigurationError:
+    """The error for a library that is not there. `what`: what needs it. `extra`: has it."""
     return ConfigurationError(
         f"{what}, and its libraries are not installed",
         where=sys.executable,
         got=f"no module {name}",
-        remedy=f"{sys.executable} -m pip install -c {PROGRAM_DIR / 'constraints.txt'} '{PROGRAM_DIR}[web]'",
+        remedy=f"{sys.executable} -m pip install -c {PROGRAM_DIR / 'constraints.txt'} '{PROGRAM_DIR}[{extra}]'",
     )

@@ -35,7 +35,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise TemporaryError(
-                "another program listens there already", where=where, remedy="stop it, or set another [web] port"
+                "another program listens there already", where=where, remedy="stop it, or set another port"
             ) from error
         raise _no_address(where, error.strerror) from error
     return listener
@@ -54,7 +54,7 @@ def listen_on_path(path: Path) -> socket.socket:
     """
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise ConfigurationError("is no socket", where=str(path), remedy="set another path in [web] host")
+            raise ConfigurationError("is no socket", where=str(path), remedy="set another path in host")
     except FileNotFoundError:
         pass
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shared.errors import ConfigurationError
 
-_log = logging.getLogger("web")
+_log = logging.getLogger("tls")
 
 
 class Tls:
