@@ -78,7 +78,7 @@ _FILE_PATIENCE_S = 10.0  # a camera that has read no frame of its file by then w
 _EXTEND_EVERY_S = 5.0
 # How much time we ask systemd for at each sign of progress. It is longer than the time after which we kill a child that hangs.
 _EXTEND_US = int((LOADING_TIMEOUT_S + 30.0) * 1e6)
-# Environment variables that no child needs today: where the backend is, and how to log in to its database.
+# Environment variables that a child gets only if its own settings name them: where the backend is, and how to log in to its database.
 _SECRETS = frozenset({"BACKEND_API", "MONGODB_URI"})
 # Never hidden from a child, even if a camera's source names one of them: without them a process may not start.
 _ORDINARY = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"})
@@ -179,11 +179,12 @@ class Supervisor:
         return child
 
     def _equip(self, child: ChildProcess) -> None:
-        """Give a child its settings. Of the secrets it gets only those that its own camera's source names."""
+        """Give a child its settings. Of the secrets it gets only those that its own settings name."""
         camera = child.kind.camera_of(child.name)
-        needed = set() if camera is None else self.settings.variables(camera)
-        child.settings = self.settings.for_child(camera, web=child.kind.needs_web).to_json()
-        child.hidden = (self.settings.variables() | _SECRETS) - needed - _ORDINARY
+        needed = set(child.kind.variables(self.settings, child.name))
+        child.settings = self.settings.for_child(camera, child.kind.sections).to_json()
+        all_variables = self.settings.variables() | self.settings.backend_variables()
+        child.hidden = (all_variables | _SECRETS) - needed - _ORDINARY
         if not needed:
             child.hidden |= {_CREDENTIALS}
 

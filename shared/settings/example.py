@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from shared.settings.schema import (
+    BackendSettings,
     CameraSettings,
     PerCamera,
     RecognitionSettings,
@@ -30,6 +31,7 @@ def example_toml(model: str | None = None, engine: str | None = None) -> str:
         ("recognition", RecognitionSettings),
         ("sync", SyncSettings),
         ("web", WebSettings),
+        ("backend", BackendSettings),
     ]
     chosen = {"engine": engine, "model": model}
     lines = [

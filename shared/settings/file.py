@@ -20,6 +20,7 @@ from shared.process.program import PROGRAM_DIR
 from shared.settings.schema import (
     CAMERA_NAME,
     LOOPBACK,
+    BackendSettings,
     CameraSettings,
     File,
     RecognitionSettings,
@@ -192,10 +193,11 @@ def _one_fault(where: str, keys: list[str], item: Any) -> RollcallError:
 
 
 def _shown_value(keys: list[str], value: object) -> str:
-    """A value as an error message may show it. A camera's source, or a wrong value where a camera's table belongs, may hold a password:
-    only its type is shown."""
+    """A value as an error message may show it. A camera's source, the address of the hub's database, or a wrong value where a table
+    belongs, may hold a password: only its type is shown."""
     in_camera = keys[0] == "cameras" and (len(keys) < 3 or keys[2] == "source") if keys else True
-    if in_camera or not isinstance(value, str | int | float):
+    in_backend = keys[:1] == ["backend"] and keys[1:] in ([], ["mongodb_uri"])
+    if in_camera or in_backend or not isinstance(value, str | int | float):
         kinds = {str: "a text", dict: "a table", list: "a list", bool: "true or false", int: "a number"}
         return kinds.get(type(value), f"a {type(value).__name__}")
     if isinstance(value, int) and abs(value) >= _LONG_NUMBER:
@@ -223,6 +225,7 @@ def _nearest(keys: list[str]) -> str:
         "cameras": CameraSettings,
         "sync": SyncSettings,
         "web": WebSettings,
+        "backend": BackendSettings,
     }
     known = list(sections) if len(keys) == 1 else list(sections[keys[0]].model_fields) if keys[0] in sections else []
     close = difflib.get_close_matches(keys[-1], known, n=1)
@@ -282,29 +285,40 @@ def _cross_faults(path: Path, parsed: File, base: Path) -> list[RollcallError]:
                 remedy='remove the key, or set engine = "insightface"',
             )
         )
-    return faults + _web_faults(path, parsed.web)
+    return faults + _web_faults(path, parsed.web) + _backend_faults(path, parsed.backend)
 
 
 def _web_faults(path: Path, web: WebSettings) -> list[RollcallError]:
+    is_local = web.unix_path is not None or web.host in LOOPBACK
+    return _listening_faults(path, "web", web, "faces and passwords", is_local=is_local)
+
+
+def _backend_faults(path: Path, backend: BackendSettings) -> list[RollcallError]:
+    return _listening_faults(path, "backend", backend, "faces and tokens", is_local=backend.is_local)
+
+
+def _listening_faults(
+    path: Path, section: str, given: WebSettings | BackendSettings, what: str, *, is_local: bool
+) -> list[RollcallError]:
+    """Faults of a section about a server. `what`: travels to it."""
     faults: list[RollcallError] = []
-    if (web.certificate is None) != (web.key is None):
-        missing = "certificate" if web.certificate is None else "key"
+    if (given.certificate is None) != (given.key is None):
+        missing = "certificate" if given.certificate is None else "key"
         faults.append(
             ConfigurationError(
                 "a certificate needs its key, and a key its certificate",
-                where=f"{path}: [web] {missing}",
+                where=f"{path}: [{section}] {missing}",
                 got="nothing",
                 expected="a PEM file",
                 remedy=f"add {missing}; or make both: python supervisor.py web certificate",
             )
         )
-    is_local = web.unix_path is not None or web.host in LOOPBACK
-    if web.enabled and not (is_local or web.certificate or web.proxies):
+    if given.enabled and not (is_local or given.certificate or given.proxies):
         faults.append(
             ConfigurationError(
-                "faces and passwords would travel the network for everybody to read",
-                where=f"{path}: [web] host",
-                got=web.host,
+                f"{what} would travel the network for everybody to read",
+                where=f"{path}: [{section}] host",
+                got=given.host,
                 expected="a certificate, or the proxies that have one",
                 remedy='make a certificate (python supervisor.py web certificate), name the proxy in proxies, or set host = "127.0.0.1"',
             )

@@ -7,7 +7,7 @@ the table of docs/settings.md against it. Unknown keys are errors: if a misspelt
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -35,6 +35,7 @@ from shared.settings.sources import (
     variables_of,
     why_no_source,
 )
+from shared.settings.variables import filled_in, variables_in
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -68,6 +69,12 @@ def _host(text: str) -> str:
     return text
 
 
+def _host_without_path(text: str) -> str:
+    if re.search(r"[\s\x00-\x1f\x7f/]", text) or text.startswith("unix:"):
+        raise ValueError("an address or a name of this machine")
+    return text
+
+
 def _base_path(text: str) -> str:
     if not re.fullmatch(r"(/[A-Za-z0-9_.~-]+)*", text) or "/." in text:
         raise ValueError('"", or a path like /rollcall: letters, digits, "_", "-", "~", no "/" at the end')
@@ -90,6 +97,14 @@ def _network(text: str) -> str:
         return str(ip_network(text, strict=False))
     except ValueError:
         raise ValueError("an address like 192.0.2.7, or a network like 192.0.2.0/24") from None
+
+
+def _mongodb_uri(text: str) -> str:
+    if not re.match(r"(?:mongodb(?:\+srv)?://|\$\{[A-Za-z_][A-Za-z0-9_]*\})", text) or re.search(
+        r"[\s\x00-\x1f\x7f]", text
+    ):
+        raise ValueError("mongodb://… or mongodb+srv://…, or ${NAME} for one")
+    return text
 
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
@@ -278,12 +293,46 @@ class WebSettings(_Section):
         return self.host.removeprefix("unix:") if self.host.startswith("unix:") else None
 
 
+class BackendSettings(_Section):
+    """[backend]"""
+
+    enabled: bool = Field(
+        default=False, description="this machine is the hub: the API in front of MongoDB that sites sync with"
+    )
+    mongodb_uri: Annotated[Text, AfterValidator(_mongodb_uri)] = Field(
+        default="${MONGODB_URI}",
+        repr=False,
+        description="mongodb://… or mongodb+srv://… of the database; ${NAME} comes from the environment or a credential",
+    )
+    host: Annotated[Text, AfterValidator(_host_without_path)] = Field(
+        default="127.0.0.1",
+        description="address to listen on; beyond loopback it needs tokens, and a certificate or a proxy that has one",
+    )
+    port: int = Field(default=5000, ge=1, le=65535, description="port to listen on")
+    certificate: PathText | None = Field(
+        default=None, description="PEM file of the TLS certificate, with those that sign it; relative to this file"
+    )
+    key: PathText | None = Field(default=None, description="PEM file of its private key; relative to this file")
+    proxies: Annotated[list[Annotated[str, AfterValidator(_network)]], Field(max_length=64)] = Field(
+        default=[], description="addresses of proxies whose X-Forwarded-For and -Proto are believed"
+    )
+    max_body_bytes: int = Field(
+        default=8 << 20, ge=64 << 10, le=256 << 20, description="the largest request, unpacked; larger ones are refused"
+    )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in LOOPBACK
+
+
 class File(_Section):
     site: SiteSettings = Field(default_factory=SiteSettings)
     recognition: RecognitionSettings = Field(default_factory=RecognitionSettings)
     cameras: dict[str, CameraSettings] = Field(default_factory=dict)
     sync: SyncSettings = Field(default_factory=SyncSettings)
     web: WebSettings = Field(default_factory=WebSettings)
+    backend: BackendSettings = Field(default_factory=BackendSettings)
 
 
 class EffectiveCamera(CameraSettings):
@@ -296,6 +345,9 @@ class EffectiveCamera(CameraSettings):
     name: str
     strangers_named: float
     reached: Reached = Reached()
+
+
+_OF_ONE_PROCESS = ("sync", "web", "backend")
 
 
 @dataclass(frozen=True)
@@ -311,6 +363,7 @@ class Settings:
     cameras: Mapping[str, CameraSettings]
     sync: SyncSettings
     web: WebSettings
+    backend: BackendSettings
     held_run_dir: Path | None = None  # the run folder of the running site, given to its processes; None: find it
 
     @property
@@ -387,16 +440,25 @@ class Settings:
     def enabled_cameras(self) -> list[str]:
         return [name for name, camera in self.cameras.items() if camera.enabled]
 
-    def for_child(self, camera: str | None = None, *, web: bool = False) -> Settings:
-        """The settings that one child gets. Sources may hold passwords, so they have only the child's own camera, or no camera. `web`: with
-        [web]."""
+    def for_child(self, camera: str | None = None, sections: Collection[str] = ()) -> Settings:
+        """The settings that one child gets. Some hold passwords, so it has only its own camera, if any, and of the sections that are about one
+        process only those that it needs."""
         own = {} if camera is None else {camera: self.cameras[camera]}
-        return replace(self, cameras=own, sync=SyncSettings(), web=self.web if web else WebSettings())
+        emptied = {name: type(getattr(self, name))() for name in _OF_ONE_PROCESS if name not in sections}
+        return replace(self, cameras=own, **emptied)
+
+    def mongodb_uri(self, environ: Mapping[str, str] | None = None) -> str:
+        """The address of the hub's database, with its variables filled in. Raises ConfigurationError without a value."""
+        return filled_in(self.backend.mongodb_uri, f"{self.path or 'settings'}: [backend] mongodb_uri", environ)
 
     def variables(self, camera: str | None = None) -> set[str]:
         """The names of the variables in the source of one camera, or of all cameras."""
         chosen = self.cameras.values() if camera is None else [self.cameras[camera]]
         return {name for one in chosen for name in variables_of(one.source)}
+
+    def backend_variables(self) -> set[str]:
+        """The names of the variables in the address of the hub's database."""
+        return set(variables_in(self.backend.mongodb_uri))
 
     def to_json(self) -> dict[str, Any]:
         """Everything from which a child builds the same settings without reading the file again. May hold passwords."""
@@ -410,6 +472,7 @@ class Settings:
                 "cameras": {name: camera.model_dump(exclude_unset=True) for name, camera in self.cameras.items()},
                 "sync": self.sync.model_dump(),
                 "web": self.web.model_dump(),
+                "backend": self.backend.model_dump(),
             },
         }
 
@@ -424,4 +487,6 @@ class Settings:
 
 def settings_of(parsed: File, path: Path | None, base: Path) -> Settings:
     """Make settings from a checked file. `base`: the folder that relative paths are relative to."""
-    return Settings(path, base, parsed.site, parsed.recognition, parsed.cameras, parsed.sync, parsed.web)
+    return Settings(
+        path, base, parsed.site, parsed.recognition, parsed.cameras, parsed.sync, parsed.web, parsed.backend
+    )

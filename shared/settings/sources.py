@@ -17,6 +17,7 @@ from typing import Literal
 from urllib.parse import quote, unquote
 
 from shared.errors import ConfigurationError
+from shared.settings.variables import VARIABLE, value_of, variables_in
 
 Tls = Literal["verify", "insecure"]
 Transport = Literal["tcp", "udp"]
@@ -26,7 +27,6 @@ _EncodeAt = Callable[[str, str], str]
 
 HIDDEN = "***"
 _CUT = "…"
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _PATHS = ("/", "./", "../", "~")  # a text that begins with one of these is a file
 _DEVICES = ("/dev/video", "/dev/v4l/")
@@ -125,11 +125,11 @@ def resolve_source(
     values = os.environ if environ is None else environ
 
     def value(match: re.Match[str]) -> str:
-        return _value_of(match.group(1), where, values)
+        return value_of(match.group(1), where, values)
 
     if parts := _split(text):
         address = _join(_filled_in(parts, value))
-    elif parts := _split(whole := _VARIABLE.sub(value, text).strip()):
+    elif parts := _split(whole := VARIABLE.sub(value, text).strip()):
         address = _join(_as_literal(parts))
     else:
         address = whole
@@ -178,7 +178,7 @@ def hide_addresses(text: str) -> str:
 
 def variables_of(text: str | int) -> list[str]:
     """The names of the variables in a source."""
-    return [] if isinstance(text, int) else _VARIABLE.findall(text)
+    return [] if isinstance(text, int) else variables_in(text)
 
 
 def looks_like_file(text: str | int) -> bool:
@@ -262,7 +262,7 @@ def _join(parts: _Parts) -> str:
 def _filled_in(parts: _Parts, value: _Value) -> _Parts:
     """Fill in the variables of each part, encoded as that part needs it. Encode literal characters that an address can't hold."""
     login = None if parts.login is None else _fill(parts.login, value, _encode_login, lambda _, text: _quote_all(text))
-    host, path = _VARIABLE.sub(value, parts.host).strip(), _fill(parts.path, value, _encode_path, _encode_in_path)
+    host, path = VARIABLE.sub(value, parts.host).strip(), _fill(parts.path, value, _encode_path, _encode_in_path)
     if "@" in host:  # the variable holds user, password and host
         brought, _, host = host.rpartition("@")
         login = _encode_login(brought)
@@ -278,7 +278,7 @@ def _as_literal(parts: _Parts) -> _Parts:
 def _fill(text: str, value: _Value, literal: _Encode, brought: _EncodeAt) -> str:
     """Fill in the variables of `text`. `literal` encodes the text between them. `brought` encodes each value, and gets the text before it."""
     done, at = "", 0
-    for match in _VARIABLE.finditer(text):
+    for match in VARIABLE.finditer(text):
         done += literal(text[at : match.start()]) + brought(text[: match.start()], value(match))
         at = match.end()
     return done + literal(text[at:])
@@ -304,30 +304,6 @@ def _encode_in_path(before: str, value: str) -> str:
     if "?" in before and before.endswith("="):
         return _quote_all(value)
     return quote(value, safe=_IN_PATH, errors="surrogateescape")
-
-
-def _value_of(name: str, where: str, values: Mapping[str, str]) -> str:
-    if name in values:
-        return values[name]
-    folder = values.get("CREDENTIALS_DIRECTORY")
-    if folder and (file := Path(folder) / name).is_file():
-        try:
-            return file.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(
-                "a credential can't be read",
-                where=where,
-                got=f"{file}: {'not UTF-8 text' if isinstance(error, ValueError) else error.strerror}",
-                expected="one line of text",
-                remedy="write it anew",
-            ) from None
-    raise ConfigurationError(
-        "a variable in source is not set",
-        where=where,
-        got="${" + name + "}",
-        expected="an environment variable or a systemd credential of that name",
-        remedy=f"export {name}=…, or LoadCredential={name}:… in the unit",
-    )
 
 
 # -- what is shown ----------------------------------------------------------------------------------------------------
@@ -356,7 +332,7 @@ def _shown_path(path: str) -> str:
     at = 0
     while found := _SECRET_KEY.search(path, at):
         at = found.end()
-        variable = _VARIABLE.match(path, at)
+        variable = VARIABLE.match(path, at)
         if not variable or path[variable.end() : variable.end() + 1] not in ("", "&", "/", ";", ",", "_", "#"):
             return path[:at] + _CUT
         at = variable.end()

@@ -16,6 +16,7 @@ _CAMERA_STOP_S = 8.0
 _WRITER_STOP_S = 60.0
 _PREPARE_STOP_S = 10.0
 _WEB_STOP_S = 5.0  # answers that are being sent get two seconds
+_BACKEND_STOP_S = 10.0  # the same, and then it gives back what it holds in the database
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class ChildKind:
     `stop_grace_s`: how many seconds a child may take to stop.
     `names`: the names of its children under given settings.
     `camera_of`: the camera whose source and passwords a child needs, if any.
-    `needs_web`: whether a child needs the settings of [web].
+    `sections`: those of the settings that are about one process, and that a child needs.
+    `variables`: the names of the variables whose values a child needs; they may be secrets.
     `status`: the type of what a child reports of itself.
     `restarts_with`: if a reload changes this value, the child is restarted.
     `arguments`: of the child's command line.
@@ -55,7 +57,8 @@ class ChildKind:
     overwrites: bool = True
     status: type[ChildStatus] = ChildStatus
     camera_of: Callable[[str], str | None] = lambda _: None
-    needs_web: bool = False
+    sections: tuple[str, ...] = ()
+    variables: Callable[[Settings, str], Collection[str]] = lambda _, __: ()
     restarts_with: Callable[[Settings, str], object] = lambda _, __: None
     arguments: Callable[[str, RunOptions], tuple[str, ...]] = lambda _, __: ()
 
@@ -87,6 +90,7 @@ CAMERA = ChildKind(
     needs=("writer",),
     status=CameraStatus,
     camera_of=lambda name: name,
+    variables=lambda settings, name: settings.variables(name),
     restarts_with=lambda settings, name: (settings.models_dir, settings.camera(name)),
     arguments=lambda name, _: ("--camera", name),
 )
@@ -96,11 +100,20 @@ WEB = ChildKind(
     stop_grace_s=_WEB_STOP_S,
     names=lambda settings: ("web",) if settings.web.enabled else (),
     needs=("writer",),
-    needs_web=True,
+    sections=("web",),
     restarts_with=lambda settings, _: settings.web,
 )
+BACKEND = ChildKind(
+    "backend",
+    stop_turn=3,
+    stop_grace_s=_BACKEND_STOP_S,
+    names=lambda settings: ("backend",) if settings.backend.enabled else (),
+    sections=("backend",),
+    variables=lambda settings, _: settings.backend_variables(),
+    restarts_with=lambda settings, _: settings.backend,
+)
 # In the order of their start: each kind comes after those that it needs.
-KINDS = (PREPARE, WRITER, CAMERA, WEB)
+KINDS = (PREPARE, WRITER, CAMERA, WEB, BACKEND)
 
 
 def is_needed(kind: ChildKind) -> bool:

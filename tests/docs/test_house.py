@@ -54,7 +54,9 @@ WORKERS: dict[str, set[str]] = {
     "serving": set(),
     "dashboard": {"serving"},
     "web": {"dashboard", "serving"},
-    "commands": {"calibration", "capture", "demo", "models", "photos", "pipeline", "recognition", "serving"},
+    "hub": {"serving"},
+    "backend": {"hub", "serving"},
+    "commands": {"calibration", "capture", "demo", "hub", "models", "photos", "pipeline", "recognition", "serving"},
 }
 
 
@@ -124,4 +126,13 @@ def test_a_package_is_a_sentence() -> None:
 def test_no_file_lies_where_only_processes_and_words_lie() -> None:
     """A file right in `workers` is a process that can be started, or a recogniser."""
     started = {room for room, path in _rooms("workers") if path.parent.name == "workers"}
-    assert started == {"__main__", "writer", "camera", "prepare", "web", "recognizer_arcface", "recognizer_dlib"}
+    assert started == {
+        "__main__",
+        "writer",
+        "camera",
+        "prepare",
+        "web",
+        "backend",
+        "recognizer_arcface",
+        "recognizer_dlib",
+    }

@@ -20,7 +20,14 @@ from shared import embedding_db, errors
 from shared.events import Sighting
 from shared.settings.example import example_toml
 from shared.settings.file import parse_settings
-from shared.settings.schema import CameraSettings, RecognitionSettings, SiteSettings, SyncSettings, WebSettings
+from shared.settings.schema import (
+    BackendSettings,
+    CameraSettings,
+    RecognitionSettings,
+    SiteSettings,
+    SyncSettings,
+    WebSettings,
+)
 from shared.store import schema as store_schema
 from tests.docs.test_house import SHARED, WORKERS
 from tests.support.paths import ROOT
@@ -36,6 +43,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "cameras.NAME": CameraSettings,
     "sync": SyncSettings,
     "web": WebSettings,
+    "backend": BackendSettings,
 }
 _README_LINES = 200
 _NOT_THERE_YET = {"workers/mongodb_sync.py"}
@@ -71,6 +79,11 @@ def options(parser: argparse.ArgumentParser) -> set[str]:
     return {name for action in parser._actions for name in action.option_strings if name.startswith("--")}
 
 
+def all_options(parser: argparse.ArgumentParser) -> set[str]:
+    """With those of its own words."""
+    return options(parser).union(*map(all_options, subparsers(parser).values()))
+
+
 # --- what is typed -------------------------------------------------------------------------------------------------
 
 
@@ -83,7 +96,7 @@ def test_every_command_and_option_is_in_the_table_and_nothing_else() -> None:
     commands = subparsers(build_parser())
     assert set(told) == set(commands)
     for name, parser in commands.items():
-        known = options(parser).union(*(options(inner) for inner in subparsers(parser).values()))
+        known = all_options(parser)
         assert told[name] == known - {"--help", "--config", "--json"}, name
 
 
@@ -143,7 +156,7 @@ def test_every_installation_takes_the_tested_versions() -> None:
                 assert set(names.split(",")) <= set(extras), (path, line)
     (tests,) = [line for line in told["docs/development.md"] if "test" in line]
     assert re.search(r"'[^']*'", tests)[0] in texts[".ci/run"]  # type: ignore[index]  # the line has one
-    assert set(extras) == {"embedded", "demo", "web", "test"}
+    assert set(extras) == {"embedded", "demo", "web", "backend", "test"}
 
 
 def test_nothing_installs_somebody_elses_rollcall() -> None:

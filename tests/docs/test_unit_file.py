@@ -17,8 +17,9 @@ from shared import errors
 from shared.supervision.systemd_notify import notify, watchdog_interval_s
 from tests.support.paths import ROOT
 
-UNIT = ROOT / "deploy" / "rollcall.service"
-LINES = UNIT.read_text(encoding="utf-8").splitlines()
+UNIT, HUB_UNIT = ROOT / "deploy" / "rollcall.service", ROOT / "deploy" / "rollcall-backend.service"
+UNITS = [UNIT, HUB_UNIT]
+both_units = pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 
 ANALYZE = shutil.which("systemd-analyze")
 needs_analyze = pytest.mark.skipif(
@@ -26,8 +27,12 @@ needs_analyze = pytest.mark.skipif(
 )
 
 
-def _values(directive: str) -> list[str]:
-    return [line.partition("=")[2] for line in LINES if line.startswith(f"{directive}=")]
+def _lines(unit: Path) -> list[str]:
+    return unit.read_text(encoding="utf-8").splitlines()
+
+
+def _values(directive: str, unit: Path = UNIT) -> list[str]:
+    return [line.partition("=")[2] for line in _lines(unit) if line.startswith(f"{directive}=")]
 
 
 def _analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -38,24 +43,26 @@ def _analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @needs_analyze
-def test_the_unit_is_clean_to_systemd(tmp_path: Path) -> None:
+@both_units
+def test_the_unit_is_clean_to_systemd(unit: Path, tmp_path: Path) -> None:
     """`systemd-analyze verify` has nothing to say about the unit once the paths it names exist."""
     installed = tmp_path / "opt" / "rollcall"
     interpreter = installed / ".venv" / "bin" / "python"
     interpreter.parent.mkdir(parents=True)
     interpreter.write_text("#!/bin/sh\n", encoding="ascii")
     interpreter.chmod(0o755)
-    copy = tmp_path / "rollcall.service"
-    copy.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/rollcall", str(installed)), encoding="utf-8")
+    copy = tmp_path / unit.name
+    copy.write_text(unit.read_text(encoding="utf-8").replace("/opt/rollcall", str(installed)), encoding="utf-8")
     done = _analyze("verify", "--man=no", "--recursive-errors=no", str(copy))
     # The machine's own units may have faults of their own; only ours matter.
     assert [line for line in (done.stdout + done.stderr).splitlines() if "rollcall" in line] == []
     assert done.returncode == 0, done.stderr
 
 
-def test_processes_may_lower_their_own_limits() -> None:
+@both_units
+def test_processes_may_lower_their_own_limits(unit: Path) -> None:
     """The unit's last word on the call that sets limits is that it is allowed: photos and streams are read within some."""
-    filters = _values("SystemCallFilter")
+    filters = _values("SystemCallFilter", unit)
     assert filters.index("~@privileged @resources") < filters.index("prlimit64")
 
 
@@ -71,9 +78,10 @@ def test_verify_would_see_a_fault(tmp_path: Path) -> None:
 
 
 @needs_analyze
-def test_exposure_is_two_or_better() -> None:
+@both_units
+def test_exposure_is_two_or_better(unit: Path) -> None:
     """`systemd-analyze security --offline=true` scores the unit 2.0 or better."""
-    done = _analyze("security", "--offline=true", str(UNIT))
+    done = _analyze("security", "--offline=true", str(unit))
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
     assert found, done.stdout + done.stderr
     assert float(found.group(1)) <= 2.0
@@ -87,20 +95,27 @@ def test_cameras_on_usb_stay_allowed() -> None:
     assert _values("SupplementaryGroups") == ["video"]
 
 
-def test_every_directive_is_explained() -> None:
+@both_units
+def test_every_directive_is_explained(unit: Path) -> None:
     """Above each directive, also one that is commented out, stands a comment that says why."""
-    for number, line in enumerate(LINES):
+    lines = _lines(unit)
+    for number, line in enumerate(lines):
         if re.match(r"#?[A-Z][A-Za-z]+=", line):
-            above = LINES[number - 1]
+            above = lines[number - 1]
             assert above.startswith("# "), f"line {number + 1} is not explained: {line}"
             assert len(above) > 12, f"line {number + 1} is explained by a fragment: {above}"
 
 
-def test_restart_policy_follows_the_exit_codes() -> None:
+@both_units
+def test_restart_policy_follows_the_exit_codes(unit: Path) -> None:
     """A configuration fault stays down; crashes, hangs and temporary faults are restarted, for ever."""
-    assert _values("RestartPreventExitStatus") == [str(errors.EXIT_CONFIGURATION)]
-    assert _values("Restart") == ["on-failure"]
-    assert _values("StartLimitIntervalSec") == ["0"]
+    assert _values("RestartPreventExitStatus", unit) == [str(errors.EXIT_CONFIGURATION)]
+    assert _values("Restart", unit) == ["on-failure"]
+    assert _values("StartLimitIntervalSec", unit) == ["0"]
+
+
+def test_the_supervisor_speaks_to_systemd() -> None:
+    """It says when the site is ready, and stops its children itself."""
     assert (_values("Type"), _values("KillMode")) == (["notify"], ["mixed"])
 
 
@@ -110,6 +125,16 @@ def test_nothing_is_written_outside_the_state_directory() -> None:
     assert _values("ReadWritePaths") == []
     assert (_values("StateDirectory"), _values("StateDirectoryMode")) == (["rollcall"], ["0700"])
     assert _values("UMask") == ["0077"]
+
+
+def test_the_hub_owns_no_file_and_its_password_is_a_credential() -> None:
+    """It writes nothing, does not see the gallery of a site beside it, and nobody reads the database's password in its command."""
+    assert _values("ProtectSystem", HUB_UNIT) == ["strict"]
+    assert _values("DynamicUser", HUB_UNIT) == ["yes"]
+    assert _values("StateDirectory", HUB_UNIT) == _values("ReadWritePaths", HUB_UNIT) == []
+    assert "-/var/lib/rollcall" in _values("InaccessiblePaths", HUB_UNIT)[0].split()
+    assert _values("LoadCredential", HUB_UNIT) == ["MONGODB_URI:/etc/rollcall-credentials/MONGODB_URI"]
+    assert "mongodb" not in _values("ExecStart", HUB_UNIT)[0]
 
 
 _NO_WRITABLE_CODE = """

@@ -1,0 +1,96 @@
+"""Which versions may be deleted: a reader of what is left knows the same as one of all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from workers.hub.settling import Version, useless
+
+_GENEROUS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # other tests may run meanwhile
+ORIGINS = ("aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc")
+VERSIONS = st.lists(
+    st.builds(
+        Version,
+        id=st.sampled_from(("1", "2")),
+        kind=st.sampled_from(("reference", "reference", "person", "deleted", "forgotten")),
+        model=st.sampled_from((None, "m", "n")),
+        revision=st.integers(1, 6),
+        origin=st.sampled_from(ORIGINS),
+        seq=st.integers(1, 12),
+        person_id=st.sampled_from((None, "p", "q")),
+        knows=st.integers(0, 6),
+    ),
+    max_size=14,
+    unique_by=lambda one: one.document_id,
+)
+HEADS = st.dictionaries(st.sampled_from(ORIGINS), st.integers(0, 12))
+Known = dict[tuple[str, str, str | None], Version]
+
+
+def read(versions: Iterable[Version]) -> Known:
+    """What a site knows once it has read these: the newest of each thing, less what is deleted or forgotten."""
+    newest: Known = {}
+    seen = list(versions)
+    for one in sorted(seen, key=lambda version: (version.revision, version.origin, version.seq)):
+        newest[one.id, one.kind, one.model] = one
+    deleted = {one.id for one in seen if one.kind == "deleted"}
+    marks = [one for one in seen if one.kind == "forgotten" and one.person_id is not None]
+    return {
+        thing: one
+        for thing, one in newest.items()
+        if one.kind != "reference"
+        or not (one.id in deleted or any(m.person_id == one.person_id and one.knows < m.revision for m in marks))
+    }
+
+
+@_GENEROUS
+@given(VERSIONS, HEADS)
+def test_a_new_reader_misses_nothing(versions: list[Version], heads: dict[str, int]) -> None:
+    """What is published and left has the same meaning as all that is published."""
+    gone = useless(versions, heads)
+    left = [one for one in versions if one not in gone]
+    published = [one for one in versions if one.is_published(heads)]
+    assert read(one for one in left if one.is_published(heads)) == read(published)
+
+
+@_GENEROUS
+@given(VERSIONS, HEADS, HEADS)
+def test_what_is_published_later_is_not_missed_either(
+    versions: list[Version], heads: dict[str, int], more: dict[str, int]
+) -> None:
+    """Settling early, and again when more is published, comes to the same; so does never settling."""
+    later = {origin: max(heads.get(origin, 0), more.get(origin, 0)) for origin in ORIGINS}
+    left = [one for one in versions if one not in useless(versions, heads)]
+    left = [one for one in left if one not in useless(left, later)]
+    assert read(one for one in left if one.is_published(later)) == read(
+        one for one in versions if one.is_published(later)
+    )
+
+
+@_GENEROUS
+@given(VERSIONS)
+def test_nothing_unpublished_stands_for_anything(versions: list[Version]) -> None:
+    """A batch that its site never ends changes nothing for anybody."""
+    assert useless(versions, {}) == []
+
+
+def test_a_deletion_leaves_nothing_of_its_reference() -> None:
+    """Of every model, every origin, and any revision."""
+    saves = [
+        Version("1", "reference", model, 1000, origin, seq, None, 0)
+        for seq, (model, origin) in enumerate(((None, ORIGINS[0]), ("m", ORIGINS[1]), ("n", ORIGINS[2])), start=1)
+    ]
+    mark = Version("1", "deleted", None, 1, ORIGINS[0], 5, None, 0)
+    assert set(useless([*saves, mark], {ORIGINS[0]: 5})) == set(saves)
+
+
+def test_whoever_was_enrolled_again_stays() -> None:
+    """A site that knew of the forgetting meant it."""
+    mark = Version("9", "forgotten", None, 50, ORIGINS[0], 5, "p", 0)
+    before = Version("1", "reference", "m", 40, ORIGINS[1], 1, "p", 0)
+    unaware = Version("2", "reference", "m", 60, ORIGINS[1], 2, "p", 0)
+    aware = Version("3", "reference", "m", 60, ORIGINS[1], 3, "p", 50)
+    assert set(useless([mark, before, unaware, aware], {ORIGINS[0]: 5})) == {before, unaware}
