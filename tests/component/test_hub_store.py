@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from pymongo.errors import PyMongoError
 
+from shared.settings.schema import BackendSettings
 from tests.support.hub import batch, deleted, now_revision, plain, reference
 from tests.support.mongodb import mongodb, needs_mongodb
 from tests.support.mongodb_link import link_to
 from workers.hub.database import Database
 from workers.hub.face_routes import batch_of
 from workers.hub.gallery import Gallery
+from workers.hub.hub import Hub
 from workers.hub.items import COUNTER_BITS, Item, Kind, plain_item_of
 from workers.hub.lease import Lease, now_ms
 from workers.hub.origins import Origins
@@ -189,6 +191,102 @@ def test_sightings_that_are_cut_anywhere_are_there_once(uri: str) -> None:
         await healthy.database.close()
 
     cut_at_every_step(uri, work)
+
+
+def test_what_a_site_left_behind_is_found_by_tidying(uri: str) -> None:
+    """A site's last batch was published, and its backend killed before it looked at what the batch replaces: nothing of it stays for long."""
+
+    async def work() -> None:
+        store = await opened(uri)
+        first, origin, other = 600_000, secrets.token_urlsafe(8), secrets.token_urlsafe(8)
+        now = now_revision()
+        await store.push(batch(other, 0, [reference(first, 1, revision=now), reference(first + 1, 2)], None, "x"))
+        late = batch(origin, 0, [reference(first, 1, revision=now + 1), deleted(first + 1, 2)], None, "x")
+        taken = batch_of(late, late["embeddings"], now_ms())
+        await store.origins.of(origin, "site")
+        await store.gallery.insert(taken.items)
+        await store.origins.publish(origin, 2, None, "x")
+        ids = {str(uuid.UUID(int=first + n)) for n in range(2)}
+        assert len([one for one in (await store.read())[0] if one.id in ids]) == 4
+        await store.gallery.settle_all()
+        left = [one for one in (await store.read())[0] if one.id in ids]
+        assert {one.document_id for one in left} == {f"{origin}:1", f"{origin}:2"}
+        await store.database.close()
+
+    asyncio.run(work())
+
+
+def test_whoever_is_forgotten_is_gone_from_the_hub(uri: str) -> None:
+    """By the person's id: references that are there, and those that come late from a site that does not know. One that knows is believed."""
+
+    async def work() -> None:
+        store = await opened(uri)
+        first, origin, other = 700_000, secrets.token_urlsafe(8), secrets.token_urlsafe(8)
+        person = str(uuid.uuid4())
+        await store.push(batch(other, 0, [reference(first, 1, person_id=person)], None, "x"))
+        mark = {"kind": "forgotten", "id": str(uuid.uuid4()), "person_id": person, "revision": now_revision(), "seq": 1}
+        await store.push(batch(origin, 0, [mark], None, "x"))
+        late = [
+            reference(first + 1, 2, person_id=person),
+            reference(first + 2, 3, person_id=person, knows=mark["revision"]),
+        ]
+        await store.push(batch(other, 1, late, "x", "y"))
+        assert list(known((await store.read())[0], first)) == [str(uuid.UUID(int=first + 2))]
+        await store.database.close()
+
+    asyncio.run(work())
+
+
+def test_marks_of_deletions_are_kept_for_three_years(uri: str) -> None:
+    """Older ones are deleted, and nothing else is."""
+
+    async def work() -> None:
+        hub = Hub(BackendSettings(), Database(uri, "test"))
+        await hub.database.prepare()
+        first, origin = 800_000, secrets.token_urlsafe(8)
+        now = now_ms()
+        ages = {0: 3 * 365 + 1, 1: 3 * 365 - 1}
+        marks = [
+            deleted(first + n, n + 1, revision=(now - days * 86_400_000) << COUNTER_BITS) for n, days in ages.items()
+        ]
+        old = reference(first + 2, 3, revision=marks[0]["revision"])
+        sent = batch(origin, 0, [*marks, old], None, "x")
+        await hub.gallery.push("site", batch_of(sent, sent["embeddings"], now))
+        await hub.delete_old_marks(now)
+        kept = await hub.database.items.find({"origin": origin}).to_list()
+        assert sorted(one["seq"] for one in kept) == [2, 3]
+        await hub.close()
+
+    asyncio.run(work())
+
+
+def test_a_reader_goes_on_in_the_same_query(uri: str) -> None:
+    """Pages from one backend, from another one, and with a stop that is longer than a reading is kept: the same items."""
+
+    async def work() -> None:
+        one, two = await opened(uri), await opened(uri)
+        whole = [item.document_id for item in (await one.read())[0]]
+
+        async def read(stores: list[Store], *, forgets: bool) -> list[str]:
+            seen: list[str] = []
+            position: dict[str, int] = {}
+            for step in range(1000):
+                items, position = await stores[step % len(stores)].read(position, limit=25)
+                seen += [item.document_id for item in items]
+                if forgets:
+                    await one.gallery.close()
+                if not items:
+                    return seen
+            raise AssertionError("it does not end")
+
+        assert await read([one], forgets=False) == whole
+        assert await read([one, two], forgets=False) == whole
+        assert await read([one], forgets=True) == whole
+        for store in (one, two):
+            await store.gallery.close()
+            await store.database.close()
+
+    asyncio.run(work())
 
 
 def test_two_backends_that_write_at_once_are_read_without_a_gap(uri: str) -> None:

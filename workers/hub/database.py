@@ -39,6 +39,11 @@ _INDEXES: Mapping[str, list[IndexModel]] = {
         IndexModel([("person_id", ASCENDING)]),
         IndexModel([("kind", ASCENDING), ("model", ASCENDING), ("dim", ASCENDING)]),
     ],
+    "marks": [
+        IndexModel([("person_hash", ASCENDING)]),
+        IndexModel([("person_id", ASCENDING)]),
+        IndexModel([("id", ASCENDING)]),
+    ],
     "sightings": [
         IndexModel([("origin", ASCENDING), ("seq", ASCENDING)]),
         IndexModel([("site", ASCENDING), ("seq", ASCENDING)]),
@@ -94,6 +99,16 @@ class Database:
     @property
     def items(self) -> Collection:
         return self._named["items"]
+
+    @property
+    def things(self) -> Collection:
+        """The ids of all things that have a published version."""
+        return self._named["things"]
+
+    @property
+    def marks(self) -> Collection:
+        """What forgets or deletes people, once more: it is asked at each save, and is small."""
+        return self._named["marks"]
 
     @property
     def origins(self) -> Collection:

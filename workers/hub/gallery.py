@@ -2,11 +2,16 @@
 
 Every version is a document of its own, and is only ever inserted. After its batch is published, versions for which another one stands are
 deleted (workers/hub/settling.py). A repeated batch therefore changes nothing, and two backends can't write over each other.
+
+Whether a thing has other versions is known from one more insertion, of its id, that comes last: it fails if somebody was there before, who
+then has published already. So new references cost insertions only, and of two that save one thing at once the second one sees the first.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -15,7 +20,7 @@ from pymongo import ASCENDING
 from workers.hub.database import Database, Document, deadline, found, insert_new
 from workers.hub.items import Batch, Item, Kind
 from workers.hub.origins import Origins, is_fork
-from workers.hub.positions import Position, news
+from workers.hub.positions import Position, news, position_text
 from workers.hub.settling import FIELDS, Version, useless, version_of
 from workers.hub.sightings import Sightings
 
@@ -23,6 +28,7 @@ MAX_PAGE_ITEMS = 1000
 PAGE_BYTES = 1 << 20
 _OVERHEAD_BYTES = 420  # of an item's JSON beside its embedding
 _AT_ONCE = 2000  # ids in one query
+_KEPT_S, _MAX_READINGS = 20.0, 16
 _LIST_CHUNK = 200  # documents that a plain list takes at a time
 
 
@@ -43,11 +49,22 @@ class Page(NamedTuple):
     more: bool
 
 
+class _Reading(NamedTuple):
+    """A page's reading that can go on. `first`: was read already, and did not fit. `until`: monotonic."""
+
+    first: tuple[Item, dict[str, int]]
+    rest: AsyncGenerator[tuple[Item, dict[str, int]], None]
+    end: dict[str, int]
+    until: float
+
+
 class Gallery:
     """References, people and deletions of all sites."""
 
     def __init__(self, database: Database, origins: Origins, sightings: Sightings) -> None:
-        self._items, self._origins, self._sightings = database.items, origins, sightings
+        self._items, self._things, self._marks = database.items, database.things, database.marks
+        self._origins, self._sightings = origins, sightings
+        self._readings: OrderedDict[tuple[str, str | None], _Reading] = OrderedDict()
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -73,56 +90,124 @@ class Gallery:
 
     async def insert(self, items: Sequence[Item]) -> set[str]:
         """Store new versions. They are not published yet. Returns the keys of those that were there."""
+        await insert_new(self._marks, [one.to_document() for one in items if _is_mark(one)])
         return await insert_new(self._items, [one.to_document() for one in items])
 
+    async def known(self, ids: Sequence[str]) -> list[Document]:
+        """All versions of these things."""
+        there = [one["_id"] for one in await found(self._things, {"_id": {"$in": list(ids)}})]
+        return await found(self._items, {"id": {"$in": there}}) if there else []
+
     async def settle(self, items: Sequence[Item]) -> None:
-        """Delete what a published batch has made useless. If this comes too late for one side of a race, the other side comes later."""
+        """Delete what a published batch has made useless. If this comes too early for one side of a race, the other side comes later."""
+        ids = sorted({one.id for one in items})
+        there = await insert_new(self._things, [{"_id": one} for one in ids])
+        # What deletes looks in any case: a site may have ended before it came this far.
+        looked_at = there | {one.id for one in items if one.deleted}
+        await self._delete_useless(await self._around(looked_at, items))
+        await self._sightings.erase(items)
+
+    async def settle_all(self) -> None:
+        """The same for everything that there is: what sites left behind that never came back in the middle of a batch."""
+        async with deadline():
+            cursor = self._items.find({}, FIELDS, batch_size=_AT_ONCE).sort("id", ASCENDING)
+            versions = [version_of(one) for one in await cursor.to_list(_AT_ONCE)]
+        while versions:
+            async with deadline():
+                more = [version_of(one) for one in await cursor.to_list(_AT_ONCE)]
+            last = versions[-1].id if more else ""  # may go on in the next piece
+            whole = [one for one in versions if one.id != last]
+            people = {one.person_id for one in whole if one.kind == Kind.REFERENCE and one.person_id is not None}
+            await self._delete_useless({*whole, *await self._forgettings(people)})
+            versions = [one for one in versions if one.id == last] + more
+
+    async def _delete_useless(self, versions: set[Version]) -> None:
+        if not versions:
+            return
         heads = (await self._origins.heads()).items
-        gone = [one.document_id for one in useless(await self._around(items), heads)]
+        gone = [one.document_id for one in useless(versions, heads)]
         for some in _pieces(gone):
             async with deadline():
                 await self._items.delete_many({"_id": {"$in": some}})
-        await self._sightings.erase(items)
 
-    async def _around(self, items: Sequence[Item]) -> list[Version]:
-        """All versions of the things of a batch; the forgettings of its people; and the references of the people that it forgets."""
-        ids = {one.id for one in items}
-        people = {one.person_id for one in items if one.kind is Kind.REFERENCE and one.person_id is not None}
-        forgotten = {one.person_id for one in items if one.kind is Kind.FORGOTTEN and one.person_id is not None}
+    async def _around(self, ids: Collection[str], items: Sequence[Item]) -> set[Version]:
+        """All versions of these things; the references of people that a batch forgets; and the forgettings of those that it saves."""
         around: set[Version] = set()
-        for some in _pieces(sorted(ids)):
-            around.update(map(version_of, await found(self._items, {"id": {"$in": some}}, FIELDS)))
-        for kind, chosen in ((Kind.FORGOTTEN, people), (Kind.REFERENCE, forgotten)):
-            for some in _pieces(sorted(chosen)):
-                query = {"kind": str(kind), "person_id": {"$in": some}}
-                around.update(map(version_of, await found(self._items, query, FIELDS)))
-        return list(around)
+        forgotten = {one.person_id for one in items if one.kind is Kind.FORGOTTEN and one.person_id is not None}
+        for name, values in (("id", ids), ("person_id", forgotten)):
+            for some in _pieces(sorted(values)):
+                around.update(map(version_of, await found(self._items, {name: {"$in": some}}, FIELDS)))
+        marks = await self._forgettings({one.person_id for one in items if one.person_id is not None})
+        return around | marks | ({version_of(one.to_document()) for one in items} if marks else set())
+
+    async def _forgettings(self, people: Collection[str]) -> set[Version]:
+        marks: set[Version] = set()
+        for some in _pieces(sorted(people)):
+            query = {"kind": "forgotten", "person_id": {"$in": some}}
+            marks.update(map(version_of, await found(self._marks, query, FIELDS)))
+        return marks
 
     # --- reading -------------------------------------------------------------------------------------------------
 
     async def page(self, heads: Position, position: Position, model: str | None, limit: int) -> Page:
         """What is published by `heads`, which was read before, and comes after a position.
 
-        `model`: references of other models are left out; those without a model are not. Each origin's items are in the order of seq.
+        `model`: references of other models are left out; those without a model are not. Each origin's items are in the order of seq. A
+        reader that asks for the next page soon goes on in the same query.
         """
+        now = time.monotonic()
+        reading = self._readings.pop((position_text(position), model), None)
+        if reading is None or reading.until < now:
+            rest = self._items_after(heads, position, model)
+            end = {**position, **{origin: head for origin, _, head in news(heads, position)}}
+            first = await anext(rest, None)
+            if first is None:
+                return Page([], end, more=False)
+            reading = _Reading(first, rest, end, now)
         items: list[Item] = []
         after = dict(position)
         room = PAGE_BYTES
+        following: tuple[Item, dict[str, int]] | None = reading.first
+        while following is not None:
+            item, position_then = following
+            size = len(item.embedding or b"") * 4 // 3 + _OVERHEAD_BYTES
+            if len(items) == limit or (size > room and items):
+                await self._keep((position_text(after), model), reading._replace(first=following, until=now + _KEPT_S))
+                return Page(items, after, more=True)
+            items.append(item)
+            after, room = position_then, room - size
+            following = await anext(reading.rest, None)
+        return Page(items, reading.end, more=False)
+
+    async def _items_after(
+        self, heads: Position, position: Position, model: str | None
+    ) -> AsyncGenerator[tuple[Item, dict[str, int]], None]:
+        """Each item after a position, and the position after it."""
+        after = dict(position)
         for origin, read, head in news(heads, position):
-            async with deadline():
-                query: Document = {"origin": origin, "seq": {"$gt": read, "$lte": head}}
-                cursor = self._items.find(query | _of_model(model)).sort("seq", ASCENDING).limit(limit - len(items) + 1)
-                async for document in cursor:
-                    size = len(document.get("embedding", b"")) * 4 // 3 + _OVERHEAD_BYTES
-                    if len(items) == limit or (size > room and items):
-                        await cursor.close()
-                        return Page(items, after, more=True)
-                    item = Item.from_document(document)
-                    items.append(item)
-                    room -= size
-                    after[origin] = item.seq
+            query: Document = {"origin": origin, "seq": {"$gt": read, "$lte": head}}
+            async with self._items.find(query | _of_model(model)).sort("seq", ASCENDING) as cursor:
+                while True:
+                    async with deadline():
+                        document = await anext(cursor, None)
+                    if document is None:
+                        break
+                    after[origin] = document["seq"]
+                    yield Item.from_document(document), dict(after)
             after[origin] = head
-        return Page(items, after, more=False)
+
+    async def _keep(self, key: tuple[str, str | None], reading: _Reading) -> None:
+        """Keep a reading for a moment. Of too many the oldest are ended."""
+        self._readings[key] = reading
+        while len(self._readings) > _MAX_READINGS or next(iter(self._readings.values())).until < time.monotonic():
+            _, old = self._readings.popitem(last=False)
+            await old.rest.aclose()
+
+    async def close(self) -> None:
+        """End the readings that were kept."""
+        while self._readings:
+            _, old = self._readings.popitem()
+            await old.rest.aclose()
 
     async def plain_model(self) -> str | None:
         """The model with most references; None if no reference has one."""
@@ -157,6 +242,11 @@ class Gallery:
         async with deadline():
             one = await self._items.find_one({"kind": "reference", "model": model}, {"dim": True})
         return None if one is None else int(one["dim"])
+
+
+def _is_mark(item: Item) -> bool:
+    """Whether it forgets or deletes a person."""
+    return item.deleted and item.kind is not Kind.DELETED
 
 
 def _of_model(model: str | None) -> Document:

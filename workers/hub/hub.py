@@ -31,7 +31,7 @@ from workers.serving.callers import caller_of
 
 _WRONG_TOKENS, _WITHIN_S = 20, 60.0
 _SEEN_EVERY_S = 60.0
-_DAY_S = 86_400.0
+_FIRST_TIDY_S, _DAY_S = 600.0, 86_400.0
 MARKS_KEPT_DAYS = 3 * 365  # a site that was away for longer could bring back what was deleted
 _log = logging.getLogger("backend")
 
@@ -74,21 +74,29 @@ class Hub:
             return await self.database.sites.find({}).sort("_id").to_list()
 
     async def tidy(self) -> None:
-        """Once a day: delete marks of deletions that every site has had the time to read. Runs until it is cancelled."""
+        """Ten minutes after the start, and then once a day: delete marks of deletions that every site has had the time to read, and what
+        sites left behind in the middle of a batch. Runs until it is cancelled."""
+        wait_s = _FIRST_TIDY_S
         while True:
-            oldest = (now_ms() - MARKS_KEPT_DAYS * int(_DAY_S) * 1000) << COUNTER_BITS
+            await asyncio.sleep(wait_s)  # nothing to wait for: this is the clock's work
+            wait_s = _DAY_S
             try:
-                async with deadline():
-                    await self.database.items.delete_many({"deleted": True, "revision": {"$lt": oldest}})
+                await self.delete_old_marks(now_ms())
+                await self.gallery.settle_all()
             except (PyMongoError, TimeoutError) as error:
-                _log.warning(
-                    "old marks of deletions stay for now: %s", database_fault(error, self.database.hosts).line()
-                )
-            await asyncio.sleep(_DAY_S)  # nothing to wait for: this is the clock's work
+                _log.warning("the hub is not tidied today: %s", database_fault(error, self.database.hosts).line())
+
+    async def delete_old_marks(self, now: int) -> None:
+        """Delete marks of deletions that are older than three years. `now`: ms since 1970."""
+        old = {"deleted": True, "revision": {"$lt": (now - MARKS_KEPT_DAYS * int(_DAY_S) * 1000) << COUNTER_BITS}}
+        for collection in (self.database.items, self.database.marks):
+            async with deadline():
+                await collection.delete_many(old)
 
     async def close(self) -> None:
         """Give back what is held, and close the connections."""
         with contextlib.suppress(PyMongoError, TimeoutError, RollcallError):
+            await self.gallery.close()
             await self.plain.close()
         await self.database.close()
 

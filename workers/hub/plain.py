@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from shared.errors import TemporaryError
-from workers.hub.database import Database, found
+from workers.hub.database import Database
 from workers.hub.gallery import Gallery
 from workers.hub.items import COUNTER_BITS, Item, Kind, PlainItem
 from workers.hub.lease import Lease, now_ms
@@ -19,7 +19,7 @@ class PlainClients:
     """The store for plain clients of this process."""
 
     def __init__(self, database: Database, gallery: Gallery) -> None:
-        self._items, self._gallery, self._lease = database.items, gallery, Lease(database)
+        self._gallery, self._lease = gallery, Lease(database)
         self._turn = asyncio.Lock()  # an origin's batches are published one after the other
         self._revision = 0
 
@@ -54,7 +54,7 @@ class PlainClients:
 
     async def _known(self, given: Sequence[PlainItem]) -> tuple[dict[str, PlainItem], set[str], int]:
         """Of these ids: the newest version of each, those that are deleted, and the greatest revision."""
-        documents = await found(self._items, {"id": {"$in": [one.id for one in given]}})
+        documents = await self._gallery.known([one.id for one in given])
         newest: dict[str, Item] = {}
         for one in map(Item.from_document, documents):
             best = newest.get(one.id)

@@ -116,7 +116,7 @@ class Sightings:
     """The collection of sightings."""
 
     def __init__(self, database: Database, origins: Origins) -> None:
-        self._sightings, self._items, self._origins = database.sightings, database.items, origins
+        self._sightings, self._marks, self._origins = database.sightings, database.marks, origins
 
     async def push(self, site: str, batch: SightingBatch) -> tuple[int, str | None]:
         """Store and publish a batch. Returns how far the origin's sightings are published, and "gap" or "fork" if it was not taken."""
@@ -160,11 +160,10 @@ class Sightings:
         people = sorted({one["person_id"] for one in documents if "person_id" in one})
         if not hashes and not people:
             return
-        marks = {
-            "deleted": True,
+        query = {
             "$or": [{"person_hash": {"$in": hashes}}, {"person_id": {"$in": people}}, {"id": {"$in": people}}],
         }
-        await self.erase([Item.from_document(one) for one in await found(self._items, marks)])
+        await self.erase([Item.from_document(one) for one in await found(self._marks, query)])
 
     async def erase(self, items: Sequence[Item]) -> None:
         """Delete the sightings of people that these items forget or delete."""
