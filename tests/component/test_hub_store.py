@@ -338,19 +338,22 @@ def test_two_backends_that_write_at_once_are_read_without_a_gap(uri: str) -> Non
     asyncio.run(work())
 
 
-def test_a_lease_that_is_lost_costs_a_try_and_no_change(uri: str) -> None:
-    """Another process takes over an origin, while the first believes that it still has it. Both clients' items are there."""
+@pytest.mark.parametrize("ahead", [0, 50])
+def test_a_lease_that_is_lost_costs_a_try_and_no_change(uri: str, ahead: int) -> None:
+    """Another process takes over an origin, while the first believes that it still has it. Both clients' items are there, whether the
+    first comes to a number that the other has used or, `ahead`, to one that nobody has."""
 
     async def work() -> None:
         one, two = await opened(uri), await opened(uri)
         slow, fast = PlainClients(one.database, one.gallery), PlainClients(two.database, two.gallery)
-        first = 500_000
+        first = 500_000 + 100 * ahead
         assert await slow.save([plain_item_of(plain(first))]) == 1
         held = slow._lease.origin
         await one.database.origins.update_one({"_id": held}, {"$set": {"until": 0}})  # a clock that is hours ahead
         await two.database.origins.delete_many({"site": "", "_id": {"$ne": held}})  # so that it takes this one
         assert await fast.save([plain_item_of(plain(first + 1))]) == 1
         assert fast._lease.origin == held
+        slow._lease.seq += ahead
         assert await slow.save([plain_item_of(plain(first + 2))]) == 1
         assert slow._lease.origin != held
         listed = {item.person_name async for some in one.gallery.plain_list(None) for item in some}
