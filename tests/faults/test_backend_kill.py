@@ -1,10 +1,12 @@
-"""Backends that are killed while sites send to them."""
+"""Backends that are killed while sites send to them, and a database that goes away and comes back."""
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import threading
+import time
 import uuid
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 import requests
 
 from tests.support.hub import Backend, Client, batch, reference
-from tests.support.mongodb import mongodb, needs_mongodb
+from tests.support.mongodb import PROGRAM_VARIABLE, FerretDb, mongodb, needs_mongodb
 
 _MOST_BATCHES, _ITEMS, _KILLS = 300, 5, 3
 
@@ -60,3 +62,41 @@ def test_backends_are_killed_and_nothing_is_lost(tmp_path: Path, seed: int) -> N
         wanted = sorted(str(uuid.UUID(int=1000 + n)) for n in range(sent * _ITEMS))
         assert sorted(item["id"] for item in steady.client().pull_all()) == wanted
         assert sorted(read) == wanted
+
+
+@pytest.mark.skipif(not os.environ.get(PROGRAM_VARIABLE), reason=f"needs a database of its own: ${PROGRAM_VARIABLE}")
+def test_a_database_that_goes_away_is_told_and_found_again(tmp_path: Path) -> None:
+    """While it is away every answer is 503 with Retry-After, in the plain form; a reader that waits is not sent away with less than there
+    is. Once it is back, everything goes on without a restart, and nothing is lost."""
+    origin = secrets.token_urlsafe(8)
+    with (
+        FerretDb(tmp_path / "db") as database,
+        Backend(tmp_path / "a", f"mongodb://127.0.0.1:{database.port}/x") as backend,
+    ):
+        client = backend.client()
+        client.push(batch(origin, 0, [reference(1, 1)], None, "a"))
+        position = client.pull()["position"]
+        database.kill()
+        for method, path in (
+            ("GET", "/face/all-embeddings"),
+            ("GET", "/face/all-embeddings?position="),
+            ("GET", "/sightings"),
+            ("GET", "/health"),
+        ):
+            answer = client.ask(method, path)
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) > 0
+            assert answer.json()["success"] is False
+        assert (
+            client.ask("POST", "/face/sync-embeddings", json=batch(origin, 1, [reference(2, 2)], "a", "b")).status_code
+            == 503
+        )
+        assert backend.process.poll() is None
+        database.start()
+        end = time.monotonic() + 60
+        while client.ask("GET", "/health").status_code != 200:  # each asks the database, and waits for it
+            assert time.monotonic() < end
+        client.push(batch(origin, 1, [reference(2, 2)], "a", "b"))
+        assert [item["seq"] for item in client.pull(position)["embeddings"]] == [2]
+        assert [item["seq"] for item in client.pull_all()] == [1, 2]
+        assert not [line for line in backend.log if "Traceback" in line]
