@@ -54,20 +54,21 @@ def use_site(settings: Settings | None) -> None:
         clear_cache()
 
 
-def _settings() -> Settings:
+def site_settings() -> Settings:
+    """The settings of the site that these functions work on. Raises ConfigurationError."""
     return _chosen or load_settings(find_config())
 
 
 def init_database() -> None:
     """Create the database if there is none. Adopt one of the original program, or migrate an older one of ours. Raises RollcallError."""
-    with _lock, SiteAccess(_settings(), _log.warning, create=True):
+    with _lock, SiteAccess(site_settings(), _log.warning, create=True):
         pass
 
 
 def load_embeddings_from_db() -> tuple[NDArray[np.float32], list[str]] | tuple[None, None]:
     """All references: (n, dim) float32 of unit L2 norm, and their n names. (None, None) for an empty gallery. Raises RollcallError."""
     with _lock:
-        settings = _settings()
+        settings = site_settings()
         if site_is_running(settings.run_dir):
             return _load_from_block(settings)
         return _load_from_file(settings)
@@ -120,7 +121,7 @@ def save_embeddings_batch(rows: Sequence[tuple[str, ArrayLike, str | None, str |
     Raises RefusedError if a row is refused; then nothing of its transaction is saved.
     """
     ids: list[int] = []
-    with _lock, SiteAccess(_settings(), _log.warning, create=True) as gallery:
+    with _lock, SiteAccess(site_settings(), _log.warning, create=True) as gallery:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE]
             references = [
@@ -158,7 +159,7 @@ def delete_embedding(person_name: str, image_path: str | None = None) -> int:
     """Delete a person's references, or those of one photo. Returns how many rows. A deletion mark keeps old folders and backups from
     bringing them back. Raises RollcallError."""
     with _lock:
-        settings = _settings()
+        settings = site_settings()
         if not settings.db_path.exists():
             return 0
         with SiteAccess(settings, _log.warning) as gallery:
@@ -178,7 +179,7 @@ def get_cache_info() -> dict[str, Any]:
     Returns {'cached': bool, 'count': number of references, 'timestamp': ISO 8601, UTC, or None}. Raises RollcallError.
     """
     with _lock:
-        settings = _settings()
+        settings = site_settings()
         if site_is_running(settings.run_dir):
             with GalleryReader(settings.run_dir) as reader:
                 return {"cached": True, "count": reader.count_live(), "timestamp": _iso(reader.published_ns)}
@@ -193,7 +194,7 @@ def _iso(time_ns: int) -> str:
 def get_embedding_count() -> int:
     """How many references are stored. Raises RollcallError."""
     with _lock:
-        settings = _settings()
+        settings = site_settings()
         if not settings.db_path.exists():
             return 0
         with SiteAccess(settings, _log.warning) as gallery:

@@ -142,6 +142,38 @@ class CameraStatus(ChildStatus):
 
 
 @dataclass(frozen=True)
+class SyncStatus(ChildStatus):
+    """The status of the exchange with other sites.
+
+    `up`: the backend answers; `down_since`, `down_reason`: since when and why it does not. `wire`: "rollcall", or "plain" for a server that
+    knows lists only. `last_sync`: when the last exchange came to its end (ISO 8601, UTC). `sent`, `received`: items since this process began.
+    `quarantined`: items that can't be used. `unconfirmed`: the sites that have not heard yet of everything that was deleted here. `has_key`:
+    whether people who are forgotten here are known elsewhere by their hashed names. `unshown`: references that a plain server took and
+    does not show.
+    """
+
+    up: bool = False
+    down_since: str | None = None
+    down_reason: str | None = None
+    wire: str | None = None
+    last_sync: str | None = None
+    sent: int = 0
+    received: int = 0
+    sightings_sent: int = 0
+    quarantined: int = 0
+    unconfirmed: str | None = None
+    has_key: bool = False
+    unshown: int | None = None
+
+    @property
+    def outline(self) -> tuple[object, ...]:
+        return (*super().outline, self.up)
+
+
+_STATUS_OF_PROCESS: Mapping[str, type[ChildStatus]] = {"sync": SyncStatus}
+
+
+@dataclass(frozen=True)
 class SiteSnapshot:
     """A running site as its supervisor knows it. `pid`: the supervisor's. `processes`: children of further kinds, by name."""
 
@@ -180,5 +212,8 @@ class SiteSnapshot:
             float(document["uptime_s"]),
             WriterStatus.from_json(document["writer"]),
             {name: CameraStatus.from_json(one) for name, one in document["cameras"].items()},
-            {name: ChildStatus.from_json(one) for name, one in document.get("processes", {}).items()},
+            {
+                name: _STATUS_OF_PROCESS.get(name, ChildStatus).from_json(one)
+                for name, one in document.get("processes", {}).items()
+            },
         )

@@ -43,8 +43,10 @@ from shared.gallery.publisher import GalleryPublisher
 from shared.ipc import wire
 from shared.ipc.requests import (
     Answer,
+    ChangeNews,
     Done,
     Follow,
+    FollowChanges,
     PutStatus,
     Record,
     Request,
@@ -57,6 +59,7 @@ from shared.ipc.requests import (
 from shared.process.work_progress import Worker, beat
 from shared.progress import progress_bar
 from shared.service.service import StoreService, request_fault
+from shared.service.sync_key import sync_key_or_none
 from shared.settings.schema import Settings
 from shared.status import ChildState, SiteSnapshot, WriterStatus
 from shared.store.backup import BackupKeeper
@@ -106,7 +109,13 @@ class Peer:
         self.outbox = bytearray()
         self.waiting = 0  # its requests that are not answered yet
         self.follows_after: int | None = None
+        self.follows_changes = False
         self.closing = False
+
+    @property
+    def follows(self) -> bool:
+        """Whether it waits for what comes, and asks for nothing."""
+        return self.follows_after is not None or self.follows_changes
 
     def send(self, document: dict[str, Any]) -> None:
         """Put a message in the outbox. A peer that leaves too much unread is cut off."""
@@ -140,6 +149,7 @@ class Writer:
         self._peers: dict[int, Peer] = {}
         self._supervisor = os.getppid()
         self._children: set[int] = set()
+        self._told: ChangeNews | None = None  # what those who follow the changes know
         self._waiting: deque[tuple[Peer, Request[Any] | UsageError]] = deque()
         self._snapshot: SiteSnapshot | None = None  # the supervisor's last
         self._backup = BackupKeeper(settings.db_path)
@@ -415,16 +425,14 @@ class Writer:
             peer
             for peer in self._peers.values()
             if not self._is_own(peer)
-            and (
-                self._is_idle(peer) or (peer.follows_after is None and not peer.waiting and peer.active_at < stalled_at)
-            )
+            and (self._is_idle(peer) or (not peer.follows and not peer.waiting and peer.active_at < stalled_at))
         ]
         if idle:
             self._drop(min(idle, key=lambda peer: peer.active_at))
         return bool(idle)
 
     def _is_idle(self, peer: Peer) -> bool:
-        return peer.follows_after is None and not (peer.waiting or peer.outbox or len(peer.inbox))
+        return not peer.follows and not (peer.waiting or peer.outbox or len(peer.inbox))
 
     def _drop_greedy_peers(self) -> None:
         """Drop peers that are idle for too long, whose message does not arrive whole in time, or that hold too much memory."""
@@ -523,6 +531,7 @@ class Writer:
             for (peer, request), answer in zip(writes, self._write([one for _, one in writes]), strict=True):
                 self._reply(peer, request.op, answer)
             self._send_to_followers(self._service.new_sightings)
+            self._tell_of_changes()
         for peer, one in taken:
             if isinstance(one, UsageError):
                 self._reply(peer, "", one)
@@ -569,6 +578,10 @@ class Writer:
     def _carry_out(self, peer: Peer, request: Request[Any]) -> Answer:
         if isinstance(request, Follow):
             return self._start_following(peer, request.after_id)
+        if isinstance(request, FollowChanges):
+            self._require_place_to_follow(peer)
+            peer.follows_changes = True
+            return self._service.change_news()
         if isinstance(request, PutStatus):
             return self._put_status(peer, request.status)
         if isinstance(request, Status):
@@ -590,11 +603,7 @@ class Writer:
 
         Raises TemporaryError when too many peers follow already.
         """
-        followers = sum(one.follows_after is not None for one in self._peers.values())
-        if followers >= _MAX_FOLLOWERS and not self._is_own(peer):
-            raise TemporaryError(
-                "too many programs follow the sightings", got=_MAX_FOLLOWERS, remedy="end some of them first"
-            )
+        self._require_place_to_follow(peer)
         while True:
             past = self._service.sightings_since(after_id, _EVENTS_AT_ONCE)
             page = SightingsPage(events=past, last_id=past[-1].id if past else after_id)
@@ -604,6 +613,26 @@ class Writer:
             after_id = page.last_id
         peer.follows_after = after_id
         return page
+
+    def _require_place_to_follow(self, peer: Peer) -> None:
+        followers = sum(one.follows for one in self._peers.values())
+        if followers >= _MAX_FOLLOWERS and not self._is_own(peer):
+            raise TemporaryError(
+                "too many programs follow what the site does", got=_MAX_FOLLOWERS, remedy="end some of them first"
+            )
+
+    def _tell_of_changes(self) -> None:
+        """Tell those who follow the changes, if there were any since they were told last."""
+        followers = [peer for peer in self._peers.values() if peer.follows_changes]
+        if not followers:
+            return
+        news = self._worker.run(self._service.change_news)
+        if news == self._told:
+            return
+        self._told = news
+        for peer in followers:
+            peer.send(news.to_json())
+            self._push(peer)
 
     def _send_to_followers(self, sightings: list[Sighting]) -> None:
         if not sightings:
@@ -639,6 +668,7 @@ def main(argv: list[str] | None = None) -> int:
     worker = Worker(child.heartbeat)
     try:
         store, without_room = worker.run(lambda: open_store_or_read_only(settings.db_path, _log.error))
+        store.sync_key = sync_key_or_none(settings, _log.error)
         publisher = GalleryPublisher(
             settings.run_dir, store.dim or _UNKNOWN_DIM, store.model or "", store.fingerprint or "", beat
         )

@@ -11,7 +11,7 @@ from shared.errors import RollcallError
 from shared.events import Sighting
 from shared.ipc import wire
 from shared.ipc.client import REQUEST_TIMEOUT_S, SiteClient
-from shared.ipc.requests import Follow, Sightings
+from shared.ipc.requests import ChangeNews, Follow, FollowChanges, Sightings
 
 _RETRY_S = 0.2
 _LAST_EVENTS_S = 5.0
@@ -49,6 +49,30 @@ def follow_across_restarts(run_dir: Path, after_id: int, give_up: Callable[[Exce
         except (OSError, RollcallError) as error:
             if give_up(error):
                 return
+
+
+def follow_changes(run_dir: Path, give_up: Callable[[Exception], bool]) -> Iterator[ChangeNews]:
+    """Yield up to where the store has changed: now, and after every further change. `give_up`: as in `follow_across_restarts`."""
+    while True:
+        try:
+            yield from _news(run_dir)
+        except (OSError, RollcallError) as error:
+            if give_up(error):
+                return
+
+
+def _news(run_dir: Path) -> Iterator[ChangeNews]:
+    connection = wire.connect(run_dir, REQUEST_TIMEOUT_S)
+    try:
+        connection.sendall(wire.encode({"op": FollowChanges.op, "arguments": {}}))
+        connection.settimeout(None)
+        buffer = wire.MessageBuffer()
+        while True:
+            document, _ = wire.receive(connection, buffer)
+            wire.raise_error(document)
+            yield ChangeNews.from_json(document)
+    finally:
+        connection.close()
 
 
 def find_last_id(run_dir: Path, give_up: Callable[[Exception], bool]) -> int | None:

@@ -36,6 +36,7 @@ from shared.service.check import check_running
 from shared.service.negatives import negative_batches
 from shared.service.scored_references import ScoredReference, scored_references
 from shared.service.service import StoreService
+from shared.service.sync_key import sync_key_or_none
 from shared.settings.schema import Settings
 from shared.store.copying import copy_to
 from shared.store.loading import sound_batches, stored_batches, vectors_of_person
@@ -346,6 +347,7 @@ class FilesOfSite(GalleryClient):
                 raise explain(error, settings.db_path) from error
             raise
         self.service.refusal = without_room
+        self.store.sync_key = sync_key_or_none(settings, say)
 
     def ask(self, request: Request[Answer_co]) -> Answer_co:
         return self.service.ask(request)

@@ -51,8 +51,10 @@ from shared.store.opening import backup_path
 from shared.store.references import (
     Deleted,
     StoredPhotoRows,
+    delete_learned,
     delete_references,
     forget_person,
+    image_path_of,
     list_references,
     names_of,
     spellings_of,
@@ -108,7 +110,22 @@ class Forgetting:
         person, photo = name_of(request.person), text_of(request.photo)
         return self._forget_person(person, changes) if photo is None else self._forget_photo(person, photo, changes)
 
-    def _forget_person(self, person: str, changes: Changes) -> requests.Forgotten:
+    def forget_known(self, person: str, changes: Changes) -> None:
+        """Forget a person who was forgotten at another site."""
+        self._forget_person(person, changes, is_known=True)
+
+    def forget_reference(self, row_id: int, person: str, changes: Changes) -> None:
+        """Forget one reference, and its photo."""
+        path = image_path_of(self._store, row_id)
+        if path is not None:
+            self._forget_photo(person, path, changes)
+            return
+        delete_learned(self._store, row_id, person)
+        changes.steps.append([row_id])
+        changes.backup.append(lambda backup: delete_learned(backup, row_id, person))
+        self._note_erasure(changes)
+
+    def _forget_person(self, person: str, changes: Changes, *, is_known: bool = False) -> requests.Forgotten:
         store = self._store
         spellings, was_marked = spellings_of(store, person), is_marked(store, person)
         former = [name for name in names_of(store, person) if name not in spellings]
@@ -117,7 +134,7 @@ class Forgetting:
         like, own = self._forget_corrections_like(vectors, changes), corrections.forget_of(store, person)
         changes.steps.append(negative_rows(own.corrections))
         judged = Gone([*like.corrections, *own.corrections], like.probes + own.probes)
-        deleted = forget_person(store, person)
+        deleted = forget_person(store, person, is_known=is_known)
         self._sightings.forget_presence()
         kept = kept_of_person(self._data_dir, StoredPhotoRows(store), person, deleted.image_paths)
         kept.photos.extend(drop_moves(store, self._data_dir, lambda place: _is_of(place, person)))

@@ -6,7 +6,7 @@ from shared.errors import RefusedError
 from shared.ipc import requests
 from shared.person_names import name_of
 from shared.service.changes import Changes
-from shared.store import people, staging
+from shared.store import people, staging, synced
 from shared.store.corrections import faces_of_model_only
 from shared.store.references import count_references
 from shared.store.sighting_probes import probes_of_model_only
@@ -19,6 +19,10 @@ class ModelRequests:
 
     def __init__(self, store: Store, strangers: Strangers) -> None:
         self._store, self._strangers = store, strangers
+
+    def from_elsewhere(self, _: requests.FromElsewhere) -> requests.ElsewhereReferences:
+        """The references that came from other sites. They need no photo here: those sites embed them anew, and they come again."""
+        return requests.ElsewhereReferences(ids=synced.from_elsewhere(self._store))
 
     def stage(self, request: requests.Stage, _: Changes) -> requests.Staged:
         """Store another model's embeddings beside the ones in use."""

@@ -31,7 +31,7 @@ class PeopleRequests:
         """Rename a person. Raises RefusedError as store/people.py does."""
         person, new = name_of(request.person), new_name_of(request.new)
         moved = people.rename(self._store, person, new)
-        self._follow(moved, changes)
+        self.follow(moved, changes)
         places = dict(moved.files)
         changes.backup.append(
             lambda backup: people.has_person(backup, person) and people.rename(backup, person, new, places)
@@ -43,7 +43,7 @@ class PeopleRequests:
         person, into = name_of(request.person), name_of(request.into)
         warnings = self._contradictions(person, into)
         moved = people.merge(self._store, person, into)
-        self._follow(moved, changes)
+        self.follow(moved, changes)
         changes.backup.append(lambda backup: _merge_in_backup(backup, moved))
         return _answer(moved).with_warnings(warnings)
 
@@ -59,11 +59,12 @@ class PeopleRequests:
     def undo(self, _: requests.UndoPeople, changes: Changes) -> requests.Renamed:
         """Undo the last rename or merge. Raises RefusedError if there is none that can be undone."""
         moved = people.undo(self._store)
-        self._follow(moved, changes)
+        self.follow(moved, changes)
         changes.backup.append(lambda backup: _undo_in_backup(backup, moved))
         return _answer(moved)
 
-    def _follow(self, moved: Moved, changes: Changes) -> None:
+    def follow(self, moved: Moved, changes: Changes) -> None:
+        """Have block and photos follow what was done to a person's references."""
         if moved.removed:
             changes.steps.append(moved.removed)
         saved, references = references_by_id(self._store, [*moved.row_ids, *moved.restored])

@@ -14,7 +14,7 @@ from shared.service.negatives import negative_step
 from shared.store.corrections import meet
 from shared.store.marks import is_marked
 from shared.store.references import count_references, delete_references, list_people, list_references, vector_of
-from shared.store.saving import save
+from shared.store.saving import save, save_by_uuid
 from shared.store.store import Store
 
 _MAX_WARNINGS = 5
@@ -54,6 +54,13 @@ class ReferenceRequests:
         changes.steps += negative_step(self._store, met.narrowed)
         warnings = [contradiction(sighting, person) for sighting, person in met.contradicted[:_MAX_WARNINGS]]
         return requests.Saved(ids=saved.row_ids, updated=sum(saved.replaced)).with_warnings(warnings)
+
+    def add_as_given(self, rows: Sequence[NewReference], vectors: requests.Vectors, changes: Changes) -> None:
+        """Save references that came from another site, as `add` does. Each is known by its UUID alone."""
+        saved = save_by_uuid(self._store, rows, vectors)
+        changes.steps.append((saved, rows))
+        met = meet(self._store, [row.person_name for row in rows], saved.vectors)
+        changes.steps += negative_step(self._store, met.narrowed)
 
     def _require_fingerprint(self, fingerprint: str | None) -> None:
         """Embeddings whose model is known must come from the gallery's model, which can have been switched since they were made."""

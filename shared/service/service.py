@@ -38,6 +38,9 @@ from shared.service.references import ReferenceRequests
 from shared.service.set_aside import SetAsideRequests
 from shared.service.sightings import Retention, SightingRequests
 from shared.service.strangers import StrangerRequests
+from shared.service.sync import SyncRequests
+from shared.service.sync_plain import PlainSyncRequests
+from shared.service.sync_sightings import SightingsUp
 from shared.settings.schema import SiteSettings
 from shared.store.check import store_faults
 from shared.store.moves import finish_moves
@@ -79,6 +82,8 @@ class StoreService:
         keep_days = site.keep_corrections_days
         corrections = CorrectionRequests(store, self._sightings, references, keep_days, self._published_search)
         access = AccessRequests(store)
+        sync = SyncRequests(store, references, people, self._forgetting)
+        plain, sightings_up = PlainSyncRequests(store, references), SightingsUp(store)
         self._writes: dict[type[Request[Any]], _Write] = {
             requests.Save: references.save,
             requests.Delete: references.delete,
@@ -103,6 +108,16 @@ class StoreService:
             requests.UseLink: access.use_link,
             requests.RevokeAccess: access.revoke,
             requests.AccessesUsed: access.used,
+            requests.Outgoing: sync.outgoing,
+            requests.Sent: sync.sent,
+            requests.Resend: sync.resend,
+            requests.BeginAnew: sync.begin_anew,
+            requests.TakeIn: sync.take_in,
+            requests.TakeInPlain: plain.take_in,
+            requests.SentPlain: plain.sent,
+            requests.OutgoingSightings: sightings_up.outgoing,
+            requests.SentSightings: sightings_up.sent,
+            requests.Exchanged: sightings_up.exchanged,
         }
         self._reads: dict[type[Request[Any]], _Read] = {
             requests.Count: references.count,
@@ -116,6 +131,10 @@ class StoreService:
             requests.Corrections: corrections.listed,
             requests.FindAccess: access.found,
             requests.Accesses: access.listed,
+            requests.OutgoingPlain: plain.outgoing,
+            requests.CountUnshown: plain.count_unshown,
+            requests.SyncStatus: sync.state,
+            requests.FromElsewhere: model.from_elsewhere,
             requests.Info: lambda _: self.info(),
         }
 
@@ -243,6 +262,10 @@ class StoreService:
     def sightings_since(self, after_id: int, limit: int) -> list[Sighting]:
         """At most `limit` kept sightings with id > `after_id`, oldest first."""
         return self._sightings.since(after_id, None, limit)
+
+    def change_news(self) -> requests.ChangeNews:
+        """Up to where the store has changed."""
+        return requests.ChangeNews(change_number=self.store.change_number, sighting=self.store.sightings.last_id())
 
     def info(self) -> requests.GalleryInfo:
         """Model, counts, and the state of the block. A value that a damaged database can't give is None."""

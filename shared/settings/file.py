@@ -285,7 +285,23 @@ def _cross_faults(path: Path, parsed: File, base: Path) -> list[RollcallError]:
                 remedy='remove the key, or set engine = "insightface"',
             )
         )
-    return faults + _web_faults(path, parsed.web) + _backend_faults(path, parsed.backend)
+    return (
+        faults + _sync_faults(path, parsed.sync) + _web_faults(path, parsed.web) + _backend_faults(path, parsed.backend)
+    )
+
+
+def _sync_faults(path: Path, sync: SyncSettings) -> list[RollcallError]:
+    if sync.token_file is None or sync.insecure or not sync.is_in_the_clear:
+        return []
+    return [
+        ConfigurationError(
+            "the token and the faces would travel the network for everybody to read",
+            where=f"{path}: [sync] backend",
+            got=show_source(sync.backend),
+            expected="an https:// address",
+            remedy="give the backend a certificate, or set insecure = true if something else encrypts the way, a VPN for instance",
+        )
+    ]
 
 
 def _web_faults(path: Path, web: WebSettings) -> list[RollcallError]:

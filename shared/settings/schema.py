@@ -261,6 +261,24 @@ class SyncSettings(_Section):
     token_file: PathText | None = Field(
         default=None, description="file that holds the backend's token; relative to this file"
     )
+    key_file: PathText | None = Field(
+        default=None,
+        description="file with the key that all sites share: with it a person who is forgotten at one is forgotten at all; relative to this file",
+    )
+    ca_file: PathText | None = Field(
+        default=None,
+        description="PEM file of who signed the backend's certificate, if it is not publicly known; relative to this file",
+    )
+    insecure: bool = Field(
+        default=False,
+        description="send the token over plain http beyond this machine, for everybody on the way to read",
+    )
+
+    @property
+    def is_in_the_clear(self) -> bool:
+        """Whether what is sent crosses a network unencrypted."""
+        address = urlsplit(self.backend)
+        return address.scheme == "http" and address.hostname not in LOOPBACK
 
 
 class WebSettings(_Section):
@@ -446,6 +464,10 @@ class Settings:
         own = {} if camera is None else {camera: self.cameras[camera]}
         emptied = {name: type(getattr(self, name))() for name in _OF_ONE_PROCESS if name not in sections}
         return replace(self, cameras=own, **emptied)
+
+    def sync_path(self, text: str | None) -> Path | None:
+        """The path of a file that [sync] names."""
+        return None if text is None else self.base / Path(text).expanduser()
 
     def mongodb_uri(self, environ: Mapping[str, str] | None = None) -> str:
         """The address of the hub's database, with its variables filled in. Raises ConfigurationError without a value."""

@@ -37,6 +37,7 @@ from shared.process.work_progress import beat
 from shared.row_checksum import checksum_fits, row_checksums
 from shared.store import people, schema
 from shared.store.accesses import is_access
+from shared.store.change_times import note_as_oldest
 from shared.store.connection import TimeLimit, connect, connect_read_only
 from shared.store.copying import copy_database, copy_pages, half_made
 from shared.store.leftovers import BEFORE_MIGRATION
@@ -73,6 +74,14 @@ _KEYS = {
     "sighting_probes": "sighting",
     "corrections": "sighting",
     "accesses": "id",
+    "change_times": "change_number",
+    "tombstones": "uuid",
+    "synced": "uuid",
+    "synced_people": "uuid",
+    "unsettled": "person",
+    "quarantine": "what",
+    "plain_items": "identity",
+    "sync_state": "key",
 }
 _FACTS = ("uuid", "change_number", "photo_digest", "checksum")
 
@@ -509,6 +518,10 @@ class _Copying:
             if fact in self._facts and (fact != "alike" or _is_cosine(self._facts[fact])):
                 self._set_fact(fact, self._facts[fact])
         self._set_fact("change_number", str(self._change))
+        if (
+            "change_times" not in self._columns
+        ):  # other sites' changes are newer than what was here before changes had times
+            note_as_oldest(self._new, self._change)
 
     def _set_fact(self, key: str, value: str) -> None:
         self._new.execute("INSERT OR REPLACE INTO store_facts VALUES (?, ?)", (key, value))
@@ -682,6 +695,43 @@ def _is_correction(*row: Any) -> bool:
     )
 
 
+def _is_tombstone(uuid: object, kind: object, change: object, revision: object, *rest: object) -> bool:
+    *texts, made_at = rest
+    return (
+        _is_text(uuid, 64)
+        and kind in ("deleted", "forgotten")
+        and _whole(change, 0) is not None
+        and (revision is None or _whole(revision, 1) is not None)
+        and all(one is None or _is_text(one, 64) for one in texts)
+        and _is_time(made_at)
+    )
+
+
+def _is_synced(uuid: object, change: object, revision: object, origin: object, person: object, *rest: object) -> bool:
+    name, user_id, knows, image_path, looks, seq = rest
+    return (
+        all(_is_text(one, 64) for one in (uuid, origin, person))
+        and all(_is_text(one, 1024) for one in (name, looks))
+        and all(one is None or _is_text(one, 4096) for one in (user_id, image_path))
+        and isinstance(change, int)
+        and _whole(revision, 1) is not None
+        and all(_whole(one, 0) is not None for one in (knows, seq))
+    )
+
+
+def _is_synced_person(uuid: object, name: object, user_id: object, merged_into: object, *rest: object) -> bool:
+    revision, origin, change, looks = rest
+    return (
+        (looks is None or _is_text(looks, 1024))
+        and all(_is_text(one, 64) for one in (uuid, origin))
+        and (name is None or _is_text(name, 1024))
+        and (user_id is None or _is_text(user_id, 4096))
+        and (merged_into is None or _is_text(merged_into, 64))
+        and _whole(revision, 1) is not None
+        and _whole(change, -1) is not None
+    )
+
+
 def _is_sighting(*row: Any) -> bool:
     """Whether this is a sighting that all readers of the table can read."""
     row_id, key, kind, time, camera, person, document, stranger = row
@@ -740,4 +790,55 @@ _OWN_ROWS: dict[str, tuple[tuple[str, ...], Callable[..., bool]]] = {
         ),
         is_access,
     ),
+    "change_times": (("change_number", "revision"), lambda *row: all(_whole(one, 0) is not None for one in row)),
+    "tombstones": (
+        (
+            "uuid",
+            "kind",
+            "change_number",
+            "revision",
+            "origin",
+            "person",
+            "person_hash",
+            "person_mark",
+            "made_at",
+        ),
+        _is_tombstone,
+    ),
+    "synced": (
+        (
+            "uuid",
+            "change_number",
+            "revision",
+            "origin",
+            "person",
+            "name",
+            "user_id",
+            "knows",
+            "image_path",
+            "looks",
+            "seq",
+        ),
+        _is_synced,
+    ),
+    "unsettled": (("person",), lambda person: _is_text(person, 64)),
+    "synced_people": (
+        ("uuid", "name", "user_id", "merged_into", "revision", "origin", "change_number", "looks"),
+        _is_synced_person,
+    ),
+    "quarantine": (
+        ("what", "reason", "origin", "since"),
+        lambda *row: all(isinstance(one, str) or one is None for one in row) and _is_time(row[-1]),
+    ),
+    "plain_items": (
+        ("identity", "uuid", "change_number", "round", "sent_at"),
+        lambda identity, uuid, change, times, sent: (
+            _is_text(identity, 64)
+            and _is_text(uuid, 36)
+            and (change is None or _whole(change, 0) is not None)
+            and _whole(times, 0) is not None
+            and (sent is None or _is_time(sent))
+        ),
+    ),
+    "sync_state": (("key", "value"), lambda key, value: _is_text(key, 64) and isinstance(value, str)),
 }

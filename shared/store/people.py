@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from shared.errors import RefusedError
 from shared.person_names import MAX_NAME_CHARACTERS, name_key, unfitness
-from shared.store import corrections, schema
+from shared.store import corrections, schema, tombstones
 from shared.store.checksums import write_checksums
 from shared.store.marks import mark_of
 from shared.store.store import Store
@@ -102,7 +102,7 @@ def _is_there(connection: sqlite3.Connection) -> bool:
     return "people" in schema.tables(connection)
 
 
-def give_user_ids(connection: sqlite3.Connection, user_ids: Mapping[str, str]) -> None:
+def give_user_ids(connection: sqlite3.Connection, user_ids: Mapping[str, str | None]) -> None:
     """Set the user ids of people, by name. `settle_user_ids` then copies them to the references."""
     connection.executemany(
         "UPDATE people SET user_id=? WHERE name=?", [(user_id, name) for name, user_id in user_ids.items()]
@@ -154,9 +154,9 @@ def rename(store: Store, name: str, new: str, places: Mapping[str, str] | None =
 
     `places`: see `_move`. Raises RefusedError if nobody is called `name`, or another person is called `new`.
     """
-    person = _require_person(store, name)
+    person = person_row(store, name)
     _require_folder_name(new)
-    other = _by_spelling(store, new)
+    other = same_looking(store, new)
     if other is not None and other != name:
         raise RefusedError(
             "another person has that name",
@@ -184,7 +184,7 @@ def merge(store: Store, name: str, into: str, places: Mapping[str, str] | None =
     """
     if name == into:
         raise RefusedError("both names are the same person", where=name)
-    gone, kept = _require_person(store, name), _require_person(store, into)
+    gone, kept = person_row(store, name), person_row(store, into)
     _require_folder_name(into)
     sightings, left_out = (
         [row for (row,) in store.connection.execute(query, (name,))]
@@ -211,6 +211,7 @@ def merge(store: Store, name: str, into: str, places: Mapping[str, str] | None =
     photos = _keep_for_undoing(store, change, twice)
     moved = _move(store, name, into, photos, places=places)
     moved = replace(moved, removed=twice)
+    tombstones.note_changed(store, into)
     _amend(store, change, replace(undo, row_ids=moved.row_ids, files=moved.files))
     settle_user_ids(store.connection, [into])
     return moved
@@ -229,7 +230,7 @@ def undo(store: Store) -> Moved:
         )
     change, kind, name, other, document = row
     kept = _Undo(**json.loads(document))
-    taken = _by_spelling(store, name)
+    taken = same_looking(store, name)
     if taken is not None and taken != other:
         raise RefusedError("another person has that name by now", where=taken, remedy="rename that person first")
     if kind == _RENAMED:
@@ -251,6 +252,7 @@ def undo(store: Store) -> Moved:
         store.connection.execute(f"INSERT INTO people({_PERSON}) VALUES ({values})", kept.person or ())  # noqa: S608  # constants
         complete(store.connection, [name, other])
         settle_user_ids(store.connection, [name, other])
+        tombstones.note_changed(store, other)
     store.connection.execute("DELETE FROM people_changes WHERE id=?", (change,))
     return moved
 
@@ -305,10 +307,96 @@ def has_person(store: Store, name: str) -> bool:
     return store.connection.execute("SELECT 1 FROM people WHERE name=?", (name,)).fetchone() is not None
 
 
+# --- for the exchange with other sites ------------------------------------------------------------------------------
+
+
+def uuids_among(store: Store, uuids: Iterable[str]) -> set[str]:
+    """Those of these UUIDs that somebody who is enrolled has."""
+    rows = store.connection.execute(
+        "SELECT uuid FROM people WHERE uuid IN (SELECT value FROM json_each(?))", (json.dumps(list(uuids)),)
+    )
+    return {uuid for (uuid,) in rows.fetchall()}
+
+
+def names_of_uuids(store: Store, uuids: Iterable[str]) -> list[str]:
+    """The names of those who have these UUIDs."""
+    rows = store.connection.execute(
+        "SELECT name FROM people WHERE uuid IN (SELECT value FROM json_each(?))", (json.dumps(list(uuids)),)
+    )
+    return [name for (name,) in rows.fetchall()]
+
+
+def person_rows(store: Store, names: Iterable[str]) -> dict[str, PersonRow]:
+    """The rows of those of these people who are enrolled, by name."""
+    found = store.connection.execute(
+        f"SELECT {_PERSON} FROM people WHERE name IN (SELECT value FROM json_each(?))",  # noqa: S608  # a constant
+        (json.dumps(list(names)),),
+    )
+    return {row[1]: PersonRow(*row) for row in found.fetchall()}
+
+
+def give_all(store: Store, name: str, other: str, former: str | None, places: Mapping[str, str] | None = None) -> Moved:
+    """Give everything of a person to `other`, who may be enrolled already, without a way to undo it. `former`: what the person was called
+    before. `places`: see `_move`."""
+    drop_undo(store, [name, other])
+    person, kept = person_row(store, name), person_rows(store, [other]).get(other)
+    moved = _move(store, name, other, places=places)
+    names = [*json.loads((kept or person).former_names), *(json.loads(person.former_names) if kept else [])]
+    if former is not None and former != other:
+        names.append(former)
+    if kept is None:
+        store.connection.execute("UPDATE people SET name=? WHERE name=?", (other, name))
+    else:
+        store.connection.execute("DELETE FROM people WHERE name=?", (name,))
+    store.connection.execute("UPDATE people SET former_names=? WHERE name=?", (json.dumps(names), other))
+    _lift_mark(store, other)
+    settle_user_ids(store.connection, [other])
+    return moved
+
+
+def drop_merged(store: Store, uuids: Iterable[str]) -> None:
+    """Delete references that were kept for undoing a merge, and were deleted at another site."""
+    store.connection.executemany("DELETE FROM merged_references WHERE uuid=?", [(uuid,) for uuid in uuids])
+
+
+def give_rows(
+    store: Store, name: str, row_ids: Sequence[int], other: str, places: Mapping[str, str] | None = None
+) -> Moved:
+    """Give some references of a person to somebody else, who may be new. Sightings stay as they are: nobody knows whose they were.
+    `places`: see `_move`."""
+    rows = store.connection.execute(
+        "SELECT id, image_path FROM embeddings WHERE person_name=? AND id IN (SELECT value FROM json_each(?))",
+        (name, json.dumps(list(row_ids))),
+    ).fetchall()
+    moved, files = _placed(store, name, other, rows, places or {})
+    _give(store, other, moved)
+    complete(store.connection, [name, other])
+    settle_user_ids(store.connection, [name, other])
+    return Moved(name, other, [row_id for row_id, _ in moved], files=files)
+
+
+def add(store: Store, uuid: str, name: str, user_id: str | None) -> None:
+    """Add a person whom another site has enrolled. A reference must follow in the same transaction."""
+    store.connection.execute(
+        "INSERT INTO people(uuid, name, user_id, created_at) VALUES (?, ?, ?, ?)", (uuid, name, user_id, _now())
+    )
+
+
+def set_uuid(store: Store, name: str, uuid: str) -> None:
+    """Give a person the UUID that other sites know them by."""
+    store.connection.execute("UPDATE people SET uuid=? WHERE name=?", (uuid, name))
+
+
+def row_ids(store: Store, name: str) -> list[int]:
+    """The ids of a person's references."""
+    rows = store.connection.execute("SELECT id FROM embeddings WHERE person_name=?", (name,))
+    return [row_id for (row_id,) in rows.fetchall()]
+
+
 # --- the steps of these operations ----------------------------------------------------------------------------------
 
 
-class _PersonRow(NamedTuple):
+class PersonRow(NamedTuple):
     """A row of the table, in the order of _PERSON."""
 
     uuid: str
@@ -321,11 +409,12 @@ class _PersonRow(NamedTuple):
     groups: str
 
 
-def _require_person(store: Store, name: str) -> _PersonRow:
+def person_row(store: Store, name: str) -> PersonRow:
+    """The row of an enrolled person. Raises RefusedError if there is none of this name."""
     found = store.connection.execute(f"SELECT {_PERSON} FROM people WHERE name=?", (name,)).fetchone()  # noqa: S608  # a constant
     if found is None:
         raise RefusedError("nobody of that name", where=name, remedy="see: supervisor.py people")
-    return _PersonRow(*found)
+    return PersonRow(*found)
 
 
 def _require_folder_name(name: str) -> None:
@@ -339,7 +428,7 @@ def _require_folder_name(name: str) -> None:
         )
 
 
-def _by_spelling(store: Store, name: str) -> str | None:
+def same_looking(store: Store, name: str) -> str | None:
     """The stored name that looks the same as `name` on a screen; None if there is none."""
     wanted = name_key(name)
     names = (stored for (stored,) in store.connection.execute("SELECT name FROM people"))
@@ -354,28 +443,40 @@ def _move(
     `places`: new paths of photos that are decided already, as in the gallery when the backup follows it.
     """
     rows = store.connection.execute("SELECT id, image_path FROM embeddings WHERE person_name=?", (name,)).fetchall()
+    further = [(-1 - number, path) for number, path in enumerate(photos)]
+    moved, files = _placed(store, name, other, [*rows, *further], places or {})
+    moved = moved[: len(rows)]
+    _give(store, other, moved)
+    sightings = _give_sightings(store, other, name, None)
+    _give_left_out(store, other, name, None)
+    corrections.give(store, other, corrections.of_person(store, name))
+    return Moved(name, other, [row_id for row_id, _ in moved], sightings=sightings, files=files)
+
+
+def _placed(
+    store: Store, name: str, other: str, rows: Sequence[tuple[int, str | None]], places: Mapping[str, str]
+) -> tuple[list[tuple[int, str | None]], list[tuple[str, str]]]:
+    """The rows (id, path of the photo) with the paths that they get when `name`'s become `other`'s, and which files have to move. A
+    reference without a place for its photo, since `other` has one of the same path outside the person's folder, has none any more."""
     taken = {
         path for (path,) in store.connection.execute("SELECT image_path FROM embeddings WHERE person_name=?", (other,))
     }
-
-    def new_place(path: str) -> str:
-        place = (places or {}).get(path) or _place_under(other, name, path, is_taken)
-        taken.add(place)
-        return place
 
     def is_taken(place: str) -> bool:
         # A file that no row knows must not take the photo's place, or stay when the person is forgotten.
         return place in taken or os.path.lexists(store.path.parent / place)
 
-    moved = [(row_id, path, path if path is None else new_place(path)) for row_id, path in rows]
-    _give(store, other, [(row_id, place) for row_id, _, place in moved])
-    further = [(path, new_place(path)) for path in photos]
-    sightings = _give_sightings(store, other, name, None)
-    _give_left_out(store, other, name, None)
-    corrections.give(store, other, corrections.of_person(store, name))
-    kept = [(path, place) for _, path, place in moved if path and place]
-    files = [(path, place) for path, place in (*kept, *further) if path != place]
-    return Moved(name, other, [row_id for row_id, _, _ in moved], sightings=sightings, files=files)
+    moved: list[tuple[int, str | None]] = []
+    files = []
+    for row_id, path in rows:
+        place = None if path is None else places.get(path) or _place_under(other, name, path, is_taken)
+        if place == path and place in taken:
+            place = None
+        if path is not None and place is not None and place != path:
+            files.append((path, place))
+        taken.add(place)
+        moved.append((row_id, place))
+    return moved, files
 
 
 def _move_back(store: Store, name: str, other: str, kept: _Undo) -> Moved:
@@ -435,7 +536,10 @@ def _give_left_out(store: Store, name: str, of: str, ids: list[int] | None) -> N
 
 
 def _keep_for_undoing(store: Store, change: int, row_ids: list[int]) -> list[str]:
-    """Move references to the table `merged_references`, so that undoing can bring them back. Returns the paths of their photos."""
+    """Move references to the table `merged_references`, so that undoing can bring them back. Returns the paths of their photos.
+
+    For other sites those that they have are deleted.
+    """
     store.connection.executemany(
         f"INSERT INTO merged_references SELECT ?, {', '.join(f'e.{one}' for one in schema.COLUMNS)}, f.uuid, f.photo_digest, "  # noqa: S608  # constants
         "s.reason, s.since FROM embeddings e JOIN reference_facts f ON f.embedding_id=e.id "
@@ -443,12 +547,25 @@ def _keep_for_undoing(store: Store, change: int, row_ids: list[int]) -> list[str
         [(change, row_id) for row_id in row_ids],
     )
     store.connection.executemany("DELETE FROM embeddings WHERE id=?", [(row_id,) for row_id in row_ids])
-    paths = store.connection.execute("SELECT image_path FROM merged_references WHERE change=?", (change,))
-    return [path for (path,) in paths if path is not None]
+    kept = store.connection.execute(
+        "SELECT uuid, image_path FROM merged_references WHERE change=?", (change,)
+    ).fetchall()
+    tombstones.note_merged(store, [uuid for uuid, _ in kept])
+    return [path for _, path in kept if path is not None]
 
 
 def _bring_back(store: Store, change: int) -> tuple[list[int], list[str]]:
-    """Bring back the references that were kept for undoing. Returns their ids and the paths of their photos."""
+    """Bring back the references that were kept for undoing. Returns their ids and the paths of their photos.
+
+    Other sites may have been told meanwhile that they are deleted, which is final. Those come back as new ones.
+    """
+    again = store.connection.execute(
+        "SELECT uuid FROM merged_references WHERE change=? AND uuid IN (SELECT uuid FROM tombstones)", (change,)
+    ).fetchall()
+    store.connection.executemany(
+        "UPDATE merged_references SET uuid=? WHERE change=? AND uuid=?",
+        [(new, change, uuid) for new, (uuid,) in zip(new_uuids(len(again)), again, strict=True)],
+    )
     found = store.connection.execute(
         "SELECT id, image_path FROM merged_references WHERE change=?", (change,)
     ).fetchall()
@@ -460,7 +577,7 @@ def _bring_back(store: Store, change: int) -> tuple[list[int], list[str]]:
     first = store.next_change(max(1, len(rows)))
     store.connection.execute(
         "INSERT INTO reference_facts(embedding_id, uuid, change_number, photo_digest) "
-        "SELECT id, uuid, ?, photo_digest FROM merged_references WHERE change=?",
+        "SELECT id, uuid, ? + ROW_NUMBER() OVER (ORDER BY id) - 1, photo_digest FROM merged_references WHERE change=?",
         (first, change),
     )
     store.connection.execute(

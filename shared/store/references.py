@@ -18,6 +18,7 @@ from shared.store import corrections, people
 from shared.store.marks import leave_mark, mark_of
 from shared.store.set_aside import forget_names
 from shared.store.store import Store
+from shared.store.tombstones import note_deleted, note_forgotten
 from shared.store.unsound_rows import forget_damaged_rows
 
 
@@ -113,15 +114,20 @@ def list_references(
 
 
 def delete_references(
-    store: Store, name: str, image_path: str | None = None, photo_digest: str | None = None
+    store: Store, name: str, image_path: str | None = None, photo_digest: str | None = None, *, is_known: bool = False
 ) -> Deleted:
     """Delete the references of a person, or of one photo of theirs, and leave deletion marks.
 
-    `photo_digest`: used in the marks of rows that have no digest themselves.
+    `photo_digest`: used in the marks of rows that have no digest themselves. `is_known`: other sites know that the person was forgotten.
     """
     spellings = spellings_of(store, name)
     rows = [row for one in spellings for row in _rows_to_delete(store, one, image_path)]
     person_mark = mark_of(store, name)
+    if image_path is None:
+        # Before the references: another site then knows that all of the person goes.
+        for one in spellings:
+            note_forgotten(store, one, is_known=is_known)
+    note_deleted(store, [uuid for _, _, uuid, _ in rows if uuid is not None])
     for row_id, _, reference_uuid, own_digest in rows:
         digest = own_digest or photo_digest
         leave_mark(store, reference_uuid, person_mark, mark_of(store, digest) if digest else None, whole=False)
@@ -146,6 +152,7 @@ def delete_learned(store: Store, row_id: int, person: str) -> bool:
         found = store.connection.execute("DELETE FROM left_out WHERE id=? AND person_name=?", (row_id, person)).rowcount
         return found > 0
     leave_mark(store, row[0], mark_of(store, person), None, whole=False)
+    note_deleted(store, [row[0]] if row[0] is not None else [])
     store.connection.execute("DELETE FROM embeddings WHERE id=?", (row_id,))
     people.complete(store.connection, [person])
     return True
@@ -187,19 +194,21 @@ def names_of(store: Store, name: str) -> list[str]:
     return list(dict.fromkeys([*known, *people.former_names(store, known)]))
 
 
-def forget_person(store: Store, name: str) -> Deleted:
+def forget_person(store: Store, name: str, *, is_known: bool = False) -> Deleted:
     """Delete all rows of a person, in every spelling of the name: references, sightings, corrections, rows in `left_out`. Leave deletion
-    marks.
+    marks. `is_known`: other sites know that the person was forgotten.
 
     SQLite leaves remains of deleted rows in the file. `Store.erase_remains` has to follow.
     """
     spellings, names = spellings_of(store, name), names_of(store, name)
     people.drop_undo(store, spellings)
-    deleted = delete_references(store, name)
+    deleted = delete_references(store, name, is_known=is_known)
     for former in names:
         # An older backup has the person under that name. Somebody else can have it by now.
         if former not in spellings and not people.has_person(store, former):
             leave_mark(store, None, mark_of(store, former), None, whole=True)
+            if not is_known:
+                note_forgotten(store, former)
     corrections.forget_of(store, name)
     sightings = sum(store.sightings.forget(one) for one in spellings)
     left_out = [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shared.process.work_progress import beat
-from shared.store import corrections, people, schema
+from shared.store import corrections, people, schema, sync_state
 from shared.store.marks import is_marked
 from shared.store.resemblance import meet_all
 from shared.store.set_aside import count_aside
@@ -69,6 +69,7 @@ def _replace(store: Store) -> Replaced:
     if store.fact(ALIKE) is None and ALIKE in facts:
         store.set_fact(ALIKE, facts[ALIKE])
     meet_all(store)
+    sync_state.begin_anew(store)
     return Replaced(len(rows) - len(gone), len(gone), count_aside(store), marks_lost)
 
 
@@ -87,9 +88,11 @@ def _take_references(store: Store, gone: list[tuple[int]], backups_change: int) 
     execute("DELETE FROM embeddings")
     execute(f"INSERT INTO embeddings({_COLUMNS}) SELECT {_COLUMNS} FROM backup.embeddings")  # noqa: S608  # constants
     execute(
-        "INSERT INTO reference_facts SELECT embedding_id, uuid, ?, photo_digest, checksum FROM backup.reference_facts",
-        (store.next_change(),),
+        "INSERT INTO reference_facts SELECT embedding_id, uuid, ? + ROW_NUMBER() OVER (ORDER BY embedding_id), photo_digest, checksum "
+        "FROM backup.reference_facts",
+        (store.change_now,),
     )
+    store.next_change(execute("SELECT COUNT(*) FROM reference_facts").fetchone()[0])
     # A reference that was set aside after the backup must not come back into use by itself.
     execute("INSERT INTO set_aside SELECT * FROM backup.set_aside")
     store.connection.executemany(

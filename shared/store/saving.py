@@ -69,6 +69,30 @@ def save(store: Store, references: Sequence[NewReference], vectors: NDArray[np.f
     return Saved(row_ids, replaced, rows)
 
 
+def save_by_uuid(store: Store, references: Sequence[NewReference], vectors: NDArray[np.float32]) -> Saved:
+    """As `save`, for references that came from another site: a row is found by its UUID alone. One that is here is its person's already.
+    `vectors`: (n, dim), unit L2 norm."""
+    rows = unit_rows(vectors, [reference.person_name for reference in references])
+    _require_dim(store, rows.shape[1], references[0].person_name)
+    found = store.connection.execute(
+        "SELECT f.uuid, f.embedding_id FROM json_each(?) AS given CROSS JOIN reference_facts f ON f.uuid=given.value",
+        (json.dumps([one.uuid for one in references]),),
+    )
+    known = dict(found.fetchall())
+    replaced = [one.uuid in known for one in references]
+    following = iter(range(_last_id(store) + 1, _last_id(store) + 1 + len(references)))
+    row_ids = [known[str(one.uuid)] if old else next(following) for one, old in zip(references, replaced, strict=True)]
+    _lift_marks(store, references)
+    change = store.next_change(len(references))
+    placed = [_Row(row_ids[i], one, rows[i], change + i) for i, one in enumerate(references)]
+    _insert(store, [row for row, old in zip(placed, replaced, strict=True) if not old])
+    _update(store, [row for row, old in zip(placed, replaced, strict=True) if old])
+    names = {one.person_name for one in references}
+    people.complete(store.connection, names)
+    people.settle_user_ids(store.connection, names)
+    return Saved(row_ids, replaced, rows)
+
+
 def _settle_people(store: Store, references: Sequence[NewReference]) -> None:
     """Give each person a row in `people`. A given user id becomes the person's, and that of all their references."""
     names = {one.person_name for one in references}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shared.errors import ConfigurationError
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 PAGE_SIZE = 16384  # a 4 KiB page holds one 512-d row; 16 KiB pages hold seven and load faster
 
 EMBEDDINGS = """
@@ -67,6 +67,51 @@ ACCESSES = (
         id TEXT PRIMARY KEY, kind TEXT NOT NULL, role TEXT NOT NULL, label TEXT NOT NULL, cameras TEXT, secret TEXT NOT NULL,
         created_at TEXT NOT NULL, expires_at TEXT, last_used_at TEXT, parent TEXT,
         session_s REAL) WITHOUT ROWID""",
+)
+SYNC = (
+    # the revisions (sync/hybrid_clock.py) of changes: of each change with this number, or below it down to the row before
+    "CREATE TABLE change_times(change_number INTEGER PRIMARY KEY, revision INTEGER NOT NULL)",
+    # who and what was deleted, here or at another site, for as long as deletion marks are kept. kind: deleted (uuid is a reference's) or
+    # forgotten (a person). person: their UUID; person_hash: a keyed hash of the name, the same at all sites that have the key; person_mark:
+    # as in deletion_marks. origin: NULL if it was done here
+    """CREATE TABLE tombstones(
+        uuid TEXT PRIMARY KEY, kind TEXT NOT NULL, change_number INTEGER NOT NULL, revision INTEGER, origin TEXT, person TEXT,
+        person_hash TEXT, person_mark TEXT, made_at TEXT NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX tombstones_by_change ON tombstones(change_number) WHERE origin IS NULL",
+    "CREATE INDEX tombstones_by_person ON tombstones(person) WHERE kind='forgotten'",
+    "CREATE INDEX tombstones_by_hash ON tombstones(person_hash) WHERE kind='forgotten'",
+    "CREATE INDEX tombstones_by_mark ON tombstones(person_mark) WHERE kind='forgotten'",
+    # references as other sites know them, or will: those that came, and own ones once they are noted. It is as the reference is here while
+    # change_number is the reference's own. person, name, user_id: what it tells (sync/people_registers.py); knows: the revision of the newest
+    # tombstone of that person that was known when it was saved; image_path: of one that came, the photo's at its own site; looks: the
+    # name's key; seq: the number under which it is sent; 0: it came
+    """CREATE TABLE synced(
+        uuid TEXT PRIMARY KEY, change_number INTEGER NOT NULL, revision INTEGER NOT NULL, origin TEXT NOT NULL, person TEXT NOT NULL,
+        name TEXT NOT NULL, user_id TEXT, knows INTEGER NOT NULL, image_path TEXT, looks TEXT NOT NULL, seq INTEGER NOT NULL)
+        WITHOUT ROWID""",
+    "CREATE INDEX synced_by_person ON synced(person)",
+    "CREATE INDEX synced_by_looks ON synced(looks)",
+    "CREATE INDEX synced_by_seq ON synced(seq) WHERE seq>0",
+    # registers of people (sync/people_registers.py). name: NULL if the person is gone. change_number: the number under which it is sent; 0: it
+    # came. looks: the name's key
+    """CREATE TABLE synced_people(
+        uuid TEXT PRIMARY KEY, name TEXT, user_id TEXT, merged_into TEXT, revision INTEGER NOT NULL, origin TEXT NOT NULL,
+        change_number INTEGER NOT NULL, looks TEXT) WITHOUT ROWID""",
+    "CREATE INDEX synced_people_by_looks ON synced_people(looks) WHERE looks IS NOT NULL",
+    "CREATE INDEX synced_people_by_change ON synced_people(change_number)",
+    "CREATE INDEX synced_people_by_merger ON synced_people(merged_into) WHERE merged_into IS NOT NULL",
+    # the UUIDs of people of whom references were deleted here, or who were merged: who they are now is still to be noted
+    "CREATE TABLE unsettled(person TEXT PRIMARY KEY) WITHOUT ROWID",
+    # what came and can't be used; `what`: kind and UUID; `reason`: why
+    """CREATE TABLE quarantine(what TEXT PRIMARY KEY, reason TEXT NOT NULL, origin TEXT, since TEXT NOT NULL) WITHOUT ROWID""",
+    # references as a server that knows the plain wire only has or had them (plain_items.py). identity: a keyed hash of name and photo, or of
+    # name and embedding. change_number: the reference's own when it came, or was sent; NULL: it is not here any more. round: of the last
+    # list that had it; 0: none had. sent_at: NULL if it came
+    """CREATE TABLE plain_items(
+        identity TEXT PRIMARY KEY, uuid TEXT NOT NULL, change_number INTEGER, round INTEGER NOT NULL, sent_at TEXT) WITHOUT ROWID""",
+    "CREATE INDEX plain_items_by_uuid ON plain_items(uuid)",
+    # how far the exchange has come: origin, position and others (sync_state.py)
+    "CREATE TABLE sync_state(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
 # The reason for a row whose checksum does not fit its values.
 NOT_AS_WRITTEN = "it is not as it was written: its checksum does not fit"
@@ -124,6 +169,7 @@ OWN_TABLES = (
     *STRANGERS,
     *CORRECTIONS,
     *ACCESSES,
+    *SYNC,
 )
 # A fact: somebody was forgotten, and remains of the deleted rows in the file's free space must still be overwritten.
 ERASURE_DUE = "erasure_due"

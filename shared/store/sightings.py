@@ -135,6 +135,11 @@ class Sightings:
             after_id = rows[-1][0]
         return found
 
+    def keys(self, after_id: int, through: int) -> dict[int, str]:
+        """The keys of the kept sightings with these ids. A sighting's document does not have its key."""
+        rows = self._connection.execute("SELECT id, key FROM sightings WHERE id>? AND id<=?", (after_id, through))
+        return dict(rows.fetchall())
+
     def found(
         self,
         before_id: int | None,
@@ -200,6 +205,11 @@ class Sightings:
         """When the newest sighting was written, by the clock of that time. None if this is not known."""
         row = self._connection.execute("SELECT recorded_at FROM sightings ORDER BY id DESC LIMIT 1").fetchone()
         return None if row is None or row[0] is None else datetime.fromisoformat(row[0])
+
+    def people(self) -> list[str]:
+        """Everybody who was seen."""
+        rows = self._connection.execute("SELECT DISTINCT person FROM sightings WHERE person IS NOT NULL")
+        return [person for (person,) in rows.fetchall()]
 
     def forget(self, person: str) -> int:
         """Delete all sightings of a person. Returns how many."""

@@ -24,6 +24,7 @@ from shared.errors import (
 from shared.files.run_folder import is_read_only
 from shared.model_id import ModelId
 from shared.store import schema
+from shared.store.change_times import note_time
 from shared.store.connection import BUSY_TIMEOUT_S, CACHED_STATEMENTS
 from shared.store.rewriting import write_anew
 from shared.store.sightings import Sightings
@@ -80,6 +81,7 @@ class Store:
         self.sightings = Sightings(connection)
         self._change_number = 0
         self._mark_key: bytes | None = None
+        self.sync_key: bytes | None = None  # [sync] key_file: with it a tombstone knows a person at every site
         self.damage: DamagedError | None = None  # the last damage found; the writer handles it and resets this
 
     def explained(self, error: sqlite3.Error) -> RollcallError:
@@ -151,6 +153,7 @@ class Store:
             yield
             if self._change_number != before:
                 self.set_fact("change_number", str(self._change_number))
+                note_time(self.connection, self._change_number)
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
@@ -182,6 +185,11 @@ class Store:
         """Take `count` change numbers, inside a transaction. Returns the first of them."""
         self._change_number += count
         return self._change_number - count + 1
+
+    @property
+    def change_now(self) -> int:
+        """The highest change number given out so far, also by the transaction that is open."""
+        return max(self._change_number, self.change_number)
 
     def change_at_least(self, number: int) -> None:
         """Make all further change numbers higher than `number`, which another copy of this gallery has given out."""

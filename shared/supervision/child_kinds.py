@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from shared.settings.schema import Settings
-from shared.status import CameraStatus, ChildStatus, WriterStatus
+from shared.status import CameraStatus, ChildStatus, SyncStatus, WriterStatus
 
 # How long a child may take to stop. A camera sends its last sightings in this time. The writer brings all that it was sent to the disk.
 _CAMERA_STOP_S = 8.0
 _WRITER_STOP_S = 60.0
 _PREPARE_STOP_S = 10.0
+_SYNC_STOP_S = 5.0  # it waits for nothing: what is under way is done again
 _WEB_STOP_S = 5.0  # answers that are being sent get two seconds
 _BACKEND_STOP_S = 10.0  # the same, and then it gives back what it holds in the database
 
@@ -79,6 +80,8 @@ WRITER = ChildKind(
     names=lambda _: ("writer",),
     needs=("prepare",),
     status=WriterStatus,
+    sections=("sync",),  # the key with which it hashes who is forgotten
+    restarts_with=lambda settings, _: settings.sync.key_file,
     # Without a writer nothing is kept. What stopped it may pass, whatever the exit code was: a disk can be read-only for an hour.
     gives_up=False,
 )
@@ -94,9 +97,19 @@ CAMERA = ChildKind(
     restarts_with=lambda settings, name: (settings.models_dir, settings.camera(name)),
     arguments=lambda name, _: ("--camera", name),
 )
+SYNC = ChildKind(
+    "mongodb_sync",
+    stop_turn=2,
+    stop_grace_s=_SYNC_STOP_S,
+    names=lambda settings: ("sync",) if settings.sync.enabled else (),
+    needs=("writer",),
+    status=SyncStatus,
+    sections=("sync",),
+    restarts_with=lambda settings, _: settings.sync,
+)
 WEB = ChildKind(
     "web",
-    stop_turn=2,
+    stop_turn=3,
     stop_grace_s=_WEB_STOP_S,
     names=lambda settings: ("web",) if settings.web.enabled else (),
     needs=("writer",),
@@ -105,7 +118,7 @@ WEB = ChildKind(
 )
 BACKEND = ChildKind(
     "backend",
-    stop_turn=3,
+    stop_turn=4,
     stop_grace_s=_BACKEND_STOP_S,
     names=lambda settings: ("backend",) if settings.backend.enabled else (),
     sections=("backend",),
@@ -113,7 +126,7 @@ BACKEND = ChildKind(
     restarts_with=lambda settings, _: settings.backend,
 )
 # In the order of their start: each kind comes after those that it needs.
-KINDS = (PREPARE, WRITER, CAMERA, WEB, BACKEND)
+KINDS = (PREPARE, WRITER, CAMERA, SYNC, WEB, BACKEND)
 
 
 def is_needed(kind: ChildKind) -> bool:

@@ -187,7 +187,7 @@ def test_a_backup_lies_beside_before_anything_changes(tmp_path: Path) -> None:
     before = everything(path)
     with store_in(tmp_path, said):
         pass
-    (backup,) = tmp_path.glob("face_embeddings.db.before-v6-*.bak")
+    (backup,) = tmp_path.glob("face_embeddings.db.before-v7-*.bak")
     assert everything(backup) == before
     assert backup.stat().st_mode & 0o777 == 0o600
     assert backup.name in "\n".join(said)
@@ -411,7 +411,7 @@ def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
     key = tmp_path / "marks.key"
     assert key.read_text(encoding="ascii").strip() == MARK_KEY
     assert key.stat().st_mode & 0o777 == 0o600
-    (copy,) = tmp_path.glob("*.before-v6-*.bak")
+    (copy,) = tmp_path.glob("*.before-v7-*.bak")
     assert everything(copy)["strangers"] == []
     assert everything(copy)["sightings"] == [], "a copy would keep them for longer than the settings say"
     assert everything(copy)["embeddings"] == before["embeddings"]
@@ -463,7 +463,7 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
     untouched = {name: found for name, found in before.items() if name in after}
     assert after == untouched
     assert before.keys() - untouched.keys() == {"embeddings", "reference_facts", "store_facts"}
-    (copy,) = tmp_path.glob("face_embeddings.db.before-v6-*.bak")
+    (copy,) = tmp_path.glob("face_embeddings.db.before-v7-*.bak")
     assert copy.stat().st_mode & 0o777 == 0o600
     kept = everything(copy)
     private = ("sightings", "strangers", "stranger_traces", "stranger_visits", "pending_removals")

@@ -474,7 +474,7 @@ def test_a_database_of_schema_1_is_brought_up(tmp_path: Path) -> None:
             assert columns == rows(new, "PRAGMA table_info(sightings)")
             names = "SELECT name FROM sqlite_master ORDER BY name"
             assert rows(store, names) == rows(new, names)
-    (copy,) = tmp_path.glob("*.before-v6-*.bak")
+    (copy,) = tmp_path.glob("*.before-v7-*.bak")
     assert "strangers" not in everything(copy)
     assert everything(copy)["sightings"] == [], "a copy would keep them for longer than the settings say"
     assert len(everything(copy)["embeddings"]) == 1

@@ -25,14 +25,16 @@ SHARED: dict[str, set[str]] = {
     "files": {"errors", "ipc"},
     "gallery": {"embeddings", "errors", "files", "model_id", "process"},
     "settings": {"errors", "files", "process"},
+    "sync": {"embeddings", "errors", "person_names"},
     "store": {
-        "embeddings", "errors", "events", "files", "model_id", "person_names", "photos", "process", "records", "row_checksum", "uuid7",
+        "embeddings", "errors", "events", "files", "model_id", "person_names", "photos", "process", "records", "row_checksum", "sync",
+        "uuid7",
     },
     "strangers": {"embeddings", "errors", "events", "files", "photos", "records", "store"},
     "supervision": {"errors", "ipc", "printing", "process", "settings", "status"},
     "service": {
         "embeddings", "errors", "events", "files", "gallery", "ipc", "model_id", "person_names", "photos", "presence", "process",
-        "progress", "records", "settings", "store", "strangers", "uuid7",
+        "progress", "records", "settings", "store", "strangers", "sync", "uuid7",
     },
     "embedding_db": {"embeddings", "errors", "gallery", "ipc", "person_names", "records", "service", "settings"},
 }  # fmt: skip  # a folder a line
@@ -54,9 +56,22 @@ WORKERS: dict[str, set[str]] = {
     "serving": set(),
     "dashboard": {"serving"},
     "web": {"dashboard", "serving"},
+    "sync": set(),
+    "mongodb_sync": {"sync"},
     "hub": {"serving"},
     "backend": {"hub", "serving"},
-    "commands": {"calibration", "capture", "demo", "hub", "models", "photos", "pipeline", "recognition", "serving"},
+    "commands": {
+        "calibration",
+        "capture",
+        "demo",
+        "hub",
+        "models",
+        "photos",
+        "pipeline",
+        "recognition",
+        "serving",
+        "sync",
+    },
 }
 
 
@@ -133,6 +148,7 @@ def test_no_file_lies_where_only_processes_and_words_lie() -> None:
         "prepare",
         "web",
         "backend",
+        "mongodb_sync",
         "recognizer_arcface",
         "recognizer_dlib",
     }

@@ -46,7 +46,6 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "backend": BackendSettings,
 }
 _README_LINES = 200
-_NOT_THERE_YET = {"workers/mongodb_sync.py"}
 # Files of ours that point their reader at a document.
 _POINTING = [
     path
@@ -284,17 +283,16 @@ def named_files(text: str) -> set[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_file_it_names_exists(document: str) -> None:
-    """Modules and files that a document points at are where it says, but for the one that is not there yet."""
-    named = named_files(DOCUMENTS[document]) - _NOT_THERE_YET
+    """Modules and files that a document points at are where it says."""
+    named = named_files(DOCUMENTS[document])
     assert [path for path in named if not (ROOT / path).exists()] == []
     for module in re.findall(r"python -m ((?:shared|workers|tests)[a-z_.]*)", DOCUMENTS[document]):
         assert (ROOT / Path(*module.split("."))).with_suffix(".py").exists(), module
 
 
 def test_files_and_modules_are_found() -> None:
-    """The documents name files; what is not there yet is not there."""
+    """The documents name files."""
     assert len(set().union(*map(named_files, DOCUMENTS.values()))) >= 50
-    assert not any((ROOT / path).exists() for path in _NOT_THERE_YET)
 
 
 def anchors(text: str) -> set[str]:

@@ -61,20 +61,30 @@ def test_the_writer_and_what_ended_are_never_touched() -> None:
 
 def test_a_kind_of_which_nobody_knows_yet() -> None:
     """A further row in the table is all that a further process needs."""
-    sync = ChildKind(
-        "sync",
+    other_one = ChildKind(
+        "notes",
         stop_turn=2,
         stop_grace_s=5.0,
-        names=lambda one: ("sync",) if one.sync.enabled else (),
+        names=lambda one: ("notes",) if one.web.enabled else (),
         needs=("writer",),
-        restarts_with=lambda one, _: one.sync,
+        restarts_with=lambda one, _: one.web.port,
     )
+    kinds = [*(kind for kind in KINDS if kind.name != "web"), other_one]
     off = settings({})
-    on = settings({}, sync={"enabled": True, "interval_s": 60})
-    other = settings({}, sync={"enabled": True, "interval_s": 90})
-    assert plan_reload(off, on, [*KINDS, sync]) == ReloadPlan(start=(("sync", "sync"),))
-    assert plan_reload(on, other, [*KINDS, sync]) == ReloadPlan(restart=(("sync", "sync"),))
-    assert plan_reload(on, off, [*KINDS, sync]) == ReloadPlan(stop=(("sync", "sync"),))
+    on = settings({}, web={"enabled": True, "port": 1000})
+    other = settings({}, web={"enabled": True, "port": 2000})
+    assert plan_reload(off, on, kinds) == ReloadPlan(start=(("notes", "notes"),))
+    assert plan_reload(on, other, kinds) == ReloadPlan(restart=(("notes", "notes"),))
+    assert plan_reload(on, off, kinds) == ReloadPlan(stop=(("notes", "notes"),))
+
+
+def test_the_key_of_the_exchange_is_the_writers_too() -> None:
+    """Another key file starts the writer and the sync process again; another address the sync process only."""
+    before = settings({}, sync={"enabled": True})
+    key = settings({}, sync={"enabled": True, "key_file": "sync.key"})
+    address = settings({}, sync={"enabled": True, "backend": "http://localhost:7000/api"})
+    assert plan_reload(before, key) == ReloadPlan(restart=(("writer", "writer"), ("mongodb_sync", "sync")))
+    assert plan_reload(before, address) == ReloadPlan(restart=(("mongodb_sync", "sync"),))
 
 
 def test_the_table_is_sound() -> None:

@@ -7,10 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from shared.status import CameraStatus, ChildState, ChildStatus, SiteSnapshot, WriterStatus
+from shared.status import CameraStatus, ChildState, ChildStatus, SiteSnapshot, SyncStatus, WriterStatus
 
 _CAMERA = CameraStatus(ChildState.RUNNING, pid=7, uptime_s=3.5, up=True, frames=9, age_p50_ms=1.5, source="door.avi")
-_SITE = SiteSnapshot("ours", 1, True, 2.5, WriterStatus(pid=2, waiting=3), {"door": _CAMERA}, {"sync": ChildStatus()})
+_SITE = SiteSnapshot(
+    "ours",
+    1,
+    True,
+    2.5,
+    WriterStatus(pid=2, waiting=3),
+    {"door": _CAMERA},
+    {"sync": SyncStatus(up=True), "web": ChildStatus()},
+)
 
 
 def test_it_comes_back_as_it_was() -> None:

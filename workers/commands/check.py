@@ -19,7 +19,6 @@ from workers.capture.capture import Capture, CaptureState, Frame
 from workers.capture.picture_watch import why_empty
 from workers.commands.context import Context
 from workers.commands.output import say, say_json, warn
-from workers.commands.run import warn_of_what_is_not_built
 from workers.models.opening import engine_class, open_engine
 from workers.models.packs import ensure_pack
 from workers.pipeline.risky_settings import risks_of
@@ -45,7 +44,6 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
                 "there is no site.toml yet", where="check", remedy="type: python supervisor.py init"
             )
         settings = context.settings
-        warn_of_what_is_not_built(settings)
     except RollcallError as error:
         faults = [fault.line() for fault in error.faults] if isinstance(error, FaultList) else [error.line()]
         return _report(faults, EXIT_CONFIGURATION, as_json=context.as_json)

@@ -35,6 +35,7 @@ COMMANDS = (
     "restore",
     "calibrate",
     "web",
+    "sync",
     "backend",
 )
 _SITES = ("run", "demo")  # these run a site and handle its signals themselves

@@ -37,7 +37,6 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             "To see it work first, without any camera: python supervisor.py demo",
         )
     settings = context.settings
-    warn_of_what_is_not_built(settings)
     if arguments.until_ended and not _has_file_that_ends(settings):
         raise UsageError(
             "--until-ended needs a camera that ends",
@@ -81,12 +80,6 @@ class EventPrinter:
             self.broken = True
             if self.stop_site is not None:
                 self.stop_site()
-
-
-def warn_of_what_is_not_built(settings: Settings) -> None:
-    """Warn of enabled sections that this version does not support yet."""
-    if settings.sync.enabled:
-        warn("[sync] is enabled, but this version of Rollcall does not have it yet; the site runs without")
 
 
 def _has_file_that_ends(settings: Settings) -> bool:

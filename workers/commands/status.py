@@ -7,7 +7,7 @@ import argparse
 from shared.errors import EXIT_DONE, EXIT_REFUSED
 from shared.ipc.client import SiteClient, site_is_running
 from shared.ipc.requests import Status
-from shared.status import CameraStatus
+from shared.status import CameraStatus, ChildState, SyncStatus
 from workers.commands.context import Context
 from workers.commands.output import say, say_json
 
@@ -52,6 +52,9 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         say(f"UNREADABLE SIGHTINGS: {gallery.unreadable_sightings} stored sightings can't be read and are passed over")
     for name, camera in cameras.items():
         say(camera_line(name, camera))
+    sync = site.processes.get("sync") if site else None
+    if isinstance(sync, SyncStatus):
+        say(sync_line(sync))
     return EXIT_DONE
 
 
@@ -81,3 +84,27 @@ def camera_line(name: str, camera: CameraStatus) -> str:
     why = f"since {camera.down_since}: {camera.down_reason or 'no picture yet'}; " if camera.is_down else ""
     but = f"BUT {camera.picture_fault}; " if camera.picture_fault else ""
     return f"{name:<16} {camera.word:<8} {why}{but}{shown}"
+
+
+def sync_line(sync: SyncStatus) -> str:
+    """The exchange with other sites as a line to read."""
+    if sync.state is not ChildState.RUNNING:
+        return f"  sync: {sync.state.value}"
+    state = "up" if sync.up else f"DOWN since {sync.down_since}: {sync.down_reason}" if sync.down_reason else "starting"
+    facts = [
+        f"last exchange {sync.last_sync or 'never'}",
+        f"sent {sync.sent}",
+        f"received {sync.received}",
+        f"sightings sent {sync.sightings_sent}",
+    ]
+    if sync.wire == "plain":
+        facts.append("the server knows lists only: no deletions travel")
+        if sync.unshown:
+            facts.append(f"NOT SYNCED: its list does not have {sync.unshown} references")
+    elif not sync.has_key:
+        facts.append("no [sync] key_file: a person forgotten here is forgotten elsewhere by reference only")
+    if sync.quarantined:
+        facts.append(f"{sync.quarantined} in quarantine")
+    if sync.unconfirmed:
+        facts.append(f"deletions not confirmed by {sync.unconfirmed}")
+    return f"  sync: {state}: " + ", ".join(facts)

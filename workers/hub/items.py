@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from shared.errors import RefusedError
 from shared.person_names import stored_name, text_of, unfitness
+from shared.sync.plain_wire import plain_fields
 from workers.hub.positions import MAX_NUMBER
 
 COUNTER_BITS = 10
@@ -293,11 +294,7 @@ def plain_item_of(given: object) -> PlainItem:
     """A plain client's item. Its vector need not be of unit norm: it is brought to it. Raises Unfit."""
     if not isinstance(given, dict):
         raise Unfit("is no object")
-    named = {
-        "person_name": given.get("person_name", given.get("personName")),
-        "image_path": given.get("image_path", given.get("imagePath")),
-        "user_id": given.get("user_id", given.get("userId")),
-    }
+    named = plain_fields(given)
     name, path = _name(named["person_name"]), _text(named, "image_path")
     vector = _vector(given).astype(np.float64)
     norm = float(np.linalg.norm(vector))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import RefusedError, TemporaryError
-from shared.ipc.requests import Switched
+from shared.ipc.requests import FromElsewhere, Switched
 from shared.photos.kept import stored_photo
 from shared.photos.reading import Photo, load_photo
 from shared.progress import progress_bar
@@ -31,8 +31,9 @@ def switch_model(
     """Embed every reference's photo with `engine`, store the results beside the active embeddings, then switch in one step.
 
     References that were enrolled meanwhile are embedded in another round. `fresh`: the settings with the new model. `leave_out`:
-    set references aside that the new model can't embed, instead of refusing. Raises RefusedError when there are such references
-    and `leave_out` is False; TemporaryError when people are enrolled all the while.
+    set references aside that the new model can't embed, instead of refusing. Those that came from other sites are always set aside: they
+    have no photo here, and come again from sites that have changed to the new model. Raises RefusedError when there are others and
+    `leave_out` is False; TemporaryError when people are enrolled all the while.
     """
     if gallery.info().fingerprint == engine.fingerprint:
         return Switched(switched=True, references=gallery.count())
@@ -42,12 +43,14 @@ def switch_model(
     for _ in range(_ROUNDS):
         references = [one for one in gallery.references() if wanted is None or one.id in wanted]
         missing |= _stage(gallery, references, settings, fresh, engine)
-        if missing and not leave_out:
+        elsewhere = set(gallery.ask(FromElsewhere()).ids)
+        lost = [line for row_id, line in missing.items() if row_id not in elsewhere]
+        if lost and not leave_out:
             gallery.unstage()
             raise RefusedError(
                 "some references have no photo that the new model can use",
                 where=settings.model,
-                got=f"{len(missing)}: " + "; ".join(list(missing.values())[:10]),
+                got=f"{len(lost)}: " + "; ".join(lost[:10]),
                 remedy="put their photos back, forget them, or set them aside with --leave-out",
             )
         answer = gallery.switch_model(engine.model_id, list(missing))
