@@ -22,10 +22,15 @@ def check_running(settings: Settings, info: Callable[[], GalleryInfo]) -> list[s
     """What is unsound in the database and in the block of a running site, and where the two differ. One line for each fault.
 
     `info` asks the writer. When it has answered, all that the writer committed before is published. Raises RollcallError if the
-    database can't be opened.
+    database can't be opened, and the writer does not say why.
     """
     refusal = info().nothing_stored
-    store = open_read_only(settings.db_path, unwritten=bool(refusal))
+    try:
+        store = open_read_only(settings.db_path, unwritten=bool(refusal))
+    except RollcallError as error:
+        if not refusal:
+            raise
+        return [refusal, error.line()]  # the writer knows more of it
     try:
         faults = [refusal] if refusal else []
         faults += store_faults(store)

@@ -16,6 +16,8 @@ _SEEN = "revision_seen"  # a key in sync_state: the newest revision that a hub h
 
 def note_time(connection: sqlite3.Connection, change_number: int) -> None:
     """Note that the changes up to this number are made now. Call it before the transaction ends."""
+    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name='change_times'").fetchone() is None:
+        return  # a backup of an older version
     connection.execute(
         "INSERT OR IGNORE INTO change_times VALUES (?, ?)",
         (change_number, next_revision(_last(connection), hybrid_clock.now_ms())),

@@ -395,7 +395,7 @@ def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
     write_version_2(path)
     before = everything(path)
     with store_in(tmp_path, said) as store:
-        assert "schema 2 -> 6" in said[0]
+        assert "schema 2 -> 7" in said[0]
         assert store_faults(store) == []
         assert (store.fact("schema_version"), store.dim, store.change_number, store.model) == ("6", 64, 7, "test/none")
         assert store.fact("mark_key") is None
@@ -426,7 +426,7 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
     write_version_3(path)
     before, key = everything(path), (tmp_path / "marks.key").read_bytes()
     with store_in(tmp_path, said) as store:
-        assert "schema 3 -> 6" in said[0]
+        assert "schema 3 -> 7" in said[0]
         assert store_faults(store) == []
         assert rows(store, "SELECT name, user_id, created_at, former_names, groups FROM people ORDER BY name") == [
             ("Ada", "e-1", "2025-01-02T03:04:05Z", "[]", "[]"),
@@ -490,7 +490,7 @@ def test_of_schema_4_nothing_is_lost(tmp_path: Path) -> None:
     (faces / "Adda" / "2.jpg").write_bytes(b"hers")
     before = everything(path)
     with store_in(path.parent, said):
-        assert "schema 4 -> 6" in said[0]
+        assert "schema 4 -> 7" in said[0]
         after = everything(path)
         assert [after.pop(table) for table in ("set_aside", "corrections", "sighting_probes", "accesses")] == [[]] * 4
         assert after.pop("merged_references") == [(*row, None, None) for row in before.pop("merged_references")]
@@ -511,7 +511,7 @@ def test_corrections_and_kept_faces_come_along(tmp_path: Path) -> None:
     write_version_4(path)
     before = everything(path)
     with store_in(tmp_path, said) as store:
-        assert "schema 4 -> 6" in said[0]
+        assert "schema 4 -> 7" in said[0]
         assert len(said) == 2, said
         assert store_faults(store) == []
         assert rows(store, "SELECT * FROM corrections UNION ALL SELECT *, 1, 1, 1, 1, 1 FROM sighting_probes") == []

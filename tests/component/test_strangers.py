@@ -464,8 +464,8 @@ def test_a_database_of_schema_1_is_brought_up(tmp_path: Path) -> None:
     _version_1(path)
     said: list[str] = []
     with store_in(tmp_path, said) as store:
-        assert "schema 1 -> 6" in said[0]
-        assert (store.fact("schema_version"), store_faults(store)) == ("6", [])
+        assert "schema 1 -> 7" in said[0]
+        assert (store.fact("schema_version"), store_faults(store)) == ("7", [])
         service = service_of(store)
         assert tell(service, seen("a", trace(faces(1)[0]))) == ["stranger-1"]
         assert [one["id"] for one in sightings(store)] == [41, 42]

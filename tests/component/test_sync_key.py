@@ -32,7 +32,11 @@ def test_a_new_key(tmp_path: Path) -> None:
     assert read_sync_key(_settings(tmp_path, "")) is None
 
 
-@pytest.mark.parametrize("text", ["", "secretword", "zz" * 32, "ab" * 31, "ab" * 32 + "\nmore"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "secretword", "zz" * 32, "ab" * 31, "ab" * 32 + "\nmore"],
+    ids=["nothing", "a word", "no hex", "short", "two lines"],
+)
 def test_what_is_no_key(tmp_path: Path, text: str) -> None:
     """A fault that names the file and not its content; where forgetting must work in any case, it is said and there is no key."""
     (tmp_path / "sync.key").write_text(text, encoding="utf-8")

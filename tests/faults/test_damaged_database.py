@@ -100,7 +100,7 @@ def test_without_a_backup_who_is_enrolled_is_still_recognized(site: SiteProcess,
     assert "NOTHING CAN BE STORED" in told.stdout
     assert "restart the site" in told.stdout
     faults = command_json(site.folder, "check", expect=1)["faults"]
-    assert [fault for fault in faults if "restart the site" in fault]
+    assert [fault for fault in faults if "restart the site" in fault], "\n".join(faults)
     assert site.child_pid("writer") == writer
     assert site.stop() == 0
     assert not [line for line in site.log if "Traceback" in line]

@@ -69,6 +69,7 @@ CREATE TABLE embeddings(
 # How the tables of schema 2 differed from today's, and what schemas 1 and 2 had none of.
 NEWER_TABLES = (
     "people", "merged_references", "pending_moves", "pending_removals", "set_aside", "sighting_probes", "corrections",
+    "change_times", "tombstones", "synced", "unsettled", "plain_items", "quarantine", "sync_state",
 )  # fmt: skip
 _SINCE = ((", checksum INTEGER", ""), (", recorded_at TEXT", ""))
 
