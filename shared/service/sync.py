@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from shared.service.sync_deletions import SharedDeletions
 from shared.service.sync_own import OwnChanges
 from shared.service.sync_people import SharedPeople
 from shared.store import change_times, people, sync_state, synced, tombstones
+from shared.store.quarantine import note_refused
 from shared.store.references import count_references
 from shared.store.store import Store
 from shared.store.sync_state import SyncState
@@ -47,7 +47,6 @@ from shared.sync.items import (
 from shared.sync.people_registers import Register, Shown, Told
 
 _AT_ONCE = 1000  # rows of each kind that are looked at for one batch
-_MAX_QUARANTINED = 10_000
 
 
 class SyncRequests:
@@ -124,7 +123,7 @@ class SyncRequests:
         refused = {one.what for one in request.refused}
         taken = [one.version.revision for one in items if name_of_item(one.to_json()) not in refused]
         change_times.note_seen(store.connection, max(taken, default=0))
-        self._quarantine(request.refused, None)
+        note_refused(store, [(one.what, one.reason) for one in request.refused], None)
         sync_state.write_state(store, sent=request.through, lineage=request.lineage, next_lineage="", next_sent=0)
         return requests.Done()
 
@@ -191,7 +190,7 @@ class SyncRequests:
             self._save(new, [shown[_person_id(one)] for one in new], changes)
         self._shared.blank_empty(unsettled | tombstones.are_forgotten(store, [one.id for one in persons]))
         self._own.note_blanked()
-        self._quarantine(refused, request.hub)
+        note_refused(store, [(one.what, one.reason) for one in refused], request.hub)
         self._lift_quarantine(items)
         sync_state.note_position(store, request.hub, request.after, request.position, early)
         return requests.TakenIn(taken=taken, unchanged=len(items) - taken, refused=refused)
@@ -277,17 +276,6 @@ class SyncRequests:
         synced.still_synced(store, [one.id for one in items])
 
     # --- what can't be used ------------------------------------------------------------------------------------
-
-    def _quarantine(self, refused: Sequence[requests.RefusedItem], hub: str | None) -> None:
-        since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        self._store.connection.executemany(
-            "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?)",
-            [(one.what, one.reason, hub, since) for one in refused],
-        )
-        self._store.connection.execute(
-            "DELETE FROM quarantine WHERE what IN (SELECT what FROM quarantine ORDER BY since DESC LIMIT -1 OFFSET ?)",
-            (_MAX_QUARANTINED,),
-        )
 
     def _lift_quarantine(self, items: Sequence[Item]) -> None:
         """What could be used now is not in quarantine any more."""

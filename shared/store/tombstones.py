@@ -216,8 +216,7 @@ def own_tombstones(store: Store, after: int, limit: int) -> list[Tombstone]:
 def note_revisions(store: Store) -> None:
     """Write the revisions of tombstones that were made here into their rows, where they stay."""
     rows = store.connection.execute(
-        "SELECT uuid, change_number FROM tombstones WHERE origin IS NULL AND change_number>? AND revision IS NULL",
-        (0,),
+        "SELECT uuid, change_number FROM tombstones WHERE origin IS NULL AND change_number>0 AND revision IS NULL"
     ).fetchall()
     store.connection.executemany(
         "UPDATE tombstones SET revision=? WHERE uuid=?",

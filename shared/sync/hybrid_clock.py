@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-_COUNTER_BITS = 10
+COUNTER_BITS = 10
 MAX_AHEAD_MS = 60_000
 MAX_REVISION = 1 << 53  # every JSON reader takes whole numbers below it
 OLDEST = 1  # of what was there before revisions were counted, or comes from a backup
@@ -34,17 +34,17 @@ def now_ms() -> int:
 
 def next_revision(last: int, now: int) -> int:
     """The revision of a change that is made now. `last`: the newest one that is known."""
-    return max(last + 1, now << _COUNTER_BITS)
+    return max(last + 1, now << COUNTER_BITS)
 
 
 def ms_of(revision: int) -> int:
     """The time in a revision, in milliseconds since 1970."""
-    return revision >> _COUNTER_BITS
+    return revision >> COUNTER_BITS
 
 
 def newest_possible(now: int) -> int:
     """The newest revision of a clock that is right."""
-    return ((now + MAX_AHEAD_MS + 1) << _COUNTER_BITS) - 1
+    return ((now + MAX_AHEAD_MS + 1) << COUNTER_BITS) - 1
 
 
 def is_ahead(revision: int, now: int) -> bool:

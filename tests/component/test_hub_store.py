@@ -13,6 +13,7 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from shared.settings.schema import BackendSettings
+from shared.sync.hybrid_clock import COUNTER_BITS
 from tests.support.hub import batch, deleted, now_revision, plain, reference
 from tests.support.mongodb import mongodb, needs_mongodb
 from tests.support.mongodb_link import link_to
@@ -20,7 +21,7 @@ from workers.hub.database import Database
 from workers.hub.face_routes import batch_of
 from workers.hub.gallery import Gallery
 from workers.hub.hub import Hub
-from workers.hub.items import COUNTER_BITS, Item, Kind, plain_item_of
+from workers.hub.items import Item, Kind, plain_item_of
 from workers.hub.lease import Lease, now_ms
 from workers.hub.origins import Origins
 from workers.hub.plain import PlainClients

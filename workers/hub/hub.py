@@ -15,10 +15,10 @@ from pymongo.errors import PyMongoError
 
 from shared.errors import RollcallError
 from shared.settings.schema import BackendSettings
+from shared.sync.hybrid_clock import COUNTER_BITS
 from workers.hub.answers import No
 from workers.hub.database import Database, database_fault, deadline
 from workers.hub.gallery import Gallery
-from workers.hub.items import COUNTER_BITS
 from workers.hub.lease import now_ms
 from workers.hub.origins import Heads, Origins
 from workers.hub.plain import PlainClients

@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from shared.errors import RefusedError
 from shared.person_names import stored_name, text_of, unfitness
+from shared.sync.hybrid_clock import COUNTER_BITS, MAX_AHEAD_MS, is_ahead
 from shared.sync.plain_wire import plain_fields
 from workers.hub.positions import MAX_NUMBER
 
-COUNTER_BITS = 10
-MAX_AHEAD_MS = 60_000  # a clock that is further ahead would win over every change of the others until then
 MIN_DIM, MAX_DIM = 16, 4096
 _MAX_NORM_ERROR = 0.01
 _LEAST_NORM = 1e-6
@@ -163,7 +162,7 @@ def item_of(given: object, origin: str, now_ms: int) -> Item:
     if given.get("origin", origin) != origin:
         raise Unfit("is of another origin than its batch")
     revision = _number(given, "revision", least=1)
-    if (revision >> COUNTER_BITS) > now_ms + MAX_AHEAD_MS:
+    if is_ahead(revision, now_ms):
         raise Unfit(f"its revision is more than {MAX_AHEAD_MS // 1000} s ahead of the hub's clock")
     own: dict[str, Any] = {
         Kind.REFERENCE: _reference,

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 from shared.errors import TemporaryError
+from shared.sync.hybrid_clock import COUNTER_BITS
 from workers.hub.database import Database
 from workers.hub.gallery import Gallery
-from workers.hub.items import COUNTER_BITS, Item, Kind, PlainItem
+from workers.hub.items import Item, Kind, PlainItem
 from workers.hub.lease import Lease, now_ms
 
 _TRIES = 3

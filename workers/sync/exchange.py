@@ -248,11 +248,11 @@ class Exchange:
 
     def _push_plain(self) -> bool:
         """Send what the server's list did not have. Returns whether anything was sent."""
-        after = 0
+        after, is_any_sent = 0, False
         for _ in range(_MAX_BATCHES):
             batch = self._gallery.ask(requests.OutgoingPlain(after, self._batch_bytes))
             if not batch.items:
-                return after > 0 and self.report.sent > 0
+                break
             try:
                 self._backend.push({"embeddings": batch.items})
             except BatchRefusedError as error:
@@ -261,10 +261,11 @@ class Exchange:
                 self.report.note_refused(self.report.refused_there, error.line()[:200])
             else:
                 self.report.sent += len(batch.items)
+                is_any_sent = True
             self._gallery.ask(requests.SentPlain(after, batch.through))
             after = batch.through
             self._progress()
-        return True
+        return is_any_sent
 
 
 def _document(batch: requests.OutgoingBatch, items: list[dict[str, Any]]) -> dict[str, Any]:
