@@ -26,7 +26,14 @@ from shared.store.opening import backup_path, open_read_only, open_store
 from shared.store.references import count_references, list_people
 from tests.conftest import SmallDisk
 from tests.support.full_disks import fill
-from tests.support.old_stores import MARK_KEY, REFERENCES_3, write_version_2, write_version_3, write_version_4
+from tests.support.old_stores import (
+    EXCHANGE_TABLES,
+    MARK_KEY,
+    REFERENCES_3,
+    write_version_2,
+    write_version_3,
+    write_version_4,
+)
 from tests.support.paths import FACES, ROOT, SMALL_PACK, needs_data, needs_dlib
 from tests.support.site_process import SiteProcess, command, command_json
 from tests.support.sites import write_site
@@ -397,7 +404,7 @@ def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
     with store_in(tmp_path, said) as store:
         assert "schema 2 -> 7" in said[0]
         assert store_faults(store) == []
-        assert (store.fact("schema_version"), store.dim, store.change_number, store.model) == ("6", 64, 7, "test/none")
+        assert (store.fact("schema_version"), store.dim, store.change_number, store.model) == ("7", 64, 7, "test/none")
         assert store.fact("mark_key") is None
         for table in ("embeddings", "left_out", "staged_embeddings", "deletion_marks", "strangers", "stranger_traces"):
             assert sorted(rows(store, f"SELECT * FROM {table}"), key=repr) == before[table]  # noqa: S608  # our own tables
@@ -450,8 +457,10 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
         "sighting_probes",
         "corrections",
         "accesses",
+        *EXCHANGE_TABLES,
     )
-    assert [after.pop(table) for table in newer] == [[]] * 7
+    assert [after.pop(table) for table in newer] == [[]] * len(newer)
+    assert after.pop("change_times") == [(11, 1)]
     assert len(after.pop("people")) == 3
     users = {"Ada": "e-1", "Bo": None, "Cy": "new"}
     wanted = [(*row[:4], users[row[1]], *row[5:]) for row in before["embeddings"]]
@@ -459,7 +468,7 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
     # The checksum covers the user id, which is another in one row only.
     changed = [one for one in after.pop("reference_facts") if one not in before["reference_facts"]]
     assert [one[:4] for one in changed] == [one[:4] for one in before["reference_facts"] if one[0] == 6]
-    assert dict(after.pop("store_facts")) == {**dict(before["store_facts"]), "schema_version": "6"}
+    assert dict(after.pop("store_facts")) == {**dict(before["store_facts"]), "schema_version": "7"}
     untouched = {name: found for name, found in before.items() if name in after}
     assert after == untouched
     assert before.keys() - untouched.keys() == {"embeddings", "reference_facts", "store_facts"}
@@ -492,9 +501,11 @@ def test_of_schema_4_nothing_is_lost(tmp_path: Path) -> None:
     with store_in(path.parent, said):
         assert "schema 4 -> 7" in said[0]
         after = everything(path)
-        assert [after.pop(table) for table in ("set_aside", "corrections", "sighting_probes", "accesses")] == [[]] * 4
+        newer = ("set_aside", "corrections", "sighting_probes", "accesses", *EXCHANGE_TABLES)
+        assert [after.pop(table) for table in newer] == [[]] * len(newer)
+        assert after.pop("change_times") == [(11, 1)]
         assert after.pop("merged_references") == [(*row, None, None) for row in before.pop("merged_references")]
-        assert dict(after.pop("store_facts")) == {**dict(before.pop("store_facts")), "schema_version": "6"}
+        assert dict(after.pop("store_facts")) == {**dict(before.pop("store_facts")), "schema_version": "7"}
         assert after == before
     with files_of(settings) as files:
         assert (faces / "Ada" / "2.jpg").read_bytes() == b"hers"

@@ -67,9 +67,12 @@ CREATE TABLE embeddings(
     "CREATE INDEX sightings_by_stranger ON sightings(stranger) WHERE stranger IS NOT NULL",
 )
 # How the tables of schema 2 differed from today's, and what schemas 1 and 2 had none of.
+EXCHANGE_TABLES = (
+    "tombstones", "synced", "synced_people", "unsettled", "plain_items", "quarantine", "sync_state",
+)  # fmt: skip
 NEWER_TABLES = (
     "people", "merged_references", "pending_moves", "pending_removals", "set_aside", "sighting_probes", "corrections",
-    "change_times", "tombstones", "synced", "unsettled", "plain_items", "quarantine", "sync_state",
+    "change_times", *EXCHANGE_TABLES,
 )  # fmt: skip
 _SINCE = ((", checksum INTEGER", ""), (", recorded_at TEXT", ""))
 

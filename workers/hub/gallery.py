@@ -177,7 +177,8 @@ class Gallery:
             items.append(item)
             after, room = position_then, room - size
             following = await anext(reading.rest, None)
-        return Page(items, reading.end, more=False)
+        # A reading that went on ends where the heads were when it began.
+        return Page(items, reading.end, more=bool(news(heads, reading.end)))
 
     async def _items_after(
         self, heads: Position, position: Position, model: str | None
