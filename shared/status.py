@@ -147,9 +147,9 @@ class SyncStatus(ChildStatus):
 
     `up`: the backend answers; `down_since`, `down_reason`: since when and why it does not. `wire`: "rollcall", or "plain" for a server that
     knows lists only. `last_sync`: when the last exchange came to its end (ISO 8601, UTC). `sent`, `received`: items since this process began.
-    `quarantined`: items that can't be used. `unconfirmed`: the sites that have not heard yet of everything that was deleted here. `has_key`:
-    whether people who are forgotten here are known elsewhere by their hashed names. `unshown`: references that a plain server took and
-    does not show.
+    `quarantined`: items that can't be used; `quarantine`: why, the reason of most of them first. `unconfirmed`: the sites that have not heard
+    yet of everything that was deleted here. `has_key`: whether people who are forgotten here are known elsewhere by their hashed names.
+    `unshown`: references that a plain server took and does not show.
     """
 
     up: bool = False
@@ -161,6 +161,7 @@ class SyncStatus(ChildStatus):
     received: int = 0
     sightings_sent: int = 0
     quarantined: int = 0
+    quarantine: str | None = None
     unconfirmed: str | None = None
     has_key: bool = False
     unshown: int | None = None

@@ -72,7 +72,7 @@ def stop_sync() -> None:
 
 def get_sync_status() -> dict[str, Any]:
     """How the exchange is doing: running, enabled, last_sync (ISO 8601 or None), interval_seconds, sqlite_count, and of a running exchange up,
-    down_reason, wire, quarantined and unconfirmed. Raises RollcallError."""
+    down_reason, wire, quarantined, quarantine and unconfirmed. Raises RollcallError."""
     settings = embedding_db.site_settings()
     with _lock:
         status = _own.status if _own is not None else _process_of(settings)
@@ -91,6 +91,7 @@ def get_sync_status() -> dict[str, Any]:
         "down_reason": status.down_reason if status is not None else None,
         "wire": status.wire if status is not None else None,
         "quarantined": status.quarantined if status is not None else 0,
+        "quarantine": status.quarantine if status is not None else None,
         "unconfirmed": status.unconfirmed if status is not None else None,
     }
 

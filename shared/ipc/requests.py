@@ -929,11 +929,8 @@ class SyncStanding(Answer):
     hub: str
     position: str
     noted: int
-    sent: int
     change_number: int
     fingerprint: str | None
-    dim: int | None
-    references: int
     quarantined: int
     reasons: dict[str, int]
     has_key: bool

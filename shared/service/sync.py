@@ -29,7 +29,6 @@ from shared.service.sync_own import OwnChanges
 from shared.service.sync_people import SharedPeople
 from shared.store import change_times, people, sync_state, synced, tombstones
 from shared.store.quarantine import note_refused
-from shared.store.references import count_references
 from shared.store.store import Store
 from shared.store.sync_state import SyncState
 from shared.store.synced import OwnReference, SyncedPerson, SyncedReference
@@ -80,14 +79,16 @@ class SyncRequests:
             return requests.OutgoingBatch(origin=state.origin, after=state.sent, through=state.sent, items=[])
         # The same mark for a batch that is cut smaller: whichever of the two the hub took, it goes on from there.
         lineage = state.next_lineage or sync_state.new_lineage()
+        documents = [one.to_json() for one in items]
         sync_state.write_state(store, next_lineage=lineage, next_sent=through)
+        sync_state.note_under_way(store, {name_of_item(one): one["revision"] for one in documents})
         return requests.OutgoingBatch(
             origin=state.origin,
             after=state.sent,
             through=through,
             lineage=state.lineage or None,
             next_lineage=lineage,
-            items=[one.to_json() for one in items],
+            items=documents,
         )
 
     def _own_items(self, state: SyncState, max_bytes: int, again: int | None) -> tuple[list[Item], int]:
@@ -119,9 +120,9 @@ class SyncRequests:
         store, state = self._store, sync_state.read_state(self._store)
         if request.through != state.next_sent or request.lineage != state.next_lineage:
             return requests.Done()  # the answer to an earlier request
-        items, _ = self._own_items(state, 0, request.through)
         refused = {one.what for one in request.refused}
-        taken = [one.version.revision for one in items if name_of_item(one.to_json()) not in refused]
+        under_way = sync_state.take_under_way(store).items()
+        taken = [revision for what, revision in under_way if what not in refused]
         change_times.note_seen(store.connection, max(taken, default=0))
         note_refused(store, [(one.what, one.reason) for one in request.refused], None)
         sync_state.write_state(store, sent=request.through, lineage=request.lineage, next_lineage="", next_sent=0)
@@ -132,6 +133,10 @@ class SyncRequests:
         store, state = self._store, sync_state.read_state(self._store)
         if request.origin != state.origin:
             return requests.Done()  # the answer to a batch of before this store was restored
+        # Before it was restored it may have taken the batch, and given it to other sites; but nothing of a clock that was wrong.
+        now_ms = change_times.time_ms(store.connection)
+        taken = [one for one in sync_state.take_under_way(store).values() if not is_ahead(one, now_ms)]
+        change_times.note_seen(store.connection, max(taken, default=0))
         synced.send_again(store, state.origin, request.after)
         sync_state.write_state(store, sent=request.after, lineage=request.lineage or "", next_lineage="", next_sent=0)
         return requests.Done()
@@ -154,11 +159,8 @@ class SyncRequests:
             hub=state.hub,
             position=state.position,
             noted=state.noted,
-            sent=state.sent,
             change_number=store.change_number,
             fingerprint=store.fingerprint,
-            dim=store.dim,
-            references=count_references(store),
             quarantined=waiting,
             reasons=dict(reasons),
             has_key=store.sync_key is not None,

@@ -7,8 +7,9 @@ random text that changes with each batch that is sent.
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from shared.store import change_times, tombstones
@@ -70,6 +71,26 @@ def write_state(store: Store, **values: str | int) -> None:
     store.connection.executemany(
         "INSERT OR REPLACE INTO sync_state VALUES (?, ?)", [(key, str(value)) for key, value in values.items()]
     )
+
+
+def note_under_way(store: Store, revisions: Mapping[str, int]) -> None:
+    """Note the revisions of a batch that is sent, by item. Of an item that was sent before with an answer still open the newest counts:
+    who noted it anew must not be older than what the hub may have."""
+    known = _under_way(store)
+    newest = {what: max(revision, known.get(what, 0)) for what, revision in revisions.items()}
+    write_state(store, under_way=json.dumps({**known, **newest}))
+
+
+def take_under_way(store: Store) -> dict[str, int]:
+    """The newest revision of each item that was sent since the last answer, once."""
+    known = _under_way(store)
+    store.connection.execute("DELETE FROM sync_state WHERE key='under_way'")
+    return known
+
+
+def _under_way(store: Store) -> dict[str, int]:
+    row = store.connection.execute("SELECT value FROM sync_state WHERE key='under_way'").fetchone()
+    return {} if row is None else dict(json.loads(row[0]))
 
 
 def note_position(store: Store, hub: str, after: str, position: str, early: Collection[int]) -> None:

@@ -12,10 +12,11 @@ from tests.support.clips import wait_until
 from tests.support.hub import Backend
 from tests.support.mongodb import mongodb, needs_mongodb
 from tests.support.paths import FACES, VIDEOS, needs_data
+from tests.support.plain_server import PlainServer
 from tests.support.site_process import SiteProcess, command, command_json
 from tests.support.sites import enrol, people_of, write_site
 
-pytestmark = [needs_data, needs_mongodb]
+pytestmark = needs_data
 _SOFA = f'source = "{VIDEOS / "friends_in_video.mp4"}"\nloop = true'
 _KEY = "5a" * 32
 
@@ -40,6 +41,7 @@ def backends(tmp_path: Path) -> Iterator[tuple[Backend, Backend]]:
         yield one, two
 
 
+@needs_mongodb
 @pytest.mark.alone
 def test_enrolled_here_and_named_there_forgotten_there_and_unknown_here(
     tmp_path: Path, backends: tuple[Backend, Backend]
@@ -93,6 +95,7 @@ def test_enrolled_here_and_named_there_forgotten_there_and_unknown_here(
         assert status["up"] and status["wire"] == "rollcall" and status["quarantined"] == 0
 
 
+@needs_mongodb
 def test_a_backend_that_goes_away_disturbs_nobody(tmp_path: Path, backends: tuple[Backend, Backend]) -> None:
     """While the backend is dead the site says so and goes on; all is caught up when it is back."""
     gate = _site(tmp_path / "gate", backends[0].address, {})
@@ -110,3 +113,18 @@ def test_a_backend_that_goes_away_disturbs_nobody(tmp_path: Path, backends: tupl
         wait_until(lambda: "Ross" in people_of(hall), "Ross in the hall", 90)
         wait_until(lambda: here.status()["processes"]["sync"]["up"], "an exchange", 60)
         assert here.wait_for_log("the backend answers again")
+
+
+def test_status_tells_what_went_to_a_plain_server_and_what_it_sent_that_is_unfit(tmp_path: Path) -> None:
+    """References are counted as sent; an item of another dimension is in quarantine, with its reason in the line."""
+    with PlainServer() as server:
+        server.keep({"person_name": "Short", "embedding": [0.6, 0.8], "image_path": None, "user_id": None})
+        gate = _site(tmp_path / "gate", server.address, {})
+        enrol(gate, FACES / "friends_enrol" / "Ross.png")
+        with SiteProcess(gate) as here:
+            here.wait_until_ready()
+            wait_until(lambda: here.status()["processes"]["sync"]["sent"] == 1, "a reference sent", 60)
+            status = here.status()["processes"]["sync"]
+            assert (status["wire"], status["quarantined"]) == ("plain", 1)
+            assert status["quarantine"].startswith("of another model")
+            assert f"1 in quarantine: {status['quarantine']}" in command(gate, "status").stdout

@@ -205,7 +205,7 @@ ANSWERED: list[Answer] = [
     requests.PlainBatch(items=[{"person_name": "Ada", "embedding": [0.5]}], through=9),
     requests.OutgoingSightingsBatch(origin="o", after=1, through=41, sightings=[{"id": 41, "person": "Zoë"}]),
     requests.SyncStanding(
-        origin="o", hub="h", position="o:2", noted=8, sent=7, change_number=9, fingerprint="f" * 64, dim=128, references=5, quarantined=1,
+        origin="o", hub="h", position="o:2", noted=8, change_number=9, fingerprint="f" * 64, quarantined=1,
         reasons={"of another model": 1}, has_key=True, exchanged_at=_EVENT.time, last_tombstone=4,
     ),
     requests.ChangeNews(change_number=9, sighting=41),

@@ -104,7 +104,7 @@ def sync_line(sync: SyncStatus) -> str:
     elif not sync.has_key:
         facts.append("no [sync] key_file: a person forgotten here is forgotten elsewhere by reference only")
     if sync.quarantined:
-        facts.append(f"{sync.quarantined} in quarantine")
+        facts.append(f"{sync.quarantined} in quarantine: {sync.quarantine}")
     if sync.unconfirmed:
         facts.append(f"deletions not confirmed by {sync.unconfirmed}")
     return f"  sync: {state}: " + ", ".join(facts)

@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -37,6 +37,7 @@ _SEEN_WITHIN = timedelta(days=30)  # sites that were not there for longer are no
 _STEP_S = 1.0
 _HANGS_S = TOTAL_S + 120.0
 _MAX_NAMED = 10
+_MAX_REASONS = 5
 
 
 class SyncLoop:
@@ -121,12 +122,14 @@ class SyncLoop:
                 down_reason=None,
                 wire="plain" if exchange.is_plain else "rollcall",
                 quarantined=standing.quarantined,
+                quarantine=reasons_text(standing.reasons) or None,
                 has_key=standing.has_key,
                 unshown=exchange.report.unshown if exchange.is_plain else None,
                 received=self._status.received + exchange.report.received,
                 last_sync=standing.exchanged_at,
             )
         exchange.report.received = 0
+        self._note_sent(exchange)  # with a plain server one exchange goes both ways
         if was_down:
             _log.warning("the backend answers again: %s", self._target.url)
         if exchange.is_plain and exchange.report.is_whole:
@@ -263,6 +266,14 @@ def late_sites(sites: list[object], origin: str, newest: int, now: datetime) -> 
         if is_lately and int(read if read.isdecimal() else 0) < newest:
             late.append(name)
     return sorted(late)
+
+
+def reasons_text(reasons: Mapping[str, int]) -> str:
+    """The reasons of a quarantine, with how often each is given, as text. Those beyond the first are only counted. Pure."""
+    ordered = sorted(reasons.items(), key=lambda each: (-each[1], each[0]))
+    shown = [f"{reason} ({times})" for reason, times in ordered[:_MAX_REASONS]]
+    rest = sum(times for _, times in ordered[_MAX_REASONS:])
+    return "; ".join([*shown, f"other reasons ({rest})"] if rest else shown)
 
 
 def _asked_s(error: RollcallError) -> float:
