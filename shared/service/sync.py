@@ -42,6 +42,7 @@ from shared.sync.items import (
     ReferenceItem,
     item_of,
     name_of_item,
+    sent_by,
 )
 from shared.sync.people_registers import Register, Shown, Told
 
@@ -79,7 +80,7 @@ class SyncRequests:
             return requests.OutgoingBatch(origin=state.origin, after=state.sent, through=state.sent, items=[])
         # The same mark for a batch that is cut smaller: whichever of the two the hub took, it goes on from there.
         lineage = state.next_lineage or sync_state.new_lineage()
-        documents = [one.to_json() for one in items]
+        documents = [sent_by(state.origin, one.to_json()) for one in items]
         sync_state.write_state(store, next_lineage=lineage, next_sent=through)
         sync_state.note_under_way(store, {name_of_item(one): one["revision"] for one in documents})
         return requests.OutgoingBatch(
@@ -137,7 +138,7 @@ class SyncRequests:
         now_ms = change_times.time_ms(store.connection)
         taken = [one for one in sync_state.take_under_way(store).values() if not is_ahead(one, now_ms)]
         change_times.note_seen(store.connection, max(taken, default=0))
-        synced.send_again(store, state.origin, request.after)
+        synced.send_again(store, request.after)
         sync_state.write_state(store, sent=request.after, lineage=request.lineage or "", next_lineage="", next_sent=0)
         return requests.Done()
 

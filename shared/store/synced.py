@@ -331,18 +331,17 @@ def ahead(store: Store, newest: int) -> tuple[list[SyncedReference], list[Synced
     return [_reference(row) for row in references], [_person(row) for row in registers], [uuid for (uuid,) in stones]
 
 
-def send_again(store: Store, origin: str, after: int) -> None:
+def send_again(store: Store, after: int) -> None:
     """Have everything sent again that came here after this own change number: who sent it may have sent it to another hub."""
     came = store.connection.execute(
         "SELECT uuid FROM synced WHERE seq=0 AND change_number>? ORDER BY change_number", (after,)
     ).fetchall()
     store.connection.executemany(
-        "UPDATE synced SET origin=?, seq=? WHERE uuid=?", [(origin, store.next_change(), uuid) for (uuid,) in came]
+        "UPDATE synced SET seq=? WHERE uuid=?", [(store.next_change(), uuid) for (uuid,) in came]
     )
     people = store.connection.execute("SELECT uuid FROM synced_people WHERE change_number=0").fetchall()
     store.connection.executemany(
-        "UPDATE synced_people SET origin=?, change_number=? WHERE uuid=?",
-        [(origin, store.next_change(), uuid) for (uuid,) in people],
+        "UPDATE synced_people SET change_number=? WHERE uuid=?", [(store.next_change(), uuid) for (uuid,) in people]
     )
     store.connection.execute("UPDATE tombstones SET origin=NULL WHERE change_number>?", (after,))
 

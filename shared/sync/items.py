@@ -104,6 +104,13 @@ class ForgottenItem:
 Item = ReferenceItem | PersonItem | DeletedItem | ForgottenItem
 
 
+def sent_by(origin: str, document: dict[str, Any]) -> dict[str, Any]:
+    """An item's JSON in a batch of this origin, which may send again what another one made."""
+    if document["origin"] == origin:
+        return document
+    return {**document, "origin": origin, "author": document["origin"]}
+
+
 def _stamp(version: Version, seq: int) -> dict[str, Any]:
     return {"revision": version.revision, "origin": version.origin, "seq": seq}
 
@@ -205,7 +212,8 @@ def _from_bytes(text: str) -> NDArray[np.float32]:
 
 
 def _version(document: Mapping[str, Any]) -> Version:
-    return Version(_number(document, "revision", 1), _matching(document, "origin", _ORIGIN))
+    author = "origin" if document.get("author") is None else "author"
+    return Version(_number(document, "revision", 1), _matching(document, author, _ORIGIN))
 
 
 def _number(document: Mapping[str, Any], key: str, least: int) -> int:

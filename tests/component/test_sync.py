@@ -415,6 +415,21 @@ def test_a_clock_that_jumps_back_loses_nothing(pair: Pair) -> None:
     assert pair.other.people() == {"Eve": 1, "Bo": 1}
 
 
+def test_what_was_noted_anew_after_a_jump_is_newer_than_what_the_hub_took(pair: Pair) -> None:
+    """A batch is on its way when its reference is changed; then the clock jumps back, and the change is noted anew. The answer comes late."""
+    uuid = pair.one.save("Ada")
+    batch = pair.one.outgoing()
+    assert batch is not None
+    answer = pair.hub.push(batch)
+    pair.one.ahead_ms = 10_000
+    pair.one.save("Ada", np.ones(MODEL.dim, np.float32), uuid=uuid)
+    pair.one.outgoing()  # it is noted, by the clock of now
+    pair.one.ahead_ms = -YEAR_MS
+    pair.one.hear(batch, answer)
+    pair.exchange()
+    assert np.ptp(np.frombuffer(pair.other.view()[uuid].embedding, "<f4")) == 0
+
+
 # --- the hub, and answers that are lost -----------------------------------------------------------------------------
 
 
@@ -457,6 +472,24 @@ def test_a_hub_that_was_restored_gets_everything_again(pair: Pair) -> None:
     assert pair.hub.references() == pair.one.view().keys()
     pair.exchange()
     assert pair.other.people() == {"Ada": 1, "Bo": 1, "Cy": 1}
+
+
+def test_what_is_sent_again_for_another_site_is_still_that_sites(pair: Pair) -> None:
+    """It keeps its author: it is no newer than it was, and a change of the model does not take it for an own reference."""
+    theirs = pair.other.save("Bo")
+    pair.one.save("Ada")
+    pair.exchange()
+    before = rows(pair.one.store, "SELECT uuid, revision, origin FROM synced WHERE uuid=?", theirs)
+    pair.hub = MemoryHub()
+    pair.one.save("Cy")
+    while pair.one.push(pair.hub):
+        pass
+    [sent] = [one for one in pair.hub.documents.values() if one.get("person_name") == "Bo"]
+    [(uuid, revision, author)] = before
+    assert (sent["id"], sent["revision"], sent["author"]) == (uuid, revision, author) != sent["origin"]
+    assert before[0] in rows(pair.one.store, "SELECT uuid, revision, origin FROM synced")
+    [row] = rows(pair.one.store, "SELECT id FROM embeddings WHERE person_name='Bo'")
+    assert pair.one.ask(requests.FromElsewhere()).ids == [*row]
 
 
 # --- copies ---------------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ def taken(one: object) -> Item:
         {"kind": "person", "id": str(uuid.UUID(int=4)), "person_name": "Ada", "user_id": None, "merged_into": str(uuid.UUID(int=5)),
          "revision": 1024, "seq": 1},
         {"kind": "person", "id": str(uuid.UUID(int=4)), "deleted": True, "revision": 1024, "seq": 1},
+        reference(7, 5, author="BBBBBBBBBBB"),
         {"kind": "forgotten", "id": str(uuid.UUID(int=6)), "deleted": True, "person_hash": "cd" * 32, "person_id": None, "revision": 7, "seq": 2},
     ],
 )  # fmt: skip
@@ -72,7 +73,7 @@ def _packed(vector: Any) -> str:
         ({"revision": 0}, "revision"), ({"revision": True}, "revision"), ({"revision": 1 << 53}, "revision"), ({"revision": 1.5}, "revision"),
         ({"revision": now_revision() + (3600_000 << 10)}, "ahead"),
         ({"seq": 0}, "seq"), ({"seq": "1"}, "seq"),
-        ({"kind": "crop"}, "kind"), ({"origin": "BBBBBBBBBBB"}, "origin"),
+        ({"kind": "crop"}, "kind"), ({"origin": "BBBBBBBBBBB"}, "origin"), ({"author": "B"}, "author"), ({"author": 5}, "author"),
         ({"person_name": ""}, "empty"), ({"person_name": "a/b"}, "slash"), ({"person_name": "a\nb"}, "control"), ({"person_name": 5}, "person_name"),
         ({"person_name": "x" * 201}, "characters"), ({"person_name": ".hidden"}, "dot"), ({"person_name": "\ud800"}, "UTF-8"),
         ({"user_id": 5}, "user_id"), ({"user_id": "x" * 5000}, "user_id"), ({"image_path": "a\0b"}, "image_path"),

@@ -22,6 +22,7 @@ VERSIONS = st.lists(
         seq=st.integers(1, 12),
         person_id=st.sampled_from((None, "p", "q")),
         knows=st.integers(0, 6),
+        author=st.sampled_from((None, *ORIGINS)),
     ),
     max_size=14,
     unique_by=lambda one: one.document_id,
@@ -34,7 +35,7 @@ def read(versions: Iterable[Version]) -> Known:
     """What a site knows once it has read these: the newest of each thing, less what is deleted or forgotten."""
     newest: Known = {}
     seen = list(versions)
-    for one in sorted(seen, key=lambda version: (version.revision, version.origin, version.seq)):
+    for one in sorted(seen, key=lambda version: (version.revision, version.author or version.origin, version.seq)):
         newest[one.id, one.kind, one.model] = one
     deleted = {one.id for one in seen if one.kind == "deleted"}
     marks = [one for one in seen if one.kind == "forgotten" and one.person_id is not None]
@@ -80,17 +81,24 @@ def test_nothing_unpublished_stands_for_anything(versions: list[Version]) -> Non
 def test_a_deletion_leaves_nothing_of_its_reference() -> None:
     """Of every model, every origin, and any revision."""
     saves = [
-        Version("1", "reference", model, 1000, origin, seq, None, 0)
+        Version("1", "reference", model, 1000, origin, seq, None, 0, None)
         for seq, (model, origin) in enumerate(((None, ORIGINS[0]), ("m", ORIGINS[1]), ("n", ORIGINS[2])), start=1)
     ]
-    mark = Version("1", "deleted", None, 1, ORIGINS[0], 5, None, 0)
+    mark = Version("1", "deleted", None, 1, ORIGINS[0], 5, None, 0, None)
     assert set(useless([*saves, mark], {ORIGINS[0]: 5})) == set(saves)
+
+
+def test_a_version_that_another_origin_sent_again_is_no_newer() -> None:
+    """Of two versions of one time that of the greater author stands, whoever sent the other one again."""
+    newer = Version("1", "reference", "m", 40, ORIGINS[1], 1, "p", 0, None)
+    again = Version("1", "reference", "m", 40, ORIGINS[2], 1, "p", 0, ORIGINS[0])
+    assert useless([newer, again], {ORIGINS[1]: 1, ORIGINS[2]: 1}) == [again]
 
 
 def test_whoever_was_enrolled_again_stays() -> None:
     """A site that knew of the forgetting meant it."""
-    mark = Version("9", "forgotten", None, 50, ORIGINS[0], 5, "p", 0)
-    before = Version("1", "reference", "m", 40, ORIGINS[1], 1, "p", 0)
-    unaware = Version("2", "reference", "m", 60, ORIGINS[1], 2, "p", 0)
-    aware = Version("3", "reference", "m", 60, ORIGINS[1], 3, "p", 50)
+    mark = Version("9", "forgotten", None, 50, ORIGINS[0], 5, "p", 0, None)
+    before = Version("1", "reference", "m", 40, ORIGINS[1], 1, "p", 0, None)
+    unaware = Version("2", "reference", "m", 60, ORIGINS[1], 2, "p", 0, None)
+    aware = Version("3", "reference", "m", 60, ORIGINS[1], 3, "p", 50, None)
     assert set(useless([mark, before, unaware, aware], {ORIGINS[0]: 5})) == {before, unaware}

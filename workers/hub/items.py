@@ -1,7 +1,8 @@
 """What sites exchange: references, people, deletions, forgettings. How each is checked, kept and sent. Pure: the caller gives the time.
 
 An item is one version of one thing. It has the revision of a hybrid logical clock (milliseconds since 1970 times 1024, plus a counter), and
-the origin and number under which it was sent. (revision, origin) orders all versions of a thing. What is unfit is refused with a reason that
+the origin and number under which it was sent. (revision, author) orders all versions of a thing: the author is the origin that made the version,
+which another one can have sent again after a hub lost its data. What is unfit is refused with a reason that
 holds no name and no numbers of a face.
 """
 
@@ -24,7 +25,7 @@ from shared.errors import RefusedError
 from shared.person_names import stored_name, text_of, unfitness
 from shared.sync.hybrid_clock import COUNTER_BITS, MAX_AHEAD_MS, is_ahead
 from shared.sync.plain_wire import plain_fields
-from workers.hub.positions import MAX_NUMBER
+from workers.hub.positions import MAX_NUMBER, is_origin
 
 MIN_DIM, MAX_DIM = 16, 4096
 _MAX_NORM_ERROR = 0.01
@@ -53,7 +54,7 @@ class Item:
     """One version of one thing. Fields that its kind does not have are None.
 
     `embedding`: little-endian float32, unit L2 norm. `model`: its fingerprint; None: a plain client sent it. `knows`: the revision of the
-    newest forgetting of this person that the site knew; 0: none. `deleted`: of a person: it is gone.
+    newest forgetting of this person that the site knew; 0: none. `deleted`: of a person: it is gone. `author`: None: the origin.
     """
 
     kind: Kind
@@ -61,6 +62,7 @@ class Item:
     revision: int
     origin: str
     seq: int
+    author: str | None = None
     deleted: bool = False
     person_name: str | None = None
     user_id: str | None = None
@@ -161,6 +163,9 @@ def item_of(given: object, origin: str, now_ms: int) -> Item:
         raise Unfit("is of an unknown kind") from None
     if given.get("origin", origin) != origin:
         raise Unfit("is of another origin than its batch")
+    author = given.get("author")
+    if author is not None and not is_origin(author):
+        raise Unfit("its author is no origin")
     revision = _number(given, "revision", least=1)
     if is_ahead(revision, now_ms):
         raise Unfit(f"its revision is more than {MAX_AHEAD_MS // 1000} s ahead of the hub's clock")
@@ -171,8 +176,9 @@ def item_of(given: object, origin: str, now_ms: int) -> Item:
         Kind.FORGOTTEN: _forgotten,
     }[kind](given)
     return Item(
-        kind=kind, id=_uuid(given, "id"), revision=revision, origin=origin, seq=_number(given, "seq", least=1), **own
-    )
+        kind=kind, id=_uuid(given, "id"), revision=revision, origin=origin, seq=_number(given, "seq", least=1),
+        author=None if author == origin else author, **own,
+    )  # fmt: skip  # one object
 
 
 def _reference(given: Mapping[str, Any]) -> dict[str, Any]:

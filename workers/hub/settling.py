@@ -2,7 +2,7 @@
 
 All versions of a thing are kept until another one, which every reader gets, stands for them. Rules:
 
-- Of the versions of one thing, the one with the greatest (revision, origin, seq) stands for all. A reference under two models is two things.
+- Of the versions of one thing, the one with the greatest (revision, author, seq) stands for all. A reference under two models is two things.
 - A deletion stands for every version of its reference, of every model and any revision.
 - A person that was forgotten stands for references of that person whose site did not know of the forgetting.
 
@@ -30,6 +30,7 @@ class Version(NamedTuple):
     seq: int
     person_id: str | None
     knows: int
+    author: str | None
 
     @property
     def document_id(self) -> str:
@@ -41,7 +42,7 @@ class Version(NamedTuple):
 
     @property
     def _order(self) -> tuple[int, str, int]:
-        return self.revision, self.origin, self.seq
+        return self.revision, self.author or self.origin, self.seq
 
     def stands_for(self, other: Version) -> bool:
         """Whether a reader who has this version does not need the other one."""
@@ -56,7 +57,7 @@ class Version(NamedTuple):
 
 
 # The fields of a document that a version is made from.
-FIELDS = dict.fromkeys(("id", "kind", "model", "revision", "origin", "seq", "person_id", "knows"), True)
+FIELDS = dict.fromkeys(("id", "kind", "model", "revision", "origin", "seq", "person_id", "knows", "author"), True)
 
 
 def version_of(document: Mapping[str, Any]) -> Version:
@@ -69,6 +70,7 @@ def version_of(document: Mapping[str, Any]) -> Version:
         document["seq"],
         document.get("person_id"),
         document.get("knows", 0),
+        document.get("author"),
     )
 
 
