@@ -20,8 +20,17 @@ _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _DRAINED = 8  # so many times the limit is read and dropped, so that a client that sends too much reads the answer
 
 
-async def document_of(request: Request, max_bytes: int) -> Any:
-    """The JSON document of a request. Raises No: 413 for a large one, 400 for one that can't be read."""
+async def document_with(request: Request, array: str, max_bytes: int) -> tuple[dict[str, Any], list[Any]]:
+    """The JSON document of a request, and the array of this name in it. Raises No: 413 for a large one, 400 for one that can't be read, or
+    has no such array."""
+    document = await _document_of(request, max_bytes)
+    given = document.get(array) if isinstance(document, dict) else None
+    if not isinstance(given, list):
+        raise No(HTTPStatus.BAD_REQUEST, f"the body has no array {array}")
+    return document, given
+
+
+async def _document_of(request: Request, max_bytes: int) -> Any:
     body = await _body(request, max_bytes)
     kind = request.headers.get("content-encoding", "identity").strip().lower()
     if kind == "gzip":

@@ -9,25 +9,25 @@ from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel
 
 from shared.errors import UsageError
-from workers.hub.answers import No, json_response, packed
-from workers.hub.bodies import document_of, packed_answer, takes_gzip
+from workers.hub.answers import json_response, packed
+from workers.hub.batches import RefusedItem, Site, fault_of, span_of, stored_answer
+from workers.hub.bodies import document_with, packed_answer, takes_gzip
 from workers.hub.gallery import MAX_PAGE_ITEMS, Page
-from workers.hub.hub import Hub, hub_of, own_part, site_of
+from workers.hub.hub import Hub, hub_of, own_part
 from workers.hub.items import Batch, Item, PlainItem, Refused, Unfit, fit_items, plain_item_of, refused_of
 from workers.hub.lease import now_ms
 from workers.hub.origins import Heads
-from workers.hub.positions import MAX_NUMBER, is_origin, news, position_of, position_text, tag_of
+from workers.hub.positions import MAX_NUMBER, news, position_of, position_text, tag_of
 
 router = APIRouter(prefix="/face", tags=["faces"])
 MAX_WAIT_S = 55.0  # proxies give up after 60
 _MAX_LINEAGE_CHARACTERS = 64
 
-Site = Annotated[str, Depends(site_of)]
 Model = Annotated[str | None, Query(pattern=r"^[0-9a-f]{64}$", description="the model's fingerprint")]
 
 
@@ -50,14 +50,6 @@ class Embeddings(BaseModel):
     position: str | None = None
     more: bool | None = None
     hub: str | None = None
-
-
-class RefusedItem(BaseModel):
-    """An item that was not stored, and why. It holds up no other."""
-
-    id: str | None
-    kind: str | None
-    reason: str
 
 
 class Synced(BaseModel):
@@ -218,16 +210,13 @@ async def seen_sites(site: Site, request: Request) -> Response:
 async def sync_embeddings(site: Site, request: Request) -> Response:
     """Store references; between our own ends also people, deletions and forgettings, as a batch that is published as a whole."""
     hub = hub_of(request)
-    document = await document_of(request, hub.settings.max_body_bytes)
-    given = document.get("embeddings") if isinstance(document, dict) else None
-    if not isinstance(given, list):
-        raise No(HTTPStatus.BAD_REQUEST, "the body has no array embeddings")
+    document, given = await document_with(request, "embeddings", hub.settings.max_body_bytes)
     if "origin" in document:
         return await _take_batch(hub, site, document, given)
     fit, refused = await asyncio.to_thread(_plain_items, given)
     count = await hub.plain.save(fit)
     hub.watch.tell()
-    return _synced(count, refused, {})
+    return stored_answer(count, refused)
 
 
 async def _take_batch(hub: Hub, site: str, document: dict[str, Any], given: list[Any]) -> Response:
@@ -236,22 +225,7 @@ async def _take_batch(hub: Hub, site: str, document: dict[str, Any], given: list
     if pushed.fault is not None:
         raise fault_of(pushed.fault, pushed.seq, {"lineage": pushed.lineage} if pushed.fault == "gap" else {})
     hub.watch.tell()
-    return _synced(len(batch.items), batch.refused, {"seq": pushed.seq})
-
-
-def _synced(count: int, refused: Sequence[Refused], more: dict[str, Any]) -> Response:
-    message = f"{count} stored" + (f", {len(refused)} refused" if refused else "")
-    shown = [one.to_json() for one in refused]
-    return json_response({"success": True, "message": message, "count": count, **more, "refused": shown})
-
-
-def fault_of(fault: str, seq: int, more: dict[str, Any] | None = None) -> No:
-    """The answer to a batch that does not go on where the last one ended, or comes from a copy."""
-    message = {
-        "gap": "the hub does not have what came before: send from seq",
-        "fork": "this store is a copy, or was restored, or its origin is another site's: take a new origin",
-    }[fault]
-    return No(HTTPStatus.CONFLICT, message, more={"seq": seq, "reason": fault, **(more or {})})
+    return stored_answer(len(batch.items), batch.refused, {"seq": pushed.seq})
 
 
 def batch_of(document: dict[str, Any], given: list[Any], now: int) -> Batch:
@@ -266,16 +240,6 @@ def batch_of(document: dict[str, Any], given: list[Any], now: int) -> Batch:
         raise UsageError("next_lineage is missing", expected="a new mark for each batch")
     items, refused = fit_items(given, origin, after, through, now)
     return Batch(origin, after, through, lineage, next_lineage, items, refused)
-
-
-def span_of(document: dict[str, Any]) -> tuple[str, int, int]:
-    """Which of an origin's changes a batch has: after < seq <= through. Raises UsageError. Pure."""
-    origin, after, through = document.get("origin"), document.get("after"), document.get("through")
-    if not isinstance(origin, str) or not is_origin(origin):
-        raise UsageError("origin is none", expected="11 characters of base64url")
-    if type(after) is not int or type(through) is not int or not 0 <= after < through <= MAX_NUMBER:
-        raise UsageError("after and through are no span", expected="whole numbers, 0 <= after < through < 2**53")
-    return origin, after, through
 
 
 def _plain_items(given: list[Any]) -> tuple[list[PlainItem], list[Refused]]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from workers.hub.answers import No, json_response
-from workers.hub.bodies import document_of, packed_answer, takes_gzip
-from workers.hub.face_routes import RefusedItem, Site, fault_of, span_of
+from workers.hub.batches import RefusedItem, Site, fault_of, span_of, stored_answer
+from workers.hub.bodies import document_with, packed_answer, takes_gzip
 from workers.hub.hub import hub_of
 from workers.hub.positions import MAX_NUMBER, position_of, position_text
 from workers.hub.sightings import MAX_PAGE, SightingBatch, fit_sightings
@@ -65,18 +63,13 @@ _BODY = {
 async def take_sightings(site: Site, request: Request) -> Response:
     """Store a batch of sightings. What is sent twice is there once."""
     hub = hub_of(request)
-    document = await document_of(request, hub.settings.max_body_bytes)
-    given = document.get("sightings") if isinstance(document, dict) else None
-    if not isinstance(given, list):
-        raise No(HTTPStatus.BAD_REQUEST, "the body has no array sightings")
+    document, given = await document_with(request, "sightings", hub.settings.max_body_bytes)
     origin, after, through = span_of(document)
     documents, refused = await asyncio.to_thread(fit_sightings, given, site, origin, after, through)
     seq, fault = await hub.sightings.push(site, SightingBatch(origin, after, through, documents, refused))
     if fault is not None:
         raise fault_of(fault, seq)
-    shown = [one.to_json() for one in refused]
-    message = f"{len(documents)} stored" + (f", {len(refused)} refused" if refused else "")
-    return json_response({"success": True, "message": message, "count": len(documents), "seq": seq, "refused": shown})
+    return stored_answer(len(documents), refused, {"seq": seq})
 
 
 @router.get("/sightings", response_model=SightingsPage)
