@@ -394,3 +394,24 @@ def test_there_are_never_more_origins_than_processes_at_once(uri: str) -> None:
         await store.database.close()
 
     asyncio.run(work())
+
+
+def test_a_reader_between_two_pages_is_told_that_more_was_published_meanwhile(uri: str) -> None:
+    """Its second page goes on where the first ended, and says that it is not the last one."""
+
+    async def work() -> None:
+        store = await opened(uri)
+        origin = secrets.token_urlsafe(8)
+        await store.push(batch(origin, 0, [reference(9000, 1), reference(9001, 2)], None, "a"))
+        mine = {one: head for one, head in (await store.origins.heads()).items.items() if one == origin}
+        first = await store.gallery.page(mine, {}, None, 1)
+        assert [one.seq for one in first.items] == [1] and first.more
+        await store.push(batch(origin, 2, [reference(9002, 3)], "a", "b"))
+        second = await store.gallery.page({origin: 3}, first.position, None, 1000)
+        assert [one.seq for one in second.items] == [2] and second.more
+        third = await store.gallery.page({origin: 3}, second.position, None, 1000)
+        assert [one.seq for one in third.items] == [3] and not third.more
+        await store.gallery.close()
+        await store.database.close()
+
+    asyncio.run(work())
