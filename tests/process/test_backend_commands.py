@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def test_tokens_are_made_listed_and_taken_back(tmp_path: Path, uri: str) -> None
 @needs_mongodb
 def test_a_token_is_a_site_and_a_revoked_one_is_none(tmp_path: Path, uri: str) -> None:
     """With the first token everybody needs one. An origin is of the site that came with it first. A revoked token is refused within
-    seconds, without a restart; whoever guesses has to wait, and others at that address go on."""
+    seconds, without a restart, also while it waits for news; whoever guesses has to wait, and others at that address go on."""
     uri = other_database(uri, "sites")
     with Backend(tmp_path / "a", uri) as backend:
         nobody = backend.client()
@@ -129,7 +130,13 @@ def test_a_token_is_a_site_and_a_revoked_one_is_none(tmp_path: Path, uri: str) -
         sites = {one["site"]: one for one in harbour.ask("GET", "/face/sites").json()["sites"]}
         assert sites["airport"]["confirmed"] == "AAAAAAAAAAA:1"
         assert "AAAAAAAAAAA" not in airport.ask("GET", "/face/sites").json()["sites"][0]["confirmed"]
-        command_json(tmp_path, "backend", "token", "revoke", "airport", MONGODB_URI=uri)
+        newest = airport.pull()["position"]
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(
+                backend.client(tokens[1]).ask, "GET", f"/face/all-embeddings?position={newest}&wait=50"
+            )
+            command_json(tmp_path, "backend", "token", "revoke", "airport", MONGODB_URI=uri)
+            assert waiting.result(30).status_code == 401
         until(lambda: airport.ask("GET", "/face/all-embeddings").status_code == 401, backend.process)
         assert harbour.ask("GET", "/face/all-embeddings").status_code == 200
         guessing = Client(backend.address, "rc_0123456789abcdef_" + "A" * 43)

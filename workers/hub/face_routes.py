@@ -18,11 +18,12 @@ from workers.hub.answers import json_response, packed
 from workers.hub.batches import RefusedItem, Site, fault_of, span_of, stored_answer
 from workers.hub.bodies import document_with, packed_answer, takes_gzip
 from workers.hub.gallery import MAX_PAGE_ITEMS, Page
-from workers.hub.hub import Hub, hub_of, own_part
+from workers.hub.hub import Hub, hub_of, own_part, site_of
 from workers.hub.items import Batch, Item, PlainItem, Refused, Unfit, fit_items, plain_item_of, refused_of
 from workers.hub.lease import now_ms
 from workers.hub.origins import Heads
 from workers.hub.positions import MAX_NUMBER, news, position_of, position_text, tag_of
+from workers.hub.tokens import FRESH_S
 
 router = APIRouter(prefix="/face", tags=["faces"])
 MAX_WAIT_S = 55.0  # proxies give up after 60
@@ -119,7 +120,7 @@ async def all_embeddings(  # the parameters of the wire
     if position is None:
         return await _plain_answer(hub, request, model)
     asked = position_of(position)
-    heads, page = await _page_after(hub, asked, model, limit, wait)
+    heads, page = await _page_after(request, asked, model, limit, wait)
     await hub.note_seen(site, asked)
     tag = tag_of(heads.items, hub.database.hub)
     headers = {"ETag": tag}
@@ -138,16 +139,18 @@ async def all_embeddings(  # the parameters of the wire
 
 
 async def _page_after(
-    hub: Hub, asked: dict[str, int], model: str | None, limit: int, wait_s: float
+    request: Request, asked: dict[str, int], model: str | None, limit: int, wait_s: float
 ) -> tuple[Heads, Page]:
-    """The page after a position, as soon as there is something, or after that time."""
+    """The page after a position, as soon as there is something, or after that time. Raises No if the token is taken back meanwhile."""
+    hub = hub_of(request)
     until = time.monotonic() + wait_s
     while True:
         heads = await hub.origins.heads()
         left_s = until - time.monotonic()
         if news(heads.items, asked) or left_s <= 0 or hub.watch.stopping:
             return heads, await hub.gallery.page(heads.items, asked, model, limit)
-        await hub.watch.wait(heads.items, left_s)
+        await hub.watch.wait(heads.items, min(left_s, FRESH_S))
+        await site_of(request)
 
 
 async def _plain_answer(hub: Hub, request: Request, model: str | None) -> Response:

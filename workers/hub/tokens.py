@@ -14,7 +14,7 @@ from workers.serving.secrets import is_same, new_secret, read_secret
 
 LOCAL_SITE = "local"  # who asks without a token, on a machine whose hub has none
 _SITE = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
-_FRESH_S = 5.0  # how long a revoked token may still be let in
+FRESH_S = 5.0  # how long a revoked token may still be let in
 _MAX_KEPT = 4096
 
 
@@ -68,12 +68,12 @@ class Doorkeeper:
     def __init__(self, tokens: Collection) -> None:
         self._tokens = tokens
         self._known: OrderedDict[str, tuple[float, dict[str, str] | None]] = OrderedDict()
-        self._any: tuple[float, bool] = (-_FRESH_S, True)
+        self._any: tuple[float, bool] = (-FRESH_S, True)
 
     async def has_tokens(self) -> bool:
         """Whether the hub has any token. Then everybody needs one."""
         now = time.monotonic()
-        if now - self._any[0] >= _FRESH_S:
+        if now - self._any[0] >= FRESH_S:
             async with deadline():
                 self._any = now, await self._tokens.find_one({}, {"_id": True}) is not None
         return self._any[1]
@@ -89,8 +89,8 @@ class Doorkeeper:
         if given is None:
             return None
         now = time.monotonic()
-        read_at, known = self._known.get(given.id, (-_FRESH_S, None))
-        if now - read_at >= _FRESH_S:
+        read_at, known = self._known.get(given.id, (-FRESH_S, None))
+        if now - read_at >= FRESH_S:
             async with deadline():
                 known = await self._tokens.find_one({"_id": given.id})
             self._known[given.id] = now, known
