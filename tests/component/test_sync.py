@@ -321,6 +321,21 @@ def test_forgetting_one_of_two_of_a_name_leaves_the_other(pair: Pair) -> None:
     assert pair.one.people() == {"Ada": 1}
 
 
+def test_who_was_merged_by_mistake_is_forgotten_without_the_other(pair: Pair) -> None:
+    """A merger is undone, and one of the two is forgotten before the undoing is noted. Until then both have one UUID at all sites."""
+    uuid = pair.one.save("Cy")
+    pair.one.save("Bo")
+    pair.exchange()
+    pair.one.ask(requests.Merge("Bo", "Cy"))
+    pair.exchange()
+    pair.one.ask(requests.UndoPeople())
+    pair.one.ask(requests.Forget("Bo", None))
+    assert pair.one.people() == {"Cy": 1}
+    pair.exchange()
+    assert pair.other.people() == {"Cy": 1}
+    assert uuid in pair.other.view()
+
+
 def test_a_tombstone_holds_the_hash_of_the_name_and_no_name(pair: Pair) -> None:
     """The key never leaves the site."""
     pair.one.save("Ada")

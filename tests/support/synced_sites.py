@@ -200,7 +200,7 @@ class SyncedSite:
 @contextmanager
 def sites(folder: Path, count: int = 2, *, keys: bool = True) -> Iterator[tuple[MemoryHub, list[SyncedSite]]]:
     """A hub and some sites of one clock. `keys`: the sites share a key."""
-    with one_clock() as clock:
+    with one_clock(seed=0) as clock:
         made = [SyncedSite(folder / f"site-{number}", clock, KEY if keys else None) for number in range(count)]
         try:
             yield MemoryHub(), made
