@@ -89,7 +89,7 @@ class StoreService:
             requests.Delete: references.delete,
             requests.SetAside: aside.set_aside,
             requests.BringBack: aside.bring_back,
-            requests.Forget: self._forgetting.forget,
+            requests.Forget: sync.forget,
             requests.ForgetStranger: self._forgetting.forget_stranger,
             requests.NameStranger: strangers.name,
             requests.Record: self._sightings.record,

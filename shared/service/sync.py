@@ -56,6 +56,7 @@ class SyncRequests:
         self, store: Store, references: ReferenceRequests, people_requests: PeopleRequests, forgetting: Forgetting
     ) -> None:
         self._store, self._references = store, references
+        self._forgetting = forgetting
         self._shared = SharedPeople(store, people_requests)
         self._deletions = SharedDeletions(store, forgetting)
         self._own = OwnChanges(store, self._shared, self._deletions)
@@ -147,6 +148,13 @@ class SyncRequests:
         self._own.note(changes)
         sync_state.begin_anew(self._store)
         return requests.Done()
+
+    def forget(self, request: requests.Forget, changes: Changes) -> requests.Forgotten:
+        """Forget a person or a photo, after own changes are noted. Somebody whose merger was undone has the other one's UUID until then, and
+        would take them along at all sites."""
+        if sync_state.read_state(self._store).origin:
+            self._own.note(changes)
+        return self._forgetting.forget(request, changes)
 
     def state(self, request: requests.SyncStatus) -> requests.SyncStanding:  # noqa: ARG002  # it has no fields
         """How far the exchange has come."""

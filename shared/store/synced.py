@@ -213,19 +213,6 @@ def persons_of(store: Store, name: str) -> set[str]:
     return {uuid for (uuid,) in rows.fetchall()}
 
 
-def also_others(store: Store, uuids: Collection[str], name: str) -> set[str]:
-    """Those of these UUIDs that somebody has here under another name than this one, as the person is called here or as all sites know it.
-    Whose rename was undone, or who was merged, can have one UUID under two names until that is noted."""
-    rows = store.connection.execute(
-        "WITH asked AS (SELECT value FROM json_each(?1)) "
-        "SELECT uuid FROM people WHERE uuid IN asked AND name<>?2 UNION SELECT s.person FROM synced s "
-        "JOIN reference_facts f ON f.uuid=s.uuid JOIN embeddings e ON e.id=f.embedding_id "
-        "WHERE s.person IN asked AND e.person_name<>?2",
-        (json.dumps(list(uuids)), name),
-    )
-    return {uuid for (uuid,) in rows.fetchall()}
-
-
 def told_names(store: Store) -> list[tuple[str, str | None]]:
     """All names that references tell, with the user ids."""
     return store.connection.execute("SELECT DISTINCT name, user_id FROM synced").fetchall()

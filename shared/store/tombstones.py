@@ -117,9 +117,6 @@ def note_forgotten(store: Store, name: str, *, is_known: bool = False) -> None:
     shown = synced.around(store, uuids).shown()
     mine = {shown[uuid] for uuid in uuids if uuid in shown}
     uuids |= {uuid for uuid, one in shown.items() if one in mine}
-    uuids -= synced.also_others(
-        store, uuids, name
-    )  # their references here under this name have tombstones of their own
     synced.blank(store, uuids)
     if is_known:
         return
