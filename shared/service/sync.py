@@ -152,9 +152,14 @@ class SyncRequests:
     def forget(self, request: requests.Forget, changes: Changes) -> requests.Forgotten:
         """Forget a person or a photo, after own changes are noted. Somebody whose merger was undone has the other one's UUID until then, and
         would take them along at all sites."""
-        if sync_state.read_state(self._store).origin:
-            self._own.note(changes)
-        return self._forgetting.forget(request, changes)
+        if not sync_state.read_state(self._store).origin:
+            return self._forgetting.forget(request, changes)
+        self._own.note(changes)
+        before = self._store.change_now
+        answer = self._forgetting.forget(request, changes)
+        self._own.note_blanked()
+        tombstones.send_forgettings_last(self._store, before)
+        return answer
 
     def state(self, request: requests.SyncStatus) -> requests.SyncStanding:  # noqa: ARG002  # it has no fields
         """How far the exchange has come."""
@@ -185,12 +190,14 @@ class SyncRequests:
         self._own.note(changes)
         items, refused, early = self._fit(request.items)
         stones = [one for one in items if isinstance(one, ForgottenItem)]
-        taken = sum(self._deletions.take_forgotten(one, changes) for one in stones)
-        taken += self._deletions.take_deleted([one for one in items if isinstance(one, DeletedItem)], changes)
         persons = [one for one in items if isinstance(one, PersonItem)]
         references = [one for one in items if isinstance(one, ReferenceItem)]
         touched = self._around_all(persons, references)
-        taken += self._take_persons(persons)
+        taken = self._take_persons(persons)
+        if stones and persons:  # whose merger was undone goes alone
+            self._shared.follow(synced.around(store, touched), changes)
+        taken += sum(self._deletions.take_forgotten(one, changes) for one in stones)
+        taken += self._deletions.take_deleted([one for one in items if isinstance(one, DeletedItem)], changes)
         new = self._newer(references, changes)
         taken += len(new)
         touched |= {_person_id(one) for one in new}

@@ -224,6 +224,18 @@ def note_revisions(store: Store) -> None:
     )
 
 
+def send_forgettings_last(store: Store, after: int) -> None:
+    """Have the people who were forgotten here after this change number sent after everything else that was changed meanwhile: whoever takes
+    them in then knows already who these people are, and are not."""
+    rows = store.connection.execute(
+        "SELECT uuid FROM tombstones WHERE kind='forgotten' AND origin IS NULL AND change_number>? ORDER BY change_number",
+        (after,),
+    ).fetchall()
+    store.connection.executemany(
+        "UPDATE tombstones SET change_number=? WHERE uuid=?", [(store.next_change(), uuid) for (uuid,) in rows]
+    )
+
+
 def note_anew(store: Store, uuids: Iterable[str], revision: int) -> None:
     """Have tombstones that were made here sent with another revision."""
     store.connection.executemany(
