@@ -2,6 +2,9 @@
 
 The environment can tell glibc to overwrite all memory that goes through its malloc. Its thread caches are an exception, so they are
 turned off. Python's small objects go through malloc only if the environment tells Python so. Without glibc nothing is overwritten.
+
+glibc finds a function's address when it is first called, and saves all vector registers on the stack meanwhile: with AVX-512 the last 256 bytes
+of what was copied before. LD_BIND_NOW makes it find all addresses at the start.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ def overwriting(environment: Mapping[str, str]) -> dict[str, str]:
     if not _has_glibc():
         return dict(environment)
     tunables = [*_other_tunables(environment), *_BY_GLIBC]
-    return {**environment, "PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": ":".join(tunables)}
+    return {**environment, "PYTHONMALLOC": "malloc", "LD_BIND_NOW": "1", "GLIBC_TUNABLES": ":".join(tunables)}
 
 
 def start_over() -> None:
@@ -32,7 +35,8 @@ def start_over() -> None:
     """
     wanted = overwriting(os.environ)
     if wanted == dict(os.environ):  # this process overwrites already; children do so only if they are started so
-        os.environ.pop("PYTHONMALLOC", None)
+        for name in ("PYTHONMALLOC", "LD_BIND_NOW"):
+            os.environ.pop(name, None)
         os.environ["GLIBC_TUNABLES"] = ":".join(_other_tunables(os.environ))
     elif sys.executable:
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
