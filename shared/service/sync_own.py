@@ -89,29 +89,29 @@ class OwnChanges:
         tombstones.note_revisions(self._store)
 
     def _mend(self, origin: str) -> None:
-        """Note anew what was noted while the clock was ahead of now. No other site has taken it."""
+        """Note anew what was noted while the clock was ahead of now, in the same order. No other site has taken it."""
         store = self._store
-        newest = hybrid_clock.newest_possible(change_times.time_ms(store.connection))
-        ahead = synced.ahead(store, newest)
+        ahead = synced.ahead(store, hybrid_clock.newest_possible(change_times.time_ms(store.connection)))
+        references, registers, stones = ahead
         if not any(ahead):
             return
-        revision = change_times.newest(store.connection)
-        references, registers, stones = ahead
-        synced.note_references(
-            store,
-            [
-                replace(
-                    one, told=replace(one.told, version=Version(revision, origin)), knows=min(one.knows, revision),
-                    seq=store.next_change(),
-                )
-                for one in references
-            ],
-        )  # fmt: skip  # one call
-        for one in registers:
-            synced.note_person(
-                store, replace(one, version=Version(revision, origin), change_number=store.next_change())
+        first = change_times.newest(store.connection)
+        references.sort(key=lambda one: (one.told.version, one.seq))
+        mended = [
+            replace(
+                one, told=replace(one.told, version=Version(first + place, origin)), knows=min(one.knows, first + place),
+                seq=store.next_change(),
             )
-        tombstones.note_anew(store, stones, revision)
+            for place, one in enumerate(references)
+        ]  # fmt: skip  # one call
+        last = first + len(mended)
+        synced.note_references(store, mended)
+        for one in registers:
+            synced.note_person(store, replace(one, version=Version(last, origin), change_number=store.next_change()))
+        tombstones.note_anew(store, stones, last)
+        change_times.note_revision(store.connection, store.change_now, last)
+        # Of references that were noted since, another one can be the newest now, and tell who its person is.
+        synced.note_unsettled(store, {one.told.person for one in mended} | {one.register.uuid for one in registers})
 
     # --- people ------------------------------------------------------------------------------------------------
 

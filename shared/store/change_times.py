@@ -24,6 +24,11 @@ def note_time(connection: sqlite3.Connection, change_number: int) -> None:
     )
 
 
+def note_revision(connection: sqlite3.Connection, change_number: int, revision: int) -> None:
+    """Note the revision of the changes up to this number, which were given one already."""
+    connection.execute("INSERT OR REPLACE INTO change_times VALUES (?, ?)", (change_number, revision))
+
+
 def note_as_oldest(connection: sqlite3.Connection, change_number: int) -> None:
     """Note that all changes up to this number are older than whatever other sites have."""
     connection.execute("DELETE FROM change_times")
