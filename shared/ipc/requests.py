@@ -789,6 +789,16 @@ class Resend(Request[Done]):
 
 
 @dataclass(frozen=True)
+class SetBack(Request[Done]):
+    """The hub has less of other origins than this store read there. `behind`: these origins, and where they are."""
+
+    op: ClassVar[str] = "set_back"
+    answer: ClassVar[type[Any]] = Done
+    hub: str
+    behind: str
+
+
+@dataclass(frozen=True)
 class BeginAnew(Request[Done]):
     """The hub says that this store is a copy of another one, or was restored."""
 
@@ -1117,7 +1127,7 @@ REQUESTS: dict[str, type[Request[Any]]] = {
         Save, Delete, Count, People, References, IsMarked, Cosine, SetAside, BringBack, Forget, Rename, Merge, UndoPeople,
         Strangers, ForgetStranger, NameStranger, Record, Sightings, FindSightings,
         Follow, Wrong, Right, UndoCorrection, Corrections, ForgetCorrection, AddAccess, UseLink, FindAccess, Accesses,
-        RevokeAccess, AccessesUsed, Outgoing, Sent, Resend, BeginAnew, TakeIn, TakeInPlain, OutgoingPlain, SentPlain, CountUnshown,
+        RevokeAccess, AccessesUsed, Outgoing, Sent, Resend, SetBack, BeginAnew, TakeIn, TakeInPlain, OutgoingPlain, SentPlain, CountUnshown,
         OutgoingSightings, SentSightings, Exchanged, SyncStatus, FollowChanges,
         FromElsewhere, Stage, Unstage, SwitchModel, Stamp, Info, Restore, Status, PutStatus,
     )

@@ -111,6 +111,7 @@ class StoreService:
             requests.Outgoing: sync.outgoing,
             requests.Sent: sync.sent,
             requests.Resend: sync.resend,
+            requests.SetBack: sync.set_back,
             requests.BeginAnew: sync.begin_anew,
             requests.TakeIn: sync.take_in,
             requests.TakeInPlain: plain.take_in,

@@ -143,6 +143,16 @@ class SyncRequests:
         sync_state.write_state(store, sent=request.after, lineage=request.lineage or "", next_lineage="", next_sent=0)
         return requests.Done()
 
+    def set_back(self, request: requests.SetBack, changes: Changes) -> requests.Done:  # noqa: ARG002  # as above
+        """The hub was restored from a backup, and lacks what was read of it, whose sites may be gone. All that came from elsewhere is sent again;
+        what was lost there is read again if those sites send it."""
+        store, state = self._store, sync_state.read_state(self._store)
+        position = sync_state.lowered(state.position, request.behind)
+        if request.hub == state.hub and position != state.position:
+            synced.send_again(store, 0)
+            sync_state.write_state(store, position=position)
+        return requests.Done()
+
     def begin_anew(self, request: requests.BeginAnew, changes: Changes) -> requests.Done:  # noqa: ARG002  # as above
         """This store is a copy, or was restored: it takes a new origin."""
         self._own.note(changes)

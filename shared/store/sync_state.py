@@ -123,6 +123,19 @@ def _held(store: Store) -> tuple[str, int] | None:
     return (known["held_position"], int(known["held_until"])) if known else None
 
 
+def lowered(position: str, behind: str) -> str:
+    """A position that is nowhere further than `behind` says; both are "origin:number,origin:number". Pure."""
+    numbers = {origin: int(number) for origin, number in _pairs(position)}
+    for origin, number in _pairs(behind):
+        if number.isdecimal() and origin in numbers:
+            numbers[origin] = min(numbers[origin], int(number))
+    return ",".join(f"{origin}:{number}" for origin, number in sorted(numbers.items()) if number)
+
+
+def _pairs(position: str) -> list[tuple[str, str]]:
+    return [(one.partition(":")[0], one.partition(":")[2]) for one in position.split(",") if one]
+
+
 def begin(store: Store) -> SyncState:
     """The state, with an origin: a new one if there is none yet. Call it inside the store's transaction."""
     state = read_state(store)

@@ -343,7 +343,13 @@ def send_again(store: Store, after: int) -> None:
     store.connection.executemany(
         "UPDATE synced_people SET change_number=? WHERE uuid=?", [(store.next_change(), uuid) for (uuid,) in people]
     )
-    store.connection.execute("UPDATE tombstones SET origin=NULL WHERE change_number>?", (after,))
+    stones = store.connection.execute(
+        "SELECT uuid FROM tombstones WHERE origin IS NOT NULL AND change_number>? ORDER BY change_number", (after,)
+    ).fetchall()
+    store.connection.executemany(
+        "UPDATE tombstones SET origin=NULL, change_number=? WHERE uuid=?",
+        [(store.next_change(), uuid) for (uuid,) in stones],
+    )
 
 
 # --- people who are still to be noted -------------------------------------------------------------------------------

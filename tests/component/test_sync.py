@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -505,6 +506,24 @@ def test_a_hub_that_was_restored_gets_everything_again(pair: Pair) -> None:
     assert pair.hub.references() == pair.one.view().keys()
     pair.exchange()
     assert pair.other.people() == {"Ada": 1, "Bo": 1, "Cy": 1}
+
+
+def test_a_hub_that_was_set_back_gets_what_only_others_still_have(pair: Pair) -> None:
+    """The site that sent it is a copy of before then, and knows nothing of it; who read it has it."""
+    pair.other.save("Bo")
+    pair.one.save("Ada")
+    pair.exchange()
+    before = copy.deepcopy(pair.hub)
+    copy_to(pair.other.store, pair.other.folder / "kept.db")
+    uuid = pair.other.save("Cy")
+    pair.exchange()
+    pair.hub = before
+    pair.other.service.restore(pair.other.folder / "kept.db")
+    assert uuid not in pair.other.view()
+    pair.exchange()
+    assert uuid in pair.other.view()
+    position = pair.one.ask(requests.SyncStatus()).position
+    assert pair.hub.behind(position) == ""
 
 
 def test_what_is_sent_again_for_another_site_is_still_that_sites(pair: Pair) -> None:

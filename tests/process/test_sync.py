@@ -261,6 +261,22 @@ def test_a_hub_that_was_set_back_gets_what_it_lacks(tmp_path: Path, own_hub: Bac
             assert two.people() == {"Ada": 1, "Bo": 1}
 
 
+def test_a_hub_that_lacks_what_was_read_of_others_gets_it_from_who_read_it(tmp_path: Path, own_hub: Backend) -> None:
+    """The database was restored from an older backup, and the site that had sent the rest is gone for good."""
+    with SyncSite(tmp_path / "a", own_hub.address) as one, SyncSite(tmp_path / "b", own_hub.address) as two:
+        one.enrol("Ada", 1)
+        two.enrol("Bo", 2)
+        _settle(one, two)
+        with one.gallery.store.transaction():
+            one.gallery.store.connection.execute(
+                "UPDATE sync_state SET value=value||'9' WHERE key='position'"  # ten times as far
+            )
+        assert one.sync().sent == 1
+        _settle(one, two)
+        assert one.people() == two.people() == {"Ada": 1, "Bo": 1}
+        assert own_hub.client().pull(one.standing().position).get("behind") is None
+
+
 def test_a_revoked_token_ends_the_exchange(tmp_path: Path) -> None:
     """Revoked in the middle: the next request is refused, the site keeps everything and says why; with a new token it goes on."""
     with mongodb(tmp_path / "db") as uri, Backend(tmp_path / "hub", uri) as hub:

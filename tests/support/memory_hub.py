@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from workers.hub.origins import is_fork
+from workers.hub.positions import behind, position_of
 from workers.hub.settling import useless, version_of
 
 _Document = dict[str, Any]
@@ -67,6 +68,11 @@ class MemoryHub:
             found += mine
             have[origin] = max(low, high)
         return found, ",".join(f"{origin}:{have[origin]}" for origin in sorted(have)), more
+
+    def behind(self, position: str) -> str:
+        """The origins of which a reader has read more than there is, and where they are."""
+        heads = {origin: seq for origin, (seq, _) in self.origins.items()}
+        return ",".join(f"{origin}:{seq}" for origin, seq in behind(heads, position_of(position)).items())
 
     def references(self) -> set[str]:
         """The UUIDs of all references."""

@@ -72,7 +72,7 @@ def one_clock(seed: int | None = None) -> Iterator[Clock]:
         patch.setattr(uuid7, "os", SimpleNamespace(urandom=random.randbytes))
         patch.setattr(uuid7, "time", SimpleNamespace(time_ns=lambda: clock.now * 1_000_000))
         letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-        patch.setattr(secrets, "token_urlsafe", lambda size: "".join(random.choices(letters, k=size)))
+        patch.setattr(secrets, "token_urlsafe", lambda size: "".join(random.choices(letters, k=(size * 4 + 2) // 3)))
     try:
         yield clock
     finally:
@@ -170,6 +170,10 @@ class SyncedSite:
     def pull(self, hub: MemoryHub, limit: int = _PAGE) -> bool:
         """Take one page in. Returns whether there is more."""
         standing = self.ask(requests.SyncStatus())
+        others = ",".join(one for one in standing.position.split(",") if not one.startswith(standing.origin + ":"))
+        if standing.origin and (lost := hub.behind(others)):
+            self.ask(requests.SetBack("hub", lost))
+            standing = self.ask(requests.SyncStatus())
         items, position, more = hub.pull(standing.position, limit)
         items = [one for one in items if one["origin"] != standing.origin]
         self.page = requests.TakeIn("hub", standing.position, position, items)

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import UsageError
-from workers.hub.positions import MAX_NUMBER, is_origin, news, position_of, position_text, tag_of
+from workers.hub.positions import MAX_NUMBER, behind, is_origin, news, position_of, position_text, tag_of
 
 _GENEROUS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # other tests may run meanwhile
 ORIGINS = st.text("ABCxyz019_-", min_size=11, max_size=11)
@@ -61,3 +61,10 @@ def test_what_is_no_origin(value: object) -> None:
     """64 bits as 11 characters of base64url, and nothing else."""
     assert not is_origin(value)
     assert is_origin("aZ0_-aZ0_-a")
+
+
+def test_a_reader_is_told_of_what_it_read_that_is_not_there_any_more() -> None:
+    """But not of its own changes, which it leaves out by the highest number."""
+    one, two, own = "A" * 11, "B" * 11, "C" * 11
+    assert behind({one: 5, two: 7}, {one: 5, two: 6, own: MAX_NUMBER}) == {}
+    assert behind({one: 5}, {one: 6, two: 2, own: MAX_NUMBER}) == {one: 5, two: 0}

@@ -110,6 +110,7 @@ ASKED: list[Request[Any]] = [
     requests.Sent(7, "b", [_REFUSED]),
     requests.Resend("o", 3, None),
     requests.Resend("o", 3, "a"),
+    requests.SetBack("h", "o:2,p:0"),
     requests.BeginAnew(),
     requests.TakeIn("h", "o:1", "o:2", []),
     requests.TakeIn("h", "o:1", "o:2", [{"kind": "deleted", "id": "u-1"}, "no item"]),

@@ -22,7 +22,7 @@ from workers.hub.hub import Hub, hub_of, own_part, site_of
 from workers.hub.items import Batch, Item, PlainItem, Refused, Unfit, fit_items, plain_item_of, refused_of
 from workers.hub.lease import now_ms
 from workers.hub.origins import Heads
-from workers.hub.positions import MAX_NUMBER, news, position_of, position_text, tag_of
+from workers.hub.positions import MAX_NUMBER, behind, news, position_of, position_text, tag_of
 from workers.hub.tokens import FRESH_S
 
 router = APIRouter(prefix="/face", tags=["faces"])
@@ -43,7 +43,8 @@ class PlainReference(BaseModel):
 
 class Embeddings(BaseModel):
     """The answer. `embeddings`: plain references; with `position`, items (docs/backend.md#between-our-own-ends), each origin's in the order
-    of seq. `position`: after them. `more`: whether there are more. `hub`: the id of the database."""
+    of seq. `position`: after them. `more`: whether there are more. `hub`: the id of the database. `behind`: the origins of which the reader
+    has read more than there is, and where they are."""
 
     success: bool
     message: str
@@ -51,6 +52,7 @@ class Embeddings(BaseModel):
     position: str | None = None
     more: bool | None = None
     hub: str | None = None
+    behind: str | None = None
 
 
 class Synced(BaseModel):
@@ -124,7 +126,8 @@ async def all_embeddings(  # the parameters of the wire
     await hub.note_seen(site, asked)
     tag = tag_of(heads.items, hub.database.hub)
     headers = {"ETag": tag}
-    if not page.items and page.position == asked and request.headers.get("if-none-match") == tag:
+    lost = behind(heads.items, asked)
+    if not page.items and not lost and page.position == asked and request.headers.get("if-none-match") == tag:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     document = {
         "success": True,
@@ -134,6 +137,8 @@ async def all_embeddings(  # the parameters of the wire
         "more": page.more,
         "hub": hub.database.hub,
     }
+    if lost:
+        document["behind"] = ",".join(f"{origin}:{seq}" for origin, seq in lost.items())
     body, more = await packed_answer(document, with_gzip=takes_gzip(request))
     return Response(body, headers={**headers, **more}, media_type="application/json")
 
@@ -147,7 +152,7 @@ async def _page_after(
     while True:
         heads = await hub.origins.heads()
         left_s = until - time.monotonic()
-        if news(heads.items, asked) or left_s <= 0 or hub.watch.stopping:
+        if news(heads.items, asked) or behind(heads.items, asked) or left_s <= 0 or hub.watch.stopping:
             return heads, await hub.gallery.page(heads.items, asked, model, limit)
         await hub.watch.wait(heads.items, min(left_s, FRESH_S))
         await site_of(request)

@@ -56,6 +56,16 @@ def news(heads: Position, position: Position) -> list[tuple[str, int, int]]:
     ]
 
 
+def behind(heads: Position, position: Position) -> dict[str, int]:
+    """The origins of which a reader has read more than there is: this database was set back. Where they are now. A reader names its own origin
+    with the highest number."""
+    return {
+        origin: heads.get(origin, 0)
+        for origin, seq in sorted(position.items())
+        if heads.get(origin, 0) < seq < MAX_NUMBER
+    }
+
+
 def tag_of(heads: Position, hub: str) -> str:
     """The ETag of a hub that has come this far."""
     return f'"{hashlib.sha256(f"{hub} {position_text(heads)}".encode()).hexdigest()[:20]}"'

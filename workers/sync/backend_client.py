@@ -65,13 +65,15 @@ def target_of(settings: Settings) -> Target:
 
 @dataclass(frozen=True)
 class Page:
-    """What came after a position, between our own ends. `tag`: names the state of the hub."""
+    """What came after a position, between our own ends. `tag`: names the state of the hub. `behind`: the origins of which the hub has less than
+    was read of it, and where they are."""
 
     items: list[Any]
     position: str
     more: bool
     hub: str
     tag: str | None
+    behind: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,11 @@ class BackendClient:
         if not isinstance(items, list) or not isinstance(hub, str) or document.get("success") is not True:
             raise self._fault("the answer is not a page", answer)
         self._packs = True
-        return Page(items, document["position"], document.get("more") is True, hub, answer.headers.get("ETag"))
+        behind = document.get("behind")
+        return Page(
+            items, document["position"], document.get("more") is True, hub, answer.headers.get("ETag"),
+            behind if isinstance(behind, str) else "",
+        )  # fmt: skip  # one object
 
     def push(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Send references; the hub's answer, also if it says that the batch does not go on where the last one ended (`reason`: "gap" or

@@ -88,6 +88,10 @@ class Exchange:
             self._exchange_plain(answer)
             return False
         self.is_plain = False
+        if answer.behind:  # the hub was restored from a backup: from there on it is read, and sent, again
+            self._gallery.ask(requests.SetBack(answer.hub, answer.behind))
+            self._tag = None
+            return True
         if answer.more:
             self._ask_ahead(_with_own(answer.position, standing.origin), standing.fingerprint)
         self._take(standing, answer)
