@@ -9,20 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from shared.model_id import ModelId
 from workers.recognition.alignment import aligned
+from workers.recognition.detector import Detector
 from workers.recognition.engine import Appearance, Face, Image, Points, Vectors
 from workers.recognition.false_match_law import FalseMatchLaw
 from workers.recognition.onnx_session import UnfitGraphError, best_providers, open_session
-from workers.recognition.pack import ENGINE, OnnxModel, damaged_model, read_pack
+from workers.recognition.pack import ENGINE, OnnxModel, Pack, damaged_model, read_pack
 from workers.recognition.scrfd import Scrfd
 from workers.recognition.unit_norm import unit_rows
+from workers.recognition.yunet import Yunet
 
-# SCRFD's own default; a face with a lower score can rarely be recognised.
-_DETECTION_THRESHOLD = 0.5
 # SCRFD misses faces that fill more than 0.6 to 0.7 of its input, as in photos cut to the head, but finds them in a small
 # input. So a frame that can hold such a face is searched a second time with a small input: 1.7 ms beside 24. In a 16:9
 # frame no face can be that large.
@@ -66,6 +65,8 @@ class ArcFaceEngine:
     `dim` is the model's (512 in published packs). The five points are both eyes, the nose and both corners of the mouth.
     Crops have the size of the recogniser's square input (112 pixels in published packs).
 
+    `is_described`: the pack says itself how its input is made.
+
     `det_size`: the longer side of the detector's input in pixels; it finds faces from about 2.5 % of that side up.
     `least_face_px`: narrower faces need not be found, so a large frame gets a smaller input; None: find all.
     `threads`: CPU threads of one run. A GPU is used where onnxruntime has CUDA.
@@ -80,11 +81,12 @@ class ArcFaceEngine:
     def __init__(self, pack_folder: Path, *, det_size: int, threads: int, least_face_px: int | None = None) -> None:
         pack = read_pack(pack_folder.absolute())
         self.model = pack.folder.name
-        self.threshold, self.margin = _WORKING_POINTS.get(pack.recognition.path.stem, _DEFAULT_POINT)
-        self.law = _LAWS.get(pack.recognition.path.stem, LAW)
+        self.is_described = pack.says is not None
+        self.threshold, self.margin, self.law = _working_point(pack)
         self.fingerprint = pack.fingerprint()
         try:
-            self._detector = Scrfd(_session(pack.detection, threads), _DETECTION_THRESHOLD)
+            detector = {"scrfd": Scrfd, "yunet": Yunet}[pack.detection.kind]
+            self._detector: Detector = detector(_session(pack.detection, threads), pack.detection.pixels)
         except ValueError as error:
             raise damaged_model(pack.detection.path, error) from error
         self._det_size = det_size
@@ -92,7 +94,7 @@ class ArcFaceEngine:
         self._search_large = self._detector.fixed_size is None and det_size > _LARGE_FACE_INPUT_PX
         self._recogniser = _session(pack.recognition, threads)
         self._input = self._recogniser.get_inputs()[0].name
-        self._mean, self._std = pack.recognition.mean, pack.recognition.std
+        self._pixels = pack.recognition.pixels
         self._side_px = pack.recognition.side_px
         self._batch = min(pack.recognition.batch or _MAX_CROPS, _MAX_CROPS)
         self._fixed_batch = pack.recognition.batch
@@ -128,13 +130,23 @@ class ArcFaceEngine:
     def _run(self, crops: list[Image]) -> Any:
         """Raw embeddings of at most `_batch` crops. If the graph has a fixed batch, the last crop is repeated to fill it."""
         missing = self._fixed_batch - len(crops) if self._fixed_batch else 0
-        size, mean = (self._side_px, self._side_px), (self._mean, self._mean, self._mean)
-        blob = cv2.dnn.blobFromImages([*crops, *crops[-1:] * missing], 1.0 / self._std, size, mean, swapRB=True)
+        blob = self._pixels.blob([*crops, *crops[-1:] * missing], (self._side_px, self._side_px))
         return self._recogniser.run(None, {self._input: blob})[0][: len(crops)]
 
     def _measured_dim(self, model: OnnxModel) -> int:
         blank = np.zeros((model.side_px, model.side_px, 3), np.uint8)
         return int(self._run([blank]).shape[1])
+
+
+def _working_point(pack: Pack) -> tuple[float, float, FalseMatchLaw]:
+    """Threshold, margin, and the law of false matches. A pack that says its threshold takes the law's shape, scaled as far as that threshold is
+    from the default one."""
+    if pack.says is None:
+        stem = pack.recognition.path.stem
+        return (*_WORKING_POINTS.get(stem, _DEFAULT_POINT), _LAWS.get(stem, LAW))
+    scale = pack.says.threshold / _DEFAULT_POINT[0]
+    law = FalseMatchLaw(tuple((score * scale, share) for score, share in LAW.points))
+    return pack.says.threshold, pack.says.margin, law
 
 
 def _fills(face: Face, width: int, height: int) -> bool:

@@ -22,13 +22,15 @@ from shared.settings.schema import Settings
 from tests.support.paths import SMALL_PACK, needs_data, needs_dlib
 from tests.support.serving import Serving
 from tests.support.strict_camera import make_certificate
-from tests.support.tiny_pack import DIM, detector, recogniser, write_pack
+from tests.support.tiny_pack import DIM, detector, recogniser, write_described_pack, write_pack
 from workers.models import download as pack_source
 from workers.models import packs as model_packs
 from workers.models.packs import describe, ensure_pack, install, installed_packs
 from workers.recognition import pack as onnx_pack
 from workers.recognition.fingerprint import file_sha256
+from workers.recognition.free_packs import FREE_PACKS, FreePack, PublishedFile
 from workers.recognition.pack import read_model, read_pack
+from workers.recognition.pixels import Pixels
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def test_normalising_graph_is_seen(tmp_path: Path, normalises: bool, expected: t
     """A model that normalises by itself gets plain pixels; the fingerprint says so."""
     recogniser(tmp_path / "a.onnx", normalises=normalises)
     model = read_model(tmp_path / "a.onnx")
-    assert (model.mean, model.std) == expected
+    assert model.pixels == Pixels(*expected)
 
 
 def test_weights_listed_as_inputs_are_no_inputs(tmp_path: Path) -> None:
@@ -453,6 +455,29 @@ def test_published_sums_are_of_the_real_files() -> None:
         assert [len(bytes.fromhex(one)) for one in sums] == [32, 32]
     if (SMALL_PACK / "det_500m.onnx").exists():
         assert file_sha256(SMALL_PACK / "det_500m.onnx") == onnx_pack.PUBLISHED["buffalo_s"][0]
+
+
+def test_a_free_pack_is_fetched_by_name_and_checked(
+    models: Path, model_zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File by file from where its makers publish them. Another file, or a longer one, is refused, and nothing is left behind."""
+    made = write_described_pack(model_zoo.folder / "made")
+    says = read_pack(made).says
+    assert says is not None
+    names = (says.detector.file, says.recogniser.file)
+    files = [PublishedFile(name, f"{model_zoo.https}/made/{name}", (made / name).stat().st_size) for name in names]
+    monkeypatch.setitem(FREE_PACKS, "free", FreePack(says, (files[0], files[1])))
+    right = (made / names[1]).read_bytes()
+    for wrong, fault in ((right[:-1] + b"x", "is another file"), (right + b"x", "more than")):
+        (made / names[1]).write_bytes(wrong)
+        with pytest.raises(ConfigurationError, match=fault):
+            install("free", models)
+        assert not list(models.iterdir())
+    (made / names[1]).write_bytes(right)
+    pack = install("free", models)
+    assert (pack.name, pack.licence, pack.commercial_use) == ("free", says.licence, True)
+    assert sorted(path.name for path in (models / "free").iterdir()) == sorted(names)
+    assert describe(models / "free") == pack == install("free", models)
 
 
 def test_login_page_instead_of_a_pack(models: Path, model_zoo: Zoo) -> None:

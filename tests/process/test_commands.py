@@ -263,8 +263,21 @@ def test_backup_and_restore(either: Path, tmp_path: Path) -> None:
 def test_models(either: Path) -> None:
     """What is installed, its fingerprint and licence, and which is in use."""
     (dlib,) = [one for one in command_json(either, "models")["models"] if one["engine"] == "dlib"]
-    keys = {"name", "engine", "fingerprint", "dim", "licence", "size_bytes", "path", "fault", "in_use"}
+    keys = {
+        "name",
+        "engine",
+        "fingerprint",
+        "dim",
+        "licence",
+        "commercial_use",
+        "measured",
+        "size_bytes",
+        "path",
+        "fault",
+        "in_use",
+    }
     assert set(dlib) == keys
+    assert dlib["commercial_use"] is True
     assert (dlib["name"], dlib["dim"], dlib["in_use"], dlib["fault"]) == ("dlib", 128, True, "")
     assert re.fullmatch(r"[0-9a-f]{64}", dlib["fingerprint"])
     assert "* dlib/dlib" in command(either, "models").stdout

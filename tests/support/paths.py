@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("ROLLCALL_TEST_DATA") or ROOT.parent / "shared" / "data")
 SMALL_PACK = DATA / "models" / "mbf512_det500m"
+YUNET = DATA / "models" / "yunet" / "face_detection_yunet_2026may.onnx"
 FACES = DATA / "faces"
 VIDEOS = DATA / "videos"
 

@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from workers.recognition.fingerprint import file_sha256
+from workers.recognition.pack_file import PACK_FILE
 
 DIM = 16
 Side = int | str
@@ -25,6 +29,41 @@ def write_pack(folder: Path, *, seed: int = 0) -> Path:
     detector(folder / "det_tiny.onnx")
     recogniser(folder / "rec_tiny.onnx", seed=seed)
     recogniser(folder / "2d106det.onnx", side=192)
+    return folder
+
+
+PACK_DOCUMENT: dict[str, Any] = {
+    "licence": "MIT", "commercial_use": True, "source": "https://models.example.net", "threshold": 0.4, "margin": 0.04,
+    "measured": "on our own photos",
+    "detector": {"file": "d.onnx", "sha256": "0" * 64, "kind": "yunet"},
+    "recogniser": {"file": "r.onnx", "sha256": "1" * 64, "side_px": 112, "dim": 128, "colour": "BGR", "mean": 0, "std": 255},
+}  # fmt: skip  # one document
+
+
+def write_pack_file(folder: Path, document: dict[str, Any]) -> None:
+    """Write a pack.toml."""
+    lines = [f"{key} = {_toml(value)}" for key, value in document.items() if not isinstance(value, dict)]
+    for name in ("detector", "recogniser"):
+        lines += [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in document[name].items())]
+    (folder / PACK_FILE).write_text("\n".join(lines), encoding="utf-8")
+
+
+def _toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
+
+
+def write_described_pack(folder: Path, **changed: Any) -> Path:
+    """A tiny pack with a pack.toml. `changed`: keys of it, as section__key."""
+    folder.mkdir(parents=True)
+    detector(folder / "d.onnx")
+    recogniser(folder / "r.onnx")
+    document: dict[str, Any] = copy.deepcopy(PACK_DOCUMENT)
+    document["detector"] |= {"kind": "scrfd", "sha256": file_sha256(folder / "d.onnx")}
+    document["recogniser"] |= {"dim": DIM, "sha256": file_sha256(folder / "r.onnx")}
+    for name, value in changed.items():
+        section, _, key = name.partition("__")
+        document[section][key] = value
+    write_pack_file(folder, document)
     return folder
 
 

@@ -1,4 +1,5 @@
-"""`models`: lists the installed models. `install` installs a pack; `use` switches the gallery to another model in one step."""
+"""`models`: lists the installed models. `install` installs a pack; `compare` judges some on the site's own photos; `use` switches the gallery
+to another model in one step."""
 
 from __future__ import annotations
 
@@ -17,10 +18,13 @@ from shared.settings.text import read_text
 from workers.commands.context import Context, common_options
 from workers.commands.output import say, say_json, warn
 from workers.models.opening import open_engine
-from workers.models.packs import InstalledPack, ensure_pack, install, installed_packs
+from workers.models.packs import InstalledPack, ensure_pack, install, installed_pack, installed_packs
+from workers.photos.comparing import Compared, compare, photos_of
 from workers.photos.switching import switch_model
 
-HELP = "what models are installed; install NAME|FOLDER|ZIP, use NAME"
+_YES_NO = {True: "yes", False: "no", None: "not known"}
+_TO_BEGIN_WITH = ("opencv", "auraface", "buffalo_l")
+HELP = "what models are installed; install NAME|FOLDER|ZIP, compare NAME…, use NAME"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "install", help="fetch a pack, or take it from disk", parents=[common_options()], allow_abbrev=False
     )
     install.add_argument("source", metavar="NAME|FOLDER|ZIP")
+    compare = actions.add_parser(
+        "compare", help="which model suits your own stored photos", parents=[common_options()], allow_abbrev=False
+    )
+    compare.add_argument("names", metavar="NAME", nargs="+")
     use = actions.add_parser(
         "use", help="embed the stored photos anew and switch", parents=[common_options()], allow_abbrev=False
     )
@@ -42,6 +50,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     settings = context.settings
     if arguments.action == "install":
         return _install(context, arguments.source)
+    if arguments.action == "compare":
+        return _compare(context, arguments.names)
     if arguments.action == "use":
         return _use(context, arguments.name, leave_out=arguments.leave_out)
     packs = installed_packs(settings.models_dir)
@@ -51,11 +61,13 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         return EXIT_DONE
     for pack in packs:
         mark = "*" if f"{pack.engine}/{pack.name}" == in_use else " "
+        dim = f"{pack.dim} numbers" if pack.dim else "length not known"
         say(
-            f"{mark} {pack.engine}/{pack.name}  {pack.fault or pack.fingerprint[:16]}  {pack.size_bytes / 1e6:.1f} MB  {pack.licence}"
+            f"{mark} {pack.engine}/{pack.name}  {pack.fault or pack.fingerprint[:16]}  {dim}  {pack.size_bytes / 1e6:.1f} MB"
         )
+        say(f"    {pack.licence}; commercial use: {_YES_NO[pack.commercial_use]}; threshold: {pack.measured}")
     if not packs:
-        say(f"no models in {settings.models_dir}; type: python supervisor.py models install buffalo_l")
+        say(f"no models in {settings.models_dir}; type: python supervisor.py models install {'|'.join(_TO_BEGIN_WITH)}")
     return EXIT_DONE
 
 
@@ -66,6 +78,8 @@ def _document(pack: InstalledPack) -> dict[str, Any]:
         "fingerprint": pack.fingerprint,
         "dim": pack.dim,
         "licence": pack.licence,
+        "commercial_use": pack.commercial_use,
+        "measured": pack.measured,
         "size_bytes": pack.size_bytes,
         "path": str(pack.path),
         "fault": pack.fault,
@@ -106,6 +120,38 @@ def _use(context: Context, name: str, *, leave_out: bool) -> int:
             f"the gallery is of {engine.model_id.label} now: {answer.references} references, {answer.left_out} set aside"
         )
     return EXIT_DONE
+
+
+def _compare(context: Context, names: list[str]) -> int:
+    """Judge installed models on the stored photos. The gallery stays as it is."""
+    settings = context.settings
+    with SiteAccess(settings, warn) as gallery:
+        photos = photos_of(gallery.references(), settings)
+    found: list[Compared] = []
+    for name in names:
+        fresh = _with_model(settings, name)
+        pack = installed_pack(fresh)
+        engine = open_engine(fresh, det_size=fresh.recognition.det_size, threads=1)
+        with progress_bar(name) as progress:
+            found.append(compare(photos, fresh, pack, engine, progress))
+    if context.as_json:
+        say_json(
+            {"strangers_named": settings.recognition.strangers_named, "compared": [one.to_json() for one in found]}
+        )
+        return EXIT_DONE
+    say(f"{len(photos)} photos of your own; strangers who may be named: {settings.recognition.strangers_named:.2%}")
+    for one in found:
+        say(
+            f"{one.model:<24} named right {_share(one.named_right)}, strangers named {_share(one.strangers_named)} "
+            f"(at most {_share(one.strangers_at_most)}), threshold {one.threshold:.3f}, faces found {one.photos} of {one.of}, "
+            f"{'-' if one.ms_a_face is None else f'{one.ms_a_face:.0f}'} ms a face, {one.size_bytes / 1e6:.1f} MB, "
+            f"commercial use: {_YES_NO[one.commercial_use]}"
+        )
+    return EXIT_DONE
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
 
 
 def _with_model(settings: Settings, name: str) -> Settings:

@@ -1,4 +1,4 @@
-"""Fetches a model pack's ZIP from insightface's model zoo, and unpacks ZIPs of any origin safely."""
+"""Fetches model packs from where their makers publish them, and unpacks ZIPs of any origin safely."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from urllib.parse import urljoin, urlsplit
 from shared.errors import RefusedError
 from shared.photos.reading import shown
 from workers.recognition import pack as onnx_pack
+from workers.recognition.free_packs import FREE_PACKS
+from workers.recognition.pack_file import PACK_FILE
 
 if TYPE_CHECKING:
     import requests
@@ -24,6 +26,7 @@ _MAX_ENTRIES = 1000
 _CHUNK_BYTES = 1 << 20
 _CONNECT_S, _READ_S = 10.0, 30.0
 _MAX_REDIRECTS = 5
+_NOTES = (onnx_pack.MANIFEST, PACK_FILE)
 
 DownloadProgress = Callable[[int, int | None], None]  # (bytes so far, bytes in all or None)
 
@@ -31,13 +34,28 @@ DownloadProgress = Callable[[int, int | None], None]  # (bytes so far, bytes in 
 def fetch_zip(folder: Path, target: Path, progress: DownloadProgress | None = None) -> None:
     """Fetch a published pack's ZIP into the file `target`. The pack's name is that of `folder`.
 
-    `progress` is called with (bytes so far, bytes in all or None). Of insightface's own download only the address is used: it
-    has no time limit, prints to stdout, and unpacks in place. Raises ConfigurationError when there is no network or no such
-    pack; its remedy says which file to put where instead.
+    Of insightface's own download only the address is used: it has no time limit, prints to stdout, and unpacks in place. Raises
+    ConfigurationError, see `_fetch`.
     """
+    _fetch(folder, onnx_pack.DOWNLOAD_URL.format(name=folder.name), target, MAX_PACK_BYTES, progress)
+    if not zipfile.is_zipfile(target):
+        raise onnx_pack.missing_pack(folder, "what came is no ZIP: does a proxy want a login?")
+
+
+def fetch_files(folder: Path, into: Path, progress: DownloadProgress | None = None) -> None:
+    """Fetch the files of a free pack into the folder `into`. The pack's name is that of `folder`. Their sums are still to be checked.
+
+    Raises ConfigurationError, see `_fetch`.
+    """
+    for file in FREE_PACKS[folder.name].files:
+        _fetch(folder, file.url, into / file.name, file.size_bytes, progress)
+
+
+def _fetch(folder: Path, url: str, target: Path, most_bytes: int, progress: DownloadProgress | None) -> None:
+    """Fetch one file of a pack. `progress` is called with (bytes so far, bytes in all or None). Raises ConfigurationError when there is no
+    network, no such file, or more than `most_bytes`; its remedy says what to put where instead."""
     import requests
 
-    url = onnx_pack.DOWNLOAD_URL.format(name=folder.name)
     done = 0
     try:
         with _answer(folder, url) as response, target.open("wb") as file:
@@ -47,14 +65,12 @@ def fetch_zip(folder: Path, target: Path, progress: DownloadProgress | None = No
             total = int(length) if length.isdecimal() else None
             for chunk in response.iter_content(_CHUNK_BYTES):
                 done += file.write(chunk)
-                if done > MAX_PACK_BYTES:
-                    raise onnx_pack.missing_pack(folder, f"the answer is larger than {MAX_PACK_BYTES >> 30} GiB")
+                if done > most_bytes:
+                    raise onnx_pack.missing_pack(folder, f"the answer has more than {most_bytes} bytes")
                 if progress:
                     progress(done, total)
     except requests.RequestException as error:
         raise onnx_pack.missing_pack(folder, _why(error)) from error
-    if not zipfile.is_zipfile(target):
-        raise onnx_pack.missing_pack(folder, "what came is no ZIP: does a proxy want a login?")
 
 
 @contextmanager
@@ -112,7 +128,7 @@ def _wanted(archive: Path, opened: zipfile.ZipFile) -> list[tuple[zipfile.ZipInf
     outside = [path for _, path in entries if path.is_absolute() or ".." in path.parts]
     if outside:
         raise RefusedError("the ZIP would write outside its folder", where=shown(archive), got=ascii(str(outside[0])))
-    wanted = [(entry, path) for entry, path in entries if path.suffix == ".onnx" or path.name == onnx_pack.MANIFEST]
+    wanted = [(entry, path) for entry, path in entries if path.suffix == ".onnx" or path.name in _NOTES]
     wanted = [(entry, path) for entry, path in wanted if len(path.parts) <= 2]
     if len({path for _, path in wanted}) < len(wanted):
         raise RefusedError("the ZIP holds several files of one name", where=shown(archive))

@@ -14,22 +14,35 @@ from pathlib import Path
 from shutil import copyfile, rmtree
 from tempfile import mkdtemp
 from time import time
+from typing import NamedTuple
 
 from shared.errors import ConfigurationError, RefusedError, disk_fault
 from shared.files.durable_folder import sync_folder
 from shared.photos.reading import shown
 from shared.settings.schema import Settings
 from workers import recognizer_dlib
-from workers.models.download import DownloadProgress, fetch_zip, unpack_zip
+from workers.models.download import DownloadProgress, fetch_files, fetch_zip, unpack_zip
 from workers.models.trial import fault_of_pack
 from workers.recognition.fingerprint import file_sha256
+from workers.recognition.free_packs import FREE_PACKS
 from workers.recognition.pack import ENGINE, PACK_NAME, PUBLISHED, Pack, missing_pack, read_pack, require_published
+from workers.recognition.pack_file import PACK_FILE
 
-LICENCES = {
-    "insightface": "InsightFace pretrained models: for non-commercial research only",
-    "other": "not known; models trained by InsightFace are for non-commercial research only",
-    "dlib": "dlib's models: public domain (CC0 1.0), free for any use",
-}
+
+class _Terms(NamedTuple):
+    """`commercial_use`: None: not known. `measured`: where the pack's threshold comes from."""
+
+    licence: str
+    commercial_use: bool | None
+    measured: str
+
+
+_DEFAULT_POINT = "the small test pack's, which is weaker"
+_INSIGHTFACE = _Terms("InsightFace pretrained models: for non-commercial research only", False, _DEFAULT_POINT)
+_UNKNOWN = _Terms("not known; models trained by InsightFace are for non-commercial research only", None, _DEFAULT_POINT)
+_DLIB = _Terms(
+    "dlib's models: public domain (CC0 1.0), free for any use", True, "on photos of LFW (docs/measurements.md)"
+)
 
 _STAGING = ".installing-"
 _STALE_S = 86400.0  # an older staging folder was left behind by an installation that was killed
@@ -39,7 +52,8 @@ _STALE_S = 86400.0  # an older staging folder was left behind by an installation
 class InstalledPack:
     """One installed model. `fault`: why it can't be used, in words; then `fingerprint` is empty. An empty `fault`: it can.
 
-    `dim` is None if only running the model shows it. `size_bytes`: of all files in the folder.
+    `dim` is None if only running the model shows it. `size_bytes`: of all files in the folder. `commercial_use`: whether the licence allows
+    it; None: not known. `measured`: where the model's own threshold comes from.
     """
 
     name: str
@@ -47,6 +61,8 @@ class InstalledPack:
     fingerprint: str
     dim: int | None
     licence: str
+    commercial_use: bool | None
+    measured: str
     size_bytes: int
     path: Path
     fault: str = ""
@@ -64,7 +80,10 @@ def installed_packs(models_dir: Path) -> list[InstalledPack]:
 def describe(folder: Path) -> InstalledPack:
     """The insightface pack in `folder`. Raises ConfigurationError when it is missing or unfit."""
     pack = read_pack(folder)
-    return _installed(folder, pack.fingerprint(), pack.recognition.dim)
+    says = pack.says
+    terms = None if says is None else _Terms(says.licence, says.commercial_use, says.measured)
+    dim = pack.recognition.dim if says is None else says.recogniser.dim
+    return _installed(folder, pack.fingerprint(), dim, terms)
 
 
 def ensure_pack(settings: Settings, progress: DownloadProgress | None = None) -> InstalledPack:
@@ -76,8 +95,7 @@ def ensure_pack(settings: Settings, progress: DownloadProgress | None = None) ->
     TemporaryError when the disk is full.
     """
     if settings.recognition.engine == recognizer_dlib.ENGINE:
-        return _dlib_pack()
-    folder = settings.models_dir / settings.model
+        return installed_pack(settings)
     if not PACK_NAME.fullmatch(settings.model):
         raise ConfigurationError(
             "is no name of a model pack",
@@ -86,7 +104,16 @@ def ensure_pack(settings: Settings, progress: DownloadProgress | None = None) ->
             expected="letters, digits, . _ -",
             remedy="name a folder in models_dir",
         )
-    return describe(folder) if folder.is_dir() else install(settings.model, settings.models_dir, progress)
+    if (settings.models_dir / settings.model).is_dir():
+        return installed_pack(settings)
+    return install(settings.model, settings.models_dir, progress)
+
+
+def installed_pack(settings: Settings) -> InstalledPack:
+    """The configured model, if it is installed. Raises ConfigurationError when it is missing or unfit."""
+    if settings.recognition.engine == recognizer_dlib.ENGINE:
+        return _dlib_pack()
+    return describe(settings.models_dir / settings.model)
 
 
 def install(source: Path | str, models_dir: Path, progress: DownloadProgress | None = None) -> InstalledPack:
@@ -106,13 +133,13 @@ def install(source: Path | str, models_dir: Path, progress: DownloadProgress | N
     fetched = not path.exists()
     if fetched and target.exists():
         return describe(target)
-    if fetched and name not in PUBLISHED:
-        raise missing_pack(target, f"no pack of this name is known, but {', '.join(PUBLISHED)}")
+    if fetched and name not in PUBLISHED and name not in FREE_PACKS:
+        raise missing_pack(target, f"no pack of this name is known, but {', '.join([*FREE_PACKS, *PUBLISHED])}")
     with _disk_faults(models_dir), _staging(models_dir) as staging:
         folder = _source_folder(path, target, staging, progress)
         fresh = staging / name
         pack = _read_as(path, folder)
-        if fetched:
+        if fetched and name in PUBLISHED:
             require_published(target, pack)
         _copy_models(pack, fresh)
         if target.exists():
@@ -145,6 +172,11 @@ def _pack_name(path: Path) -> str:
 
 def _source_folder(path: Path, target: Path, staging: Path, progress: DownloadProgress | None) -> Path:
     """Fetch and unpack the source if needed. Returns the folder that holds its .onnx files."""
+    if not path.exists() and target.name in FREE_PACKS:
+        folder = staging / "fetched" / target.name
+        folder.mkdir(parents=True)
+        fetch_files(target, folder, progress)
+        return folder
     folder = path
     if not path.is_dir():
         folder = staging / "unpacked"
@@ -172,9 +204,10 @@ def _read_as(path: Path, folder: Path) -> Pack:
 
 def _copy_models(pack: Pack, fresh: Path) -> None:
     fresh.mkdir(mode=0o700)
-    for model in (pack.detection, pack.recognition):
-        copy = fresh / model.path.name
-        copyfile(model.path, copy)
+    notes = [pack.folder / PACK_FILE] if (pack.folder / PACK_FILE).exists() else []
+    for source in (pack.detection.path, pack.recognition.path, *notes):
+        copy = fresh / source.name
+        copyfile(source, copy)
         copy.chmod(0o600)
         with copy.open("rb") as file:
             os.fsync(file.fileno())
@@ -184,7 +217,7 @@ def _copy_models(pack: Pack, fresh: Path) -> None:
 def _same_as_installed(fresh: Path, target: Path) -> InstalledPack:
     """The pack installed at `target`, if it holds the same models as `fresh`. Raises RefusedError if it does not."""
     wanted = {file_sha256(file) for file in fresh.iterdir()}
-    present = {file_sha256(file) for file in target.glob("*.onnx")} if target.is_dir() else set()
+    present = {file_sha256(file) for file in target.iterdir() if file.is_file()} if target.is_dir() else set()
     if not wanted <= present:
         raise RefusedError(
             "another model pack of this name is installed",
@@ -210,13 +243,15 @@ def _described(folder: Path) -> InstalledPack:
     try:
         return describe(folder)
     except ConfigurationError as error:
-        return _installed(folder, "", None, error.line())
+        return _installed(folder, "", None, fault=error.line())
 
 
-def _installed(folder: Path, fingerprint: str, dim: int | None, fault: str = "") -> InstalledPack:
-    licence = LICENCES["insightface" if folder.name in PUBLISHED else "other"]
+def _installed(
+    folder: Path, fingerprint: str, dim: int | None, terms: _Terms | None = None, fault: str = ""
+) -> InstalledPack:
+    terms = terms or (_INSIGHTFACE if folder.name in PUBLISHED else _UNKNOWN)
     size_bytes = sum(file.lstat().st_size for file in folder.iterdir())
-    return InstalledPack(folder.name, ENGINE, fingerprint, dim, licence, size_bytes, folder, fault)
+    return InstalledPack(folder.name, ENGINE, fingerprint, dim, *terms, size_bytes, folder, fault)
 
 
 def _dlib_pack() -> InstalledPack:
@@ -228,7 +263,7 @@ def _dlib_pack() -> InstalledPack:
         engine=recognizer_dlib.ENGINE,
         fingerprint=recognizer_dlib.dlib_fingerprint(),
         dim=recognizer_dlib.DIM,
-        licence=LICENCES["dlib"],
+        **_DLIB._asdict(),
         size_bytes=sum(file.stat().st_size for file in files),
         path=files[0].parent,
     )

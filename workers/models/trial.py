@@ -50,7 +50,8 @@ def fault_of_pack(folder: Path) -> str:
 
 
 def main() -> int:
-    """The child process: detect faces in a blank picture, and embed a crop of noise. Prints the fault, if there is one."""
+    """The child process: detect faces in a blank picture, and embed a crop of noise. A pack that says itself how its input is made also has to
+    tell the people of a photo apart. Prints the fault, if there is one."""
     parent = os.environ.pop(PARENT_VARIABLE, None)
     if parent is not None:
         die_with_parent(int(parent))
@@ -60,12 +61,15 @@ def main() -> int:
     for what, limit in ((resource.RLIMIT_DATA, most), (resource.RLIMIT_CPU, _CPU_S), (resource.RLIMIT_CORE, 0)):
         lower_limit(what, limit)
 
+    from workers.models.smoke import fault_in, group_photo
     from workers.recognizer_arcface import ArcFaceEngine
 
     try:
-        engine = ArcFaceEngine(folder, det_size=320, threads=1)
+        engine = ArcFaceEngine(folder, det_size=640, threads=1)
         engine.detect(np.full((240, 320, 3), 127, np.uint8))
         engine.embed([np.random.default_rng(0).integers(0, 255, (112, 112, 3)).astype(np.uint8)])
+        if engine.is_described and (picture := group_photo()) is not None:
+            sys.stdout.write(fault_in(engine, picture))
     except RollcallError as error:
         sys.stdout.write(error.what if error.got is None else f"{error.what}: {error.got}")
     except MemoryError:

@@ -2,7 +2,8 @@
 
 A pack is a folder of ONNX files: one detects faces, one turns a crop into an embedding. Published packs also hold models
 for landmarks and attributes, which we don't use. A file's task is recognised by its graph alone, by the rules of
-insightface's own loader (insightface 2.1, `ModelRouter.get_model`). So an unfit pack is refused before a session is opened.
+insightface's own loader (insightface 2.1, `ModelRouter.get_model`). So an unfit pack is refused before a session is opened. A pack that says
+itself what it is, in a pack.toml (pack_file.py), is read by that.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from shared.errors import ConfigurationError, RollcallError
+from shared.errors import ConfigurationError, FaultList, RollcallError
 from workers.recognition.fingerprint import file_sha256, fingerprint
+from workers.recognition.free_packs import FREE_PACKS
+from workers.recognition.pack_file import PACK_FILE, PIXELS_OF, Kind, PackFile, read_pack_file
+from workers.recognition.pixels import AS_THEY_ARE, Pixels
+from workers.recognition.yunet import OUTPUTS as YUNET_OUTPUTS
 
 Task = Literal["detection", "recognition", "other"]
 
@@ -53,8 +58,8 @@ class OnnxModel:
     """One ONNX file of a pack, as its graph describes it.
 
     Of a recogniser: `side_px`, the side of its square input; `dim`, the length of its embedding, None if the graph leaves it
-    open; `batch`, how many crops one run takes, None for any number; `mean` and `std`, which normalise a pixel's value.
-    Of a detector: `has_points`, whether it also gives the five points.
+    open; `batch`, how many crops one run takes, None for any number. Of a detector: `kind`; `has_points`, whether it also gives the five points.
+    Of both: `pixels`, how the input is made.
     """
 
     path: Path
@@ -62,8 +67,8 @@ class OnnxModel:
     side_px: int = 0
     dim: int | None = None
     batch: int | None = None
-    mean: float = 0.0
-    std: float = 1.0
+    pixels: Pixels = AS_THEY_ARE
+    kind: Kind = "scrfd"
     has_points: bool = False
 
     def preprocessing(self) -> dict[str, Any]:
@@ -71,20 +76,21 @@ class OnnxModel:
         return {
             "engine": ENGINE,
             "input_px": [self.side_px, self.side_px],
-            "mean": self.mean,
-            "std": self.std,
-            "colour": "RGB",
+            "mean": self.pixels.mean,
+            "std": self.pixels.std,
+            "colour": self.pixels.colour,
             "alignment": "arcface_dst",
         }
 
 
 @dataclass(frozen=True)
 class Pack:
-    """A usable pack: its detection and its recognition model. The folder may hold other files."""
+    """A usable pack: its detection and its recognition model. The folder may hold other files. `says`: what it says of itself."""
 
     folder: Path
     detection: OnnxModel
     recognition: OnnxModel
+    says: PackFile | None = None
 
     def fingerprint(self) -> str:
         """64 hex digits; reads the recognition file once (0.15 s for 170 MB)."""
@@ -95,6 +101,9 @@ def read_pack(folder: Path) -> Pack:
     """The pack in `folder`. Raises ConfigurationError, with the fault in words, when it is missing or unfit."""
     if not folder.is_dir():
         raise missing_pack(folder)
+    says = read_pack_file(folder) or _known(folder)
+    if says is not None:
+        return _described_pack(folder, says)
     files = sorted(path for path in folder.glob("*.onnx") if path.is_file())
     if not files:
         raise _unfit(folder, "the pack holds no .onnx file")
@@ -102,6 +111,49 @@ def read_pack(folder: Path) -> Pack:
         raise _unfit(folder, f"the pack brings a {MANIFEST} of version 2, a format that is not supported")
     models = [read_model(path) for path in files]
     return Pack(folder, _only(folder, models, "detection"), _only(folder, models, "recognition"))
+
+
+def _known(folder: Path) -> PackFile | None:
+    """What we know of a pack that bears a free one's name and has its files."""
+    free = FREE_PACKS.get(folder.name)
+    return free.says if free is not None and all((folder / one.name).is_file() for one in free.files) else None
+
+
+def _described_pack(folder: Path, says: PackFile) -> Pack:
+    """The pack that a pack.toml describes. Raises FaultList with everything that is not as it says."""
+    faults: list[RollcallError] = []
+    for entry in (says.detector, says.recogniser):
+        path = folder / entry.file
+        if not path.is_file():
+            faults.append(_not_as_described(folder, entry.file, "is missing"))
+        elif (digest := file_sha256(path)) != entry.sha256:
+            faults.append(_not_as_described(folder, entry.file, "is another file", digest, entry.sha256))
+    if faults:
+        raise FaultList(faults)
+    detection = replace(read_model(folder / says.detector.file), pixels=says.detector.pixels)
+    recognition = replace(read_model(folder / says.recogniser.file), pixels=says.recogniser.pixels)
+    wanted, found = says.recogniser, recognition
+    if detection.task != "detection" or not detection.has_points or detection.kind != says.detector.kind:
+        got = f"{detection.task}: {detection.kind}" if detection.task == "detection" else detection.task
+        faults.append(_not_as_described(folder, says.detector.file, "is no such detector", got, says.detector.kind))
+    if found.task != "recognition":
+        faults.append(_not_as_described(folder, wanted.file, "is no recogniser", found.task, "recognition"))
+    elif (found.side_px, found.dim or wanted.dim) != (wanted.side_px, wanted.dim):
+        got, expected = f"{found.side_px} px, {found.dim} numbers", f"{wanted.side_px} px, {wanted.dim} numbers"
+        faults.append(_not_as_described(folder, wanted.file, "is another recogniser", got, expected))
+    if faults:
+        raise FaultList(faults)
+    return Pack(folder, detection, recognition, says)
+
+
+def _not_as_described(folder: Path, file: str, what: str, got: str | None = None, expected: str = "") -> RollcallError:
+    return ConfigurationError(
+        what,
+        where=str(folder / file),
+        got=got,
+        expected=expected or f"as {PACK_FILE} says",
+        remedy="install the pack again",
+    )
 
 
 def read_model(path: Path) -> OnnxModel:
@@ -116,25 +168,26 @@ def read_model(path: Path) -> OnnxModel:
         raise _damaged(path, "the graph has no input or no output")
     shape, outputs = inputs[0], len(graph.output)
     if outputs >= 5:
+        if {output.name for output in graph.output} == set(YUNET_OUTPUTS):
+            return OnnxModel(path, "detection", pixels=PIXELS_OF["yunet"], kind="yunet", has_points=True)
         # 6, 9, 10 or 15 outputs: 3 or 5 strides of score and box, and with 9 or 15 also of the five points.
-        return OnnxModel(path, "detection", has_points=outputs in {9, 15})
+        return OnnxModel(path, "detection", pixels=PIXELS_OF["scrfd"], has_points=outputs in {9, 15})
     side = shape[2] if len(shape) == 4 and shape[2] == shape[3] else None
     if side is None or all(side % known for known in _CROP_SIDES_PX) or len(inputs) > 1 or outputs > 1:
         return OnnxModel(path, "other")  # landmarks (192 pixels), attributes (96), face swapping (two inputs)
     output = [_size(d) for d in graph.output[0].type.tensor_type.shape.dim]
     if output and len(output) != 2:
         return OnnxModel(path, "other")  # an image or a map, not one vector a crop
-    mean, std = _normalisation(graph)
-    return OnnxModel(path, "recognition", side, output[-1] if output else None, shape[0], mean, std)
+    return OnnxModel(path, "recognition", side, output[-1] if output else None, shape[0], _normalisation(graph))
 
 
 def missing_pack(folder: Path, reason: str = "") -> ConfigurationError:
     """The error for a pack that is not installed. `reason`: why it could not be fetched either."""
     name = folder.name
-    url = DOWNLOAD_URL.format(name=name)
-    fetch = f"with a network: supervisor.py models install {name}; without one: fetch {url} elsewhere, carry it here and run"
-    if name not in PUBLISHED:
-        fetch = "bring it here yourself and run"
+    fetch = "bring it here yourself and run"
+    if name in PUBLISHED or name in FREE_PACKS:
+        files = [one.url for one in FREE_PACKS[name].files] if name in FREE_PACKS else [DOWNLOAD_URL.format(name=name)]
+        fetch = f"with a network: supervisor.py models install {name}; without one: fetch {' and '.join(files)} elsewhere, carry it here and run"
     return ConfigurationError(
         f"model pack {name!r} is not installed" + (f" and could not be fetched ({reason})" if reason else ""),
         where=str(folder),
@@ -252,8 +305,8 @@ def _size(dimension: Any) -> int | None:
     return dimension.dim_value if dimension.dim_value > 0 else None
 
 
-def _normalisation(graph: Any) -> tuple[float, float]:
-    """Mean and divisor of a recogniser's input, by the rule of insightface's `ArcFaceONNX`.
+def _normalisation(graph: Any) -> Pixels:
+    """How a recogniser's input is made, by the rule of insightface's `ArcFaceONNX`.
 
     Models converted from MXNet normalise inside the graph: they have a subtraction and a multiplication among the first eight
     nodes. The input of all other models is (pixel - 127.5) / 127.5.
@@ -261,7 +314,7 @@ def _normalisation(graph: Any) -> tuple[float, float]:
     first = [node.name for node in graph.node[:8]]
     subtracts = any(name.startswith(("Sub", "_minus")) for name in first)
     multiplies = any(name.startswith(("Mul", "_mul")) for name in first)
-    return (0.0, 1.0) if subtracts and multiplies else (127.5, 127.5)
+    return AS_THEY_ARE if subtracts and multiplies else Pixels(127.5, 127.5)
 
 
 def _has_manifest(folder: Path) -> bool:
