@@ -44,7 +44,7 @@ _FLUSH_S = 3.0
 _CAPTURE_STOP_S = 2.0
 _STATS_EVERY_S = 1.0
 _MAX_WAITING_WITH_TRACES = 200
-_MAX_WAITING_WITH_PROBES = 2000
+_MAX_WAITING_WITH_FACES = 2000
 # How much memory the process may take beyond the engine's, for decoders and pictures. A hostile stream must not take the
 # memory of other processes. Measured: an 8K camera takes 0.42 GB.
 _EXTRA_BYTES = 1 << 30
@@ -271,11 +271,12 @@ def _return_unused_memory() -> None:
 
 
 def _affordable(events: list[Event], backlog: int) -> list[Event]:
-    """The events without strangers' pictures (60 KB each), if too many already wait for the writer; without probes (3 KB) only if far more do."""
+    """The events without strangers' pictures (60 KB each), if too many already wait for the writer; without probes and crops (10 KB) only if
+    far more do."""
     if backlog >= _MAX_WAITING_WITH_TRACES:
         events = [replace(event, traces=None) for event in events]
-    if backlog >= _MAX_WAITING_WITH_PROBES:
-        events = [replace(event, probe=None) for event in events]
+    if backlog >= _MAX_WAITING_WITH_FACES:
+        events = [replace(event, probe=None, picture=None) for event in events]
     return events
 
 

@@ -537,6 +537,23 @@ class FindSightings(Request[SightingsFound]):
     limit: int = 100
 
 
+@dataclass(frozen=True, kw_only=True)
+class CropFound(Answer):
+    """`camera`: the sighting's. `jpeg`: the picture of the face that decided it, in base64. Both None: none is kept."""
+
+    camera: str | None
+    jpeg: str | None
+
+
+@dataclass(frozen=True)
+class FindCrop(Request[CropFound]):
+    """The picture of the face that decided a sighting."""
+
+    op: ClassVar[str] = "find_crop"
+    answer: ClassVar[type[Any]] = CropFound
+    sighting: int
+
+
 @dataclass(frozen=True)
 class Follow(Request[SightingsPage]):
     """Follow sightings: first those stored after `after_id`, then new ones as they come. The connection can't be used for anything else."""
@@ -1022,7 +1039,8 @@ class Stamp(Request[Done]):
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryInfo(Answer):
-    """Facts about the gallery. `set_aside`: how many of the references are set aside.
+    """Facts about the gallery. `set_aside`: how many of the references are set aside. `crops`, `crop_bytes`: how many pictures of sightings
+    are kept, and their size.
 
     A field is None if the gallery is empty, there is no block, or the database is too damaged to read it.
     """
@@ -1040,6 +1058,8 @@ class GalleryInfo(Answer):
     behind: bool
     nothing_stored: str | None
     unreadable_sightings: int
+    crops: int | None = None
+    crop_bytes: int | None = None
 
     @property
     def model_id(self) -> ModelId | None:
@@ -1118,7 +1138,7 @@ REQUESTS: dict[str, type[Request[Any]]] = {
     one.op: one
     for one in (
         Save, Delete, Count, People, References, IsMarked, Cosine, SetAside, BringBack, Forget, Rename, Merge, UndoPeople,
-        Strangers, ForgetStranger, NameStranger, Record, Sightings, FindSightings,
+        Strangers, ForgetStranger, NameStranger, Record, Sightings, FindSightings, FindCrop,
         Follow, Wrong, Right, UndoCorrection, Corrections, ForgetCorrection, AddAccess, UseLink, FindAccess, Accesses,
         RevokeAccess, AccessesUsed, Outgoing, Sent, Resend, BeginAnew, TakeIn, TakeInPlain, OutgoingPlain, SentPlain, CountUnshown,
         OutgoingSightings, SentSightings, Exchanged, SyncStatus, FollowChanges,

@@ -63,6 +63,7 @@ _NEEDS = {
     ("DELETE", "/strangers/{stranger_id}"): Role.ADMIN,
     ("GET", "/events"): Role.VIEWER,
     ("GET", "/events/stream"): Role.VIEWER,
+    ("GET", "/events/{event_id}/crop"): Role.VIEWER,
     ("POST", "/events/{event_id}/verdict"): Role.OPERATOR,
     ("DELETE", "/events/{event_id}/verdict"): Role.OPERATOR,
     ("GET", "/corrections"): Role.OPERATOR,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from shared.errors import RefusedError, TemporaryError
@@ -50,6 +52,11 @@ class EventDocument(BaseModel):
     frames: int | None = None
     box: list[float] | None = None
     site: str | None = None
+    crop: bool = False
+
+
+class CropResponse(Response):
+    media_type = "image/jpeg"
 
 
 class EventsPage(BaseModel):
@@ -80,7 +87,7 @@ def _cameras(visitor: Visitor, wanted: list[str] | None) -> list[str] | None:
     return [one for one in wanted if visitor.sees(one)]
 
 
-@router.get("/events", response_model=EventsPage)
+@router.get("/events", response_model=EventsPage, response_model_exclude_unset=True)
 async def list_events(
     visitor: Viewer,
     request: Request,
@@ -95,6 +102,28 @@ async def list_events(
     find = requests.FindSightings(before, after, person, _cameras(visitor, camera), event, limit)
     found = await site_of(request).ask(find)
     return {"events": [visitor.document_of(one) for one in found.events], "before": found.before_id}
+
+
+@router.get(
+    "/events/{event_id}/crop",
+    response_class=CropResponse,
+    responses={HTTPStatus.NOT_MODIFIED: {"description": "It is the one that the program has"}},
+)
+async def crop(
+    event_id: EventId,
+    visitor: Viewer,
+    request: Request,
+    if_none_match: Annotated[str | None, Header(max_length=200)] = None,
+) -> Response:
+    """The face that decided a sighting: a JPEG of at most 160 pixels a side. No browser keeps it: somebody may be forgotten meanwhile."""
+    found = await site_of(request).ask(requests.FindCrop(event_id))
+    if found.jpeg is None or found.camera is None or not visitor.sees(found.camera):
+        raise not_found("picture of event", str(event_id))
+    jpeg = base64.b64decode(found.jpeg)
+    headers = {"ETag": f'"{hashlib.sha256(jpeg).hexdigest()[:32]}"', "Cache-Control": "private, no-store"}
+    if if_none_match is not None and headers["ETag"] in if_none_match:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return CropResponse(jpeg, headers=headers)
 
 
 @router.post("/events/{event_id}/verdict", response_model=requests.Judged)

@@ -19,6 +19,7 @@ from shared.events import Event, iso_time, new_event
 from shared.settings.schema import EffectiveCamera
 from workers.capture.cadence import Cadence
 from workers.capture.capture import Frame
+from workers.pipeline.face_picture import face_picture, picture_text
 from workers.pipeline.figures import Figures
 from workers.pipeline.frame_selection import FrameSelection
 from workers.pipeline.scene_change import SceneChange
@@ -67,7 +68,8 @@ class CameraPipeline:
     ) -> None:
         """`liveness`: the liveness model, if the settings ask for it. `keep_unknowns`: sightings of strangers carry `traces`,
         by which the writer recognises them when they come again. `keep_probes`: sightings of people who were named, or nearly,
-        carry the embedding that decided, so that a person can correct them."""
+        carry the embedding that decided, so that a person can correct them, and a small picture of the face. Those of nobody carry a
+        picture only with `keep_unknowns`."""
         self._settings = settings
         self._gallery = gallery
         self._file_time = False  # True once a frame of a file with `realtime = false` has brought the file's time
@@ -197,7 +199,8 @@ class CameraPipeline:
             state.see(frame.wall_time, frame.media_time_s)
             if index in embeddings:
                 state.embedded_s = time_s
-                crop = Crop(crops[index][1].value, embeddings[index], next(answers), crops[index][1].clear)
+                picture = face_picture(frame.image, faces[index].box) if self._keep_probes else None
+                crop = Crop(crops[index][1].value, embeddings[index], next(answers), crops[index][1].clear, picture)
                 live_score = live_scores.get(index)
                 state.live.add(live_score)
                 if not state.live.is_worthless(self._settings.liveness, live_score):
@@ -332,6 +335,7 @@ class CameraPipeline:
                 traces=[trace.to_json() for trace in traces],
                 fingerprint=self._engine.fingerprint,
                 alike=self._engine.threshold,
+                picture=self._text_of(state.best_crops.picture()) if self._keep_probes else None,
             )
         if self._keep_probes and kind != "withdrawn" and (crop := state.deciding_crop(decision)) is not None:
             event = replace(
@@ -341,8 +345,13 @@ class CameraPipeline:
                 clear=crop.clear,
                 fingerprint=self._engine.fingerprint,
                 alike=self._engine.threshold,
+                picture=self._text_of(crop.picture) if decision.person or self._keep_unknowns else None,
             )
         return event
+
+    @staticmethod
+    def _text_of(picture: bytes | None) -> str | None:
+        return None if picture is None else picture_text(picture)
 
 
 def _rounded(value: float | None) -> float | None:

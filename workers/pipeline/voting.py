@@ -79,12 +79,13 @@ class Decision(NamedTuple):
 class Crop:
     """One embedded crop. `embedding`: (dim,) float32; kept, to be matched again when the gallery changes. `quality`: 0 to 1.
     `candidates`: the best person and the second, from the last match, without those who are known not to be shown
-    (`WorkingPoint.standing`). `clear`: good enough to count against a name."""
+    (`WorkingPoint.standing`). `clear`: good enough to count against a name. `picture`: the face as a JPEG, if pictures are kept."""
 
     quality: float
     embedding: NDArray[np.float32]
     candidates: Sequence[Candidate] = ()
     clear: bool = True
+    picture: bytes | None = field(default=None, repr=False)
 
     @property
     def score(self) -> float | None:
