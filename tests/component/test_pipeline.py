@@ -299,6 +299,25 @@ def test_a_near_miss_carries_its_face(dlib_engine: Engine, gallery: BruteGallery
 
 
 @needs_dlib
+def test_whoever_looks_on_sees_how_a_track_stands(dlib_engine: Engine, gallery: BruteGallery) -> None:
+    """Whose it is, with how many votes; of a face that can't be used, why not. Nobody is shown who was not found in the last picture."""
+    gallery.enrol("Clover", reference(dlib_engine, ONE))
+    pipeline = CameraPipeline(camera(), dlib_engine, gallery)
+    run(pipeline, frames([scene(ONE, i) for i in range(8)]))
+    (track,) = pipeline.live_tracks()
+    assert (track.verdict, track.person, track.refused) == ("named", "Clover", [])
+    assert track.votes >= track.votes_needed == camera().votes
+    assert track.score is not None
+    assert track.score > dlib_engine.threshold
+    run(pipeline, frames([np.zeros_like(scene(ONE))], start_s=1.6))
+    assert pipeline.live_tracks() == []
+    small = CameraPipeline(camera(min_face_px=150), dlib_engine, gallery)
+    run(small, frames([scene(ONE, i) for i in range(4)]))
+    (refused,) = small.live_tracks()
+    assert (refused.verdict, refused.person, refused.votes, refused.refused) == ("uncertain", None, 0, ["size"])
+
+
+@needs_dlib
 def test_forgetting_somebody_else_changes_nothing(dlib_engine: Engine, gallery: BruteGallery) -> None:
     """A standing name is not reported again because the gallery changed."""
     gallery.enrol("Clover", reference(dlib_engine, ONE))

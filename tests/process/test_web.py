@@ -69,6 +69,9 @@ _NEEDS = {
     ("GET", "/corrections"): Role.OPERATOR,
     ("GET", "/status"): Role.OPERATOR,
     ("GET", "/cameras"): Role.VIEWER,
+    ("GET", "/live"): Role.VIEWER,
+    ("GET", "/cameras/{camera}/frame.jpg"): Role.VIEWER,
+    ("GET", "/cameras/{camera}/stream.mjpeg"): Role.VIEWER,
 }
 
 
@@ -116,7 +119,7 @@ def test_each_route_opens_to_its_role_and_those_above(web: WebSite) -> None:
     """Every route with every role: 401 without a token, 403 below the role, and neither from it on."""
     visitors = {role: web.visitor(role) for role in (None, *Role)}
     for (method, path), needed in _NEEDS.items():
-        if path in ("/session", "/events/stream"):
+        if path in ("/session", "/events/stream", "/live"):
             continue  # they end the session, and never end
         where = API + re.sub(r"{\w+}", "999", path)
         for role, visitor in visitors.items():
@@ -245,8 +248,11 @@ def test_whatever_is_sent_is_answered_as_the_description_says(tmp_path: Path) ->
         told: dict[str, set[str]] = {}
         for found in schema.get_all_operations():
             operation: Any = found.ok()  # type: ignore[union-attr]  # the description is sound: another test validates it
-            if operation.path.endswith("/stream") or (operation.method, operation.path) == ("delete", f"{API}/session"):
-                continue  # one never ends, the other ends what we are signed in with
+            if operation.path.endswith(("/stream", "/live", ".mjpeg")) or (operation.method, operation.path) == (
+                "delete",
+                f"{API}/session",
+            ):
+                continue  # these never end, or end what we are signed in with
             if faults := _faults_of(operation, admin):
                 told[f"{operation.method} {operation.path}"] = faults
         assert told == {}

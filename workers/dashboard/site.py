@@ -16,6 +16,7 @@ from shared.records import Role
 from shared.settings.schema import Settings
 from workers.dashboard.counters import Counters
 from workers.dashboard.doorkeeper import Doorkeeper, Visitor
+from workers.dashboard.live_views import LiveViews
 from workers.dashboard.sighting_feed import SightingFeed
 from workers.dashboard.writer_link import WriterLink
 from workers.serving.brake import Brake
@@ -42,6 +43,7 @@ class Site:
     doorkeeper: Doorkeeper
     feed: SightingFeed
     counters: Counters
+    live: LiveViews
     stopping: bool = False
     streams: int = 0
 
