@@ -6,6 +6,7 @@ the JSON document: little-endian float32, one row for each embedding (see wire.p
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar, cast
@@ -524,8 +525,9 @@ class SightingsFound(Answer):
 
 @dataclass(frozen=True)
 class FindSightings(Request[SightingsFound]):
-    """Find sightings, newest first: at most `limit`, with id < `before_id` and id > `after_id`. Only of this `person`, of these `cameras` and
-    of these `kinds`, where they are given. A page may be shorter than `limit` although there are more."""
+    """Find sightings, newest first: at most `limit`, with id < `before_id` and id > `after_id`. Only of this `person`, of these `cameras`, of
+    these `kinds`, and with `since` <= time < `until` (ISO 8601, UTC), where they are given. A page may be shorter than `limit` although there
+    are more."""
 
     op: ClassVar[str] = "find_events"
     answer: ClassVar[type[Any]] = SightingsFound
@@ -535,6 +537,8 @@ class FindSightings(Request[SightingsFound]):
     cameras: list[str] | None = None
     kinds: list[str] | None = None
     limit: int = 100
+    since: str | None = None
+    until: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -543,6 +547,10 @@ class CropFound(Answer):
 
     camera: str | None
     jpeg: str | None
+
+    @property
+    def picture(self) -> bytes | None:
+        return None if self.jpeg is None else base64.b64decode(self.jpeg)
 
 
 @dataclass(frozen=True)

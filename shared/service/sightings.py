@@ -34,6 +34,7 @@ from shared.store.sighting_crops import (
     with_crops,
 )
 from shared.store.sighting_probes import drop_beyond_limit, keep_probe, purge_probes
+from shared.store.sightings import Span
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
 
@@ -140,6 +141,7 @@ class SightingRequests:
             request.cameras,
             request.kinds,
             max(0, min(request.limit, _MAX_EVENTS)),
+            Span(request.since, request.until),
         )
         return requests.SightingsFound(events=self._marked(events), before_id=before_id)
 

@@ -151,11 +151,11 @@ def test_every_installation_takes_the_tested_versions() -> None:
         for line in commands:
             assert re.search(r"-c \S*", line), (path, line)
             assert "constraints.txt" in line, (path, line)
-            for names in re.findall(r"\[([a-z,]+)\]", line):
+            for names in re.findall(r"\[([a-z,-]+)\]", line):
                 assert set(names.split(",")) <= set(extras), (path, line)
     (tests,) = [line for line in told["docs/development.md"] if "test" in line]
     assert re.search(r"'[^']*'", tests)[0] in texts[".ci/run"]  # type: ignore[index]  # the line has one
-    assert set(extras) == {"embedded", "demo", "web", "backend", "test"}
+    assert set(extras) == {"embedded", "demo", "web", "backend", "test", "browser-test"}
 
 
 def test_nothing_installs_somebody_elses_rollcall() -> None:
