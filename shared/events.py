@@ -22,6 +22,7 @@ _MAX_TRACES = 16
 _MAX_TRACE_BYTES = 1 << 20
 _MAX_TEXT_BYTES = 4096
 _MAX_PROBE_BYTES = 32 << 10  # in base64; 512 numbers take 2,732
+_MAX_PICTURE_BYTES = 64 << 10  # in base64; ours have some 7,000
 _MAX_WHOLE = (1 << 63) - 1  # SQLite's largest integer
 _KIND = re.compile(r"[a-z_]{1,40}")
 _STRANGER_ID = re.compile(r"(?:stranger-)?(\d{1,15})")
@@ -35,9 +36,10 @@ class Event:
     kinds that are added later. Times are ISO 8601 in UTC, ending in Z. `box`: x1, y1, x2, y2 in pixels. `score`, `margin`: cosines.
     `confidence`: 1 - the share of strangers to this gallery who reach what the decision was made on, 0 to 1.
     `verdict`: in `left` and `withdrawn`. `started`, `ended`, `duration_s`: in `left`. `reason`: in `camera_down`. `losses`: in `camera_up`.
-    `traces`, `fingerprint`, `alike`, `probe`, `nearest`, `clear`: only for the writer. It recognises strangers by the traces, and with the
-    probe, which is the embedding that decided the event, a person can correct it. None of them is part of the event's document, and none
-    is passed on. `nearest`: who was named, or whom the face resembles most; `clear`: the probe's crop passed the quality gate as clear.
+    `traces`, `fingerprint`, `alike`, `probe`, `nearest`, `clear`, `picture`: only for the writer. It recognises strangers by the traces, and
+    with the probe, which is the embedding that decided the event, a person can correct it. None of them is part of the event's document, and
+    none is passed on. `nearest`: who was named, or whom the face resembles most; `clear`: the probe's crop passed the quality gate as clear;
+    `picture`: the face that decided, a JPEG in base64.
     `more`: unknown fields.
     """
 
@@ -67,6 +69,7 @@ class Event:
     probe: str | None = None
     nearest: str | None = None
     clear: bool | None = None
+    picture: str | None = field(default=None, repr=False)
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -100,7 +103,8 @@ class Elsewhere(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class Sighting(Event):
     """A stored event. `id`: never changes, and ids only rise. `unknown`: the id of the stranger that it shows. `also_at`: where else the
-    person is at this time. `corrects`, `judged`: in `corrected`, the id of the sighting that a person judged, and the verdict."""
+    person is at this time. `corrects`, `judged`: in `corrected`, the id of the sighting that a person judged, and the verdict. `crop`: True
+    while a picture of the face is kept; it is looked up whenever the sighting is read, and not stored."""
 
     id: int
     site: str | None = None
@@ -108,14 +112,15 @@ class Sighting(Event):
     also_at: Sequence[Elsewhere] | None = None
     corrects: int | None = None
     judged: str | None = None
+    crop: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The public document, `id` first."""
-        return {"id": self.id, **self.to_stored()}
+        return {"id": self.id, **self.to_stored(), **_given(self, ("crop",))}
 
     def to_stored(self) -> dict[str, Any]:
         """The document that is stored under `id`."""
-        return {**self._shown(), **_given(self, _WRITERS[1:])}
+        return {**self._shown(), **_given(self, _STORED)}
 
     @classmethod
     def from_json(cls, document: object) -> Sighting:
@@ -142,9 +147,10 @@ _ALWAYS = (
     "confidence", "frames", "box",
 )  # fmt: skip  # in the order in which documents have them
 _SOMETIMES = ("liveness", "verdict", "started", "ended", "duration_s", "reason", "losses")
-_PRIVATE = ("traces", "fingerprint", "alike", "probe", "nearest", "clear")
+_PRIVATE = ("traces", "fingerprint", "alike", "probe", "nearest", "clear", "picture")
 # Only the writer sets these; a camera's values are ignored.
-_WRITERS = ("id", "site", "unknown", "also_at", "corrects", "judged")
+_STORED = ("site", "unknown", "also_at", "corrects", "judged")
+_WRITERS = ("id", *_STORED, "crop")
 
 
 def _given(event: Event, names: Sequence[str]) -> dict[str, Any]:
@@ -232,6 +238,11 @@ def _is_probe(value: object) -> bool:
     return isinstance(value, str) and value.isascii() and len(value) <= _MAX_PROBE_BYTES
 
 
+def _is_picture(value: object) -> bool:
+    """As for a probe."""
+    return isinstance(value, str) and value.isascii() and len(value) <= _MAX_PICTURE_BYTES
+
+
 def _are_places(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(place, dict) for place in value)
 
@@ -273,6 +284,8 @@ _KNOWN: dict[str, _Rule] = {
     "probe": (_is_probe, f"text of at most {_MAX_PROBE_BYTES} bytes"),
     "nearest": _TEXT,
     "clear": (lambda value: isinstance(value, bool), "true or false"),
+    "picture": (_is_picture, f"text of at most {_MAX_PICTURE_BYTES} bytes"),
+    "crop": (lambda value: isinstance(value, bool), "true or false"),
     "corrects": _WHOLE,
     "judged": _KIND_RULE,
 }
@@ -290,7 +303,7 @@ def _faults(event: object, needed: Mapping[str, _Rule]) -> Iterator[str]:
         yield "a named event must have a person and a track"
     if event["event"] in ("left", "withdrawn") and not _is_whole(event.get("track")):
         yield "the end of a track must have a track"
-    kept = {name: value for name, value in event.items() if name not in ("traces", "probe")}
+    kept = {name: value for name, value in event.items() if name not in ("traces", "probe", "picture")}
     if is_deeper(kept, MAX_DEPTH):
         yield f"lists and objects must not be nested more than {MAX_DEPTH} deep"
     try:

@@ -37,6 +37,7 @@ from workers.pipeline.pipeline import CameraPipeline  # noqa: E402
 from workers.pipeline.risky_settings import risks_of  # noqa: E402
 from workers.recognition.engine import Engine  # noqa: E402
 from workers.recognition.liveness import LivenessModel, open_liveness  # noqa: E402
+from workers.viewing.view_server import ViewServer  # noqa: E402
 
 _FRAME_WAIT_S = 1.0
 _GALLERY_WAIT_S = 60.0
@@ -44,7 +45,7 @@ _FLUSH_S = 3.0
 _CAPTURE_STOP_S = 2.0
 _STATS_EVERY_S = 1.0
 _MAX_WAITING_WITH_TRACES = 200
-_MAX_WAITING_WITH_PROBES = 2000
+_MAX_WAITING_WITH_FACES = 2000
 # How much memory the process may take beyond the engine's, for decoders and pictures. A hostile stream must not take the
 # memory of other processes. Measured: an 8K camera takes 0.42 GB.
 _EXTRA_BYTES = 1 << 30
@@ -73,6 +74,7 @@ class Camera:
         self._news = SourceNews()
         self._status = CameraStatus(state=ChildState.LOADING)
         self._watch = PictureWatch()
+        self._view = ViewServer(settings.run_dir, name)
         self._stats_at = float("-inf")
 
     def run(self) -> int:
@@ -120,10 +122,11 @@ class Camera:
         may_allocate(_EXTRA_BYTES)
         self._child.on_stop(capture.ask_to_stop)
         capture.start()
+        self._view.start()
         try:
             while not self._child.stopping and not capture.ended:
                 events = self._step(capture, pipeline, gallery)
-                capture.watch(pipeline.in_view)
+                capture.watch(pipeline.in_view or self._view.wanted)
                 if time.monotonic() - self._stats_at >= _STATS_EVERY_S or self._is_up != self._status.up:
                     self._status = self._status_now(capture, pipeline, client)
                     self._stats_at = time.monotonic()
@@ -142,6 +145,7 @@ class Camera:
                 ended = replace(self._status_now(capture, pipeline, client), state=ChildState.ENDED)
                 self._child.heartbeat(ended)
         finally:
+            self._view.stop()
             capture.stop(_CAPTURE_STOP_S)
             client.close()
 
@@ -153,6 +157,7 @@ class Camera:
             events += pipeline.idle(time.monotonic(), time.time())
         else:
             seen = pipeline.process(frame)
+            self._view.show(frame.image, frame.wall_time, pipeline.live_tracks)
             events += [*self._source_back(capture), *seen]
             if not self._source.is_file:
                 self._watch_picture(frame)
@@ -271,11 +276,12 @@ def _return_unused_memory() -> None:
 
 
 def _affordable(events: list[Event], backlog: int) -> list[Event]:
-    """The events without strangers' pictures (60 KB each), if too many already wait for the writer; without probes (3 KB) only if far more do."""
+    """The events without strangers' pictures (60 KB each), if too many already wait for the writer; without probes and crops (10 KB) only if
+    far more do."""
     if backlog >= _MAX_WAITING_WITH_TRACES:
         events = [replace(event, traces=None) for event in events]
-    if backlog >= _MAX_WAITING_WITH_PROBES:
-        events = [replace(event, probe=None) for event in events]
+    if backlog >= _MAX_WAITING_WITH_FACES:
+        events = [replace(event, probe=None, picture=None) for event in events]
     return events
 
 

@@ -24,6 +24,7 @@ try:
     from workers.dashboard.application import MAX_BODY_BYTES, application
     from workers.dashboard.counters import Counters
     from workers.dashboard.doorkeeper import Doorkeeper
+    from workers.dashboard.live_views import LiveViews
     from workers.dashboard.sighting_feed import SightingFeed
     from workers.dashboard.site import SECRET_PATHS, Site, is_let_in
     from workers.dashboard.writer_link import WriterLink
@@ -61,11 +62,12 @@ def _tls(settings: Settings) -> Tls | None:
 async def _serve(settings: Settings, child: Child, listener: socket.socket, tls: Tls | None) -> None:
     counters, writer = Counters(), WriterLink(settings.run_dir)
     feed = SightingFeed(settings.run_dir, writer, counters.take_sighting)
-    site = Site(settings, writer, Doorkeeper(writer), feed, counters)
+    site = Site(settings, writer, Doorkeeper(writer), feed, counters, LiveViews(settings.run_dir))
 
     def stop() -> None:
         site.stopping = True
         feed.stop()
+        site.live.wake()
 
     feed.start()
     tidying = asyncio.create_task(_tidy(site, tls))

@@ -6,6 +6,7 @@ the JSON document: little-endian float32, one row for each embedding (see wire.p
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar, cast
@@ -524,8 +525,9 @@ class SightingsFound(Answer):
 
 @dataclass(frozen=True)
 class FindSightings(Request[SightingsFound]):
-    """Find sightings, newest first: at most `limit`, with id < `before_id` and id > `after_id`. Only of this `person`, of these `cameras` and
-    of these `kinds`, where they are given. A page may be shorter than `limit` although there are more."""
+    """Find sightings, newest first: at most `limit`, with id < `before_id` and id > `after_id`. Only of this `person`, of these `cameras`, of
+    these `kinds`, and with `since` <= time < `until` (ISO 8601, UTC), where they are given. A page may be shorter than `limit` although there
+    are more."""
 
     op: ClassVar[str] = "find_events"
     answer: ClassVar[type[Any]] = SightingsFound
@@ -535,6 +537,29 @@ class FindSightings(Request[SightingsFound]):
     cameras: list[str] | None = None
     kinds: list[str] | None = None
     limit: int = 100
+    since: str | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropFound(Answer):
+    """`camera`: the sighting's. `jpeg`: the picture of the face that decided it, in base64. Both None: none is kept."""
+
+    camera: str | None
+    jpeg: str | None
+
+    @property
+    def picture(self) -> bytes | None:
+        return None if self.jpeg is None else base64.b64decode(self.jpeg)
+
+
+@dataclass(frozen=True)
+class FindCrop(Request[CropFound]):
+    """The picture of the face that decided a sighting."""
+
+    op: ClassVar[str] = "find_crop"
+    answer: ClassVar[type[Any]] = CropFound
+    sighting: int
 
 
 @dataclass(frozen=True)
@@ -1029,7 +1054,8 @@ class Stamp(Request[Done]):
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryInfo(Answer):
-    """Facts about the gallery. `set_aside`: how many of the references are set aside.
+    """Facts about the gallery. `set_aside`: how many of the references are set aside. `crops`, `crop_bytes`: how many pictures of sightings
+    are kept, and their size.
 
     A field is None if the gallery is empty, there is no block, or the database is too damaged to read it.
     """
@@ -1047,6 +1073,8 @@ class GalleryInfo(Answer):
     behind: bool
     nothing_stored: str | None
     unreadable_sightings: int
+    crops: int | None = None
+    crop_bytes: int | None = None
 
     @property
     def model_id(self) -> ModelId | None:
@@ -1125,7 +1153,7 @@ REQUESTS: dict[str, type[Request[Any]]] = {
     one.op: one
     for one in (
         Save, Delete, Count, People, References, IsMarked, Cosine, SetAside, BringBack, Forget, Rename, Merge, UndoPeople,
-        Strangers, ForgetStranger, NameStranger, Record, Sightings, FindSightings,
+        Strangers, ForgetStranger, NameStranger, Record, Sightings, FindSightings, FindCrop,
         Follow, Wrong, Right, UndoCorrection, Corrections, ForgetCorrection, AddAccess, UseLink, FindAccess, Accesses,
         RevokeAccess, AccessesUsed, Outgoing, Sent, Resend, SetBack, BeginAnew, TakeIn, TakeInPlain, OutgoingPlain, SentPlain, CountUnshown,
         OutgoingSightings, SentSightings, Exchanged, SyncStatus, FollowChanges,

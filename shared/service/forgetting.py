@@ -3,8 +3,9 @@
 In the transaction, for a person:
 1. delete the strangers who look like this person, with their sightings (`Strangers.forget_like`), and the corrections and probes whose
    face looks like this person (`corrections.forget_like`);
-2. delete the rows of the person in every spelling of the name: references, sightings, corrections and probes, damaged rows in
-   `left_out`. A deletion mark stays, so that no old folder or backup brings the person back;
+2. delete the rows of the person in every spelling of the name: references, sightings with their crops, corrections and probes, damaged
+   rows in `left_out`; and the crops of all probes and strangers that went. A deletion mark stays, so that no old folder or backup
+   brings the person back;
 3. note which photos and folders in data/faces are to be removed;
 4. note that the free space of the database file is to be overwritten, where SQLite leaves remains.
 For one photo: delete its references, leave a mark, note its file. For a stranger: delete rows and sightings, and what looks like them,
@@ -61,6 +62,7 @@ from shared.store.references import (
     vectors_of,
 )
 from shared.store.set_aside import count_in_use
+from shared.store.sighting_crops import drop_lost_crops
 from shared.store.sighting_probes import forget_probe
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
@@ -135,6 +137,7 @@ class Forgetting:
         changes.steps.append(negative_rows(own.corrections))
         judged = Gone([*like.corrections, *own.corrections], like.probes + own.probes)
         deleted = forget_person(store, person, is_known=is_known)
+        drop_lost_crops(store)
         self._sightings.forget_presence()
         kept = kept_of_person(self._data_dir, StoredPhotoRows(store), person, deleted.image_paths)
         kept.photos.extend(drop_moves(store, self._data_dir, lambda place: _is_of(place, person)))
@@ -228,6 +231,7 @@ class Forgetting:
         judged = self._forget_corrections_like(self._strangers.vectors_of(number), changes)
         self._strangers.forget(number)
         sightings = self._store.sightings.forget_stranger(number)
+        drop_lost_crops(self._store)
         if not (known or sightings or self._strangers.was_met(number)):
             raise no_such_stranger(number)
         changes.backup.append(
@@ -259,6 +263,7 @@ class Forgetting:
         known = corrections.correction_of(self._store, sighting)
         removed = corrections.remove_corrections(self._store, [sighting])
         probes = forget_probe(self._store, sighting)
+        drop_lost_crops(self._store)
         changes.steps.append(negative_rows(removed))
         changes.backup.append(lambda backup: corrections.remove_corrections(backup, [sighting]))
         if known is not None:

@@ -9,6 +9,7 @@ from shared.service.changes import Changes
 from shared.store import people, staging, synced
 from shared.store.corrections import faces_of_model_only
 from shared.store.references import count_references
+from shared.store.sighting_crops import drop_lost_crops
 from shared.store.sighting_probes import probes_of_model_only
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
@@ -61,8 +62,13 @@ class ModelRequests:
         return answer.with_warnings(warnings)
 
     def _faces_of_model_only(self, fingerprint: str) -> tuple[int, int]:
-        """Drop the faces of corrections and the probes of other models. There is no photo of them to embed anew. Returns how many."""
-        return faces_of_model_only(self._store, fingerprint), probes_of_model_only(self._store, fingerprint)
+        """Drop the faces of corrections and the probes of other models. There is no photo of them to embed anew. Returns how many.
+
+        The crops of these sightings go, too: without an embedding they could not be found when their person is forgotten.
+        """
+        faces, probes = faces_of_model_only(self._store, fingerprint), probes_of_model_only(self._store, fingerprint)
+        drop_lost_crops(self._store)
+        return faces, probes
 
     def stamp(self, request: requests.Stamp, changes: Changes) -> requests.Done:
         """Note which model the embeddings come from. Raises RefusedError if they have another dimension than the model's."""

@@ -49,6 +49,7 @@ from shared.store.references import count_people, count_references
 from shared.store.resemblance import Search
 from shared.store.restoring import replace_from
 from shared.store.set_aside import count_aside
+from shared.store.sighting_crops import kept_crops
 from shared.store.store import Store
 from shared.store.unsound_rows import damaged_rows
 from shared.strangers.strangers import Strangers
@@ -128,6 +129,7 @@ class StoreService:
             requests.Cosine: references.cosine,
             requests.Sightings: self._sightings.listed,
             requests.FindSightings: self._sightings.found,
+            requests.FindCrop: self._sightings.crop,
             requests.Strangers: strangers.listed,
             requests.Corrections: corrections.listed,
             requests.FindAccess: access.found,
@@ -271,6 +273,7 @@ class StoreService:
     def info(self) -> requests.GalleryInfo:
         """Model, counts, and the state of the block. A value that a damaged database can't give is None."""
         store, block = self.store, self._block
+        crops = self._unless_damaged(partial(kept_crops, store))
         return requests.GalleryInfo(
             model=self._unless_damaged(lambda: store.model),
             fingerprint=self._unless_damaged(lambda: store.fingerprint),
@@ -285,6 +288,8 @@ class StoreService:
             behind=block.behind if block else False,
             nothing_stored=self.refusal.line() if self.refusal else None,
             unreadable_sightings=len(store.sightings.unreadable),
+            crops=crops.crops if crops else None,
+            crop_bytes=crops.size_bytes if crops else None,
         )
 
     def _unless_damaged(self, fact: Callable[[], _Fact]) -> _Fact | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 import time
 import uuid
@@ -24,12 +25,21 @@ from shared.store.corrections import list_corrections, purge_corrections
 from shared.store.marks import drop_old_marks
 from shared.store.references import user_id_of
 from shared.store.retention import ClockWatch
+from shared.store.sighting_crops import (
+    crop_of,
+    drop_crops_beyond_limit,
+    drop_lost_crops,
+    keep_crop,
+    purge_crops,
+    with_crops,
+)
 from shared.store.sighting_probes import drop_beyond_limit, keep_probe, purge_probes
+from shared.store.sightings import Span
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
 
 _MAX_EVENTS = 5000
-_LIMIT_PROBES_AFTER = 500
+_LIMIT_AFTER = 500  # probes that were kept
 _CLOCK = "clock"  # a fact: what a trusted clock showed last
 
 
@@ -38,7 +48,7 @@ class SightingRequests:
 
     def __init__(self, store: Store, strangers: Strangers, site: SiteSettings, say: Say) -> None:
         self._store, self._strangers, self._site, self._say = store, strangers, site.name, say
-        self._keep_crops_days = site.keep_crops_days
+        self._keep_crops_days, self._keep_unknowns_days = site.keep_crops_days, site.keep_unknowns_days
         self._probes_kept = 0  # since the number of probes was limited last
         self._presence: Presence | None = None
         self.new: list[Sighting] = []  # added by the current group of writes
@@ -55,24 +65,35 @@ class SightingRequests:
         if request.events and not sound:
             raise RefusedError("no sighting can be kept", got=faults[0])
         kept = self._store.sightings.record(sound, self._site, self._strangers.take, presence.take)
-        self._keep_probes(kept)
-        self.new += [replace(sighting, probe=None, traces=None) for sighting in kept]
+        with_crop = self._keep_faces(kept)
+        self.new += [
+            replace(one, probe=None, traces=None, picture=None, crop=True if one.id in with_crop else None)
+            for one in kept
+        ]
         return requests.Recorded(recorded=len(kept), refused=faults)
 
-    def _keep_probes(self, kept: Sequence[Sighting]) -> None:
-        """Keep the embeddings that decided these sightings. None of somebody who was deleted meanwhile."""
+    def _keep_faces(self, kept: Sequence[Sighting]) -> set[int]:
+        """Keep the embeddings and pictures that decided these sightings. None of somebody who was deleted meanwhile, and no picture that
+        could not be found again by an embedding. Returns the ids of those that have a picture now."""
         if not self._keep_crops_days:
-            return
-        now = datetime.now(UTC)
+            return set()
+        now, with_crop = datetime.now(UTC), set()
         for sighting in kept:
-            if sighting.nearest is None:
-                continue
-            person = self._store.sightings.current_person(sighting.nearest)
-            if person is not None:
-                self._probes_kept += keep_probe(self._store, sighting.id, sighting, person, now)
-        if self._probes_kept >= _LIMIT_PROBES_AFTER:
+            has_face = self._keep_probe(sighting, now) or sighting.unknown is not None
+            wanted = has_face and (sighting.person is not None or self._keep_unknowns_days > 0)
+            if wanted and sighting.picture and keep_crop(self._store, sighting.id, sighting.picture, now):
+                with_crop.add(sighting.id)
+        if self._probes_kept >= _LIMIT_AFTER:
             drop_beyond_limit(self._store)
+            drop_crops_beyond_limit(self._store)
             self._probes_kept = 0
+        return with_crop
+
+    def _keep_probe(self, sighting: Sighting, now: datetime) -> bool:
+        person = None if sighting.nearest is None else self._store.sightings.current_person(sighting.nearest)
+        is_kept = person is not None and keep_probe(self._store, sighting.id, sighting, person, now)
+        self._probes_kept += is_kept
+        return is_kept
 
     def tell_correction(self, correction: Correction, judged: str) -> None:
         """Store and report a sighting which says what was judged of an earlier one."""
@@ -120,8 +141,22 @@ class SightingRequests:
             request.cameras,
             request.kinds,
             max(0, min(request.limit, _MAX_EVENTS)),
+            Span(request.since, request.until),
         )
-        return requests.SightingsFound(events=events, before_id=before_id)
+        return requests.SightingsFound(events=self._marked(events), before_id=before_id)
+
+    def crop(self, request: requests.FindCrop) -> requests.CropFound:
+        """The picture of the face that decided a sighting, if it is still kept."""
+        sighting = self._store.sightings.find(request.sighting)
+        jpeg = None if sighting is None else crop_of(self._store, request.sighting)
+        if sighting is None or jpeg is None:
+            return requests.CropFound(camera=None, jpeg=None)
+        return requests.CropFound(camera=sighting.camera, jpeg=base64.b64encode(jpeg).decode())
+
+    def _marked(self, found: list[Sighting]) -> list[Sighting]:
+        """The sightings with their `crop`."""
+        having = with_crops(self._store, [one.id for one in found])
+        return [replace(one, crop=True) if one.id in having else one for one in found]
 
     def since(self, after_id: int, since: str | None, limit: int) -> list[Sighting]:
         """Kept sightings, oldest first. Rows that can't be read are left out, and each is logged once."""
@@ -130,7 +165,7 @@ class SightingRequests:
         found = sightings.since(after_id, since, limit)
         if new := sightings.unreadable - known:
             self._say(f"{len(new)} stored sightings can't be read and are left out, the first is number {min(new)}")
-        return found
+        return self._marked(found)
 
 
 class Purged(NamedTuple):
@@ -141,7 +176,7 @@ class Purged(NamedTuple):
 
 
 class Retention:
-    """Deletes sightings, probes, corrections, strangers, deletion marks and notes for undoing that are kept no longer, if the clock can be
+    """Deletes sightings, probes, crops, corrections, strangers, deletion marks and notes for undoing that are kept no longer, if the clock can be
     trusted."""
 
     def __init__(self, store: Store, strangers: Strangers, site: SiteSettings, say: Say) -> None:
@@ -166,7 +201,10 @@ class Retention:
                     deleted += self._strangers.purge(now)
                 if trusted or not site.keep_crops_days:
                     deleted += purge_probes(self._store, site.keep_crops_days, now)
-                deleted += drop_beyond_limit(self._store)
+                deleted += purge_crops(self._store, site.keep_crops_days, site.keep_unknowns_days, now, trusted=trusted)
+                deleted += (
+                    drop_beyond_limit(self._store) + drop_crops_beyond_limit(self._store) + drop_lost_crops(self._store)
+                )
                 if trusted:
                     corrections = purge_corrections(self._store, site.keep_corrections_days, now)
                     deleted += drop_old_marks(self._store, now)

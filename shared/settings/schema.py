@@ -145,8 +145,8 @@ class SiteSettings(_Section):
         default=7,
         ge=0,
         le=3650,
-        description="so long a sighting that named somebody, or nearly did, keeps the face as numbers, so that you can correct it "
-        "(wrong, right); 0 keeps none",
+        description="so long a sighting that named somebody, or nearly did, keeps the face as a small picture, and as numbers, so that you "
+        "can correct it (wrong, right); 0 keeps none. Pictures of those who were not named follow keep_unknowns_days",
     )
     keep_corrections_days: int = Field(
         default=365, ge=1, le=3650, description="corrections expire this many days after they were made"

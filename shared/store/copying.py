@@ -19,11 +19,11 @@ from shared.store.store import Store, explain
 _PAGES_AT_ONCE = 256
 _INSTRUCTIONS = 50_000  # instructions of SQLite's virtual machine
 
-# Tables that copies leave out. A copy would keep strangers and probes longer than the settings allow, and the notes for undoing longer
+# Tables that copies leave out. A copy would keep strangers, probes and crops longer than the settings allow, and the notes for undoing longer
 # than 30 days. The paths of files that are still to be moved or removed hold names. A copy is not the site, and has exchanged nothing.
 _NOT_IN_COPIES = (
     "stranger_visits", "stranger_traces", "strangers", "pending_removals", "merged_references", "people_changes", "pending_moves",
-    "sighting_probes", "change_times", "synced", "synced_people", "unsettled", "quarantine",
+    "sighting_probes", "sighting_crops", "change_times", "synced", "synced_people", "unsettled", "quarantine",
     "plain_items", "sync_state",
 )  # fmt: skip  # one list
 
@@ -45,7 +45,7 @@ def copy_database(
 ) -> bool:
     """Copy the open database to the file `target`, with mode 0600. The file is complete without a WAL.
 
-    The copy shows one moment, whatever is written meanwhile. It leaves out: strangers, probes of sightings, notes for undoing a rename or
+    The copy shows one moment, whatever is written meanwhile. It leaves out: strangers, probes and crops of sightings, notes for undoing a rename or
     a merge, the key of the deletion marks (older databases hold it), and remains of deleted rows in free space. `with_sightings`: False
     for a copy that is not replaced later, since it would keep sightings and corrections longer than the settings allow.
 

@@ -72,6 +72,7 @@ _KEYS = {
     "stranger_traces": "id",
     "stranger_visits": "camera",
     "sighting_probes": "sighting",
+    "sighting_crops": "sighting",
     "corrections": "sighting",
     "accesses": "id",
     "change_times": "change_number",
@@ -460,11 +461,15 @@ class _Copying:
         )
 
     def _probes(self) -> None:
+        """Copy what is kept of the faces of sightings: embeddings and pictures."""
         if "sighting_probes" not in self._columns:
             return
         known = {row[0] for row in self._new.execute("SELECT id FROM sightings")}
         columns = ("sighting", "fingerprint", "embedding", "person", "clear", "kept_at")
         self._rows_of("sighting_probes", columns, lambda *row: row[0] in known and _is_probe(*row))
+        if "sighting_crops" in self._columns:
+            pictures = ("sighting", "kept_at", "size_bytes", "jpeg")
+            self._rows_of("sighting_crops", pictures, lambda *row: row[0] in known and _is_crop(*row))
 
     def _strangers(self) -> None:
         known = {row[0] for row in self._new.execute("SELECT id FROM strangers")}
@@ -676,6 +681,10 @@ def _is_trace(
 def _is_probe(sighting: object, fingerprint: object, blob: object, person: object, clear: object, kept: object) -> bool:
     texts = _is_text(fingerprint, 128) and _is_text(person, 1024) and _is_time(kept)
     return texts and _whole(sighting, 1) is not None and type(blob) is bytes and clear in (0, 1)
+
+
+def _is_crop(sighting: object, kept: object, size: object, jpeg: object) -> bool:
+    return _whole(sighting, 1) is not None and _is_time(kept) and type(jpeg) is bytes and size == len(jpeg)
 
 
 def _is_correction(*row: Any) -> bool:

@@ -51,6 +51,11 @@ CORRECTIONS = (
         embedding BLOB NOT NULL, person TEXT NOT NULL, clear INTEGER NOT NULL, kept_at TEXT NOT NULL)""",
     "CREATE INDEX sighting_probes_by_time ON sighting_probes(kept_at)",
     "CREATE INDEX sighting_probes_by_person ON sighting_probes(person)",
+    # the picture of the face that decided a sighting: a JPEG, and its size
+    """CREATE TABLE sighting_crops(
+        sighting INTEGER PRIMARY KEY REFERENCES sightings(id) ON DELETE CASCADE, kept_at TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+        jpeg BLOB NOT NULL)""",
+    "CREATE INDEX sighting_crops_by_time ON sighting_crops(kept_at, size_bytes)",
     # sightings that a person judged. verdict: wrong or right. embedding: of a wrong one, the face that is not the person's; NULL once the
     # model has changed. against_all: the face competes with everybody, and not only with the person. reference: id of the person's
     # reference that resembled the face most (wrong), or that was learned (right). No foreign key: a correction outlives its sighting

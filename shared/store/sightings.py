@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from shared.events import Elsewhere, Event, Sighting, stranger_id
 from shared.store.schema import ids_begin_after
@@ -14,6 +15,16 @@ from shared.store.schema import ids_begin_after
 _MAX_UNREADABLE = 1000
 _MAX_LOOKED_AT = 20_000
 _AHEAD = timedelta(days=1)  # clocks of cameras and files may be ahead of ours by up to this
+
+
+class Span(NamedTuple):
+    """From `since` to before `until` (ISO 8601, UTC); None: without end."""
+
+    since: str | None = None
+    until: str | None = None
+
+
+_ALWAYS = Span()
 
 
 class Sightings:
@@ -148,25 +159,40 @@ class Sightings:
         cameras: list[str] | None,
         kinds: list[str] | None,
         limit: int,
+        span: Span = _ALWAYS,
     ) -> tuple[list[Sighting], int | None]:
-        """At most `limit` kept sightings with `after_id` < id < `before_id`, newest first, of one person, some cameras or some kinds; and the
-        `before_id` of the next page, None after the last.
+        """At most `limit` kept sightings with `after_id` < id < `before_id`, newest first, of one person, some cameras or some kinds, of the
+        times of `span`; and the `before_id` of the next page, None after the last.
 
         Looks at no more than _MAX_LOOKED_AT ids, so that a filter which few rows pass does not hold up the writer. The page is shorter then.
         """
         begin = self.last_id() + 1 if before_id is None else before_id
+        begin, after_id = self._within(begin, after_id, span)
         least = max(after_id + 1, begin - _MAX_LOOKED_AT if person is None else after_id + 1)
         chosen = [json.dumps(one) if one is not None else None for one in (cameras, kinds)]
         rows = self._connection.execute(
             "SELECT id, CAST(document AS BLOB) FROM sightings WHERE id<?1 AND id>=?2 AND (?3 IS NULL OR person=?3) "
             "AND (?4 IS NULL OR camera IN (SELECT value FROM json_each(?4))) "
-            "AND (?5 IS NULL OR event IN (SELECT value FROM json_each(?5))) ORDER BY id DESC LIMIT ?6",
-            (begin, least, person, *chosen, limit),
+            "AND (?5 IS NULL OR event IN (SELECT value FROM json_each(?5))) "
+            "AND (?7 IS NULL OR time>=?7) AND (?8 IS NULL OR time<?8) ORDER BY id DESC LIMIT ?6",
+            (begin, least, person, *chosen, limit, span.since, span.until),
         ).fetchall()
         sightings = [Sighting.from_stored(row_id, document) for row_id, document in rows]
         following = rows[-1][0] if rows and len(rows) == limit else least
         is_over = following <= max(after_id + 1, self.first_id())
         return [one for one in sightings if one is not None], None if is_over else following
+
+    def _within(self, begin: int, after_id: int, span: Span) -> tuple[int, int]:
+        """`begin` and `after_id`, nearer to each other where no sighting of this time lies beyond: found with the index by time, and not by
+        looking at every row. `+id`: as in `since`."""
+        execute = self._connection.execute
+        if span.until is not None:
+            last = execute("SELECT MAX(+id) FROM sightings WHERE time<?", (span.until,)).fetchone()[0]
+            begin = min(begin, 0 if last is None else int(last) + 1)
+        if span.since is not None:
+            first = execute("SELECT MIN(+id) FROM sightings WHERE time>=?", (span.since,)).fetchone()[0]
+            after_id = max(after_id, begin if first is None else int(first) - 1)
+        return begin, after_id
 
     def last_id(self) -> int:
         """The highest id ever given out, even if that sighting was deleted."""

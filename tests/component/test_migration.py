@@ -455,6 +455,7 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
         "pending_moves",
         "set_aside",
         "sighting_probes",
+        "sighting_crops",
         "corrections",
         "accesses",
         *EXCHANGE_TABLES,
@@ -501,7 +502,7 @@ def test_of_schema_4_nothing_is_lost(tmp_path: Path) -> None:
     with store_in(path.parent, said):
         assert "schema 4 -> 7" in said[0]
         after = everything(path)
-        newer = ("set_aside", "corrections", "sighting_probes", "accesses", *EXCHANGE_TABLES)
+        newer = ("set_aside", "corrections", "sighting_probes", "sighting_crops", "accesses", *EXCHANGE_TABLES)
         assert [after.pop(table) for table in newer] == [[]] * len(newer)
         assert after.pop("change_times") == [(11, 1)]
         assert after.pop("merged_references") == [(*row, None, None) for row in before.pop("merged_references")]
@@ -533,11 +534,12 @@ def test_corrections_and_kept_faces_come_along(tmp_path: Path) -> None:
                 (day, day, "f" * 64, face),
             )
             store.connection.execute("INSERT INTO sighting_probes VALUES (42, ?, ?, 'Bo', 0, ?)", ("f" * 64, face, day))
+            store.connection.execute("INSERT INTO sighting_crops VALUES (42, ?, 3, x'ffd8ff')", (day,))
         assert store_faults(store) == []
     after = everything(path)
     migration.copy_of_backup(path, tmp_path / "again.db")
     assert everything(tmp_path / "again.db") == {**after, "sqlite_sequence": before["sqlite_sequence"]}
-    assert len(after.pop("corrections")) == len(after.pop("sighting_probes")) == 1
+    assert len(after.pop("corrections")) == len(after.pop("sighting_probes")) == len(after.pop("sighting_crops")) == 1
 
 
 @pytest.mark.parametrize("version", [0, 2, 3, 4])

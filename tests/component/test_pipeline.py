@@ -28,7 +28,7 @@ from workers.capture.capture import Capture, Frame
 from workers.photos.embedding import embed_image, embed_photo
 from workers.pipeline.pipeline import CameraPipeline
 from workers.pipeline.scene_change import SceneChange
-from workers.recognition.engine import Engine, Image
+from workers.recognition.engine import Engine, Image, Vectors
 
 ONE = (1050, 220, 1280, 500)  # a face each, of t1.jpg
 OTHER = (0, 220, 230, 500)
@@ -61,6 +61,14 @@ def frames(images: Sequence[Image], *, fps: float = 5.0, start_s: float = 0.0) -
     for i, image in enumerate(images):
         time_s = start_s + i / fps
         yield Frame(image, 1000.0 + time_s, BEGAN_AT + time_s, time_s)
+
+
+def shown_in(event: dict[str, Any], engine: Engine) -> Vectors:
+    """The embedding of the face in an event's picture, which is small."""
+    data = np.frombuffer(base64.b64decode(event["picture"]), np.uint8)
+    picture = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    assert max(picture.shape[:2]) <= 160
+    return embed_image(engine, picture).embedding
 
 
 def run(pipeline: CameraPipeline, shots: Iterator[Frame]) -> list[dict[str, Any]]:
@@ -264,6 +272,7 @@ def test_an_event_carries_the_face_that_decided_it(dlib_engine: Engine, gallery:
     assert face @ reference(dlib_engine, ONE) == pytest.approx(named["score"], abs=1e-4)
     assert (named["nearest"], named["clear"], named["fingerprint"]) == ("Clover", True, dlib_engine.fingerprint)
     assert named["alike"] == dlib_engine.threshold
+    assert shown_in(named, dlib_engine) @ reference(dlib_engine, ONE) > dlib_engine.threshold
     gallery.correct(face)
     events = run(pipeline, frames([np.zeros_like(scene(ONE))], start_s=1.6)) + told(pipeline.finish())
     assert (kinds(events)[0], kinds(events)[-1]) == (("withdrawn", "Clover"), ("left", None))
@@ -272,19 +281,40 @@ def test_an_event_carries_the_face_that_decided_it(dlib_engine: Engine, gallery:
     (unknown,) = run(
         CameraPipeline(camera(), dlib_engine, nobody, keep_probes=True), frames([scene(ONE, i) for i in range(10)])
     )
-    assert (unknown["event"], "probe" in unknown) == ("unknown", False)
+    assert (unknown["event"], "probe" in unknown, "picture" in unknown) == ("unknown", False, False)
 
 
 @needs_dlib
 def test_a_near_miss_carries_its_face(dlib_engine: Engine, gallery: BruteGallery) -> None:
-    """An `uncertain` track says whom it nearly showed; without being asked it says nothing."""
+    """An `uncertain` track says whom it nearly showed; without being asked it says nothing. It has a picture only where strangers are kept."""
     gallery.enrol("Clover", reference(dlib_engine, ONE))
-    for keep_probes in (True, False):
-        pipeline = CameraPipeline(camera(threshold=1.0, margin=0.06), dlib_engine, gallery, keep_probes=keep_probes)
+    for keep_probes, keep_unknowns in ((True, False), (False, True), (True, True)):
+        settings = camera(threshold=1.0, margin=0.06)
+        pipeline = CameraPipeline(settings, dlib_engine, gallery, keep_probes=keep_probes, keep_unknowns=keep_unknowns)
         (left,) = run(pipeline, frames([scene(ONE, i) for i in range(8)])) + told(pipeline.finish())
         assert (left["event"], left["verdict"], left["person"]) == ("left", "uncertain", None)
         assert left.get("nearest") == ("Clover" if keep_probes else None)
         assert ("probe" in left) == keep_probes
+        assert ("picture" in left) == (keep_probes and keep_unknowns)
+
+
+@needs_dlib
+def test_whoever_looks_on_sees_how_a_track_stands(dlib_engine: Engine, gallery: BruteGallery) -> None:
+    """Whose it is, with how many votes; of a face that can't be used, why not. Nobody is shown who was not found in the last picture."""
+    gallery.enrol("Clover", reference(dlib_engine, ONE))
+    pipeline = CameraPipeline(camera(), dlib_engine, gallery)
+    run(pipeline, frames([scene(ONE, i) for i in range(8)]))
+    (track,) = pipeline.live_tracks()
+    assert (track.verdict, track.person, track.refused) == ("named", "Clover", [])
+    assert track.votes >= track.votes_needed == camera().votes
+    assert track.score is not None
+    assert track.score > dlib_engine.threshold
+    run(pipeline, frames([np.zeros_like(scene(ONE))], start_s=1.6))
+    assert pipeline.live_tracks() == []
+    small = CameraPipeline(camera(min_face_px=150), dlib_engine, gallery)
+    run(small, frames([scene(ONE, i) for i in range(4)]))
+    (refused,) = small.live_tracks()
+    assert (refused.verdict, refused.person, refused.votes, refused.refused) == ("uncertain", None, 0, ["size"])
 
 
 @needs_dlib
@@ -429,9 +459,10 @@ def test_strangers_sightings_carry_what_they_are_known_by(dlib_engine: Engine, g
     """`unknown` and `left` of a stranger: up to three embeddings, each with a picture the face is found in again; nobody
     else's sighting has any, and none has any where the site keeps no strangers."""
     images = [scene(ONE, i) for i in range(10)]
-    pipeline = CameraPipeline(camera(), dlib_engine, gallery, keep_unknowns=True)
+    pipeline = CameraPipeline(camera(), dlib_engine, gallery, keep_unknowns=True, keep_probes=True)
     unknown, left = run(pipeline, frames(images)) + told(pipeline.finish())
     for event in (unknown, left):
+        assert shown_in(event, dlib_engine) @ reference(dlib_engine, ONE) > dlib_engine.threshold
         assert event["fingerprint"] == dlib_engine.fingerprint
         assert 1 <= len(event["traces"]) <= 3
         qualities = [trace["quality"] for trace in event["traces"]]

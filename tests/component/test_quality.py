@@ -56,7 +56,7 @@ def test_sharp_frontal_face_is_clear(crop: NDArray[np.uint8]) -> None:
 )
 def test_face_that_is_small_doubtful_or_turned_away_is_refused(worse: Face, part: str, crop: NDArray[np.uint8]) -> None:
     """Each reason by itself refuses, before the crop is cut, and is named."""
-    assert not GATE.may_pass(worse)
+    assert GATE.refuses(worse)
     assert GATE.judge(worse, crop).refused == [part]
     assert GATE.judge(worse, crop).value == 0.0
 

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from shared.events import Event
 from shared.records import NewReference
+from shared.store.sightings import Span
 from tests.support.stores import (
     event,
     keep,
@@ -69,3 +71,39 @@ def test_sightings_since_a_time_and_past_their_time(tmp_path: Path) -> None:
         with store.transaction():
             assert store.sightings.purge(2, datetime(2026, 1, 4, 12, tzinfo=UTC)) == 2
         assert ids() == [2, 4]
+
+
+def test_sightings_of_a_time_are_found(tmp_path: Path) -> None:
+    """From `since` to before `until`, newest first, page by page, whatever the order of their ids; of a time without any, none."""
+    with store_in(tmp_path) as store:
+        hours = [8, 9, 12, 10, 11, 13]
+        with store.transaction():
+            store.sightings.record(
+                (
+                    Event(
+                        key=f"k{hour}",
+                        event="unknown",
+                        time=f"2026-01-31T{hour:02}:00:00.000Z",
+                        camera="door",
+                        track=hour,
+                    )
+                    for hour in hours
+                ),
+                "site",
+            )
+
+        def found(
+            since: int | None, until: int | None, limit: int = 10, before: int | None = None
+        ) -> tuple[list[int], int | None]:
+            times = (None if hour is None else f"2026-01-31T{hour:02}:00:00.000000Z" for hour in (since, until))
+            page, following = store.sightings.found(before, 0, None, None, None, limit, Span(*times))
+            return [one.track or 0 for one in page], following
+
+        assert found(None, None) == ([13, 11, 10, 12, 9, 8], None)
+        assert found(9, 12) == ([11, 10, 9], None)
+        first, following = found(9, 12, 2)
+        assert first == [11, 10]
+        assert found(9, 12, 2, following) == ([9], None)
+        assert found(13, None) == ([13], None)
+        assert found(None, 9) == ([8], None)
+        assert found(14, None) == found(None, 8) == ([], None)

@@ -151,11 +151,11 @@ def test_every_installation_takes_the_tested_versions() -> None:
         for line in commands:
             assert re.search(r"-c \S*", line), (path, line)
             assert "constraints.txt" in line, (path, line)
-            for names in re.findall(r"\[([a-z,]+)\]", line):
+            for names in re.findall(r"\[([a-z,-]+)\]", line):
                 assert set(names.split(",")) <= set(extras), (path, line)
     (tests,) = [line for line in told["docs/development.md"] if "test" in line]
     assert re.search(r"'[^']*'", tests)[0] in texts[".ci/run"]  # type: ignore[index]  # the line has one
-    assert set(extras) == {"embedded", "demo", "web", "backend", "test"}
+    assert set(extras) == {"embedded", "demo", "web", "backend", "test", "browser-test"}
 
 
 def test_nothing_installs_somebody_elses_rollcall() -> None:
@@ -246,7 +246,7 @@ def test_the_example_event_has_every_field() -> None:
 
 def test_every_field_of_an_event_is_told() -> None:
     """docs/events.md names each field that a sighting can have, but those that are for the writer alone."""
-    for_the_writer = {"key", "traces", "fingerprint", "alike", "probe", "nearest", "clear", "more"}
+    for_the_writer = {"key", "traces", "fingerprint", "alike", "probe", "nearest", "clear", "picture", "more"}
     fields = {field.name for field in dataclasses.fields(Sighting)} - for_the_writer
     told = set(re.findall(r"[`\"]([a-z_]+)[`\"]", DOCUMENTS["docs/events.md"]))
     assert fields - told == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import io
 import itertools
 import os
 import re
@@ -11,28 +12,33 @@ import socket as sockets
 import ssl
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from openapi_spec_validator import validate
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from schemathesis.core.failures import FailureGroup
 
 from shared.events import Sighting
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Forget, Info, Record, SiteStatus
-from shared.records import Role
+from shared.ipc.requests import Forget, Info, Record, Save, SiteStatus
+from shared.records import NewReference, Role
 from shared.status import CameraStatus, SiteSnapshot
 from tests.support.paths import ROOT
 from tests.support.site_process import SUPERVISOR, SiteProcess, command, command_json
 from tests.support.sites import save_references
 from tests.support.stores import DLIB, event
+from tests.support.vectors import noise
 from tests.support.web_site import Visitor, WebSite, free_port, read_stream, web_site
 from workers.dashboard.counters import Counters
 from workers.dashboard.description import as_text
@@ -56,6 +62,9 @@ _NEEDS = {
     ("POST", "/people/{person_id}/merge"): Role.OPERATOR,
     ("POST", "/people/undo"): Role.OPERATOR,
     ("GET", "/people/{person_id}/references"): Role.OPERATOR,
+    ("GET", "/people/{person_id}/photo"): Role.OPERATOR,
+    ("GET", "/people/{person_id}/export"): Role.ADMIN,
+    ("GET", "/people/{person_id}/references/{reference}/photo"): Role.OPERATOR,
     ("PATCH", "/people/{person_id}/references/{reference}"): Role.OPERATOR,
     ("DELETE", "/people/{person_id}/references/{reference}"): Role.ADMIN,
     ("GET", "/strangers"): Role.OPERATOR,
@@ -63,11 +72,15 @@ _NEEDS = {
     ("DELETE", "/strangers/{stranger_id}"): Role.ADMIN,
     ("GET", "/events"): Role.VIEWER,
     ("GET", "/events/stream"): Role.VIEWER,
+    ("GET", "/events/{event_id}/crop"): Role.VIEWER,
     ("POST", "/events/{event_id}/verdict"): Role.OPERATOR,
     ("DELETE", "/events/{event_id}/verdict"): Role.OPERATOR,
     ("GET", "/corrections"): Role.OPERATOR,
     ("GET", "/status"): Role.OPERATOR,
     ("GET", "/cameras"): Role.VIEWER,
+    ("GET", "/live"): Role.VIEWER,
+    ("GET", "/cameras/{camera}/frame.jpg"): Role.VIEWER,
+    ("GET", "/cameras/{camera}/stream.mjpeg"): Role.VIEWER,
 }
 
 
@@ -115,7 +128,7 @@ def test_each_route_opens_to_its_role_and_those_above(web: WebSite) -> None:
     """Every route with every role: 401 without a token, 403 below the role, and neither from it on."""
     visitors = {role: web.visitor(role) for role in (None, *Role)}
     for (method, path), needed in _NEEDS.items():
-        if path in ("/session", "/events/stream"):
+        if path in ("/session", "/events/stream", "/live"):
             continue  # they end the session, and never end
         where = API + re.sub(r"{\w+}", "999", path)
         for role, visitor in visitors.items():
@@ -244,8 +257,11 @@ def test_whatever_is_sent_is_answered_as_the_description_says(tmp_path: Path) ->
         told: dict[str, set[str]] = {}
         for found in schema.get_all_operations():
             operation: Any = found.ok()  # type: ignore[union-attr]  # the description is sound: another test validates it
-            if operation.path.endswith("/stream") or (operation.method, operation.path) == ("delete", f"{API}/session"):
-                continue  # one never ends, the other ends what we are signed in with
+            if operation.path.endswith(("/stream", "/live", ".mjpeg")) or (operation.method, operation.path) == (
+                "delete",
+                f"{API}/session",
+            ):
+                continue  # these never end, or end what we are signed in with
             if faults := _faults_of(operation, admin):
                 told[f"{operation.method} {operation.path}"] = faults
         assert told == {}
@@ -341,6 +357,45 @@ def test_a_stream_ends_when_its_token_is_taken_back(web: WebSite) -> None:
         assert next(pieces)[0] == "status"
         admin.ask("DELETE", f"{API}/tokens/{made['access']['id']}")
         assert [one for one in pieces if one[0] != "status"] == [], "it ends within its next status"
+
+
+# --- photos ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_photo_is_shown_small_and_made_anew(tmp_path: Path) -> None:
+    """As a JPEG without what else was in the file; 204 where none is kept, where it is no photo, and where a row names another file."""
+    with web_site(tmp_path) as web:
+        folder = web.site.settings.faces_dir / "Ada"
+        folder.mkdir(parents=True)
+        Image.effect_noise((2000, 1000), 50).save(folder / "1.png", pnginfo=_secret_text())
+        (folder / "2.jpg").write_bytes(b"no photo")
+        client = SiteClient(web.site.settings.run_dir)
+        paths = ["faces/Ada/1.png", "faces/Ada/2.jpg", "marks.key", "../site.toml", None]
+        (web.site.settings.data_dir / "marks.key").touch()
+        vectors = noise(np.random.default_rng(0), len(paths), 128)
+        client.ask(Save([NewReference("Ada", path) for path in paths], vectors=vectors))
+        client.close()
+        operator = web.visitor(Role.OPERATOR)
+        (ada,) = operator.get(f"{API}/people")["people"]
+        where = f"{API}/people/{ada['id']}"
+        references = operator.get(f"{where}/references")["references"]
+        answers = [operator.ask("GET", f"{where}/references/{one['id']}/photo") for one in references]
+        assert [one.status_code for one in answers] == [200, 204, 204, 204, 204]
+        small = Image.open(io.BytesIO(answers[0].content))
+        assert (small.format, small.size) == ("JPEG", (320, 160))
+        assert b"a secret" not in answers[0].content
+        assert answers[0].headers["Cache-Control"] == "private, no-store"
+        assert operator.ask("GET", f"{where}/photo").content == answers[0].content
+        exported = web.visitor(Role.ADMIN).ask("GET", f"{where}/export")
+        with zipfile.ZipFile(io.BytesIO(exported.content)) as archive:
+            names = archive.namelist()
+        assert sorted(names) == ["person.json", "photos/1.png", "photos/2.jpg", "sightings.json"]
+
+
+def _secret_text() -> PngInfo:
+    info = PngInfo()
+    info.add_text("Comment", "a secret")
+    return info
 
 
 # --- faults, health, metrics ----------------------------------------------------------------------------------------

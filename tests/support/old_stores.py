@@ -71,7 +71,7 @@ EXCHANGE_TABLES = (
     "tombstones", "synced", "synced_people", "unsettled", "plain_items", "quarantine", "sync_state",
 )  # fmt: skip
 NEWER_TABLES = (
-    "people", "merged_references", "pending_moves", "pending_removals", "set_aside", "sighting_probes", "corrections",
+    "people", "merged_references", "pending_moves", "pending_removals", "set_aside", "sighting_probes", "sighting_crops", "corrections",
     "change_times", *EXCHANGE_TABLES,
 )  # fmt: skip
 _SINCE = ((", checksum INTEGER", ""), (", recorded_at TEXT", ""))

@@ -18,7 +18,7 @@ _ALWAYS = [
 ]  # fmt: skip  # in the order that docs/events.md shows
 _SOMETIMES = ["liveness", "verdict", "started", "ended", "duration_s", "reason", "losses"]
 _OF_THE_WRITER = ["site", "unknown", "also_at", "corrects", "judged"]
-_PRIVATE = {"key", "traces", "fingerprint", "alike", "probe", "nearest", "clear"}
+_PRIVATE = {"key", "traces", "fingerprint", "alike", "probe", "nearest", "clear", "picture"}
 _NAME = "Ada Lovelace"
 
 _SEEN: dict[str, Any] = {
@@ -32,7 +32,7 @@ EVENTS = [
     Event(key="k2", event="withdrawn", time=_TIME, camera="door", **_SEEN, verdict="unknown"),
     Event(key="k3", event="unknown", time=_TIME, camera="door", **_UNKNOWN),
     Event(key="k4", event="left", time=_TIME, camera="door", **_SEEN, verdict="named", started=_TIME, ended=_TIME,
-          duration_s=0.0, traces=[], fingerprint="f" * 64, alike=0.5, probe="AACAPw==", nearest="Zoë", clear=False),
+          duration_s=0.0, traces=[], fingerprint="f" * 64, alike=0.5, probe="AACAPw==", nearest="Zoë", clear=False, picture="/9j/"),
     Event(key="k5", event="camera_up", time=_TIME, camera="door", losses=2),
     Event(key="k6", event="camera_down", time=_TIME, camera="door", reason="no route to host"),
     Event(key="k7", event="applauded", time=_TIME, camera="door", more={"loudness": [1, {"db": None}], "by": "all"}),
@@ -122,12 +122,15 @@ def test_what_is_private_is_in_no_sighting(event: Event) -> None:
         probe="AACAPw==",
         nearest="Eve",
         clear=True,
+        picture="cGljdHVyZQ==",
     )
     sighting = kept(secret)
     brought = Sighting.from_json({**sighting.to_json(), **{name: getattr(secret, name) for name in _PRIVATE}})
     for document in (sighting.to_json(), sighting.to_stored(), brought.to_json(), brought.to_stored()):
         assert not _PRIVATE & set(document)
-        assert not [one for one in ("the-key", "AACAPw==", "f" * 64, "0.123456", "Eve") if one in json.dumps(document)]
+        assert not [
+            one for one in ("the-key", "AACAPw==", "f" * 64, "0.123456", "Eve", "cGlj") if one in json.dumps(document)
+        ]
     assert set(secret.to_json()) >= _PRIVATE
 
 
@@ -147,7 +150,7 @@ def test_unknown_fields_survive() -> None:
 def test_a_camera_does_not_say_what_is_the_writers() -> None:
     """Its `id`, `site`, stranger and other places are nothing to go by: the sighting's own are shown."""
     told = {"id": 99, "site": "another", "unknown": "stranger-1", "also_at": [{"camera": "moon"}]}
-    told |= {"corrects": 1, "judged": "right"}
+    told |= {"corrects": 1, "judged": "right", "crop": True}
     event = Event.from_json({**EVENTS[2].to_json(), **told})
     assert event == EVENTS[2]
     document = kept(event, **dict.fromkeys(_OF_THE_WRITER[1:])).to_json()
@@ -158,6 +161,7 @@ def test_a_camera_does_not_say_what_is_the_writers() -> None:
         "also_at": None,
         "corrects": None,
         "judged": None,
+        "crop": None,
     }
 
 
@@ -172,6 +176,7 @@ _FAULTS: list[tuple[str, Any]] = [
     ("duration_s", 1e300), ("track", 1.5), ("track", "1"), ("track", True), ("track", 1 << 63), ("frames", _NAME), ("losses", 0.5),
     ("started", _NAME), ("ended", "yesterday"), ("box", _NAME), ("box", [1, 2, 3]), ("box", [1, 2, 3, _NAME]), ("box", {}),
     ("liveness", _NAME), ("liveness", [1]), ("site", 7), ("unknown", {"id": _NAME}), ("also_at", _NAME), ("also_at", [_NAME]),
+    ("picture", "é"), ("picture", "A" * 70_000), ("crop", 1),
     ("probe", 7), ("probe", "é"), ("probe", "A" * 40_000), ("nearest", [_NAME]), ("clear", 1), ("corrects", "7"), ("judged", _NAME),
 ]  # fmt: skip
 _OF_A_CAMERA: list[tuple[str, Any]] = [

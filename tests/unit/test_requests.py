@@ -41,7 +41,7 @@ _SNAPSHOT = SiteSnapshot(
 )
 _GALLERY = requests.GalleryInfo(
     model="dlib/dlib", fingerprint="f" * 64, dim=128, references=5, set_aside=1, people=2, change_number=9, damaged_rows=1, generation=3,
-    published_rows=4, behind=True, nothing_stored="the disk is full", unreadable_sightings=1,
+    published_rows=4, behind=True, nothing_stored="the disk is full", unreadable_sightings=1, crops=3, crop_bytes=15000,
 )  # fmt: skip
 # Each kind with as little as it takes, and with all that it can have.
 ASKED: list[Request[Any]] = [
@@ -86,7 +86,8 @@ ASKED: list[Request[Any]] = [
     requests.Corrections(7, 10),
     requests.ForgetCorrection(7),
     requests.FindSightings(),
-    requests.FindSightings(9, 3, "Ada", ["door"], ["named"], 5),
+    requests.FindSightings(9, 3, "Ada", ["door"], ["named"], 5, _EVENT.time, _EVENT.time),
+    requests.FindCrop(9),
     requests.AddAccess("a1", AccessKind.LINK, Role.ADMIN, "shell", "sha256:" + "0" * 64, None),
     requests.AddAccess(
         "a2",
@@ -193,6 +194,8 @@ ANSWERED: list[Answer] = [
     requests.CorrectionForgotten(sighting=7, already=False, **_EVERYWHERE),
     requests.SightingsFound(events=[_SIGHTING], before_id=None),
     requests.SightingsFound(events=[], before_id=7),
+    requests.CropFound(camera=None, jpeg=None),
+    requests.CropFound(camera="door", jpeg="/9j/"),
     requests.AccessAnswer(access=_ACCESS),
     requests.AccessFound(access=None, secret=None),
     requests.AccessFound(access=_ACCESS, secret="sha256:" + "0" * 64),

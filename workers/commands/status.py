@@ -50,6 +50,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         say(f"DAMAGED ROWS: {aside_line(gallery.damaged_rows)}")
     if gallery.unreadable_sightings:
         say(f"UNREADABLE SIGHTINGS: {gallery.unreadable_sightings} stored sightings can't be read and are passed over")
+    if gallery.crops:
+        say(f"pictures of sightings: {gallery.crops}, {(gallery.crop_bytes or 0) / 1e6:.1f} MB")
     for name, camera in cameras.items():
         say(camera_line(name, camera))
     sync = site.processes.get("sync") if site else None

@@ -15,7 +15,15 @@ from starlette.staticfiles import StaticFiles
 
 from shared.errors import RollcallError
 from shared.process.program import version
-from workers.dashboard import event_routes, people_routes, session_routes, site_routes, stranger_routes
+from workers.dashboard import (
+    event_routes,
+    live_routes,
+    people_routes,
+    photo_routes,
+    session_routes,
+    site_routes,
+    stranger_routes,
+)
 from workers.dashboard.site import Site
 from workers.serving.gate import request_id_of
 from workers.serving.problems import Problem, ProblemDocument, described, problem_of
@@ -26,8 +34,10 @@ _MAX_FAULTS = 20
 _ROUTES = (
     session_routes.router,
     people_routes.router,
+    photo_routes.router,
     stranger_routes.router,
     event_routes.router,
+    live_routes.router,
     site_routes.api,
 )
 _PROBLEMS = described(

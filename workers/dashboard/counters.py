@@ -9,6 +9,7 @@ from workers.serving.gate import Seen
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SCORES = tuple(round(0.05 * step, 2) for step in range(1, 21))
+_ENDLESS = ("/stream", "/live", "/stream.mjpeg")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -28,6 +29,7 @@ class Counters:
             ["route"], buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
         self.streams = Gauge("rollcall_event_streams", "Streams of sightings that are open", registry=self.registry)
+        self.viewers = Gauge("rollcall_live_viewers", "Walls and large pictures that are open", registry=self.registry)
         self.login_failures = Counter(
             "rollcall_login_failures", "Tries to sign in that were refused", registry=self.registry
         )
@@ -43,7 +45,7 @@ class Counters:
         """Count an answered request. Paths that there are not, and methods of nobody's, are one label: a scan must not make thousands."""
         method = seen.method if seen.method in _METHODS else "other"
         self._requests.labels(seen.route or "none", method, str(seen.status)).inc()
-        if not seen.route.endswith("/stream"):
+        if not seen.route.endswith(_ENDLESS):
             self._took.labels(seen.route or "none").observe(seen.took_s)
 
     def take_sighting(self, sighting: Sighting) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
-from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict
+from fastapi.responses import Response, StreamingResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.errors import RefusedError, TemporaryError
 from shared.ipc import requests
@@ -31,6 +33,19 @@ class SightingsResponse(StreamingResponse):
     media_type = "text/event-stream"
 
 
+class Wanted(BaseModel):
+    """Which sightings are listed."""
+
+    before: Annotated[int | None, Field(ge=1, lt=1 << 53)] = None
+    after: Annotated[int, Field(ge=0, lt=1 << 53)] = 0
+    person: Annotated[str | None, Field(max_length=300)] = None
+    camera: Annotated[list[str] | None, Field(max_length=256)] = None
+    event: Annotated[list[str] | None, Field(max_length=32)] = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    limit: Annotated[int, Field(ge=1, le=_MAX_PAGE)] = 100
+
+
 class EventDocument(BaseModel):
     """A sighting, as `events --json` prints it. Fields and kinds of events are only ever added."""
 
@@ -50,6 +65,11 @@ class EventDocument(BaseModel):
     frames: int | None = None
     box: list[float] | None = None
     site: str | None = None
+    crop: bool = False
+
+
+class CropResponse(Response):
+    media_type = "image/jpeg"
 
 
 class EventsPage(BaseModel):
@@ -73,6 +93,16 @@ class CorrectionsPage(BaseModel):
     next: int | None
 
 
+def _utc(time: datetime | None) -> str | None:
+    """A time as sightings have it, so that the texts sort as the times do. Raises Problem for one beyond the calendar."""
+    try:
+        return None if time is None else f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    except (OverflowError, ValueError):
+        raise RefusedError(
+            "no time of this calendar", where="since, until", expected="like 2026-01-31T08:00:00Z"
+        ) from None
+
+
 def _cameras(visitor: Visitor, wanted: list[str] | None) -> list[str] | None:
     """The cameras whose sightings are shown; None: all."""
     if wanted is None:
@@ -80,21 +110,37 @@ def _cameras(visitor: Visitor, wanted: list[str] | None) -> list[str] | None:
     return [one for one in wanted if visitor.sees(one)]
 
 
-@router.get("/events", response_model=EventsPage)
-async def list_events(
-    visitor: Viewer,
-    request: Request,
-    before: Annotated[int | None, Query(ge=1, lt=1 << 53)] = None,
-    after: Annotated[int, Query(ge=0, lt=1 << 53)] = 0,
-    person: Annotated[str | None, Query(max_length=300)] = None,
-    camera: Annotated[list[str] | None, Query(max_length=256)] = None,
-    event: Annotated[list[str] | None, Query(max_length=32)] = None,
-    limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = 100,
-) -> Any:
-    """Sightings, newest first; only of a person, of cameras, of kinds."""
-    find = requests.FindSightings(before, after, person, _cameras(visitor, camera), event, limit)
+@router.get("/events", response_model=EventsPage, response_model_exclude_unset=True)
+async def list_events(visitor: Viewer, request: Request, wanted: Annotated[Wanted, Query()]) -> Any:
+    """Sightings, newest first; only of a person, of cameras, of kinds, of a time from `since` to before `until`."""
+    find = requests.FindSightings(
+        wanted.before, wanted.after, wanted.person, _cameras(visitor, wanted.camera), wanted.event, wanted.limit,
+        _utc(wanted.since), _utc(wanted.until),
+    )  # fmt: skip
     found = await site_of(request).ask(find)
     return {"events": [visitor.document_of(one) for one in found.events], "before": found.before_id}
+
+
+@router.get(
+    "/events/{event_id}/crop",
+    response_class=CropResponse,
+    responses={HTTPStatus.NOT_MODIFIED: {"description": "It is the one that the program has"}},
+)
+async def crop(
+    event_id: EventId,
+    visitor: Viewer,
+    request: Request,
+    if_none_match: Annotated[str | None, Header(max_length=200)] = None,
+) -> Response:
+    """The face that decided a sighting: a JPEG of at most 160 pixels a side. No browser keeps it: somebody may be forgotten meanwhile."""
+    found = await site_of(request).ask(requests.FindCrop(event_id))
+    jpeg = found.picture
+    if jpeg is None or found.camera is None or not visitor.sees(found.camera):
+        raise not_found("picture of event", str(event_id))
+    headers = {"ETag": f'"{hashlib.sha256(jpeg).hexdigest()[:32]}"', "Cache-Control": "private, no-store"}
+    if if_none_match is not None and headers["ETag"] in if_none_match:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return CropResponse(jpeg, headers=headers)
 
 
 @router.post("/events/{event_id}/verdict", response_model=requests.Judged)

@@ -59,7 +59,7 @@ class ReferenceChange(BaseModel):
     set_aside: Annotated[str, Field(min_length=1, max_length=200)] | None
 
 
-async def _person(request: Request, person_id: str) -> Person:
+async def person_of(request: Request, person_id: str) -> Person:
     found = (await site_of(request).ask(requests.People(id=person_id, limit=1))).people
     if not found:
         raise not_found("person", person_id)
@@ -76,20 +76,20 @@ async def list_people(_: Operator, request: Request, after: str | None = None, l
 @router.get("/people/{person_id}", response_model=Person)
 async def person(person_id: str, _: Operator, request: Request) -> Person:
     """One person."""
-    return await _person(request, person_id)
+    return await person_of(request, person_id)
 
 
 @router.patch("/people/{person_id}", response_model=requests.Renamed)
 async def rename(person_id: str, given: PersonChange, _: Operator, request: Request) -> requests.Renamed:
     """Give a person another name. Can be undone."""
-    known = await _person(request, person_id)
+    known = await person_of(request, person_id)
     return await site_of(request).ask(requests.Rename(known.person, given.name))
 
 
 @router.post("/people/{person_id}/merge", response_model=requests.Renamed)
 async def merge(person_id: str, given: MergeInto, _: Operator, request: Request) -> requests.Renamed:
     """Make two people one. Can be undone."""
-    known, into = await _person(request, person_id), await _person(request, given.into)
+    known, into = await person_of(request, person_id), await person_of(request, given.into)
     return await site_of(request).ask(requests.Merge(known.person, into.person))
 
 
@@ -102,7 +102,7 @@ async def undo(_: Operator, request: Request) -> requests.Renamed:
 @router.delete("/people/{person_id}", response_model=requests.Forgotten)
 async def forget(person_id: str, _: Admin, request: Request) -> requests.Forgotten:
     """Forget a person: references, photos, sightings, corrections. Can't be undone."""
-    known = await _person(request, person_id)
+    known = await person_of(request, person_id)
     return await site_of(request).ask(requests.Forget(known.person))
 
 
@@ -111,7 +111,7 @@ async def references(
     person_id: str, _: Operator, request: Request, after: int | None = None, limit: Limit = 100
 ) -> ReferencesPage:
     """A person's references, also those that are set aside."""
-    known = await _person(request, person_id)
+    known = await person_of(request, person_id)
     found = (await site_of(request).ask(requests.References(known.person, after, limit))).references
     return ReferencesPage(references=found, next=found[-1].id if len(found) == limit else None)
 
@@ -121,7 +121,7 @@ async def change_reference(
     person_id: str, reference: ReferenceId, given: ReferenceChange, _: Operator, request: Request
 ) -> requests.ReferenceState:
     """Set a reference aside, or bring it back."""
-    site, known = site_of(request), await _person(request, person_id)
+    site, known = site_of(request), await person_of(request, person_id)
     if given.set_aside is None:
         return await site.ask(requests.BringBack(known.person, str(reference)))
     return await site.ask(requests.SetAside(known.person, str(reference), given.set_aside))
@@ -132,7 +132,7 @@ async def change_reference(
 )
 async def forget_reference(person_id: str, reference: ReferenceId, _: Admin, request: Request) -> requests.Forgotten:
     """Forget one reference and its photo. Can't be undone."""
-    site, known = site_of(request), await _person(request, person_id)
+    site, known = site_of(request), await person_of(request, person_id)
     found = (await site.ask(requests.References(known.person, reference - 1, 1))).references
     if not found or found[0].id != reference or found[0].image_path is None:
         raise not_found("reference with a photo", str(reference))

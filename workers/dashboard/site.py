@@ -16,6 +16,7 @@ from shared.records import Role
 from shared.settings.schema import Settings
 from workers.dashboard.counters import Counters
 from workers.dashboard.doorkeeper import Doorkeeper, Visitor
+from workers.dashboard.live_views import LiveViews
 from workers.dashboard.sighting_feed import SightingFeed
 from workers.dashboard.writer_link import WriterLink
 from workers.serving.brake import Brake
@@ -30,6 +31,7 @@ SECURE_COOKIE = "__Host-rollcall"  # browsers take such a cookie over TLS only, 
 _STATUS_S = 1.0  # how old a status may be
 _STATUS_WAIT_S = 5.0  # whoever watches the site gives up soon after
 _SCRYPTS = 2  # passwords that are compared at once: each takes a core for 50 ms, and 16 MiB
+_DECODERS = 2  # photos that are made small at once
 _LOGINS, _WRONG_TOKENS, _WITHIN_S = 5, 60, 60.0
 
 
@@ -42,6 +44,7 @@ class Site:
     doorkeeper: Doorkeeper
     feed: SightingFeed
     counters: Counters
+    live: LiveViews
     stopping: bool = False
     streams: int = 0
 
@@ -51,6 +54,7 @@ class Site:
         self._status: requests.SiteStatus | None = None
         self._status_until = 0.0
         self._status_lock = asyncio.Lock()
+        self.decoding = asyncio.Semaphore(_DECODERS)
         self.scrypt = asyncio.Semaphore(_SCRYPTS)
 
     async def status(self) -> requests.SiteStatus:

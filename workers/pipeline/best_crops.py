@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import cv2
-import numpy as np
-
 from shared.strangers.traces import Trace
+from workers.pipeline.face_picture import as_jpeg, cut, picture_of
 from workers.pipeline.tracking import Box
 from workers.recognition.engine import Image, Vectors
 
@@ -41,7 +39,7 @@ class BestCrops:
         """
         if len(self._kept) == _MAX_CROPS and quality <= self._kept[-1].quality:
             return
-        self._kept.append(_BestCrop(quality, embedding, _cut(frame, box)))
+        self._kept.append(_BestCrop(quality, embedding, cut(frame, box, _AROUND, _SIDE_PX)))
         self._kept.sort(key=lambda crop: -crop.quality)
         del self._kept[_MAX_CROPS:]
 
@@ -50,25 +48,8 @@ class BestCrops:
 
     def traces(self) -> list[Trace]:
         """The crops as a sighting carries them, each with its JPEG."""
-        return [Trace(crop.embedding, crop.quality, _jpeg(crop.image)) for crop in self._kept]
+        return [Trace(crop.embedding, crop.quality, as_jpeg(crop.image, _JPEG_QUALITY)) for crop in self._kept]
 
-
-def _cut(frame: Image, box: Box) -> Image:
-    """A copy of the frame around a box, at most `_SIDE_PX` wide and high; cut off where the frame ends."""
-    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    reach = _AROUND * max(box[2] - box[0], box[3] - box[1]) / 2
-    height, width = frame.shape[:2]
-    left, right = max(0, round(x - reach)), min(width, round(x + reach))
-    top, bottom = max(0, round(y - reach)), min(height, round(y + reach))
-    part = frame[top:bottom, left:right]
-    scale = _SIDE_PX / max(part.shape[:2])
-    if scale >= 1:
-        return part.copy()
-    return np.asarray(cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _jpeg(image: Image) -> bytes:
-    encoded, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    if not encoded:
-        raise ValueError("OpenCV could not write a JPEG")
-    return data.tobytes()
+    def picture(self) -> bytes | None:
+        """The best crop as a small JPEG; None if there is none."""
+        return picture_of(self._kept[0].image) if self._kept else None

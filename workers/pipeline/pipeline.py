@@ -16,9 +16,11 @@ import numpy as np
 from shared.embeddings import as_text
 from shared.errors import RefusedError
 from shared.events import Event, iso_time, new_event
+from shared.ipc.view import LiveTrack
 from shared.settings.schema import EffectiveCamera
 from workers.capture.cadence import Cadence
 from workers.capture.capture import Frame
+from workers.pipeline.face_picture import face_picture, picture_text
 from workers.pipeline.figures import Figures
 from workers.pipeline.frame_selection import FrameSelection
 from workers.pipeline.scene_change import SceneChange
@@ -67,7 +69,8 @@ class CameraPipeline:
     ) -> None:
         """`liveness`: the liveness model, if the settings ask for it. `keep_unknowns`: sightings of strangers carry `traces`,
         by which the writer recognises them when they come again. `keep_probes`: sightings of people who were named, or nearly,
-        carry the embedding that decided, so that a person can correct them."""
+        carry the embedding that decided, so that a person can correct them, and a small picture of the face. Those of nobody carry a
+        picture only with `keep_unknowns`."""
         self._settings = settings
         self._gallery = gallery
         self._file_time = False  # True once a frame of a file with `realtime = false` has brought the file's time
@@ -173,6 +176,28 @@ class CameraPipeline:
             "strangers_estimated": round(self.limits.strangers.share_reaching(point.threshold), 6),
         }
 
+    def live_tracks(self) -> list[LiveTrack]:
+        """The faces that were found in the last searched frame, for somebody who looks on."""
+        return [
+            self._live_track(state)
+            for state in self._states.values()
+            if state.track.last_s >= self._selection.searched_s
+        ]
+
+    def _live_track(self, state: TrackState) -> LiveTrack:
+        decision = state.decision()
+        return LiveTrack(
+            track=state.track.number,
+            box=[round(side) for side in state.track.box],
+            verdict=decision.verdict,
+            person=decision.person,
+            score=_rounded(decision.score),
+            margin=_rounded(decision.margin),
+            votes=state.ballot.votes,
+            votes_needed=self._rules.votes,
+            refused=list(state.refused),
+        )
+
     def _time_of(self, frame: Frame) -> float:
         return frame.media_time_s if self._file_time and frame.media_time_s is not None else frame.captured_at
 
@@ -182,7 +207,7 @@ class CameraPipeline:
         """Join the faces to tracks, embed and match the crops that are worth it, let them vote. Returns the new events."""
         thumbnails = [face_thumbnail(frame.image, face.box) for face in faces]
         proposals = self._tracker.propose([face.box for face in faces], time_s, thumbnails)
-        crops = self._good_crops(frame.image, faces, proposals, time_s)
+        crops, refused = self._good_crops(frame.image, faces, proposals, time_s)
         embeddings = self._embed({index: crop for index, (crop, _) in crops.items()})
         observations = [
             Observation(face.box, embeddings.get(index), index in crops and crops[index][1].clear, thumbnails[index])
@@ -195,9 +220,12 @@ class CameraPipeline:
         for track, index in pairs:
             state = self._states.get(track.number) or self._begin_state(track, frame, time_s)
             state.see(frame.wall_time, frame.media_time_s)
+            if index in crops or index in refused:
+                state.refused = refused.get(index, ())
             if index in embeddings:
                 state.embedded_s = time_s
-                crop = Crop(crops[index][1].value, embeddings[index], next(answers), crops[index][1].clear)
+                picture = face_picture(frame.image, faces[index].box) if self._keep_probes else None
+                crop = Crop(crops[index][1].value, embeddings[index], next(answers), crops[index][1].clear, picture)
                 live_score = live_scores.get(index)
                 state.live.add(live_score)
                 if not state.live.is_worthless(self._settings.liveness, live_score):
@@ -227,26 +255,34 @@ class CameraPipeline:
 
     def _good_crops(
         self, image: Image, faces: Sequence[Face], proposals: Sequence[Proposal], time_s: float
-    ) -> dict[int, tuple[Image, Quality]]:
-        """The crops to embed, by the face's index: those that are due and pass the quality gate, at most `_MAX_CROPS`.
+    ) -> tuple[dict[int, tuple[Image, Quality]], dict[int, list[str]]]:
+        """The crops to embed, by the face's index: those that are due and pass the quality gate, at most `_MAX_CROPS`. And of those that are due
+        and don't, the parts of quality that refuse them.
 
         Crops that decide which track a face belongs to come first, then tracks without a name, then those whose last
         embedding is oldest.
         """
         wanted = []
+        refused: dict[int, list[str]] = {}
         for index, (face, (track, doubtful, changed)) in enumerate(zip(faces, proposals, strict=True)):
             state = self._states.get(track.number) if track else None
             due = state is None or changed or state.wants_crop(time_s, self._rules)
-            if (due or doubtful) and self._gate.may_pass(face):
+            if not (due or doubtful):
+                continue
+            if reasons := self._gate.refuses(face):
+                refused[index] = reasons
+            else:
                 known = (state.ballot.named is not None, state.embedded_s) if state else (False, float("-inf"))
                 wanted.append((not doubtful, *known, index))
         good: dict[int, tuple[Image, Quality]] = {}
         for *_, index in sorted(wanted)[:_MAX_CROPS]:
             crop = self._engine.crop(image, faces[index])
             quality = self._gate.judge(faces[index], crop, image)
-            if not quality.refused:
+            if quality.refused:
+                refused[index] = quality.refused
+            else:
                 good[index] = crop, quality
-        return good
+        return good, refused
 
     def _embed(self, crops: dict[int, Image]) -> dict[int, Vectors]:
         try:
@@ -332,6 +368,7 @@ class CameraPipeline:
                 traces=[trace.to_json() for trace in traces],
                 fingerprint=self._engine.fingerprint,
                 alike=self._engine.threshold,
+                picture=self._text_of(state.best_crops.picture()) if self._keep_probes else None,
             )
         if self._keep_probes and kind != "withdrawn" and (crop := state.deciding_crop(decision)) is not None:
             event = replace(
@@ -341,8 +378,13 @@ class CameraPipeline:
                 clear=crop.clear,
                 fingerprint=self._engine.fingerprint,
                 alike=self._engine.threshold,
+                picture=self._text_of(crop.picture) if decision.person or self._keep_unknowns else None,
             )
         return event
+
+    @staticmethod
+    def _text_of(picture: bytes | None) -> str | None:
+        return None if picture is None else picture_text(picture)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from shared.settings.schema import LivenessMode
@@ -32,6 +33,7 @@ class TrackState:
     embedded_s: float = float("-inf")  # when a crop was embedded last, on the track's clock
     best_crops: BestCrops = field(default_factory=BestCrops)
     live: LiveVote = field(default_factory=LiveVote)
+    refused: Sequence[str] = ()  # the parts of quality for which the newest crop could not be used
     _sure: tuple[float, float | None] = (0.0, None)  # wall time and media time of the last certain detection
 
     def see(self, wall_time: float, media_time_s: float | None) -> None:

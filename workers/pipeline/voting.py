@@ -22,7 +22,7 @@ crops that gave a name are kept beside them, so that a person who turns away kee
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
@@ -79,12 +79,13 @@ class Decision(NamedTuple):
 class Crop:
     """One embedded crop. `embedding`: (dim,) float32; kept, to be matched again when the gallery changes. `quality`: 0 to 1.
     `candidates`: the best person and the second, from the last match, without those who are known not to be shown
-    (`WorkingPoint.standing`). `clear`: good enough to count against a name."""
+    (`WorkingPoint.standing`). `clear`: good enough to count against a name. `picture`: the face as a JPEG, if pictures are kept."""
 
     quality: float
     embedding: NDArray[np.float32]
     candidates: Sequence[Candidate] = ()
     clear: bool = True
+    picture: bytes | None = field(default=None, repr=False)
 
     @property
     def score(self) -> float | None:
@@ -216,6 +217,12 @@ class Ballot:
             else:
                 self.named = _named(str(self.named.person), still, self.rules)
         self._conclude()
+
+    @property
+    def votes(self) -> int:
+        """How many of the kept crops name the same person: the one that most of them name."""
+        names = [name for crop in self.crops() if (name := crop.names(self.rules)) is not None]
+        return max(Counter(names).values(), default=0)
 
     @property
     def disputed(self) -> bool:

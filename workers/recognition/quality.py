@@ -98,9 +98,11 @@ class Gate:
             _pose(face.points) if self.points is Points.EYES_NOSE_MOUTH else None,
         )
 
-    def may_pass(self, face: Face) -> bool:
-        """False when the face is refused already without its crop."""
-        return 0.0 not in self.of_face(face)
+    def refuses(self, face: Face) -> list[str]:
+        """The names of the parts that refuse the face already without its crop; empty: it may pass."""
+        return [
+            name for name, value in zip(("size", "detector", "pose"), self.of_face(face), strict=True) if value == 0.0
+        ]
 
     def judge(self, face: Face, crop: Image, frame: Image | None = None) -> Quality:
         """The quality of a face with its aligned BGR crop (side, side, 3).

@@ -1,94 +1,118 @@
-// Signs in, and shows the cameras and the sightings as they come. It uses only the public API.
+// Signs in, and shows one page at a time. The pages use only the public API.
 
-const API = new URL("api/v1/", document.baseURI);
-const MOST_SHOWN = 50;
-const MARKS = { named: "●", withdrawn: "○", unknown: "◆", uncertain: "◇", left: "–" };
-const byId = (id) => document.getElementById(id);
+import { html, render, useEffect, useState } from "./vendor/preact-htm.js";
+import { ask, follow } from "./api.js";
+import { Events } from "./events.js";
+import { Live } from "./live.js";
+import { Notices, attempt } from "./parts.js";
+import { People, PersonPage } from "./people.js";
+import { loadTexts, t } from "./text.js";
 
-async function ask(path, method = "GET", body) {
-  const answer = await fetch(new URL(path, API), {
-    method,
-    headers: body === undefined ? {} : { "Content-Type": "application/json" },
-    body: body === undefined ? undefined : JSON.stringify(body),
+const ORDER = ["viewer", "operator", "admin"];
+const PAGES = [
+  { name: "live", role: "viewer", icon: "M3 5h13v10H3zM16 9l5-3v8l-5-3z" },
+  { name: "events", role: "viewer", icon: "M4 6h3M4 12h3M4 18h3M10 6h10M10 12h10M10 18h10" },
+  { name: "people", role: "operator", icon: "M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM2.5 20a6.5 6.5 0 0 1 13 0M16 4.5a3.5 3.5 0 0 1 0 6.5M18 14a6.5 6.5 0 0 1 3.5 6" },
+];
+
+const place = () => location.hash.replace(/^#\/?/, "").split("/").filter(Boolean);
+
+function Entry({ fault, onSignIn }) {
+  const submit = (event) => {
+    event.preventDefault();
+    onSignIn(Object.fromEntries(new FormData(event.target)));
+  };
+  return html`<main class="entry">
+    <h1><img src="static/icon.svg" alt="" width="40" height="40" /> Rollcall</h1>
+    ${fault && html`<p class="fault" role="alert">${fault}</p>`}
+    <p>${t("entry.link")} <code>python supervisor.py web login</code></p>
+    <form onSubmit=${submit}>
+      <label>${t("entry.name")} <input name="name" autocomplete="username" maxlength="64" required /></label>
+      <label>${t("entry.password")}
+        <input name="password" type="password" autocomplete="current-password" maxlength="1024" required /></label>
+      <button class="main">${t("entry.submit")}</button>
+    </form>
+  </main>`;
+}
+
+function Shell({ me, onLeave }) {
+  const [where, setWhere] = useState(place());
+  const [site, setSite] = useState({ cameras: {}, ready: null });
+  const [live, setLive] = useState(true);
+  const [listeners] = useState(() => new Set());
+  const [start, setStart] = useState(null);
+  const pages = PAGES.filter((one) => ORDER.indexOf(me.role) >= ORDER.indexOf(one.role));
+  const page = pages.find((one) => one.name === where[0]) ?? pages[0];
+  useEffect(() => {
+    const turn = () => setWhere(place());
+    addEventListener("hashchange", turn);
+    return () => removeEventListener("hashchange", turn);
+  }, []);
+  useEffect(() => {
+    let end = () => {};
+    let ended = false;
+    attempt(async () => {
+      const newest = (await ask("events?limit=1")).events[0]?.id ?? 0;
+      if (ended) return;
+      setStart(newest);
+      const pass = (kind) => (one) => listeners.forEach((listener) => listener[kind]?.(one));
+      end = follow(newest, { onEvent: pass("onEvent"), onGap: pass("onGap"), onStatus: setSite, onLive: setLive });
+    });
+    return () => {
+      ended = true;
+      end();
+    };
+  }, []);
+  useEffect(() => {
+    document.title = `${t(`page.${page.name}`)} · Rollcall`;
+  }, [page.name]);
+  const shared = { me, site, listeners, may: (role) => ORDER.indexOf(me.role) >= ORDER.indexOf(role) };
+  return html`
+    <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.querySelector("main").focus(); }}>${t("skip")}</a>
+    <nav aria-label=${t("nav")}>
+      <span class="brand"><img src="static/icon.svg" alt="" width="28" height="28" /><span>Rollcall</span></span>
+      <ul>${pages.map(
+        (one) => html`<li><a href="#/${one.name}" aria-current=${one === page ? "page" : undefined}>
+          <svg viewBox="0 0 24 24" aria-hidden="true"><path d=${one.icon} /></svg>${t(`page.${one.name}`)}</a></li>`,
+      )}</ul>
+      <span class="who"><span>${me.label}</span><small>${t(`role.${me.role}`)}</small></span>
+      <button type="button" class="leave" onClick=${onLeave}>${t("leave")}</button>
+    </nav>
+    <main id="main" tabindex="-1">
+      ${!live && html`<p class="lost" role="status">${t("lost")}</p>`}
+      ${page.name === "live" && html`<${Live} ...${shared} />`}
+      ${page.name === "events" && start !== null && html`<${Events} ...${shared} />`}
+      ${page.name === "people" &&
+      (where[1] ? html`<${PersonPage} key=${where[1]} id=${where[1]} ...${shared} />` : html`<${People} ...${shared} />`)}
+    </main>`;
+}
+
+function App({ entering }) {
+  const [state, setState] = useState({ me: null, fault: "", asked: false });
+  const enter = async (asked) => {
+    try {
+      setState({ me: await asked, asked: true });
+    } catch (error) {
+      setState({ me: null, fault: error.status === 401 ? "" : error.message, asked: true });
+    }
+  };
+  useEffect(() => void enter(entering), []);
+  const leave = () => attempt(async () => {
+    await ask("session", "DELETE");
+    location.reload();
   });
-  const document_ = answer.status === 204 ? null : await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(document_.detail ?? document_.title), { status: answer.status });
-  return document_;
+  return html`
+    ${state.me && html`<${Shell} me=${state.me} onLeave=${leave} />`}
+    ${!state.me && state.asked && html`<${Entry} fault=${state.fault} onSignIn=${(given) => enter(ask("session", "POST", given))} />`}
+    <${Notices} />`;
 }
 
-function item(kind, ...parts) {
-  const line = document.createElement("li");
-  line.className = kind;
-  for (const [tag, text, className] of parts) {
-    const part = document.createElement(tag);
-    part.textContent = text;
-    if (className) part.className = className;
-    line.append(part);
-  }
-  return line;
-}
-
-function showCameras(cameras) {
-  byId("cameras").replaceChildren(
-    ...Object.entries(cameras).map(([name, word]) =>
-      item(word, ["span", word === "up" ? "●" : "▲", "mark"], ["span", name], ["span", word]),
-    ),
-  );
-}
-
-function showSighting(event) {
-  const who = event.person ?? event.unknown ?? "";
-  const at = new Date(event.time).toLocaleTimeString();
-  const mark = ["span", MARKS[event.event] ?? "·", "mark"];
-  const line = item(event.event, mark, ["time", at], ["span", `${event.event} ${who}`], ["span", event.camera]);
-  byId("sightings").prepend(line);
-  while (byId("sightings").childElementCount > MOST_SHOWN) byId("sightings").lastElementChild.remove();
-}
-
-async function enter() {
-  const me = await ask("me");
-  byId("entry").hidden = true;
-  byId("site").hidden = byId("leave").hidden = false;
-  byId("who").textContent = `${me.label} (${me.role})`;
-  const past = await ask(`events?limit=${MOST_SHOWN}`);
-  past.events.reverse().forEach(showSighting);
-  const last = past.events.at(-1)?.id ?? 0;
-  const stream = new EventSource(new URL(`events/stream?after=${last}`, API));
-  stream.addEventListener("status", (one) => showCameras(JSON.parse(one.data).cameras));
-  for (const kind of ["named", "withdrawn", "unknown", "left", "corrected", "camera_up", "camera_down"])
-    stream.addEventListener(kind, (one) => showSighting(JSON.parse(one.data)));
-}
-
-function showEntry(fault = "") {
-  byId("site").hidden = byId("leave").hidden = true;
-  byId("entry").hidden = false;
-  byId("who").textContent = "";
-  byId("fault").textContent = fault;
-}
-
-async function signIn(given) {
-  try {
-    await ask("session", "POST", given);
-    await enter();
-  } catch (error) {
-    showEntry(error.message);
-  }
-}
-
-byId("password").addEventListener("submit", (event) => {
-  event.preventDefault();
-  signIn(Object.fromEntries(new FormData(event.target)));
-});
-byId("leave").addEventListener("click", async () => {
-  await ask("session", "DELETE");
-  location.reload();
-});
-
-const code = location.hash.slice(1);
-if (code) {
-  // Out of the address line and the history before anything else: it is a secret, though it is used up in a moment.
-  history.replaceState(null, "", new URL(".", document.baseURI));
-  signIn({ code });
-} else {
-  enter().catch((error) => showEntry(error.status === 401 ? "" : error.message));
-}
+// The code of a link is a secret: out of the address line and the history before anything else, though it is used up in a moment.
+const code = location.hash.startsWith("#/") ? "" : location.hash.slice(1);
+if (code) history.replaceState(null, "", new URL(".", document.baseURI));
+// At once, since each takes a way to the site and back.
+const entering = code ? ask("session", "POST", { code }) : ask("me");
+entering.catch(() => {}); // told by the page, once there are texts for it
+await loadTexts();
+document.body.replaceChildren();
+render(html`<${App} entering=${entering} />`, document.body);

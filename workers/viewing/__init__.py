@@ -1,0 +1,1 @@
+"""A camera's newest frame, for whoever looks at it now."""
