@@ -4,7 +4,8 @@ All versions of a thing are kept until another one, which every reader gets, sta
 
 - Of the versions of one thing, the one with the greatest (revision, author, seq) stands for all. A reference under two models is two things.
 - A deletion stands for every version of its reference, of every model and any revision.
-- A person that was forgotten stands for references of that person whose site did not know of the forgetting.
+- A person that was forgotten stands for references of that person whose site did not know of the forgetting. An older version of such a
+  reference, which tells another person, can come to light by that; the site whose version went sends the deletion of the reference.
 
 A version that is not published yet stands for none: if its site never sends the rest of its batch, nobody will ever get it.
 """
