@@ -91,7 +91,7 @@ class CameraStatus(ChildStatus):
     `up`: its process runs, and frames arrive. `down_since` (ISO 8601, UTC) and `down_reason`: since when and why a camera that should
     be up is not. `picture_fault`: what is wrong with frames that do arrive: they are frozen, or have no content. `decoding`: which of them are
     decoded now, and why all if it is all; `decoded`: how many were; `decode_device`: what decodes,
-    and why not what was asked for. Ages and latencies are
+    and why not what was asked for. `runs_on`: what runs the models, and whether one process does so for all cameras. Ages and latencies are
     those of the latest frames. `unsent`: sightings that the writer does not have yet. `threshold`, `margin`: the limits in force, raw
     cosines; `threshold_from`: why that threshold; `strangers_estimated`: the share of strangers whose single photo would reach it.
     """
@@ -105,6 +105,7 @@ class CameraStatus(ChildStatus):
     decoding: str | None = None
     decoded: int = 0
     decode_device: str | None = None
+    runs_on: str | None = None
     frames: int = 0
     dropped: int = 0
     losses: int = 0
@@ -170,7 +171,31 @@ class SyncStatus(ChildStatus):
         return (*super().outline, self.up)
 
 
-_STATUS_OF_PROCESS: Mapping[str, type[ChildStatus]] = {"sync": SyncStatus}
+@dataclass(frozen=True)
+class InferenceStatus(ChildStatus):
+    """The status of the process that runs the models for all cameras.
+
+    `device`: what runs them, and why not an accelerator that is there. `cameras`: how many share it. `threads`: how many pieces of work it
+    does at once. `searches`, `embedded`: pictures and crops since the process began. `waited_p95_ms`: how long requests of the last minute
+    waited for their turn. `fault`: what ended the last process, if it may pass.
+    """
+
+    device: str | None = None
+    model: str | None = None
+    cameras: int = 0
+    threads: int = 0
+    searches: int = 0
+    embedded: int = 0
+    searches_per_s: float | None = None
+    waited_p95_ms: float | None = None
+    fault: str | None = None
+
+    @property
+    def outline(self) -> tuple[object, ...]:
+        return (*super().outline, self.fault)
+
+
+_STATUS_OF_PROCESS: Mapping[str, type[ChildStatus]] = {"sync": SyncStatus, "inference": InferenceStatus}
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def test_smaller_input_where_small_faces_are_not_asked_for(group: Image) -> None
             return self._session.run(names, feed)
 
     engine = ArcFaceEngine(SMALL_PACK, det_size=640, threads=1, least_face_px=80)
-    engine._detector._session = Recorded(engine._detector._session)
+    engine.detector._session = Recorded(engine.detector._session)
     assert len(engine.detect(group)) == 6
     assert shapes[0] == (1, 3, 192, 256)
 

@@ -148,6 +148,11 @@ class CameraPipeline:
             )
         return events
 
+    def unobserved(self, seconds: float) -> None:
+        """Nothing could be searched for so long. Nobody in view is lost by that."""
+        if not self._file_time:
+            self._tracker.forgive(seconds)
+
     def idle(self, now_s: float, wall_time: float) -> list[Event]:
         """Call this while no frame comes: returns what changed with the gallery, and the tracks that are lost by now."""
         if self._file_time:

@@ -22,7 +22,7 @@ from shared.errors import ConfigurationError, RollcallError
 from shared.settings.schema import LivenessMode
 from workers.recognition.alignment import similarity
 from workers.recognition.engine import Face, Image, Points
-from workers.recognition.onnx_session import UnfitGraphError, open_session
+from workers.recognition.onnx_session import UnfitGraphError, open_session, run_session
 
 FILE_NAME = "liveness.onnx"
 LICENCE = "InsightFace pretrained: non-commercial research only"
@@ -69,7 +69,7 @@ class LivenessModel:
         if not tensors:
             return []
         batches = [one[None] for one in tensors] if self._one_at_a_time else [np.stack(tensors)]
-        rows = [np.asarray(self._session.run([self._output], {self._input: batch})[0]) for batch in batches]
+        rows = [np.asarray(run_session(self._session, [self._output], {self._input: batch})[0]) for batch in batches]
         scores = np.concatenate([row.reshape(-1) for row in rows])
         if len(scores) != len(tensors) or not np.all((scores >= 0) & (scores <= 1)):  # NaN is refused too
             raise _unfit(self._path, f"{len(scores)} answers for {len(tensors)} faces, or none from 0 to 1")
