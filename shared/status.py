@@ -92,8 +92,9 @@ class CameraStatus(ChildStatus):
     be up is not. `picture_fault`: what is wrong with frames that do arrive: they are frozen, or have no content. `decoding`: which of them are
     decoded now, and why all if it is all; `decoded`: how many were; `decode_device`: what decodes,
     and why not what was asked for. `runs_on`: what runs the models, and whether one process does so for all cameras. Ages and latencies are
-    those of the latest frames. `unsent`: sightings that the writer does not have yet. `threshold`, `margin`: the limits in force, raw
-    cosines; `threshold_from`: why that threshold; `strangers_estimated`: the share of strangers whose single photo would reach it.
+    those of the latest frames. `*_ms`, `*_cores`: of the last minute, see workers/pipeline/stages.py. `unsent`: sightings that the writer does
+    not have yet. `threshold`, `margin`: the limits in force, raw cosines; `threshold_from`: why that threshold; `strangers_estimated`: the
+    share of strangers whose single photo would reach it.
     """
 
     up: bool = False
@@ -126,6 +127,15 @@ class CameraStatus(ChildStatus):
     age_p95_ms: float | None = None
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
+    # what each stage costs
+    decode_ms: float | None = None
+    decode_cores: float | None = None
+    detect_ms: float | None = None
+    detect_cores: float | None = None
+    embed_ms: float | None = None
+    embed_cores: float | None = None
+    match_ms: float | None = None
+    match_cores: float | None = None
 
     @property
     def outline(self) -> tuple[object, ...]:

@@ -36,6 +36,7 @@ from workers.capture.source_news import SourceNews  # noqa: E402
 from workers.models.opening import open_engine  # noqa: E402
 from workers.pipeline.pipeline import CameraPipeline  # noqa: E402
 from workers.pipeline.risky_settings import risks_of  # noqa: E402
+from workers.pipeline.stages import DecodeCost, Stages  # noqa: E402
 from workers.recognition.engine import Engine  # noqa: E402
 from workers.recognition.liveness import LivenessModel, open_liveness  # noqa: E402
 from workers.recognition.remote_engine import EngineAway, RemoteEngine  # noqa: E402
@@ -81,6 +82,8 @@ class Camera:
         self._stats_at = float("-inf")
         self._remote: RemoteEngine | None = None  # None: this process runs the models itself
         self._runs_on: str | None = None
+        self._capture: Capture | None = None
+        self._decode_cost = DecodeCost()
 
     def run(self) -> int:
         """Work until a stop is asked for, or until the source has ended, if it is a file. Returns the exit code.
@@ -111,6 +114,7 @@ class Camera:
             liveness=liveness,
             keep_unknowns=settings.site.keep_unknowns_days > 0,
             keep_probes=settings.site.keep_crops_days > 0,
+            stages=Stages(self._cpu_s),
         )
         for line in risks_of(camera, engine.threshold, pipeline.limits):
             _log.warning("camera %s: %s", camera.name, line)
@@ -126,6 +130,7 @@ class Camera:
             min_face_px=camera.min_face_px if camera.decode == "on_demand" else None,
             decode_device=camera.decode_device,
         )
+        self._capture = capture
         may_allocate(_EXTRA_BYTES)
         self._child.on_stop(capture.ask_to_stop)
         capture.start()
@@ -245,8 +250,19 @@ class Camera:
             dropped=status.dropped,
             losses=status.lost,
             unsent=client.backlog,
+            **self._decode_cost.latest(time.monotonic(), capture.cpu_s(), status.decoded),
             **pipeline.stats(),
         )
+
+    def _cpu_s(self) -> float:
+        """The processor time of the work loop so far, seconds: of this process but for capture, and of the inference process for this camera."""
+        if self._remote is not None:
+            return time.thread_time() + self._remote.total_busy_s
+        if self._camera.threads == 1:
+            return time.thread_time()
+        # The threads of onnxruntime work for this one; nobody else but capture does much.
+        captured_s = self._capture.cpu_s() if self._capture is not None else None
+        return time.process_time() - (captured_s or 0.0)
 
     # -- the model ----------------------------------------------------------------------------------------------------
 

@@ -78,6 +78,7 @@ def camera_line(name: str, camera: CameraStatus) -> str:
         ("decoding", camera.decoding),
         ("on", camera.decode_device),
         ("models on", camera.runs_on),
+        *((stage, _cost(camera, stage)) for stage in ("decode", "detect", "embed", "match")),
         ("threshold", None if camera.threshold is None else f"{camera.threshold:.3f} ({camera.threshold_from})"),
         ("dropped", camera.dropped),
         ("lost", camera.losses),
@@ -88,6 +89,12 @@ def camera_line(name: str, camera: CameraStatus) -> str:
     why = f"since {camera.down_since}: {camera.down_reason or 'no picture yet'}; " if camera.is_down else ""
     but = f"BUT {camera.picture_fault}; " if camera.picture_fault else ""
     return f"{name:<16} {camera.word:<8} {why}{but}{shown}"
+
+
+def _cost(camera: CameraStatus, stage: str) -> str | None:
+    """What a stage of a camera's work costs, in words; None: it is not known."""
+    took_ms, cores = getattr(camera, f"{stage}_ms"), getattr(camera, f"{stage}_cores")
+    return None if took_ms is None or cores is None else f"{took_ms:.1f} ms {cores:.3f} core"
 
 
 def inference_line(inference: InferenceStatus) -> str:

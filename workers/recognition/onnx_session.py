@@ -37,7 +37,7 @@ def open_session(path: Path, *, threads: int, device: str = CPU) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     unfit, failed = _exceptions()
     if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()  # CUDA and cuDNN, if they came as Python packages; older versions did not need it
+        onnxruntime.preload_dlls()  # CUDA and cuDNN, if they came as Python packages
     plugged, plugin_options = plugin_devices(device)
     if plugged:
         options.add_provider_for_devices(plugged, plugin_options)

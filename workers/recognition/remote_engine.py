@@ -210,6 +210,11 @@ class RemoteEngine:
         away_s, self._away_s = self._away_s, 0.0
         return away_s
 
+    @property
+    def total_busy_s(self) -> float:
+        """For how long processors of the inference process were busy for this camera so far."""
+        return sum(self.busy_s.values())
+
     def close(self) -> None:
         """Leave the inference process."""
         self._leave()
