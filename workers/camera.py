@@ -25,6 +25,7 @@ from shared.events import Event, new_event  # noqa: E402
 from shared.gallery.reader import GalleryReader  # noqa: E402
 from shared.ipc.event_sender import EventSender  # noqa: E402
 from shared.model_id import other_model  # noqa: E402
+from shared.process.large_blocks import return_large_blocks  # noqa: E402
 from shared.process.own_limits import may_allocate  # noqa: E402
 from shared.settings.engine_sharing import shares_engine  # noqa: E402
 from shared.settings.schema import Settings  # noqa: E402
@@ -92,6 +93,7 @@ class Camera:
         there is no gallery after a minute.
         """
         cv2.setNumThreads(self._camera.threads)
+        return_large_blocks()
         self._child.heartbeat(ChildStatus(ChildState.LOADING))
         gallery = self._open_gallery()
         try:
@@ -281,6 +283,7 @@ class Camera:
                 patience_s=float("inf") if self._source.is_file and not camera.realtime else _ENGINE_PATIENCE_S,
             )
             self._runs_on = f"shared: {self._remote.description.device}"
+            _return_unused_memory()
             return self._remote
         self._remote = None
         engine = open_engine(
