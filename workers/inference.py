@@ -96,10 +96,11 @@ class Inference:
             )
             self._listen()
             self._serve()
-        except TemporaryError as error:
-            self._fault = error.line()[:300]
+        except (TemporaryError, MemoryError) as error:
+            fault = error if isinstance(error, TemporaryError) else TemporaryError("the machine has no memory left")
+            self._fault = fault.line()[:300]
             self._heartbeat(ChildState.LOADING)
-            raise
+            raise fault from error
         finally:
             self._end()
         return EXIT_DONE

@@ -300,6 +300,25 @@ def test_a_stop_ends_the_wait_for_an_answer(inference: InferenceProcess) -> None
     inference.process.send_signal(signal.SIGCONT)
 
 
+def test_a_device_without_memory_is_temporary(site: Path) -> None:
+    """The process ends with 75, which is tried again, and its last word is why. The camera asks the next one, and gets its own answer."""
+    first = InferenceProcess(site, runs_out_at=4)
+    patience = Patience()
+    crops = _crops(6, 2)
+    with first, ThreadPoolExecutor(1) as pool:
+        first.wait_until_ready()
+        remote = joined(first.settings, patience)
+        answers = pool.submit(lambda: [remote.embed(crops) for _ in range(3)])
+        said = first.wait_for(lambda status: bool(status.get("fault")))
+        assert "Failed to allocate memory" in said["fault"]
+        assert first.process.wait(20) == 75
+        with InferenceProcess(site):
+            expected = _local(site).embed(crops)
+            assert all(np.array_equal(one, expected) for one in answers.result(30))
+    assert remote.take_away_s() > 0
+    remote.close()
+
+
 def test_the_socket_is_the_owners_alone(site: Path, inference: InferenceProcess) -> None:
     """Mode 0600; removed at a stop, and nothing is left in the run folder or in shared memory."""
     path = link.socket_path(inference.settings.run_dir)

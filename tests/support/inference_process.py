@@ -60,16 +60,38 @@ from shared.supervision.child import run_child
 sys.exit(run_child(inference.main))
 """
 
+# Runs out of memory at a run of a model, as onnxruntime says it.
+_RUNS_OUT = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+left = int(sys.argv.pop(1))
+import onnxruntime
+run = onnxruntime.InferenceSession.run
+def running_out(self, *arguments):
+    global left
+    left -= 1
+    if left < 0:
+        raise RuntimeError("Failed to allocate memory for requested buffer of size 411041792")
+    return run(self, *arguments)
+onnxruntime.InferenceSession.run = running_out
+from workers import inference
+from shared.supervision.child import run_child
+sys.exit(run_child(inference.main))
+"""
+
 
 class InferenceProcess:
-    """`python -m workers.inference`: settings on standard input, heartbeats on a channel. `dies_at`: the step at which it kills itself."""
+    """`python -m workers.inference`: settings on standard input, heartbeats on a channel. `dies_at`: the step at which it kills itself.
+    `runs_out_at`: the run of a model for which it has no memory."""
 
-    def __init__(self, folder: Path, dies_at: int | None = None) -> None:
+    def __init__(self, folder: Path, dies_at: int | None = None, runs_out_at: int | None = None) -> None:
         ours, theirs = socket.socketpair()
         self._channel, self._unread = ours, b""
         self.status: dict[str, Any] = {}
         self.settings: Settings = load_settings(folder / "site.toml")
         program = ["-m", "workers.inference"] if dies_at is None else ["-c", _DIES, str(dies_at)]
+        if runs_out_at is not None:
+            program = ["-c", _RUNS_OUT, str(runs_out_at)]
         self.process = subprocess.Popen(
             [sys.executable, *program, "--settings-stdin"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
