@@ -35,9 +35,9 @@ from workers.recognition.scrfd import Reach, faces_of, fit_of, scaled
 # A camera embeds at most so many crops of a frame (workers/pipeline/pipeline.py).
 _MAX_CROPS = 8
 _CONNECT_S = 1.0
-# With forty cameras before this one, and a model that takes 150 ms a crop on a slow processor, an answer comes in time. The supervisor
-# replaces an inference process that hangs before that.
-_ANSWER_S = 20.0
+# Forty cameras before this one, with eight crops each and a model that takes 150 ms a crop on two processors, take 24 s. The supervisor
+# replaces an inference process that hangs long before this.
+_ANSWER_S = 60.0
 _SLICE_S = 0.5  # between two signs of life while an answer is awaited
 _RETRY_S = 0.2
 
