@@ -39,8 +39,8 @@ from workers.pipeline.pipeline import CameraPipeline  # noqa: E402
 from workers.pipeline.risky_settings import risks_of  # noqa: E402
 from workers.pipeline.stages import DecodeCost, Stages  # noqa: E402
 from workers.recognition.engine import Engine  # noqa: E402
-from workers.recognition.liveness import LivenessModel, open_liveness  # noqa: E402
-from workers.recognition.remote_engine import EngineAway, RemoteEngine  # noqa: E402
+from workers.recognition.liveness import Liveness, open_liveness  # noqa: E402
+from workers.recognition.remote_engine import EngineAway, RemoteEngine, RemoteLiveness  # noqa: E402
 
 _FRAME_WAIT_S = 1.0
 _GALLERY_WAIT_S = 60.0
@@ -278,6 +278,7 @@ class Camera:
                 settings.model_label,
                 det_size=camera.det_size,
                 least_face_px=camera.min_face_px,
+                liveness=camera.liveness != "off",
                 waiting=self,
                 # Of a file that is read as fast as possible no frame may be left out.
                 patience_s=float("inf") if self._source.is_file and not camera.realtime else _ENGINE_PATIENCE_S,
@@ -293,8 +294,10 @@ class Camera:
         _return_unused_memory()
         return engine
 
-    def _open_liveness(self, engine: Engine) -> LivenessModel | None:
+    def _open_liveness(self, engine: Engine) -> Liveness | None:
         camera = self._camera
+        if self._remote is not None:
+            return None if camera.liveness == "off" else RemoteLiveness(self._remote)
         return open_liveness(self._settings.models_dir, camera.liveness, threads=camera.threads, points=engine.points)
 
     def _open_gallery(self) -> GalleryReader:

@@ -28,6 +28,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import cv2  # noqa: E402  # see above
+import numpy as np  # noqa: E402
 
 from shared.errors import EXIT_DONE, ConfigurationError, TemporaryError  # noqa: E402
 from shared.files.folder_lock import identity  # noqa: E402
@@ -39,6 +40,7 @@ from shared.process.machine import usable_cpus  # noqa: E402
 from shared.settings.schema import Settings  # noqa: E402
 from shared.status import ChildState, InferenceStatus  # noqa: E402
 from shared.supervision.child import Child, run_child, settings_of  # noqa: E402
+from workers.recognition.liveness import FILE_NAME, LivenessModel  # noqa: E402
 from workers.recognition.pack import ENGINE, PACK_NAME  # noqa: E402
 from workers.recognizer_arcface import MAX_CROPS_AT_ONCE, ArcFaceEngine  # noqa: E402
 from workers.sharing.figures import Figures  # noqa: E402
@@ -65,6 +67,7 @@ class Inference:
         self._settings, self._child = settings, child
         self._threads = min(_MAX_THREADS, usable_cpus())
         self._models: dict[str, SharedModel] = {}
+        self._liveness: LivenessModel | None = None  # loaded for the first camera that asks for it
         self._members: set[Member] = set()
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -218,6 +221,8 @@ class Inference:
         assert member.model is not None
         try:
             model = self._models.get(member.model) or self._load(member.model)
+            if member.liveness and self._liveness is None:
+                self._liveness = LivenessModel(self._settings.models_dir / FILE_NAME, threads=1)
         except ConfigurationError as error:
             member.refuse(error)
             self._drop(member)
@@ -231,7 +236,7 @@ class Inference:
         request = member.request
         assert request is not None
         embeds = request.kind is Kind.EMBED
-        turn = Turn(member, member.model if embeds else None, request.crops, time.monotonic())
+        turn = Turn(member, member.model if embeds else None, request.crops if embeds else 0, time.monotonic())
         with self._news:
             self._turns.add(turn)
             self._news.notify()
@@ -268,14 +273,18 @@ class Inference:
         while turns := self._take(number):
             began_at, began_cpu_s = time.monotonic(), time.thread_time()
             members: list[Member] = [turn.camera for turn in turns]
-            if members[0].request is not None and members[0].request.kind is Kind.SEARCH:
+            kind = members[0].request.kind if members[0].request is not None else None
+            if kind is Kind.SEARCH:
                 self._search(members[0], began_cpu_s)
+            elif kind is Kind.LIVENESS:
+                self._judge_liveness(members[0], began_cpu_s)
             else:
                 self._embed(members, began_cpu_s)
             with self._news:
                 self._busy_since.pop(number, None)
                 for turn in turns:
-                    self._figures.add(began_at - turn.came_at, time.monotonic(), turn.crops)
+                    searched = kind is Kind.SEARCH
+                    self._figures.add(began_at - turn.came_at, time.monotonic(), turn.crops, searched=searched)
 
     def _take(self, number: int) -> list[Turn[Member]]:
         """What this thread does next; it waits for it. Empty when the process ends."""
@@ -298,6 +307,19 @@ class Inference:
         rows = len(found[0]), len(found[1]) if len(found) > 1 else 0
         busy_s = time.thread_time() - began_cpu_s
         member.answered(Answer(request.session, request.sequence, Outcome.DONE, rows, FACE_FLOATS, busy_s))
+
+    def _judge_liveness(self, member: Member, began_cpu_s: float) -> None:
+        request, slot, model = member.request, member.slot, self._liveness
+        if request is None or slot is None or model is None:
+            return
+        try:
+            scores = np.array(model.of_crops(slot.crops(request)), np.float32)
+        except ConfigurationError:  # the camera says so, and ends; the others go on
+            scores = np.empty(0, np.float32)
+        slot.write([scores])
+        outcome = Outcome.DONE if len(scores) else Outcome.REFUSED
+        busy_s = time.thread_time() - began_cpu_s
+        member.answered(Answer(request.session, request.sequence, outcome, (len(scores), 0), 1, busy_s))
 
     def _embed(self, members: list[Member], began_cpu_s: float) -> None:
         model = self._models.get(members[0].model or "")

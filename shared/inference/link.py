@@ -2,7 +2,7 @@
 
 It begins with four messages in the format of shared/ipc/wire.py:
 
-    → {"v": 1, "op": "join", "model": "insightface/buffalo_l"}
+    → {"v": 1, "op": "join", "model": "insightface/buffalo_l", "liveness": false}
     ← {"v": 1, "model": {"name": …, "fingerprint": …, "dim": 512, …}}    or {"v": 1, "error": {…}}
     → {"v": 1, "op": "share"}                                            with the descriptor of a slot's memory
     ← {"v": 1, "shared": true}

@@ -54,15 +54,16 @@ class SlotFault(ValueError):
 
 
 class Kind(IntEnum):
-    """What is asked for: faces in pictures, or embeddings of crops."""
+    """What is asked for: faces in pictures, embeddings of crops, or whether faces are alive, from crops of another size."""
 
     SEARCH = 1
     EMBED = 2
+    LIVENESS = 3
 
 
 class Outcome(IntEnum):
     DONE = 1
-    REFUSED = 2  # one of the crops gives no embedding
+    REFUSED = 2  # one of the crops gives no embedding, or the liveness model no probability
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Request:
-    """`pictures`: of a search. `crops`, `side_px`: of an embedding."""
+    """`pictures`: of a search. `crops`, `side_px`: of all else."""
 
     session: int
     sequence: int
@@ -209,8 +210,13 @@ class Slot:
             pictures = tuple(_picture(raw, _REQUEST.size + place * _PICTURE.size) for place in range(count))
             if sum(picture.size_bytes for picture in pictures) <= self.room.pixels:
                 return Request(session, sequence, Kind.SEARCH, pictures)
-        if kind == Kind.EMBED and count >= 1 and side_px >= 1 and 3 * count * side_px**2 <= self.room.pixels:
-            return Request(session, sequence, Kind.EMBED, (), count, side_px)
+        if (
+            kind in (Kind.EMBED, Kind.LIVENESS)
+            and count >= 1
+            and side_px >= 1
+            and 3 * count * side_px**2 <= self.room.pixels
+        ):
+            return Request(session, sequence, Kind(kind), (), count, side_px)
         raise SlotFault("a request that can't be")
 
     def pictures(self, request: Request) -> list[NDArray[np.uint8]]:
@@ -222,7 +228,7 @@ class Slot:
         return found
 
     def crops(self, request: Request) -> list[NDArray[np.uint8]]:
-        """The crops of an embedding, (side, side, 3) BGR, in place."""
+        """The crops of a request, (side, side, 3) BGR, in place."""
         return list(self.pixels(0, (request.crops, request.side_px, request.side_px, 3)))
 
     def write(self, results: Sequence[NDArray[np.float32]]) -> None:

@@ -27,9 +27,12 @@ from shared.inference.slot import Kind, Request, Slot, SlotFault, room_for
 from shared.ipc import wire
 from shared.settings.file import load_settings
 from tests.support.inference_process import InferenceProcess, Patience, joined
+from tests.support.liveness_graph import write_any, write_graph
 from tests.support.paths import FACES, SMALL_PACK, VIDEOS, needs_data
 from tests.support.tiny_pack import DIM, recogniser, write_pack
-from workers.recognition.remote_engine import EngineAway
+from workers.recognition.engine import Face
+from workers.recognition.liveness import LivenessModel
+from workers.recognition.remote_engine import EngineAway, RemoteLiveness
 from workers.recognizer_arcface import ArcFaceEngine
 from workers.sharing.models import SharedModel
 
@@ -157,6 +160,53 @@ def test_a_crop_without_an_embedding_is_refused_to_its_own_camera(site: Path) ->
 
         with ThreadPoolExecutor(6) as pool:
             assert sum(pool.map(camera, range(6))) == 0
+
+
+def _frame_of_faces() -> tuple[NDArray[np.uint8], list[Face]]:
+    """A frame of noise, and faces in it: in its middle, and one whose surroundings lie beyond its edge."""
+    frame = np.random.default_rng(3).integers(0, 255, (480, 640, 3)).astype(np.uint8)
+    points = np.array([[270, 200], [320, 200], [295, 230], [275, 260], [315, 260]], np.float32)
+    faces = [Face((250, 150, 340, 290), points + shift, 0.9) for shift in (0, 40, -60)]
+    return frame, [*faces, Face((0, 0, 60, 60), points - np.float32(250), 0.9)]
+
+
+def test_liveness_is_judged_for_the_cameras_that_ask(site: Path) -> None:
+    """The same probabilities as those of a camera's own model, None for the same faces; beside a camera that asks for embeddings only."""
+    write_any(site / "data" / "models" / "liveness.onnx")
+    frame, faces = _frame_of_faces()
+    expected = LivenessModel(site / "data" / "models" / "liveness.onnx", threads=1).score(frame, faces)
+    assert [one is None for one in expected] == [False, False, False, True]
+    with InferenceProcess(site) as inference:
+        inference.wait_until_ready()
+        asks, other = joined(inference.settings, liveness=True), joined(inference.settings)
+        for _ in range(5):
+            assert RemoteLiveness(asks).score(frame, faces) == expected
+            assert np.array_equal(other.embed(_crops(1)), _local(site).embed(_crops(1)))
+        assert RemoteLiveness(asks).score(frame, faces[3:]) == [None]
+        with pytest.raises(EngineAway):  # it is cut off each time, until it is asked to stop
+            stopping = Patience()
+            stopping.stopping = True
+            joined(inference.settings, stopping).liveness_of([np.zeros((80, 80, 3), np.uint8)])
+        asks.close()
+        other.close()
+
+
+def test_a_liveness_model_that_is_none_is_the_askers_fault(site: Path) -> None:
+    """Missing, it refuses the camera that asks for it, with the remedy; if it gives no probability, that camera ends. The others go on."""
+    frame, faces = _frame_of_faces()
+    path = site / "data" / "models" / "liveness.onnx"
+    with InferenceProcess(site) as inference:
+        inference.wait_until_ready()
+        other = joined(inference.settings)
+        with pytest.raises(ConfigurationError, match="its model is not installed"):
+            joined(inference.settings, liveness=True)
+        write_graph(path, np.ones((1, 3, 80, 80), np.float32), 5.0, probability=False)
+        asks = joined(inference.settings, liveness=True)
+        with pytest.raises(ConfigurationError, match="no probability"):
+            RemoteLiveness(asks).score(frame, faces)
+        assert np.array_equal(other.embed(_crops(1)), _local(site).embed(_crops(1)))
+        asks.close()
+        other.close()
 
 
 def test_another_model_is_loaded_when_a_camera_asks_for_it(site: Path, inference: InferenceProcess) -> None:

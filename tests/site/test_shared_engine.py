@@ -12,7 +12,8 @@ import cv2
 import psutil
 import pytest
 
-from tests.support.paths import FACES, VIDEOS, astronaut, needs_data
+from tests.support.liveness_graph import write_any
+from tests.support.paths import FACES, SMALL_PACK, VIDEOS, astronaut, needs_data
 from tests.support.site_process import SiteProcess
 from tests.support.sites import enrol, write_site
 
@@ -69,7 +70,7 @@ def test_a_file_gets_the_same_answers_with_and_without(tmp_path: Path) -> None:
 
 @pytest.fixture
 def still(tmp_path: Path) -> Path:
-    """A site with one enrolled person, who sits before a camera for two minutes and does not move."""
+    """A site with one enrolled person, who sits before two cameras for two minutes and does not move. One of them observes liveness."""
     shutil.copyfile(astronaut(), tmp_path / "Eileen.png")
     photo = cv2.imread(str(astronaut()))
     assert photo is not None
@@ -79,7 +80,14 @@ def still(tmp_path: Path) -> Path:
     for _ in range(600):
         writer.write(photo)
     writer.release()
-    write_site(tmp_path, {"door": 'source = "still.avi"', "yard": 'source = "still.avi"'}, _SHARED)
+    shutil.copytree(SMALL_PACK, tmp_path / "models" / SMALL_PACK.name)
+    (tmp_path / "models").chmod(0o755)
+    (tmp_path / "models" / SMALL_PACK.name).chmod(0o755)
+    write_any(tmp_path / "models" / "liveness.onnx")
+    observes = 'source = "still.avi"\nliveness = "observe"'
+    write_site(tmp_path, {"door": observes, "yard": 'source = "still.avi"'}, _SHARED)
+    path = tmp_path / "site.toml"
+    path.write_text(path.read_text().replace(str(SMALL_PACK.parent), str(tmp_path / "models")))
     enrol(tmp_path, tmp_path / "Eileen.png")
     return tmp_path
 
@@ -116,6 +124,7 @@ def test_it_dies_and_cameras_keep_their_streams_and_tracks(still: Path) -> None:
         assert {one["runs_on"] for one in status["cameras"].values()} == {"shared: cpu"}
         assert site.stop() == 0
     left = [event for event in site.events if event["event"] == "left"]
+    assert {event["camera"]: event.get("liveness") is not None for event in left} == {"door": True, "yard": False}
     assert sorted(event["camera"] for event in left) == ["door", "yard"]
     assert {event["verdict"] for event in left} == {"named"}
 
@@ -148,9 +157,11 @@ def test_a_camera_loads_no_model_and_frees_its_slot(still: Path) -> None:
         assert "onnxruntime" in Path(f"/proc/{inference}/maps").read_text()
         old = site.child_pid("door")
         os.kill(old, signal.SIGKILL)
-        site.wait_for_new_pid("door", old)
-        site.wait_for(lambda: site.status()["processes"]["inference"]["cameras"] == 2, "both cameras")
-        assert Path(f"/proc/{inference}/maps").read_text().count("rollcall-slot") == 2
+        new = site.wait_for_new_pid("door", old)
+        site.wait_for(lambda: "rollcall-slot" in Path(f"/proc/{new}/maps").read_text(), "slot of the new process")
+        site.wait_for(
+            lambda: Path(f"/proc/{inference}/maps").read_text().count("rollcall-slot") == 2, "two slots, not three"
+        )
         assert site.child_pid("inference") == inference
         assert site.status()["cameras"]["yard"]["restarts"] == 0
         assert site.stop() == 0

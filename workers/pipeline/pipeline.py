@@ -28,7 +28,7 @@ from workers.pipeline.track_state import TrackState
 from workers.pipeline.tracking import Observation, Proposal, Track, Tracker
 from workers.pipeline.voting import Ballot, Crop, Decision, Rules
 from workers.recognition.engine import Engine, Face, Image, Vectors
-from workers.recognition.liveness import LivenessModel
+from workers.recognition.liveness import Liveness
 from workers.recognition.quality import Gate, Quality
 from workers.recognition.working_point import Limits, limits
 
@@ -62,7 +62,7 @@ class CameraPipeline:
         engine: Engine,
         gallery: Gallery,
         *,
-        liveness: LivenessModel | None = None,
+        liveness: Liveness | None = None,
         keep_unknowns: bool = False,
         keep_probes: bool = False,
         stages: Stages | None = None,
@@ -111,7 +111,7 @@ class CameraPipeline:
         """Whether the gallery holds another model's embeddings. Until `use_engine` is called, frames are not searched."""
         return self._gallery.fingerprint not in ("", self._engine.fingerprint)  # "": nobody was ever enrolled
 
-    def use_engine(self, engine: Engine, liveness: LivenessModel | None = None) -> None:
+    def use_engine(self, engine: Engine, liveness: Liveness | None = None) -> None:
         """Go on with another model, between two frames. The tracks go on; their embeddings and votes are dropped."""
         self._take_engine(engine)
         self._liveness = liveness

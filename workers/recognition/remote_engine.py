@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import RefusedError, TemporaryError
+from shared.errors import ConfigurationError, RefusedError, TemporaryError
 from shared.inference import link
 from shared.inference.memory import new_memory
 from shared.inference.slot import MAX_PICTURES, Answer, Kind, Outcome, Picture, Request, Slot, SlotFault, room_for
@@ -29,6 +29,7 @@ from workers.recognition.alignment import aligned
 from workers.recognition.engine import Appearance, Face, Image, Points, Vectors
 from workers.recognition.face_search import FaceSearch
 from workers.recognition.false_match_law import FalseMatchLaw
+from workers.recognition.liveness import INPUT_PX, scored
 from workers.recognition.model_description import ModelDescription
 from workers.recognition.scrfd import Reach, faces_of, fit_of, scaled
 
@@ -71,8 +72,8 @@ class _Joined:
 class RemoteEngine:
     """An `Engine`, see there. `model_label`: "engine/pack". `det_size`, `least_face_px`: as of the local engine.
 
-    `patience_s`: how long a request waits for an inference process that is away. `busy_s`: how long processors of the inference process were
-    busy for this camera so far.
+    `liveness`: whether `liveness_of` will be asked. `patience_s`: how long a request waits for an inference process that is away. `busy_s`:
+    how long processors of the inference process were busy for this camera so far.
 
     Raises ConfigurationError if the inference process can't load the model; TemporaryError if there is no such process, see `patience_s`.
     """
@@ -85,13 +86,14 @@ class RemoteEngine:
         det_size: int,
         waiting: Waiting,
         least_face_px: int | None = None,
+        liveness: bool = False,
         patience_s: float = float("inf"),
         first_patience_s: float = 60.0,
     ) -> None:
         self._run_dir, self._label, self._waiting = run_dir, model_label, waiting
-        self._det_size, self._patience_s = det_size, patience_s
+        self._det_size, self._patience_s, self._liveness = det_size, patience_s, liveness
         self._away_s = 0.0
-        self.busy_s = {Kind.SEARCH: 0.0, Kind.EMBED: 0.0}
+        self.busy_s = dict.fromkeys(Kind, 0.0)
         self._known: ModelDescription | None = None
         self._joined: _Joined | None = self._join_within(first_patience_s)
         self._search = FaceSearch(self, det_size, least_face_px)
@@ -184,15 +186,7 @@ class RemoteEngine:
         return [faces_of(next(found)) if min(fit.picture) >= 1 else [] for fit in fits]
 
     def _embed(self, crops: list[Image]) -> Vectors:
-        side_px = self.description.side_px
-
-        def put(slot: Slot, session: int, sequence: int) -> Request:
-            request = Request(session, sequence, Kind.EMBED, (), len(crops), side_px)
-            for crop, place in zip(crops, slot.crops(request), strict=True):
-                place[:] = crop
-            return request
-
-        answer, results = self._ask(put)
+        answer, results = self._ask_of_crops(Kind.EMBED, crops, self.description.side_px)
         if answer.outcome is Outcome.REFUSED:
             raise RefusedError(
                 "the model gave no usable embedding",
@@ -202,6 +196,35 @@ class RemoteEngine:
         if results[0].shape != (len(crops), self.dim):
             raise TemporaryError("the inference process gave another number of embeddings", got=results[0].shape)
         return results[0]
+
+    def liveness_of(self, crops: Sequence[Image]) -> list[float]:
+        """The probability that a face is alive for each crop of `liveness_crop`. Only if `liveness` was asked for.
+
+        Raises ConfigurationError when the model's answer is not a probability, or EngineAway.
+        """
+        found: list[float] = []
+        for start in range(0, len(crops), _MAX_CROPS):
+            part = crops[start : start + _MAX_CROPS]
+            answer, results = self._ask_of_crops(Kind.LIVENESS, part, INPUT_PX)
+            if answer.outcome is Outcome.REFUSED or results[0].shape != (len(part), 1):
+                raise ConfigurationError(
+                    "the liveness model gives no probability",
+                    where=self._label,
+                    remedy='install it again, or set liveness = "off"',
+                )
+            found += [float(score) for score in results[0][:, 0]]
+        return found
+
+    def _ask_of_crops(
+        self, kind: Kind, crops: Sequence[Image], side_px: int
+    ) -> tuple[Answer, list[NDArray[np.float32]]]:
+        def put(slot: Slot, session: int, sequence: int) -> Request:
+            request = Request(session, sequence, kind, (), len(crops), side_px)
+            for crop, place in zip(crops, slot.crops(request), strict=True):
+                place[:] = crop
+            return request
+
+        return self._ask(put)
 
     # --- the inference process -------------------------------------------------------------------------------------
 
@@ -254,7 +277,7 @@ class RemoteEngine:
                 raise TimeoutError
         answer = slot.answer(joined.sequence)
         results = slot.take(answer)
-        if request.kind is Kind.EMBED:
+        if request.crops:
             slot.wipe(3 * request.crops * request.side_px**2)
         self.busy_s[request.kind] += answer.busy_s
         return answer, results
@@ -277,7 +300,7 @@ class RemoteEngine:
         """Say which model is wanted, wait while it is loaded, and share a new slot. Raises OSError or SlotFault if the other side is gone."""
         buffer = wire.MessageBuffer()
         try:
-            connection.sendall(wire.encode({"op": "join", "model": self._label}))
+            connection.sendall(wire.encode({"op": "join", "model": self._label, "liveness": self._liveness}))
             document = self._next_message(connection, buffer)
             wire.raise_error(document)
             try:
@@ -317,6 +340,17 @@ class RemoteEngine:
                 got=model.model_id.shown,
                 expected=self._known.model_id.shown,
             )
+
+
+class RemoteLiveness:
+    """A `Liveness` of a RemoteEngine that has asked for it."""
+
+    def __init__(self, engine: RemoteEngine) -> None:
+        self._engine = engine
+
+    def score(self, frame: Image, faces: Sequence[Face]) -> list[float | None]:
+        """As `LivenessModel.score`."""
+        return scored(frame, faces, self._engine.liveness_of)
 
 
 class _Put(Protocol):

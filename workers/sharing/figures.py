@@ -16,15 +16,14 @@ class Figures:
 
     def __init__(self) -> None:
         self._searches = self._embedded = 0
-        self._latest: deque[tuple[float, float, int]] = deque(
-            maxlen=_REMEMBERED
-        )  # when it was done, how long it waited, crops
+        # Of each request: when it was done, how long it waited, whether it was a search.
+        self._latest: deque[tuple[float, float, bool]] = deque(maxlen=_REMEMBERED)
 
-    def add(self, waited_s: float, done_at: float, crops: int) -> None:
-        """`crops`: of an embedding; 0: it was a search."""
-        self._searches += not crops
+    def add(self, waited_s: float, done_at: float, crops: int, *, searched: bool) -> None:
+        """`crops`: how many were embedded. `searched`: it was a search."""
+        self._searches += searched
         self._embedded += crops
-        self._latest.append((done_at, waited_s, crops))
+        self._latest.append((done_at, waited_s, searched))
 
     def latest(self, now: float) -> dict[str, Any]:
         """The fields of InferenceStatus, by name. Rates and waits are those of the last minute."""
@@ -34,6 +33,6 @@ class Figures:
         return {
             "searches": self._searches,
             "embedded": self._embedded,
-            "searches_per_s": round(sum(not crops for *_, crops in recent) / span_s, 2) if span_s else None,
+            "searches_per_s": round(sum(searched for *_, searched in recent) / span_s, 2) if span_s else None,
             "waited_p95_ms": round(float(np.percentile(waits, 95)) * 1000, 1) if waits else None,
         }

@@ -12,6 +12,7 @@ from shared.inference import link
 from shared.inference.memory import attached_memory
 from shared.inference.slot import Answer, Kind, Request, Slot, SlotFault
 from shared.ipc import wire
+from workers.recognition.liveness import INPUT_PX
 from workers.recognition.model_description import ModelDescription
 
 _MAX_SIDE_PX = 1920  # of a picture: the largest det_size
@@ -23,6 +24,7 @@ class Member:
 
     connection: socket.socket
     model: str | None = None
+    liveness: bool = False  # whether it asks for that, too
     slot: Slot | None = None
     request: Request | None = None  # the one that is not answered yet
     gone: bool = False
@@ -57,7 +59,7 @@ class Member:
         if document is not None and document.get("op") == "join" and self.model is None:
             model = document.get("model")
             if isinstance(model, str) and len(model) <= 200:
-                self.model = model
+                self.model, self.liveness = model, document.get("liveness") is True
                 return "join"
         if document is not None and document.get("op") == "share" and self._description is not None and descriptors:
             self.slot = Slot.attach(attached_memory(descriptors[0]))
@@ -81,10 +83,13 @@ class Member:
         most = model.fixed_size or (_MAX_SIDE_PX, _MAX_SIDE_PX)
         if any(picture.size[0] > most[0] or picture.size[1] > most[1] for picture in request.pictures):
             raise SlotFault("a picture that is larger than the detector's input")
-        if request.kind is Kind.EMBED and request.side_px != model.side_px:
-            raise SlotFault("crops of another size")
-        if request.kind is Kind.EMBED and 4 * request.crops * model.model_id.dim > self.slot.room.results:
-            raise SlotFault("more crops than the slot has room for embeddings")
+        if request.kind is Kind.SEARCH:
+            return
+        side_px, width = (model.side_px, model.model_id.dim) if request.kind is Kind.EMBED else (INPUT_PX, 1)
+        if request.side_px != side_px or (request.kind is Kind.LIVENESS and not self.liveness):
+            raise SlotFault("crops of another size, or for a model that it did not ask for")
+        if 4 * request.crops * width > self.slot.room.results:
+            raise SlotFault("more crops than the slot has room for answers")
 
     def welcome(self, description: ModelDescription) -> None:
         """Tell the camera about its model. Raises OSError if it is gone."""
