@@ -56,8 +56,11 @@ def use_plugins() -> list[str]:
     return list(onnxruntime.get_available_providers())
 
 
-def plugin_devices(device: str) -> tuple[list[Any], dict[str, str]]:
-    """The devices of a plug-in's provider for `device`, and its options; none if the provider is none of a plug-in's."""
+def plugin_devices(device: str, threads: int) -> tuple[list[Any], dict[str, str]]:
+    """The devices of a plug-in's provider for `device`, and its options; none if the provider is none of a plug-in's.
+
+    `threads`: how many it may use on the processor.
+    """
     import onnxruntime
 
     if device != "openvino" or not hasattr(onnxruntime, "get_ep_devices"):
@@ -67,8 +70,10 @@ def plugin_devices(device: str) -> tuple[list[Any], dict[str, str]]:
         chosen = [one for one in found if one.ep_metadata.get("ov_device", "").partition(".")[0] == kind]
         if chosen:
             # By itself OpenVINO computes with half the digits where a processor can do so: embeddings then differ by a cosine of .001.
-            exact = {kind: {"INFERENCE_PRECISION_HINT": "f32"}}
-            return chosen[:1], {"load_config": json.dumps(exact)}
+            wanted = {"INFERENCE_PRECISION_HINT": "f32"}
+            if kind == "CPU":
+                wanted["INFERENCE_NUM_THREADS"] = str(threads)
+            return chosen[:1], {"load_config": json.dumps({kind: wanted})}
     return [], {}
 
 

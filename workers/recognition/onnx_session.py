@@ -38,7 +38,7 @@ def open_session(path: Path, *, threads: int, device: str = CPU) -> Any:
     unfit, failed = _exceptions()
     if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # CUDA and cuDNN, if they came as Python packages
-    plugged, plugin_options = plugin_devices(device)
+    plugged, plugin_options = plugin_devices(device, threads)
     if plugged:
         options.add_provider_for_devices(plugged, plugin_options)
     providers = None if plugged else providers_for(device)
