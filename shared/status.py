@@ -202,7 +202,7 @@ class InferenceStatus(ChildStatus):
 
     @property
     def outline(self) -> tuple[object, ...]:
-        return (*super().outline, self.fault)
+        return (*super().outline, self.fault, self.cameras)
 
 
 _STATUS_OF_PROCESS: Mapping[str, type[ChildStatus]] = {"sync": SyncStatus, "inference": InferenceStatus}
