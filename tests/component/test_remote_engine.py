@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from shared.errors import ConfigurationError, RefusedError
 from shared.inference import link
 from shared.inference.memory import attached_memory, new_memory
-from shared.inference.slot import Kind, Request, Slot, SlotFault, room_for
+from shared.inference.slot import Kind, Picture, Request, Room, Slot, SlotFault, room_for
 from shared.ipc import wire
 from shared.settings.file import load_settings
 from tests.support.inference_process import InferenceProcess, Patience, joined
@@ -250,7 +250,9 @@ def test_a_camera_that_dies_leaves_nothing(site: Path, inference: InferenceProce
     stays.close()
 
 
-def _raw(inference: InferenceProcess, memory: int | None, *, rings: bytes = b"!", write: bytes = b"") -> bytes:
+def _raw(
+    inference: InferenceProcess, memory: int | None, *, rings: bytes = b"!", write: bytes = b"", waits_s: float = 10.0
+) -> bytes:
     """Join by hand, share this memory, ring; what came back after the welcome until the other side hung up."""
     connection = link.connect(inference.settings.run_dir, 5.0)
     connection.setblocking(True)
@@ -266,7 +268,8 @@ def _raw(inference: InferenceProcess, memory: int | None, *, rings: bytes = b"!"
         with contextlib.suppress(OSError):
             connection.sendall(write + rings)
         answer = b""
-        with contextlib.suppress(ConnectionError):
+        connection.settimeout(waits_s)
+        with contextlib.suppress(ConnectionError, TimeoutError):
             while data := connection.recv(4096):
                 answer += data
         return answer
@@ -300,6 +303,20 @@ def test_a_camera_in_other_hands_harms_nobody(site: Path, inference: InferencePr
     crops = _crops(2)
     assert np.array_equal(stays.embed(crops), _local(site).embed(crops))
     stays.close()
+
+
+@pytest.mark.parametrize(("results", "answered"), [(4096, b""), (None, b"!")], ids=["too little", "enough"])
+def test_a_slot_without_room_for_an_answer_is_refused(
+    site: Path, inference: InferenceProcess, results: int | None, answered: bytes
+) -> None:
+    """However many faces there may be, the answer fits: a search is refused before it is made if it might not."""
+    whole = room_for(4096, 8, 112, DIM)
+    room = whole if results is None else Room(whole.pixels, results)
+    descriptor, memory = new_memory(room.slot, site)
+    Slot.begin(memory, room, 9).ask(Request(9, 1, Kind.SEARCH, (Picture((64, 36), (64, 36), 1.0),)))
+    assert _raw(inference, descriptor, waits_s=3.0) == answered
+    os.close(descriptor)
+    joined(inference.settings).close()
 
 
 def test_memory_of_a_slot_can_not_be_made_shorter(tmp_path: Path) -> None:

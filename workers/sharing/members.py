@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from shared.errors import ConfigurationError
 from shared.inference import link
 from shared.inference.memory import attached_memory
-from shared.inference.slot import Answer, Kind, Request, Slot, SlotFault
+from shared.inference.slot import FACE_FLOATS, MAX_FACES, Answer, Kind, Request, Slot, SlotFault
 from shared.ipc import wire
 from workers.recognition.liveness import INPUT_PX
 from workers.recognition.model_description import ModelDescription
@@ -84,6 +84,8 @@ class Member:
         if any(picture.size[0] > most[0] or picture.size[1] > most[1] for picture in request.pictures):
             raise SlotFault("a picture that is larger than the detector's input")
         if request.kind is Kind.SEARCH:
+            if 4 * len(request.pictures) * MAX_FACES * FACE_FLOATS > self.slot.room.results:
+                raise SlotFault("a search without room for as many faces as there may be")
             return
         side_px, width = (model.side_px, model.model_id.dim) if request.kind is Kind.EMBED else (INPUT_PX, 1)
         if request.side_px != side_px or (request.kind is Kind.LIVENESS and not self.liveness):
