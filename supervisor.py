@@ -61,7 +61,16 @@ try:
         from shared.status import CameraStatus, ChildState, SiteSnapshot, WriterStatus
         from shared.store.lock import SiteLock
         from shared.supervision import systemd_notify
-        from shared.supervision.child_kinds import CAMERA, KINDS, PREPARE, WRITER, ChildKind, RunOptions, is_needed
+        from shared.supervision.child_kinds import (
+            CAMERA,
+            INFERENCE,
+            KINDS,
+            PREPARE,
+            WRITER,
+            ChildKind,
+            RunOptions,
+            is_needed,
+        )
         from shared.supervision.child_process import LOADING_TIMEOUT_S, ChildProcess
         from shared.supervision.reload import ChildId, plan_reload
         from shared.supervision.status_reporter import StatusReporter
@@ -326,9 +335,11 @@ class Supervisor:
             )
 
     def _has_lost_run_folder(self) -> bool:
-        """Whether the writer has ended and can't be restarted, because no file can be made in the run folder any more."""
+        """Whether a child that makes its socket in the run folder has ended and can't be restarted, because no file can be made there any more."""
         run_dir = self.settings.run_dir
-        return not (self._writer.running or is_in_memory(run_dir)) and is_read_only(run_dir)
+        listening = [self._writer, *(one for one in self._children.values() if one.kind is INFERENCE)]
+        is_lost = any(not one.running for one in listening) and not is_in_memory(run_dir)
+        return is_lost and is_read_only(run_dir)
 
     def _files_have_ended(self) -> bool:
         """Whether every camera that reads a file with an end is finished: ended, stopped, failed, or never able to read it."""

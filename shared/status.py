@@ -91,9 +91,10 @@ class CameraStatus(ChildStatus):
     `up`: its process runs, and frames arrive. `down_since` (ISO 8601, UTC) and `down_reason`: since when and why a camera that should
     be up is not. `picture_fault`: what is wrong with frames that do arrive: they are frozen, or have no content. `decoding`: which of them are
     decoded now, and why all if it is all; `decoded`: how many were; `decode_device`: what decodes,
-    and why not what was asked for. Ages and latencies are
-    those of the latest frames. `unsent`: sightings that the writer does not have yet. `threshold`, `margin`: the limits in force, raw
-    cosines; `threshold_from`: why that threshold; `strangers_estimated`: the share of strangers whose single photo would reach it.
+    and why not what was asked for. `runs_on`: what runs the models, and whether one process does so for all cameras. Ages and latencies are
+    those of the latest frames. `*_ms`, `*_cores`: of the last minute, see workers/pipeline/stages.py. `unsent`: sightings that the writer does
+    not have yet. `threshold`, `margin`: the limits in force, raw cosines; `threshold_from`: why that threshold; `strangers_estimated`: the
+    share of strangers whose single photo would reach it.
     """
 
     up: bool = False
@@ -105,6 +106,7 @@ class CameraStatus(ChildStatus):
     decoding: str | None = None
     decoded: int = 0
     decode_device: str | None = None
+    runs_on: str | None = None
     frames: int = 0
     dropped: int = 0
     losses: int = 0
@@ -125,6 +127,15 @@ class CameraStatus(ChildStatus):
     age_p95_ms: float | None = None
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
+    # what each stage costs
+    decode_ms: float | None = None
+    decode_cores: float | None = None
+    detect_ms: float | None = None
+    detect_cores: float | None = None
+    embed_ms: float | None = None
+    embed_cores: float | None = None
+    match_ms: float | None = None
+    match_cores: float | None = None
 
     @property
     def outline(self) -> tuple[object, ...]:
@@ -171,7 +182,31 @@ class SyncStatus(ChildStatus):
         return (*super().outline, self.up)
 
 
-_STATUS_OF_PROCESS: Mapping[str, type[ChildStatus]] = {"sync": SyncStatus}
+@dataclass(frozen=True)
+class InferenceStatus(ChildStatus):
+    """The status of the process that runs the models for all cameras.
+
+    `device`: what runs them, and why not an accelerator that is there. `cameras`: how many share it. `threads`: how many pieces of work it
+    does at once. `searches`, `embedded`: pictures and crops since the process began. `waited_p95_ms`: how long requests of the last minute
+    waited for their turn. `fault`: what ended the last process, if it may pass.
+    """
+
+    device: str | None = None
+    model: str | None = None
+    cameras: int = 0
+    threads: int = 0
+    searches: int = 0
+    embedded: int = 0
+    searches_per_s: float | None = None
+    waited_p95_ms: float | None = None
+    fault: str | None = None
+
+    @property
+    def outline(self) -> tuple[object, ...]:
+        return (*super().outline, self.fault, self.cameras)
+
+
+_STATUS_OF_PROCESS: Mapping[str, type[ChildStatus]] = {"sync": SyncStatus, "inference": InferenceStatus}
 
 
 @dataclass(frozen=True)

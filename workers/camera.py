@@ -25,7 +25,9 @@ from shared.events import Event, new_event  # noqa: E402
 from shared.gallery.reader import GalleryReader  # noqa: E402
 from shared.ipc.event_sender import EventSender  # noqa: E402
 from shared.model_id import other_model  # noqa: E402
+from shared.process.large_blocks import return_large_blocks  # noqa: E402
 from shared.process.own_limits import may_allocate  # noqa: E402
+from shared.settings.engine_sharing import shares_engine  # noqa: E402
 from shared.settings.schema import Settings  # noqa: E402
 from shared.status import CameraStatus, ChildState, ChildStatus  # noqa: E402
 from shared.supervision.child import Child, run_child, settings_of  # noqa: E402
@@ -35,8 +37,10 @@ from workers.capture.source_news import SourceNews  # noqa: E402
 from workers.models.opening import open_engine  # noqa: E402
 from workers.pipeline.pipeline import CameraPipeline  # noqa: E402
 from workers.pipeline.risky_settings import risks_of  # noqa: E402
+from workers.pipeline.stages import DecodeCost, Stages  # noqa: E402
 from workers.recognition.engine import Engine  # noqa: E402
-from workers.recognition.liveness import LivenessModel, open_liveness  # noqa: E402
+from workers.recognition.liveness import Liveness, open_liveness  # noqa: E402
+from workers.recognition.remote_engine import EngineAway, RemoteEngine, RemoteLiveness  # noqa: E402
 from workers.viewing.view_server import ViewServer  # noqa: E402
 
 _FRAME_WAIT_S = 1.0
@@ -44,6 +48,9 @@ _GALLERY_WAIT_S = 60.0
 _FLUSH_S = 3.0
 _CAPTURE_STOP_S = 2.0
 _STATS_EVERY_S = 1.0
+# How long a frame waits for an inference process that is away, and for how long tracks outlive that. After a crash it is back in some
+# seconds. Whoever was in view longer ago may have left.
+_ENGINE_PATIENCE_S = 30.0
 _MAX_WAITING_WITH_TRACES = 200
 _MAX_WAITING_WITH_FACES = 2000
 # How much memory the process may take beyond the engine's, for decoders and pictures. A hostile stream must not take the
@@ -76,6 +83,10 @@ class Camera:
         self._watch = PictureWatch()
         self._view = ViewServer(settings.run_dir, name)
         self._stats_at = float("-inf")
+        self._remote: RemoteEngine | None = None  # None: this process runs the models itself
+        self._runs_on: str | None = None
+        self._capture: Capture | None = None
+        self._decode_cost = DecodeCost()
 
     def run(self) -> int:
         """Work until a stop is asked for, or until the source has ended, if it is a file. Returns the exit code.
@@ -84,6 +95,7 @@ class Camera:
         there is no gallery after a minute.
         """
         cv2.setNumThreads(self._camera.threads)
+        return_large_blocks()
         self._child.heartbeat(ChildStatus(ChildState.LOADING))
         gallery = self._open_gallery()
         try:
@@ -92,6 +104,8 @@ class Camera:
             self._work(engine, gallery)
         finally:
             gallery.close()
+            if self._remote is not None:
+                self._remote.close()
         return EXIT_DONE
 
     def _work(self, engine: Engine, gallery: GalleryReader) -> None:
@@ -104,6 +118,7 @@ class Camera:
             liveness=liveness,
             keep_unknowns=settings.site.keep_unknowns_days > 0,
             keep_probes=settings.site.keep_crops_days > 0,
+            stages=Stages(self._cpu_s),
         )
         for line in risks_of(camera, engine.threshold, pipeline.limits):
             _log.warning("camera %s: %s", camera.name, line)
@@ -119,6 +134,7 @@ class Camera:
             min_face_px=camera.min_face_px if camera.decode == "on_demand" else None,
             decode_device=camera.decode_device,
         )
+        self._capture = capture
         may_allocate(_EXTRA_BYTES)
         self._child.on_stop(capture.ask_to_stop)
         capture.start()
@@ -156,7 +172,7 @@ class Camera:
         if frame is None:
             events += pipeline.idle(time.monotonic(), time.time())
         else:
-            seen = pipeline.process(frame)
+            seen = self._processed(frame, pipeline)
             self._view.show(frame.image, frame.wall_time, pipeline.live_tracks)
             events += [*self._source_back(capture), *seen]
             if not self._source.is_file:
@@ -164,6 +180,25 @@ class Camera:
         if pipeline.model_changed:
             self._switch_model(pipeline, gallery)
         return events
+
+    def _processed(self, frame: Frame, pipeline: CameraPipeline) -> list[Event]:
+        """The frame's events; none if the inference process was away for too long."""
+        try:
+            return pipeline.process(frame)
+        except EngineAway as error:
+            if not self._child.stopping:
+                _log.warning("camera %s: %s; nobody is recognised until it does", self._camera.name, error.what)
+            return []
+        finally:
+            if self._remote is not None and (away_s := self._remote.take_away_s()):
+                pipeline.unobserved(min(away_s, _ENGINE_PATIENCE_S))
+
+    def wait(self, timeout_s: float) -> bool:
+        """The camera waits for the inference process: give a sign of life. Returns whether the camera was asked to stop."""
+        if timeout_s:
+            self._status = replace(self._status, runs_on="waits for the inference process")
+        self._child.heartbeat(self._status)
+        return self._child.wait(timeout_s)
 
     # -- the source ---------------------------------------------------------------------------------------------------
 
@@ -217,25 +252,57 @@ class Camera:
             decoding=status.decoding,
             decoded=status.decoded,
             decode_device=status.decode_device,
+            runs_on=self._runs_on,
             frames=status.grabbed,
             dropped=status.dropped,
             losses=status.lost,
             unsent=client.backlog,
+            **self._decode_cost.latest(time.monotonic(), capture.cpu_s(), status.decoded),
             **pipeline.stats(),
         )
+
+    def _cpu_s(self) -> float:
+        """The processor time of the work loop so far, seconds: of this process but for capture, and of the inference process for this camera."""
+        if self._remote is not None:
+            return time.thread_time() + self._remote.total_busy_s
+        if self._camera.threads == 1:
+            return time.thread_time()
+        # The threads of onnxruntime work for this one; nobody else but capture does much.
+        captured_s = self._capture.cpu_s() if self._capture is not None else None
+        return time.process_time() - (captured_s or 0.0)
 
     # -- the model ----------------------------------------------------------------------------------------------------
 
     def _open_engine(self, settings: Settings) -> Engine:
         camera = self._camera
+        if self._remote is not None:
+            self._remote.close()
+        if shares_engine(settings):
+            self._remote = RemoteEngine(
+                settings.run_dir,
+                settings.model_label,
+                det_size=camera.det_size,
+                least_face_px=camera.min_face_px,
+                liveness=camera.liveness != "off",
+                waiting=self,
+                # Of a file that is read as fast as possible no frame may be left out.
+                patience_s=float("inf") if self._source.is_file and not camera.realtime else _ENGINE_PATIENCE_S,
+            )
+            self._runs_on = f"shared: {self._remote.description.device}"
+            _return_unused_memory()
+            return self._remote
+        self._remote = None
         engine = open_engine(
             settings, det_size=camera.det_size, threads=camera.threads, least_face_px=camera.min_face_px
         )
+        self._runs_on = engine.device
         _return_unused_memory()
         return engine
 
-    def _open_liveness(self, engine: Engine) -> LivenessModel | None:
+    def _open_liveness(self, engine: Engine) -> Liveness | None:
         camera = self._camera
+        if self._remote is not None:
+            return None if camera.liveness == "off" else RemoteLiveness(self._remote)
         return open_liveness(self._settings.models_dir, camera.liveness, threads=camera.threads, points=engine.points)
 
     def _open_gallery(self) -> GalleryReader:

@@ -11,27 +11,24 @@ from typing import Any
 
 import numpy as np
 
+from shared.errors import ConfigurationError
 from shared.model_id import ModelId
 from workers.recognition.alignment import aligned
-from workers.recognition.detector import Detector
+from workers.recognition.detector import OnnxDetector
+from workers.recognition.devices import AUTO, CPU, devices_here
 from workers.recognition.engine import Appearance, Face, Image, Points, Vectors
+from workers.recognition.face_search import FaceSearch
 from workers.recognition.false_match_law import FalseMatchLaw
-from workers.recognition.onnx_session import UnfitGraphError, best_providers, open_session
+from workers.recognition.onnx_session import UnfitGraphError, open_session, run_session
 from workers.recognition.pack import ENGINE, OnnxModel, Pack, damaged_model, read_pack
 from workers.recognition.scrfd import Scrfd
 from workers.recognition.unit_norm import unit_rows
 from workers.recognition.yunet import Yunet
 
-# SCRFD misses faces that fill more than 0.6 to 0.7 of its input, as in photos cut to the head, but finds them in a small
-# input. So a frame that can hold such a face is searched a second time with a small input: 1.7 ms beside 24. In a 16:9
-# frame no face can be that large.
-_LARGE_FACE = 0.57
-_LARGE_FACE_INPUT_PX = 128
-# Crops in one run of the model. Many at once take as long as one after another (5.6 ms each), and more memory.
+# Crops in one run of the model. On a processor many at once take as long as one after another (5.6 ms each), and more memory.
 _MAX_CROPS = 2
-# A face this wide in the detector's input is found as reliably as a larger one; narrower faces are found less and less.
-_SURELY_FOUND_PX = 16
-
+# The same on an accelerator.
+MAX_CROPS_AT_ONCE = 32
 # Working points (threshold, margin) by the recognition file's name. w600k_r50 at 0.408 has a false accept rate of 1e-6 in insightface's
 # published table; at 0.45 with this margin 0.5 % of strangers were named by a small model and a gallery of 180 photos.
 _DEFAULT_POINT = (0.45, 0.05)
@@ -69,34 +66,44 @@ class ArcFaceEngine:
 
     `det_size`: the longer side of the detector's input in pixels; it finds faces from about 2.5 % of that side up.
     `least_face_px`: narrower faces need not be found, so a large frame gets a smaller input; None: find all.
-    `threads`: CPU threads of one run. A GPU is used where onnxruntime has CUDA.
+    `threads`: CPU threads of one run. `device`: what runs the models, of the settings. Afterwards the attribute `device` says in words what
+    does.
 
-    Raises ConfigurationError when the pack is missing or unfit. If its files show this, no model is loaded before.
+    Raises ConfigurationError when the pack is missing or unfit, or the device is not there; TemporaryError when it has no memory left. If
+    the pack's files show a fault, no model is loaded before.
     """
 
     name = ENGINE
     points = Points.EYES_NOSE_MOUTH
     appearance = Appearance(different=0.3, alike=0.45)
 
-    def __init__(self, pack_folder: Path, *, det_size: int, threads: int, least_face_px: int | None = None) -> None:
+    def __init__(
+        self,
+        pack_folder: Path,
+        *,
+        det_size: int,
+        threads: int,
+        least_face_px: int | None = None,
+        device: str = CPU,
+    ) -> None:
         pack = read_pack(pack_folder.absolute())
         self.model = pack.folder.name
         self.is_described = pack.says is not None
         self.threshold, self.margin, self.law = _working_point(pack)
         self.fingerprint = pack.fingerprint()
+        detection, used, self.device = _first_session(pack.detection, threads, device)
         try:
-            detector = {"scrfd": Scrfd, "yunet": Yunet}[pack.detection.kind]
-            self._detector: Detector = detector(_session(pack.detection, threads), pack.detection.pixels)
+            kind = {"scrfd": Scrfd, "yunet": Yunet}[pack.detection.kind]
+            self.detector: OnnxDetector = kind(detection, pack.detection.pixels)
         except ValueError as error:
             raise damaged_model(pack.detection.path, error) from error
-        self._det_size = det_size
-        self._scale_limit = _SURELY_FOUND_PX / least_face_px if least_face_px else float("inf")
-        self._search_large = self._detector.fixed_size is None and det_size > _LARGE_FACE_INPUT_PX
-        self._recogniser = _session(pack.recognition, threads)
+        self._search = FaceSearch(self.detector, det_size, least_face_px)
+        self._recogniser = _session(pack.recognition, threads, used)
         self._input = self._recogniser.get_inputs()[0].name
         self._pixels = pack.recognition.pixels
-        self._side_px = pack.recognition.side_px
-        self._batch = min(pack.recognition.batch or _MAX_CROPS, _MAX_CROPS)
+        self.side_px = pack.recognition.side_px
+        most = _MAX_CROPS if used == CPU else MAX_CROPS_AT_ONCE
+        self._batch = min(pack.recognition.batch or most, most)
         self._fixed_batch = pack.recognition.batch
         self.dim = pack.recognition.dim or self._measured_dim(pack.recognition)
 
@@ -106,19 +113,11 @@ class ArcFaceEngine:
 
     def detect(self, frame: Image) -> list[Face]:
         """Faces of a BGR frame (height, width, 3), best score first; boxes are cut to the frame."""
-        height, width = frame.shape[:2]
-        if min(height, width) * self._det_size < max(height, width):
-            return []  # scaled to the detector's input, the short side would be less than one pixel
-        faces = self._detector.search(frame, self._det_size, self._scale_limit)
-        if self._search_large and min(height, width) > _LARGE_FACE * max(height, width):
-            again = self._detector.search(frame, _LARGE_FACE_INPUT_PX)
-            large = [face for face in again if _fills(face, width, height)]
-            faces += [face for face in large if all(_overlap(face, known) < 0.4 for known in faces)]
-        return sorted(faces, key=lambda face: -face.det_score)
+        return self._search.detect(frame)
 
     def crop(self, frame: Image, face: Face) -> Image:
         """The aligned BGR crop (side, side, 3) for `embed`; black where it reaches beyond the frame."""
-        return aligned(frame, face.points, self._side_px)
+        return aligned(frame, face.points, self.side_px)
 
     def embed(self, crops: list[Image]) -> Vectors:
         """(len(crops), dim) float32, rows of unit L2 norm. Raises RefusedError for a crop that gives no embedding."""
@@ -130,8 +129,8 @@ class ArcFaceEngine:
     def _run(self, crops: list[Image]) -> Any:
         """Raw embeddings of at most `_batch` crops. If the graph has a fixed batch, the last crop is repeated to fill it."""
         missing = self._fixed_batch - len(crops) if self._fixed_batch else 0
-        blob = self._pixels.blob([*crops, *crops[-1:] * missing], (self._side_px, self._side_px))
-        return self._recogniser.run(None, {self._input: blob})[0][: len(crops)]
+        blob = self._pixels.blob([*crops, *crops[-1:] * missing], (self.side_px, self.side_px))
+        return run_session(self._recogniser, None, {self._input: blob})[0][: len(crops)]
 
     def _measured_dim(self, model: OnnxModel) -> int:
         blank = np.zeros((model.side_px, model.side_px, 3), np.uint8)
@@ -149,22 +148,25 @@ def _working_point(pack: Pack) -> tuple[float, float, FalseMatchLaw]:
     return pack.says.threshold, pack.says.margin, law
 
 
-def _fills(face: Face, width: int, height: int) -> bool:
-    x1, y1, x2, y2 = face.box
-    return max(x2 - x1, y2 - y1) >= _LARGE_FACE * max(width, height)
+def _first_session(model: OnnxModel, threads: int, wanted: str) -> tuple[Any, str, str]:
+    """A session on the first device that can be used for the setting `wanted`; the device, and what runs the model in words.
+
+    Raises ConfigurationError or TemporaryError when no device that was asked for can be used.
+    """
+    reasons: list[str] = []
+    for device in devices_here(wanted, ENGINE):
+        try:
+            return _session(model, threads, device), device, "; ".join([device, *reasons])
+        except ConfigurationError as error:
+            if wanted != AUTO or device == CPU:
+                raise
+            reasons.append(f"{device} can't be used: {error.got}")
+    raise AssertionError("the processor is always tried, or what was asked for")
 
 
-def _overlap(one: Face, other: Face) -> float:
-    """Intersection over union of two boxes."""
-    width = min(one.box[2], other.box[2]) - max(one.box[0], other.box[0])
-    height = min(one.box[3], other.box[3]) - max(one.box[1], other.box[1])
-    shared = max(0.0, width) * max(0.0, height)
-    return shared / (one.area + other.area - shared)
-
-
-def _session(model: OnnxModel, threads: int) -> Any:
+def _session(model: OnnxModel, threads: int, device: str) -> Any:
     """An onnxruntime session for one ONNX file. Raises ConfigurationError when onnxruntime can't run it."""
     try:
-        return open_session(model.path, threads=threads, providers=best_providers())
+        return open_session(model.path, threads=threads, device=device)
     except UnfitGraphError as error:
         raise damaged_model(model.path, error) from error

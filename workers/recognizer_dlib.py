@@ -17,6 +17,7 @@ import numpy as np
 
 from shared.errors import ConfigurationError
 from shared.model_id import ModelId
+from workers.recognition.devices import CPU
 from workers.recognition.engine import Appearance, Face, Image, Points, Vectors
 from workers.recognition.false_match_law import FalseMatchLaw
 from workers.recognition.fingerprint import file_sha256, fingerprint
@@ -90,6 +91,7 @@ class DlibEngine:
     law = LAW
     points = Points.EYE_CORNERS_NOSE
     appearance = Appearance(different=0.92, alike=0.945)
+    device = CPU
 
     def __init__(self, *, det_size: int) -> None:
         landmarks, recognition = weight_files()

@@ -17,6 +17,7 @@ from pydantic import (
 
 from shared.errors import ConfigurationError, FaultList, RollcallError
 from shared.process.program import PROGRAM_DIR
+from shared.settings.engine_sharing import unfit_for_dlib
 from shared.settings.schema import (
     CAMERA_NAME,
     LOOPBACK,
@@ -285,6 +286,11 @@ def _cross_faults(path: Path, parsed: File, base: Path) -> list[RollcallError]:
                 remedy='remove the key, or set engine = "insightface"',
             )
         )
+    if (fault := unfit_for_dlib(parsed.recognition)) is not None:
+        fault = ConfigurationError(
+            fault.what, where=f"{path}: {fault.where}", got=fault.got, expected=fault.expected, remedy=fault.remedy
+        )
+        faults.append(fault)
     return (
         faults + _sync_faults(path, parsed.sync) + _web_faults(path, parsed.web) + _backend_faults(path, parsed.backend)
     )

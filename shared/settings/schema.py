@@ -116,6 +116,7 @@ LEAST_STRANGERS_NAMED, MOST_STRANGERS_NAMED = 1e-6, 0.1
 LivenessMode = Literal["off", "observe", "require"]
 Decode = Literal["on_demand", "always"]
 DecodeDevice = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{2,20}$")]
+Device = Literal["auto", "cpu", "cuda", "openvino", "coreml"]
 Flip = Literal["none", "horizontal", "vertical"]
 PerCent = Annotated[float, Field(ge=0.0, le=100.0)]
 Box = Annotated[list[PerCent], Field(min_length=4, max_length=4)]
@@ -194,6 +195,16 @@ class RecognitionSettings(PerCamera):
     )
     models_dir: PathText | None = Field(
         default=None, description="where model packs are; relative to this file; default: data_dir/models"
+    )
+    device: Device = Field(
+        default="auto",
+        description="what runs the models: cpu, cuda, openvino or coreml, if the installed onnxruntime has it; auto: an accelerator if there "
+        "is one, else the cpu",
+    )
+    shared_engine: Literal["auto"] | bool = Field(
+        default="auto",
+        description="true: one process runs the models for all cameras; false: each camera runs its own; auto: one process with an accelerator, "
+        "or with a large model",
     )
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from shared.settings.engine_sharing import shares_engine
 from shared.settings.schema import Settings
-from shared.status import CameraStatus, ChildStatus, SyncStatus, WriterStatus
+from shared.status import CameraStatus, ChildStatus, InferenceStatus, SyncStatus, WriterStatus
 
 # How long a child may take to stop. A camera sends its last sightings in this time. The writer brings all that it was sent to the disk.
 _CAMERA_STOP_S = 8.0
 _WRITER_STOP_S = 60.0
 _PREPARE_STOP_S = 10.0
+_INFERENCE_STOP_S = 5.0  # what it does then is for cameras that have stopped
 _SYNC_STOP_S = 5.0  # it waits for nothing: what is under way is done again
 _WEB_STOP_S = 5.0  # answers that are being sent get two seconds
 _BACKEND_STOP_S = 10.0  # the same, and then it gives back what it holds in the database
@@ -85,6 +87,15 @@ WRITER = ChildKind(
     # Without a writer nothing is kept. What stopped it may pass, whatever the exit code was: a disk can be read-only for an hour.
     gives_up=False,
 )
+INFERENCE = ChildKind(
+    "inference",
+    stop_turn=2,
+    stop_grace_s=_INFERENCE_STOP_S,
+    names=lambda settings: ("inference",) if settings.enabled_cameras() and shares_engine(settings) else (),
+    needs=("writer",),
+    status=InferenceStatus,
+    restarts_with=lambda settings, _: (settings.models_dir, settings.recognition.device),
+)
 CAMERA = ChildKind(
     "camera",
     stop_turn=1,
@@ -94,12 +105,17 @@ CAMERA = ChildKind(
     status=CameraStatus,
     camera_of=lambda name: name,
     variables=lambda settings, name: settings.variables(name),
-    restarts_with=lambda settings, name: (settings.models_dir, settings.camera(name)),
+    restarts_with=lambda settings, name: (
+        settings.models_dir,
+        settings.recognition.device,
+        shares_engine(settings),
+        settings.camera(name),
+    ),
     arguments=lambda name, _: ("--camera", name),
 )
 SYNC = ChildKind(
     "mongodb_sync",
-    stop_turn=2,
+    stop_turn=3,
     stop_grace_s=_SYNC_STOP_S,
     names=lambda settings: ("sync",) if settings.sync.enabled else (),
     needs=("writer",),
@@ -109,7 +125,7 @@ SYNC = ChildKind(
 )
 WEB = ChildKind(
     "web",
-    stop_turn=3,
+    stop_turn=4,
     stop_grace_s=_WEB_STOP_S,
     names=lambda settings: ("web",) if settings.web.enabled else (),
     needs=("writer",),
@@ -118,7 +134,7 @@ WEB = ChildKind(
 )
 BACKEND = ChildKind(
     "backend",
-    stop_turn=4,
+    stop_turn=5,
     stop_grace_s=_BACKEND_STOP_S,
     names=lambda settings: ("backend",) if settings.backend.enabled else (),
     sections=("backend",),
@@ -126,7 +142,7 @@ BACKEND = ChildKind(
     restarts_with=lambda settings, _: settings.backend,
 )
 # In the order of their start: each kind comes after those that it needs.
-KINDS = (PREPARE, WRITER, CAMERA, SYNC, WEB, BACKEND)
+KINDS = (PREPARE, WRITER, INFERENCE, CAMERA, SYNC, WEB, BACKEND)
 
 
 def is_needed(kind: ChildKind) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -167,7 +168,7 @@ def test_smaller_input_where_small_faces_are_not_asked_for(group: Image) -> None
             return self._session.run(names, feed)
 
     engine = ArcFaceEngine(SMALL_PACK, det_size=640, threads=1, least_face_px=80)
-    engine._detector._session = Recorded(engine._detector._session)
+    engine.detector._session = Recorded(engine.detector._session)
     assert len(engine.detect(group)) == 6
     assert shapes[0] == (1, 3, 192, 256)
 
@@ -401,3 +402,22 @@ def test_insightface_engine_prints_nothing() -> None:
     loaded = loaded_modules(code)
     assert "onnxruntime" in loaded
     assert not loaded & {"insightface", "skimage", "scipy", "requests"}
+
+
+@needs_data
+@pytest.mark.skipif(
+    importlib.util.find_spec("onnxruntime_ep_openvino") is None, reason="onnxruntime-ep-openvino is not installed"
+)
+def test_openvino_as_a_plug_in_gives_the_same_embeddings() -> None:
+    """It is found beside onnxruntime, "auto" takes it, and it computes with all digits."""
+    image = cv2.imread(str(astronaut()))
+    assert image is not None
+    local = ArcFaceEngine(SMALL_PACK, det_size=640, threads=1, device="cpu")
+    (face,) = local.detect(np.asarray(image, np.uint8))
+    crop = local.crop(np.asarray(image, np.uint8), face)
+    for device in ("openvino", "auto"):
+        plugged = ArcFaceEngine(SMALL_PACK, det_size=640, threads=1, device=device)
+        assert plugged.device == "openvino"
+        (found,) = plugged.detect(np.asarray(image, np.uint8))
+        assert np.allclose(found.box, face.box, atol=0.1)
+        assert float(plugged.embed([crop])[0] @ local.embed([crop])[0]) > 0.99999

@@ -15,6 +15,7 @@ from tests.support.paths import SMALL_PACK, YUNET, needs_data
 from tests.support.tiny_pack import DIM, PACK_DOCUMENT, write_described_pack, write_pack_file
 from workers.models.packs import describe, install
 from workers.models.smoke import group_photo
+from workers.recognition.detector import Reach
 from workers.recognition.fingerprint import file_sha256
 from workers.recognition.free_packs import FREE_PACKS
 from workers.recognition.onnx_session import open_session
@@ -90,7 +91,7 @@ def test_yunet_finds_the_faces_that_opencv_finds() -> None:
         frame = cv2.resize(photo, (width, round(photo.shape[0] * width / photo.shape[1])))
         own = cv2.FaceDetectorYN.create(str(YUNET), "", (frame.shape[1], frame.shape[0]), 0.6, 0.3, 5000)
         _, wanted = own.detect(frame)
-        faces = Yunet(open_session(YUNET, threads=1)).search(np.asarray(frame, np.uint8), width)
+        [faces] = Yunet(open_session(YUNET, threads=1)).search(np.asarray(frame, np.uint8), [Reach(width)])
         assert len(faces) == len(wanted) == 6
         for face, row in zip(faces, sorted(wanted, key=lambda row: -row[14]), strict=True):
             x, y, wide, high = row[:4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from tests.support.clips import write_clip
 from tests.support.paths import needs_dlib
 from tests.support.site_process import SiteProcess, command, command_json
 from tests.support.stores import DLIB, site_settings
+from tests.support.tiny_pack import write_pack
 
 pytestmark = needs_dlib
 
@@ -169,6 +171,29 @@ def test_a_disk_that_becomes_read_only_under_a_running_site(tmp_path: Path, disk
         command_json(tmp_path, "enrol", str(tmp_path / "Ada.jpg"), "--name", "Bo")
         assert site.stop() == 0
     assert names(tmp_path) == {"Ada", "Bo"}
+
+
+def test_the_shared_engine_falls_on_a_disk_that_became_read_only(tmp_path: Path, disk: Path) -> None:
+    """The inference process can't make its socket any more: the site ends with 75, and runs with one in memory once it is started again."""
+    data = disk / "data"
+    write_pack(data / "models" / "tiny")
+    (data / "face_embeddings.db").unlink()
+    shutil.rmtree(data / "faces")
+    text = (tmp_path / "site.toml").read_text()
+    tiny = '[recognition]\nmodel = "tiny"\ndet_size = 128\nshared_engine = true\n'
+    (tmp_path / "site.toml").write_text(text.replace(DLIB, tiny))
+    with SiteProcess(tmp_path) as site:
+        site.wait_until_ready()
+        subprocess.run(["mount", "--bind", str(data), str(data)], check=True)
+        remount(data, "bind,ro")
+        site.wait_for_log("NOTHING CAN BE STORED")
+        os.kill(site.child_pid("inference"), signal.SIGKILL)
+        assert site.wait() == 75
+    with SiteProcess(tmp_path) as site:
+        site.wait_until_ready()
+        assert is_in_memory(site.settings.run_dir)
+        site.wait_for(lambda: site.status()["processes"]["inference"]["cameras"] == 1, "a camera that has joined")
+        assert site.stop() == 0
 
 
 def _of_another(folder: Path) -> None:

@@ -79,6 +79,11 @@ def _status(machine: Machine) -> dict[str, Any]:
     return status
 
 
+def _runs_on(machine: Machine) -> set[str]:
+    """What runs the models of the cameras that are up."""
+    return {str(one["runs_on"]) for one in _status(machine)["cameras"].values() if one["up"]}
+
+
 def _events(machine: Machine) -> list[dict[str, Any]]:
     """What the site has kept; nothing while its writer is being replaced."""
     done = machine.rollcall("events", "--json", expect=None)
@@ -124,6 +129,13 @@ def test_a_whole_site_runs_under_the_unit(machine: Machine) -> None:
     machine.run("systemctl", "reload", "rollcall")
     _until(lambda: _status(machine)["cameras"].get("door", {}).get("state") == "running", "second camera", machine)
     assert machine.show("rollcall", "NRestarts") == {"NRestarts": "0"}
+
+    shared = (_SETTINGS + _SECOND_CAMERA).replace("[recognition]\n", "[recognition]\nshared_engine = true\n")
+    machine.write(CONFIG, shared, mode=0o640, owner="rollcall")
+    machine.run("systemctl", "reload", "rollcall")
+    _until(lambda: _runs_on(machine) == {"shared: cpu"}, "engine for both cameras", machine)
+    last = _events(machine)[-1]["id"]
+    _until(lambda: _named(machine, last), "sighting by the shared engine", machine)
 
     machine.rollcall("forget", "Monica")
     machine.run("systemctl", "stop", "rollcall", timeout_s=120)

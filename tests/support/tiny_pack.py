@@ -68,9 +68,16 @@ def write_described_pack(folder: Path, **changed: Any) -> Path:
 
 
 def recogniser(
-    path: Path, *, seed: int = 0, side: int = 112, batch: Side = "n", weight: float = 1.0, normalises: bool = False
+    path: Path,
+    *,
+    seed: int = 0,
+    side: int = 112,
+    batch: Side = "n",
+    weight: float = 1.0,
+    normalises: bool = False,
+    dark_gives_nothing: bool = False,
 ) -> None:
-    """16 averages of the crop, projected to DIM numbers; `weight` 0 gives zero vectors."""
+    """16 averages of the crop, projected to DIM numbers; `weight` 0 gives zero vectors. `dark_gives_nothing`: a black crop gives one, too."""
     values = np.random.default_rng(seed).normal(size=(3 * 16, DIM)).astype(np.float32) * np.float32(weight)
     constants, nodes, image = {"weights": values}, [], "input"
     if normalises:
@@ -80,6 +87,9 @@ def recogniser(
             helper.make_node("Mul", ["centred", "scale"], ["normalised"], name="Mul_0"),
         ]
         image = "normalised"
+    if dark_gives_nothing:
+        nodes.append(helper.make_node("Relu", [image], ["bright"]))
+        image = "bright"
     quarter = [side // 4] * 2
     nodes += [
         helper.make_node("AveragePool", [image], ["pooled"], kernel_shape=quarter, strides=quarter),

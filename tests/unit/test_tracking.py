@@ -246,3 +246,15 @@ def test_turned_head_does_not_vouch_for_the_next_face() -> None:
     assert numbers(tracks.update([Observation(box(100), look(bob, 7), False, thumbnail=bob)], 3 * STEP_S)) == [1]
     assert numbers(tracks.update([Observation(box(100), look(bob, 8), True, thumbnail=bob)], 4 * STEP_S)) == [2]
     assert (track.last_s, track.cut_short) == (2 * STEP_S, True)
+
+
+def test_time_in_which_nobody_looked_is_no_absence() -> None:
+    """The engine was away for four seconds: who is still there afterwards is the same track, and who is not ends as always."""
+    tracks = tracker()
+    tracks.update([Observation((0, 0, 50, 50)), Observation((300, 0, 350, 50))], 0.0)
+    tracks.forgive(4.0)
+    assert tracks.end_lost(4.2) == []
+    (pair,) = tracks.update([Observation((0, 0, 50, 50))], 4.2)
+    assert pair.track.number == 1
+    assert [track.number for track in tracks.end_lost(5.6)] == [2]
+    assert [track.number for track in tracks.end_lost(6.0)] == [1], "seen again: what was forgiven is used up"

@@ -186,6 +186,7 @@ class Capture:
         self._clock_started_at: float | None = None  # monotonic second at which a real-time file's media time was 0
         self._timeline = Timeline()
         self._media_s = 0.0
+        self._cpu_clock: int | None = None  # of the thread; it can be read from any other
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
     # -- the work loop's side -----------------------------------------------------------------------------------------
@@ -229,6 +230,15 @@ class Capture:
         decoded = self._decoded + (self._decoding.decoded if self._decoding else 0)
         return CaptureStatus(*known, decoded, self._what_is_decoded(), self._what_decodes())
 
+    def cpu_s(self) -> float | None:
+        """The processor time that reading and decoding have taken so far. None where the system does not tell (macOS)."""
+        if self._cpu_clock is None:
+            return None
+        try:
+            return time.clock_gettime(self._cpu_clock)
+        except OSError:  # the thread has ended
+            return None
+
     def watch(self, people: bool) -> None:
         """Somebody is in view, or nobody any more: with people in view everything is decoded."""
         self._people = people
@@ -265,6 +275,8 @@ class Capture:
     # -- the thread's side --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        if hasattr(time, "pthread_getcpuclockid"):
+            self._cpu_clock = time.pthread_getcpuclockid(threading.get_ident())
         try:
             self._read_forever()
         except _Stopped:

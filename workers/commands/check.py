@@ -22,7 +22,9 @@ from workers.commands.output import say, say_json, warn
 from workers.models.opening import engine_class, open_engine
 from workers.models.packs import ensure_pack
 from workers.pipeline.risky_settings import risks_of
+from workers.recognition.devices import runtime_fault
 from workers.recognition.liveness import LICENCE, open_liveness
+from workers.recognition.pack import ENGINE
 from workers.recognition.working_point import limits
 
 _CAMERA_TIMEOUT_S = 10.0
@@ -63,6 +65,8 @@ def _report(faults: list[str], code: int, *, as_json: bool) -> int:
 
 
 def _model_faults(settings: Settings) -> Iterator[str]:
+    if settings.recognition.engine == ENGINE and (several := runtime_fault()) is not None:
+        yield several.line()
     try:
         pack = ensure_pack(settings)
         warn(f"model {pack.engine}/{pack.name}: {pack.licence}")

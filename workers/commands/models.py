@@ -13,6 +13,7 @@ from shared.process.machine import usable_cpus
 from shared.progress import progress_bar
 from shared.service.access import SiteAccess
 from shared.settings.editing import replace_file, with_values
+from shared.settings.engine_sharing import shares_engine
 from shared.settings.schema import Settings
 from shared.settings.text import read_text
 from workers.commands.context import Context, common_options
@@ -21,6 +22,7 @@ from workers.models.opening import open_engine
 from workers.models.packs import InstalledPack, ensure_pack, install, installed_pack, installed_packs
 from workers.photos.comparing import Compared, compare, photos_of
 from workers.photos.switching import switch_model
+from workers.recognition.devices import devices_here
 
 _YES_NO = {True: "yes", False: "no", None: "not known"}
 _TO_BEGIN_WITH = ("opencv", "auraface", "buffalo_l")
@@ -57,7 +59,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     packs = installed_packs(settings.models_dir)
     in_use = settings.model_label
     if context.as_json:
-        say_json({"models": [{**_document(pack), "in_use": f"{pack.engine}/{pack.name}" == in_use} for pack in packs]})
+        models = [{**_document(pack), "in_use": f"{pack.engine}/{pack.name}" == in_use} for pack in packs]
+        say_json({"models": models, "runs_on": _what_runs(settings)})
         return EXIT_DONE
     for pack in packs:
         mark = "*" if f"{pack.engine}/{pack.name}" == in_use else " "
@@ -66,9 +69,21 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             f"{mark} {pack.engine}/{pack.name}  {pack.fault or pack.fingerprint[:16]}  {dim}  {pack.size_bytes / 1e6:.1f} MB"
         )
         say(f"    {pack.licence}; commercial use: {_YES_NO[pack.commercial_use]}; threshold: {pack.measured}")
-    if not packs:
+    if packs:
+        say(f"models run on {_what_runs(settings)}")
+    else:
         say(f"no models in {settings.models_dir}; type: python supervisor.py models install {'|'.join(_TO_BEGIN_WITH)}")
     return EXIT_DONE
+
+
+def _what_runs(settings: Settings) -> str:
+    """What the models run on with these settings, and whether one process runs them for all cameras, in words."""
+    where = "in one process for all cameras" if shares_engine(settings) else "in each camera"
+    try:
+        devices = devices_here(settings.recognition.device, settings.recognition.engine)
+    except ConfigurationError as error:
+        return f"nothing: {error.line()}"
+    return f"{devices[0]}, {where}"
 
 
 def _document(pack: InstalledPack) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import argparse
 from shared.errors import EXIT_DONE, EXIT_REFUSED
 from shared.ipc.client import SiteClient, site_is_running
 from shared.ipc.requests import Status
-from shared.status import CameraStatus, ChildState, SyncStatus
+from shared.status import CameraStatus, ChildState, InferenceStatus, SyncStatus
 from workers.commands.context import Context
 from workers.commands.output import say, say_json
 
@@ -54,6 +54,9 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         say(f"pictures of sightings: {gallery.crops}, {(gallery.crop_bytes or 0) / 1e6:.1f} MB")
     for name, camera in cameras.items():
         say(camera_line(name, camera))
+    inference = site.processes.get("inference") if site else None
+    if isinstance(inference, InferenceStatus):
+        say(inference_line(inference))
     sync = site.processes.get("sync") if site else None
     if isinstance(sync, SyncStatus):
         say(sync_line(sync))
@@ -76,6 +79,8 @@ def camera_line(name: str, camera: CameraStatus) -> str:
         ("tracks", camera.tracks),
         ("decoding", camera.decoding),
         ("on", camera.decode_device),
+        ("models on", camera.runs_on),
+        *((stage, _cost(camera, stage)) for stage in ("decode", "detect", "embed", "match")),
         ("threshold", None if camera.threshold is None else f"{camera.threshold:.3f} ({camera.threshold_from})"),
         ("dropped", camera.dropped),
         ("lost", camera.losses),
@@ -86,6 +91,28 @@ def camera_line(name: str, camera: CameraStatus) -> str:
     why = f"since {camera.down_since}: {camera.down_reason or 'no picture yet'}; " if camera.is_down else ""
     but = f"BUT {camera.picture_fault}; " if camera.picture_fault else ""
     return f"{name:<16} {camera.word:<8} {why}{but}{shown}"
+
+
+def _cost(camera: CameraStatus, stage: str) -> str | None:
+    """What a stage of a camera's work costs, in words; None: it is not known."""
+    took_ms, cores = getattr(camera, f"{stage}_ms"), getattr(camera, f"{stage}_cores")
+    return None if took_ms is None or cores is None else f"{took_ms:.1f} ms {cores:.3f} core"
+
+
+def inference_line(inference: InferenceStatus) -> str:
+    """The process that runs the models for all cameras as a line to read."""
+    facts = [
+        ("", inference.model),
+        ("on", inference.device),
+        ("cameras", inference.cameras),
+        ("searches/s", inference.searches_per_s),
+        ("waited p95 ms", inference.waited_p95_ms),
+        ("restarts", inference.restarts),
+    ]
+    shown = ", ".join(f"{word} {value}".strip() for word, value in facts if value is not None)
+    ended = "" if inference.exit_code is None else f" (exit code {inference.exit_code})"
+    fault = f"{inference.fault}; " if inference.fault else ""
+    return f"  inference: {inference.state.value}{ended}: {fault}{shown}"
 
 
 def sync_line(sync: SyncStatus) -> str:

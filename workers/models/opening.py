@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shared.settings.engine_sharing import unfit_for_dlib
 from shared.settings.schema import Settings
 from workers import recognizer_dlib
 from workers.recognition.engine import Engine
@@ -23,15 +24,26 @@ def engine_class(settings: Settings) -> type[ArcFaceEngine] | type[DlibEngine]:
     return ArcFaceEngine
 
 
-def open_engine(settings: Settings, *, det_size: int, threads: int, least_face_px: int | None = None) -> Engine:
+def open_engine(
+    settings: Settings,
+    *,
+    det_size: int,
+    threads: int,
+    least_face_px: int | None = None,
+    device: str | None = None,
+) -> Engine:
     """The configured engine, ready to run with `threads` CPU threads.
 
-    `det_size`: the longer side of the detector's input, pixels. `least_face_px`: narrower faces need not be found.
-    Raises ConfigurationError when its package or its model is missing or unfit; the remedy says what to put where.
+    `det_size`: the longer side of the detector's input, pixels. `least_face_px`: narrower faces need not be found. `device`: what runs it;
+    None: what the settings say.
+    Raises ConfigurationError when its package, its model or its device is missing or unfit; the remedy says what to put where.
     """
+    device = settings.recognition.device if device is None else device
     if settings.recognition.engine == recognizer_dlib.ENGINE:
+        if (fault := unfit_for_dlib(settings.recognition)) is not None:
+            raise fault
         return recognizer_dlib.DlibEngine(det_size=det_size)
     from workers.recognizer_arcface import ArcFaceEngine
 
     pack = settings.models_dir / settings.model
-    return ArcFaceEngine(pack, det_size=det_size, threads=threads, least_face_px=least_face_px)
+    return ArcFaceEngine(pack, det_size=det_size, threads=threads, least_face_px=least_face_px, device=device)

@@ -31,6 +31,7 @@ from shared.supervision.child import die_with_parent, run_child
 from shared.supervision.child_process import PARENT_VARIABLE
 from workers.models.opening import open_engine
 from workers.photos.embedding import embed_image, enrolment_gate
+from workers.recognition.devices import CPU
 from workers.recognition.engine import Engine
 from workers.recognition.quality import Gate
 
@@ -62,7 +63,7 @@ def main() -> int:
         if asked["embed"]:
             settings = Settings.from_json(asked["settings"])
             try:
-                engine = open_engine(settings, det_size=settings.recognition.det_size, threads=1)
+                engine = open_engine(settings, det_size=settings.recognition.det_size, threads=1, device=CPU)
             except RollcallError as error:
                 channel.sendall(wire.encode(wire.error_document(error)))
                 return error.exit_code

@@ -24,12 +24,13 @@ from workers.pipeline.face_picture import face_picture, picture_text
 from workers.pipeline.figures import Figures
 from workers.pipeline.frame_selection import FrameSelection
 from workers.pipeline.scene_change import SceneChange
+from workers.pipeline.stages import Stages
 from workers.pipeline.thumbnail import face_thumbnail
 from workers.pipeline.track_state import TrackState
 from workers.pipeline.tracking import Observation, Proposal, Track, Tracker
 from workers.pipeline.voting import Ballot, Crop, Decision, Rules
 from workers.recognition.engine import Engine, Face, Image, Vectors
-from workers.recognition.liveness import LivenessModel
+from workers.recognition.liveness import Liveness
 from workers.recognition.quality import Gate, Quality
 from workers.recognition.working_point import Limits, limits
 
@@ -63,14 +64,15 @@ class CameraPipeline:
         engine: Engine,
         gallery: Gallery,
         *,
-        liveness: LivenessModel | None = None,
+        liveness: Liveness | None = None,
         keep_unknowns: bool = False,
         keep_probes: bool = False,
+        stages: Stages | None = None,
     ) -> None:
         """`liveness`: the liveness model, if the settings ask for it. `keep_unknowns`: sightings of strangers carry `traces`,
         by which the writer recognises them when they come again. `keep_probes`: sightings of people who were named, or nearly,
         carry the embedding that decided, so that a person can correct them, and a small picture of the face. Those of nobody carry a
-        picture only with `keep_unknowns`."""
+        picture only with `keep_unknowns`. `stages`: where what each stage costs is counted."""
         self._settings = settings
         self._gallery = gallery
         self._file_time = False  # True once a frame of a file with `realtime = false` has brought the file's time
@@ -83,6 +85,7 @@ class CameraPipeline:
         self._last_frame = (float("-inf"), 0.0, cast("float | None", None))
         self._states: dict[int, TrackState] = {}
         self.figures = Figures()
+        self._stages = stages or Stages()
         self._take_engine(engine)
         lost_after_s = max(_LOST_AFTER_S, _FRAMES_UNTIL_LOST / settings.fps)
         self._tracker = Tracker(engine.appearance, lost_after_s=lost_after_s)
@@ -111,7 +114,7 @@ class CameraPipeline:
         """Whether the gallery holds another model's embeddings. Until `use_engine` is called, frames are not searched."""
         return self._gallery.fingerprint not in ("", self._engine.fingerprint)  # "": nobody was ever enrolled
 
-    def use_engine(self, engine: Engine, liveness: LivenessModel | None = None) -> None:
+    def use_engine(self, engine: Engine, liveness: Liveness | None = None) -> None:
         """Go on with another model, between two frames. The tracks go on; their embeddings and votes are dropped."""
         self._take_engine(engine)
         self._liveness = liveness
@@ -144,12 +147,19 @@ class CameraPipeline:
         in_view = bool(self._states)
         if self._selection.wants(time_s, cut=scene_ended, moved=change.moved, in_view=in_view, undecided=undecided):
             self._scene.mark()
-            faces = [face for face in self._engine.detect(frame.image) if not self._is_ignored(face, frame.image)]
+            with self._stages.measured("detect"):
+                found = self._engine.detect(frame.image)
+            faces = [face for face in found if not self._is_ignored(face, frame.image)]
             events += self._identify(frame, faces, time_s)
             self.figures.add(
                 captured_at=frame.captured_at, taken_at=taken_at, done_at=time.monotonic(), faces=len(faces)
             )
         return events
+
+    def unobserved(self, seconds: float) -> None:
+        """Nothing could be searched for so long. Nobody in view is lost by that."""
+        if not self._file_time:
+            self._tracker.forgive(seconds)
 
     def idle(self, now_s: float, wall_time: float) -> list[Event]:
         """Call this while no frame comes: returns what changed with the gallery, and the tracks that are lost by now."""
@@ -169,6 +179,7 @@ class CameraPipeline:
         return {
             "model": self._engine.model_id.label,
             **self.figures.latest(),
+            **self._stages.latest(),
             "tracks": len(self._states),
             "threshold": round(point.threshold, 4),
             "margin": round(point.margin, 4),
@@ -286,7 +297,8 @@ class CameraPipeline:
 
     def _embed(self, crops: dict[int, Image]) -> dict[int, Vectors]:
         try:
-            rows = self._engine.embed(list(crops.values()))
+            with self._stages.measured("embed", len(crops)):
+                rows = self._engine.embed(list(crops.values()))
         except RefusedError:  # a crop without an embedding is dropped, like one that the quality gate refuses
             return self._embed_each(crops)
         self.figures.embedded += len(crops)
@@ -302,7 +314,8 @@ class CameraPipeline:
         return embeddings
 
     def _match(self, embeddings: Sequence[Vectors]) -> Iterator[Sequence[Candidate]]:
-        answers = self._gallery.match(np.stack(embeddings)) if embeddings else []
+        with self._stages.measured("match", bool(embeddings)):
+            answers = self._gallery.match(np.stack(embeddings)) if embeddings else []
         return iter([self._rules.standing(candidates) for candidates in answers])
 
     # -- reporting ----------------------------------------------------------------------------------------------------

@@ -81,6 +81,7 @@ class Pair(NamedTuple):
 class Track:
     """One face's way through the frames. `box`: where it was detected last, at `last_s`; `seen`: in how many frames.
 
+    `forgiven_s`: how long nobody looked since then.
     `sure`: box, time and frame count of the last detection that certainly was this face. `cut_short`: the track was set
     back to that detection, because the later ones turned out to be somebody else.
     """
@@ -95,6 +96,7 @@ class Track:
     views: deque[View] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     sure: tuple[Box, float, int] = field(init=False)
     cut_short: bool = False
+    forgiven_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.sure = self.box, self.last_s, self.seen
@@ -135,6 +137,7 @@ class Track:
             )
         was_sure = self.sure[1] == self.last_s
         self.box, self.last_s, self.seen = observation.box, time_s, self.seen + 1
+        self.forgiven_s = 0.0
         if alike or (same and was_sure):
             self.sure, self.cut_short = (self.box, self.last_s, self.seen), False
         if observation.thumbnail is not None:
@@ -193,8 +196,15 @@ class Tracker:
         return [Pair(joined[index], index) for index in range(len(observations))]
 
     def end_lost(self, time_s: float) -> list[Track]:
-        """Remove and return the tracks that were not detected for `lost_after_s`."""
-        return self._end(track for track in self.tracks if time_s - track.last_s > self._lost_after_s)
+        """Remove and return the tracks that were not detected for `lost_after_s`, although somebody looked."""
+        return self._end(
+            track for track in self.tracks if time_s - track.last_s - track.forgiven_s > self._lost_after_s
+        )
+
+    def forgive(self, seconds: float) -> None:
+        """Nobody could look for so long: for the present tracks, this time does not count."""
+        for track in self.tracks:
+            track.forgiven_s += seconds
 
     def end_all(self) -> list[Track]:
         """Remove and return every track: call it at a cut, or after the last frame."""

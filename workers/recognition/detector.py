@@ -7,6 +7,7 @@ the 13 ms for the frame alone. A frame that is searched only for faces from 40 p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.inference.slot import FACE_FLOATS, MAX_FACES
 from workers.recognition.engine import Face, Image
 from workers.recognition.pixels import Pixels
 
@@ -29,6 +31,13 @@ class Fit(NamedTuple):
     size: tuple[int, int]
 
 
+class Reach(NamedTuple):
+    """What is searched for: the frame is scaled until its longer side has `side_px` pixels, but the scale is at most `scale_limit`."""
+
+    side_px: int
+    scale_limit: float = float("inf")
+
+
 class Candidates(NamedTuple):
     """Detections of one run: `boxes` (n, 4) and `points` (n, 5, 2), in the input's pixels, `scores` (n,), all float32."""
 
@@ -37,7 +46,7 @@ class Candidates(NamedTuple):
     scores: NDArray[np.float32]
 
 
-class Detector(ABC):
+class OnnxDetector(ABC):
     """A detector with the five points, run by onnxruntime.
 
     `session`: an onnxruntime session of its graph. `pixels`: how its input is made. `threshold`: the least score, 0 to 1. `overlap`:
@@ -52,45 +61,79 @@ class Detector(ABC):
         height, width = (size if isinstance(size, int) and size > 0 else None for size in source.shape[2:4])
         self.fixed_size = (width, height) if width and height else None
 
-    def search(self, frame: Image, side_px: int, scale_limit: float = float("inf")) -> list[Face]:
-        """Faces of a BGR frame (height, width, 3), best score first; boxes are cut to the frame.
+    def search(self, frame: Image, reaches: Sequence[Reach]) -> list[list[Face]]:
+        """For each reach the faces of a BGR frame (height, width, 3), best score first; boxes are cut to the frame.
 
-        The frame is scaled until its longer side has `side_px` pixels, but the scale is at most `scale_limit`. A graph with a
-        fixed input gets an input of that size.
+        A graph with a fixed input gets an input of that size.
         """
         height, width = frame.shape[:2]
-        fit = self._fit(width, height, side_px, scale_limit)
-        if min(fit.picture) < 1:
-            return []
-        found = self._candidates(self._blob(frame, fit), fit.size)
+        found = []
+        for reach in reaches:
+            fit = fit_of((width, height), reach, self.fixed_size)
+            is_visible = min(fit.picture) >= 1
+            found.append(faces_of(self.rows(scaled(frame, fit), fit, (width, height))) if is_visible else [])
+        return found
+
+    def rows(self, picture: Image, fit: Fit, frame: tuple[int, int]) -> NDArray[np.float32]:
+        """The faces in a scaled picture, best score first: (n, 15) float32, each the box, the five points and the score.
+
+        `frame`: the frame's (width, height). Boxes and points are in the frame's pixels, boxes are cut to the frame. There are at most
+        `MAX_FACES`.
+        """
+        found = self._candidates(self._blob(picture, fit), fit.size)
+        if not len(found.scores):
+            return np.empty((0, FACE_FLOATS), np.float32)
         boxes, points = found.boxes / np.float32(fit.scale), found.points / np.float32(fit.scale)
-        faces = []
-        for index in separate(boxes, found.scores, self._overlap):
-            x1, y1, x2, y2 = (float(side) for side in boxes[index])
-            box = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
-            if box[2] > box[0] and box[3] > box[1]:
-                faces.append(Face(box, np.ascontiguousarray(points[index], np.float32), float(found.scores[index])))
-        return faces
+        kept = separate(boxes, found.scores, self._overlap)
+        limit = np.array([*frame, *frame], np.float32)
+        cut = np.clip(boxes[kept], np.float32(0), limit)
+        rows = np.column_stack((cut, points[kept].reshape(-1, 10), found.scores[kept]))
+        return np.ascontiguousarray(rows[(cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])][:MAX_FACES], np.float32)
 
     @abstractmethod
     def _candidates(self, blob: NDArray[np.float32], size: tuple[int, int]) -> Candidates:
         """Detections in an input of this size (width, height) with at least the threshold's score."""
 
-    def _fit(self, width: int, height: int, side_px: int, scale_limit: float) -> Fit:
-        if self.fixed_size is not None:
-            scale = min(self.fixed_size[0] / width, self.fixed_size[1] / height)
-            return Fit(scale, (int(width * scale), int(height * scale)), self.fixed_size)
-        scale = min(side_px / max(width, height), scale_limit)
-        picture = int(width * scale), int(height * scale)
-        return Fit(scale, picture, (_rounded_up(picture[0]), _rounded_up(picture[1])))
-
-    def _blob(self, frame: Image, fit: Fit) -> NDArray[np.float32]:
+    def _blob(self, picture: Image, fit: Fit) -> NDArray[np.float32]:
         """The model's input: (1, 3, height, width) float32; the picture is in the upper left corner, the rest is black."""
-        picture = cv2.resize(frame, fit.picture)
         right, below = fit.size[0] - fit.picture[0], fit.size[1] - fit.picture[1]
         if right or below:
-            picture = cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-        return self._pixels.blob([np.asarray(picture, np.uint8)], fit.size)
+            bordered = cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+            picture = np.asarray(bordered, np.uint8)
+        return self._pixels.blob([picture], fit.size)
+
+
+def fit_of(frame: tuple[int, int], reach: Reach, fixed_size: tuple[int, int] | None = None) -> Fit:
+    """How a frame of (width, height) is searched. `fixed_size`: the input of a graph that takes one size only."""
+    width, height = frame
+    if fixed_size is not None:
+        scale = min(fixed_size[0] / width, fixed_size[1] / height)
+        return Fit(scale, (int(width * scale), int(height * scale)), fixed_size)
+    scale = min(reach.side_px / max(width, height), reach.scale_limit)
+    picture = int(width * scale), int(height * scale)
+    return Fit(scale, picture, input_of(picture))
+
+
+def input_of(picture: tuple[int, int]) -> tuple[int, int]:
+    """The input's size for a scaled picture, (width, height), if the graph takes any size."""
+    return _rounded_up(picture[0]), _rounded_up(picture[1])
+
+
+def scaled(frame: Image, fit: Fit, into: Image | None = None) -> Image:
+    """The picture that the detector searches. `into`: an array of its shape that it is written to."""
+    return np.asarray(cv2.resize(frame, fit.picture, dst=into), np.uint8)
+
+
+def faces_of(rows: NDArray[np.float32]) -> list[Face]:
+    """The rows of `OnnxDetector.rows` as faces."""
+    return [
+        Face(
+            (float(row[0]), float(row[1]), float(row[2]), float(row[3])),
+            np.ascontiguousarray(row[4:14].reshape(5, 2)),
+            float(row[14]),
+        )
+        for row in rows
+    ]
 
 
 def joined(found: list[Candidates]) -> Candidates:

@@ -63,6 +63,7 @@ class Engine(Protocol):
     fingerprints are never compared. `threshold` and `margin`: this model's own defaults, raw cosine. `law`: how rare a high cosine of two
     people's faces is.
     `points`: which points of a face its five landmarks are. `appearance`: how much two crops of one track resemble each other.
+    `device`: what runs it, in words.
     """
 
     @property
@@ -85,6 +86,8 @@ class Engine(Protocol):
     def points(self) -> Points: ...
     @property
     def appearance(self) -> Appearance: ...
+    @property
+    def device(self) -> str: ...
 
     def detect(self, frame: Image) -> list[Face]:
         """Faces of a BGR frame (height, width, 3), best score first."""

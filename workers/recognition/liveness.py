@@ -10,9 +10,9 @@ The model's file is not part of Rollcall and is never downloaded: an operator wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from shared.errors import ConfigurationError, RollcallError
 from shared.settings.schema import LivenessMode
 from workers.recognition.alignment import similarity
 from workers.recognition.engine import Face, Image, Points
-from workers.recognition.onnx_session import UnfitGraphError, open_session
+from workers.recognition.onnx_session import UnfitGraphError, open_session, run_session
 
 FILE_NAME = "liveness.onnx"
 LICENCE = "InsightFace pretrained: non-commercial research only"
@@ -31,6 +31,14 @@ INPUT_PX = 80
 # Where both eyes, the nose and both corners of the mouth have to lie in the addon's input, pixels.
 _TEMPLATE = np.array([[32.03, 38.06], [47.89, 37.98], [40.01, 47.08], [33.50, 56.36], [46.63, 56.29]], np.float64)
 _MAX_MISSING = 0.3  # at most this share of the input may lie beyond the frame; the addon's limit
+
+
+class Liveness(Protocol):
+    """What a camera asks: a model in its own process, or in the inference process."""
+
+    def score(self, frame: Image, faces: Sequence[Face]) -> list[float | None]:
+        """For each face of the whole BGR picture (height, width, 3) the probability that it is alive; None: it can't be judged."""
+        ...
 
 
 class LivenessModel:
@@ -60,20 +68,28 @@ class LivenessModel:
         `frame`: the whole BGR picture (height, width, 3), since the surroundings of a face tell most. `faces`: with insightface's
         five points. Raises ConfigurationError when the model's answer is not a probability.
         """
-        crops = [liveness_crop(frame, face.points) for face in faces]
-        tensors = [_tensor(crop) for crop in crops if crop is not None]
-        answers = iter(self._run(tensors))
-        return [None if crop is None else next(answers) for crop in crops]
+        return scored(frame, faces, self.of_crops)
 
-    def _run(self, tensors: list[NDArray[np.float32]]) -> list[float]:
+    def of_crops(self, crops: Sequence[Image]) -> list[float]:
+        """The probability for each crop of `liveness_crop`. Raises ConfigurationError as `score`."""
+        tensors = [_tensor(crop) for crop in crops]
         if not tensors:
             return []
         batches = [one[None] for one in tensors] if self._one_at_a_time else [np.stack(tensors)]
-        rows = [np.asarray(self._session.run([self._output], {self._input: batch})[0]) for batch in batches]
+        rows = [np.asarray(run_session(self._session, [self._output], {self._input: batch})[0]) for batch in batches]
         scores = np.concatenate([row.reshape(-1) for row in rows])
         if len(scores) != len(tensors) or not np.all((scores >= 0) & (scores <= 1)):  # NaN is refused too
             raise _unfit(self._path, f"{len(scores)} answers for {len(tensors)} faces, or none from 0 to 1")
         return [float(score) for score in scores]
+
+
+def scored(
+    frame: Image, faces: Sequence[Face], of_crops: Callable[[Sequence[Image]], Sequence[float]]
+) -> list[float | None]:
+    """What `Liveness.score` gives, with `of_crops` for the probability of each crop."""
+    crops = [liveness_crop(frame, face.points) for face in faces]
+    answers = iter(of_crops([crop for crop in crops if crop is not None]))
+    return [None if crop is None else next(answers) for crop in crops]
 
 
 def liveness_crop(frame: Image, points: NDArray[np.float32]) -> Image | None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.recognition.detector import Candidates, Detector, grid, joined
+from workers.recognition.detector import Candidates, OnnxDetector, grid, joined
+from workers.recognition.onnx_session import run_session
 from workers.recognition.pixels import Pixels
 
 PIXELS = Pixels(127.5, 128.0)
@@ -19,7 +20,7 @@ _OVERLAP = 0.4
 _LAYOUTS: dict[int, tuple[tuple[int, ...], int]] = {9: ((8, 16, 32), 2), 15: ((8, 16, 32, 64, 128), 1)}
 
 
-class Scrfd(Detector):
+class Scrfd(OnnxDetector):
     """The detector. `session`: an onnxruntime session of a SCRFD graph with the five points.
 
     Raises ValueError when the graph is no such graph.
@@ -35,7 +36,8 @@ class Scrfd(Detector):
 
     def _candidates(self, blob: NDArray[np.float32], size: tuple[int, int]) -> Candidates:
         outputs = [
-            output.reshape(-1, output.shape[-1]) for output in self._session.run(self._outputs, {self._input: blob})
+            output.reshape(-1, output.shape[-1])
+            for output in run_session(self._session, self._outputs, {self._input: blob})
         ]
         maps = len(self._strides)
         found: list[Candidates] = []

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.recognition.detector import Candidates, Detector, grid, joined
+from workers.recognition.detector import Candidates, OnnxDetector, grid, joined
+from workers.recognition.onnx_session import run_session
 from workers.recognition.pixels import Pixels
 
 PIXELS = Pixels(0.0, 1.0, "BGR")
@@ -22,7 +23,7 @@ _STRIDES = (8, 16, 32)
 OUTPUTS = tuple(f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in _STRIDES)
 
 
-class Yunet(Detector):
+class Yunet(OnnxDetector):
     """The detector. `session`: an onnxruntime session of a YuNet graph. Raises ValueError when the graph is no such graph."""
 
     def __init__(self, session: Any, pixels: Pixels = PIXELS, threshold: float = _THRESHOLD) -> None:
@@ -32,7 +33,9 @@ class Yunet(Detector):
             raise ValueError(f"{len(names)} outputs; a YuNet graph has {', '.join(OUTPUTS)}")
 
     def _candidates(self, blob: NDArray[np.float32], size: tuple[int, int]) -> Candidates:
-        outputs = [output.reshape(-1, output.shape[-1]) for output in self._session.run(OUTPUTS, {self._input: blob})]
+        outputs = [
+            output.reshape(-1, output.shape[-1]) for output in run_session(self._session, OUTPUTS, {self._input: blob})
+        ]
         found: list[Candidates] = []
         for level, stride in enumerate(_STRIDES):
             faces, objects, boxes, points = outputs[level :: len(_STRIDES)]

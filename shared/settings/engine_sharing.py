@@ -1,0 +1,68 @@
+"""Whether one process runs the models for all cameras, or each camera its own. The supervisor and the cameras decide it by the same facts.
+
+No library is imported for it: the supervisor loads no engine, and a camera without one is small.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from shared.errors import ConfigurationError
+from shared.settings.schema import RecognitionSettings, Settings
+
+# On a processor a shared engine saves memory: a camera more costs no weights. With a model of this size that is more than all else that a
+# camera needs; w600k_r50 of buffalo_l has 174 MB, w600k_mbf of buffalo_s 14.
+_LARGE_BYTES = 60 << 20
+# Files of published packs that are never loaded. `models install` does not copy them.
+_NOT_LOADED = ("1k3d68", "2d106det", "genderage")
+# The files by which a wheel of onnxruntime shows what it can use, see workers/recognition/devices.py.
+_OF_ACCELERATORS = ("libonnxruntime_providers_cuda.so", "libonnxruntime_providers_openvino.so")
+_OPENVINO_PLUGIN = "onnxruntime_ep_openvino"
+
+
+def shares_engine(settings: Settings) -> bool:
+    """Whether cameras use the models of the inference process."""
+    chosen = settings.recognition
+    if chosen.engine == "dlib":
+        return False
+    if chosen.shared_engine != "auto":
+        return chosen.shared_engine
+    return uses_accelerator(chosen.device) or _is_large(settings.models_dir / settings.model)
+
+
+def unfit_for_dlib(chosen: RecognitionSettings) -> ConfigurationError | None:
+    """The error for settings that the dlib engine can't follow: it runs in each camera, on the processor. None: there is no such fault."""
+    for key, value, expected in (
+        ("device", chosen.device not in ("auto", "cpu"), '"auto" or "cpu"'),
+        ("shared_engine", chosen.shared_engine is True, '"auto" or false'),
+    ):
+        if chosen.engine == "dlib" and value:
+            return ConfigurationError(
+                "the dlib engine runs in each camera, on the processor",
+                where=f"[recognition] {key}",
+                got=str(getattr(chosen, key)).lower(),
+                expected=expected,
+                remedy='remove the key, or set engine = "insightface"',
+            )
+    return None
+
+
+def uses_accelerator(device: str) -> bool:
+    """Whether the models are meant to run on an accelerator. `device`: of the settings."""
+    if device != "auto":
+        return device != "cpu"
+    found = importlib.util.find_spec("onnxruntime")
+    folders = [Path(folder) / "capi" for folder in (found.submodule_search_locations or [])] if found else []
+    if importlib.util.find_spec(_OPENVINO_PLUGIN) is not None:
+        return True
+    return any((folder / name).exists() for folder in folders for name in _OF_ACCELERATORS)
+
+
+def _is_large(pack: Path) -> bool:
+    """Whether the pack's recogniser is large. It is the largest of the files that are loaded."""
+    try:
+        sizes = [file.stat().st_size for file in pack.glob("*.onnx") if file.stem not in _NOT_LOADED]
+    except OSError:
+        return False
+    return max(sizes, default=0) > _LARGE_BYTES
