@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import pytest
 
 from tests.support.camera_streams import empty_stream, walk_stream
 from tests.support.clips import source, wait_until
+from tests.support.paths import VIDEOS, needs_data
 from workers.capture import decode_policy
 from workers.capture.capture import Capture
 from workers.capture.decode_policy import DecodePolicy
@@ -201,3 +203,15 @@ def test_a_capture_knows_a_stream_that_it_opens_again(tmp_path: Path) -> None:
         assert time.monotonic() - began < 3.2, "learned anew, it takes four seconds and more"
     finally:
         capture.stop()
+
+
+@needs_data
+def test_a_reader_that_is_busy_is_no_fault_of_a_film_with_sound() -> None:
+    """The work loop waits for longer than a stream may be silent: the sound that comes next does not end the film."""
+    video = Video(source(VIDEOS / "friends_in_video.mp4"), open_timeout_s=5.0, read_timeout_s=0.2)
+    packets = video.packets()
+    for number, _ in zip(range(200), packets, strict=False):
+        if number % 50 == 0:
+            threading.Event().wait(0.3)
+    assert number == 199
+    video.close()

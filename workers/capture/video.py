@@ -219,8 +219,8 @@ class Video:
                     raise VideoFault(f"no picture for {self._read_timeout_s:.0f} s, only sound or data")
                 continue
             if packet.size:  # PyAV's last packet is empty
-                video_at = self.read_at
                 yield cast("av.Packet[VideoStream]", packet)
+                video_at = time.monotonic()  # what the caller did meanwhile is not the source's silence
 
     # -- decoding -----------------------------------------------------------------------------------------------------
 
