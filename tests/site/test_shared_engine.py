@@ -32,12 +32,20 @@ def _stories(folder: Path) -> dict[str, list[list[Any]]]:
     return found
 
 
+def _title(process: psutil.Process) -> str:
+    """How `ps` shows it; "" if it has ended."""
+    try:
+        return next(iter(process.cmdline()), "")
+    except psutil.Error:
+        return ""
+
+
 def _inference(site: SiteProcess) -> psutil.Process:
     """The inference process, as soon as there is one that works."""
 
     def find() -> psutil.Process | None:
         working = sum("runs on cpu for all" in line for line in site.log)
-        found = [child for child in site.children() if child.cmdline()[:1] == ["rollcall: inference"]]
+        found = [child for child in site.children() if _title(child) == "rollcall: inference"]
         return found[0] if found and working > site.status()["processes"]["inference"]["restarts"] else None
 
     process: psutil.Process = site.wait_for(find, "inference process that works")
