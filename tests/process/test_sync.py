@@ -269,7 +269,7 @@ def test_a_hub_that_lacks_what_was_read_of_others_gets_it_from_who_read_it(tmp_p
         _settle(one, two)
         with one.gallery.store.transaction():
             one.gallery.store.connection.execute(
-                "UPDATE sync_state SET value=value||'9' WHERE key='position'"  # ten times as far
+                "UPDATE sync_state SET value=? WHERE key='position'", (f"{two.standing().origin}:999",)
             )
         assert one.sync().sent == 1
         _settle(one, two)
