@@ -151,14 +151,15 @@ def test_a_signal_is_no_exit_code(empty_site: Path, kind: str) -> None:
 @needs_data
 def test_progress_of_prepare_earns_time(empty_site: Path, manager: Manager) -> None:
     """While photos are enrolled at the first start, each of them is progress that systemd hears of."""
-    for person in ("Ada", "Bo"):
+    photos = sorted((FACES / "friends_enrol").iterdir())
+    for person in ("Ada", "Bo", "Cy", "Di", "Eve"):
         folder = empty_site / "data" / "faces" / person
         folder.mkdir(parents=True)
-        for number, photo in enumerate(sorted((FACES / "friends_enrol").iterdir())[:3]):
+        for number, photo in enumerate(photos):
             (folder / f"{number}{photo.suffix}").write_bytes(photo.read_bytes())
     site = SiteProcess(empty_site, NOTIFY_SOCKET=manager.address).with_limits({"supervisor._EXTEND_EVERY_S": 0.0})
     with site:
-        site.wait_for_log("enrolled 6 photos")
+        site.wait_for_log("enrolled 30 photos")
         enrolled = time.monotonic()
         site.wait_until_ready()
         assert site.stop() == 0
