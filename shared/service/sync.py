@@ -41,6 +41,7 @@ from shared.sync.items import (
     PersonItem,
     ReferenceItem,
     item_of,
+    name_of,
     name_of_item,
     sent_by,
 )
@@ -309,7 +310,7 @@ class SyncRequests:
         """What could be used now is not in quarantine any more."""
         if self._store.connection.execute("SELECT 1 FROM quarantine LIMIT 1").fetchone() is not None:
             self._store.connection.executemany(
-                "DELETE FROM quarantine WHERE what=?", [(name_of_item(one.to_json()),) for one in items]
+                "DELETE FROM quarantine WHERE what=?", [(name_of(one),) for one in items]
             )
 
 

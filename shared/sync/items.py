@@ -111,6 +111,11 @@ def sent_by(origin: str, document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "origin": origin, "author": document["origin"]}
 
 
+_KINDS: dict[type[Item], str] = {
+    ReferenceItem: "reference", PersonItem: "person", DeletedItem: "deleted", ForgottenItem: "forgotten",
+}  # fmt: skip  # a table
+
+
 def _stamp(version: Version, seq: int) -> dict[str, Any]:
     return {"revision": version.revision, "origin": version.origin, "seq": seq}
 
@@ -121,6 +126,11 @@ def name_of_item(document: object) -> str:
         return "reference ?"
     kind, uuid = document.get("kind", "reference"), document.get("id")
     return f"{kind if isinstance(kind, str) else '?'} {uuid if isinstance(uuid, str) else '?'}"[:80]
+
+
+def name_of(item: Item) -> str:
+    """The same of an item that was read."""
+    return f"{_KINDS[type(item)]} {item.id}"
 
 
 def item_of(document: object) -> Item | None:

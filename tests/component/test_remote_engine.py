@@ -185,7 +185,7 @@ def test_liveness_is_judged_for_the_cameras_that_ask(site: Path) -> None:
         assert RemoteLiveness(asks).score(frame, faces[3:]) == [None]
         with pytest.raises(EngineAway):  # it is cut off each time, until it is asked to stop
             stopping = Patience()
-            stopping.stopping = True
+            stopping.stopping.set()
             joined(inference.settings, stopping).liveness_of([np.zeros((80, 80, 3), np.uint8)])
         asks.close()
         other.close()
@@ -359,7 +359,7 @@ def test_a_stop_ends_the_wait_for_an_answer(inference: InferenceProcess) -> None
     patience = Patience()
     remote = joined(inference.settings, patience)
     inference.process.send_signal(signal.SIGSTOP)
-    patience.stopping = True
+    patience.stopping.set()
     began = time.monotonic()
     with pytest.raises(EngineAway, match="asked to stop"):
         remote.embed(_crops(1))

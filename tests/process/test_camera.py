@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -19,62 +12,20 @@ import numpy as np
 import pytest
 
 from shared.gallery.publisher import GalleryPublisher
-from shared.settings.file import load_settings
-from shared.supervision.child_process import CHANNEL_VARIABLE
+from tests.support.channel_process import ChannelProcess
 from tests.support.clips import write_clip
-from tests.support.paths import ROOT, astronaut
+from tests.support.paths import astronaut
 from tests.support.strict_camera import StrictCamera
 from tests.support.tiny_pack import DIM, write_pack
 from workers.capture.picture_watch import why_empty
 from workers.recognizer_arcface import ArcFaceEngine
 
 
-class CameraProcess:
-    """`python -m workers.camera` as the supervisor starts it: settings on standard input, heartbeats on a channel."""
+class CameraProcess(ChannelProcess):
+    """`python -m workers.camera`."""
 
     def __init__(self, folder: Path, camera: str = "door") -> None:
-        ours, theirs = socket.socketpair()
-        self._channel = ours
-        self.stats: dict[str, Any] = {}
-        environment = {**os.environ, CHANNEL_VARIABLE: str(theirs.fileno()), "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "workers.camera", "--settings-stdin", "--camera", camera],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=environment, pass_fds=[theirs.fileno()], cwd=folder,
-        )  # fmt: skip  # options by kind
-        theirs.close()
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(load_settings(folder / "site.toml").to_json()) + "\n")
-        self.process.stdin.close()
-        self.process.stdin = None
-
-    def wait_for(self, ready: Callable[[dict[str, Any]], bool], deadline_s: float = 30.0) -> dict[str, Any]:
-        """The first heartbeat that is `ready`."""
-        end, unread = time.monotonic() + deadline_s, b""
-        while not ready(self.stats):
-            left = end - time.monotonic()
-            assert left > 0, f"the last heartbeat was {self.stats}"
-            self._channel.settimeout(left)
-            chunk = self._channel.recv(65536)
-            assert chunk, f"it ended: {self.output()}"
-            *lines, unread = (unread + chunk).split(b"\n")
-            for line in lines:
-                self.stats = json.loads(line)
-        return self.stats
-
-    def output(self) -> str:
-        return self.process.communicate(timeout=30)[0]
-
-    def __enter__(self) -> CameraProcess:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate(timeout=30)
-        self._channel.close()
+        super().__init__(folder, "-m", "workers.camera", "--settings-stdin", "--camera", camera)
 
 
 @pytest.fixture

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from shared.settings.file import load_settings
 from shared.settings.schema import Settings
-from shared.supervision.child_process import CHANNEL_VARIABLE
+from tests.support.channel_process import ChannelProcess
 from tests.support.paths import ROOT
 from workers.recognition.remote_engine import RemoteEngine
 
@@ -80,75 +73,32 @@ sys.exit(run_child(inference.main))
 """
 
 
-class InferenceProcess:
-    """`python -m workers.inference`: settings on standard input, heartbeats on a channel. `dies_at`: the step at which it kills itself.
-    `runs_out_at`: the run of a model for which it has no memory."""
+class InferenceProcess(ChannelProcess):
+    """`python -m workers.inference`. `dies_at`: the step at which it kills itself. `runs_out_at`: the run of a model for which it has no
+    memory."""
 
     def __init__(self, folder: Path, dies_at: int | None = None, runs_out_at: int | None = None) -> None:
-        ours, theirs = socket.socketpair()
-        self._channel, self._unread = ours, b""
-        self.status: dict[str, Any] = {}
-        self.settings: Settings = load_settings(folder / "site.toml")
         program = ["-m", "workers.inference"] if dies_at is None else ["-c", _DIES, str(dies_at)]
         if runs_out_at is not None:
             program = ["-c", _RUNS_OUT, str(runs_out_at)]
-        self.process = subprocess.Popen(
-            [sys.executable, *program, "--settings-stdin"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, CHANNEL_VARIABLE: str(theirs.fileno()), "PYTHONPATH": str(ROOT)},
-            pass_fds=[theirs.fileno()], cwd=folder,
-        )  # fmt: skip  # options by kind
-        theirs.close()
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(self.settings.to_json()) + "\n")
-        self.process.stdin.close()
-        self.process.stdin = None
-
-    def wait_for(self, ready: Callable[[dict[str, Any]], bool], deadline_s: float = 30.0) -> dict[str, Any]:
-        """The first heartbeat that is `ready`."""
-        end = time.monotonic() + deadline_s
-        while not ready(self.status):
-            left = end - time.monotonic()
-            assert left > 0, f"the last heartbeat was {self.status}"
-            self._channel.settimeout(left)
-            chunk = self._channel.recv(65536)
-            assert chunk, f"it ended: {self.output()}"
-            *lines, self._unread = (self._unread + chunk).split(b"\n")
-            for line in lines:
-                self.status = json.loads(line)
-        return self.status
+        super().__init__(folder, *program, "--settings-stdin")
 
     def wait_until_ready(self) -> InferenceProcess:
         self.wait_for(lambda status: status.get("state") == "running")
         return self
 
-    def output(self) -> str:
-        return self.process.communicate(timeout=30)[0]
-
-    def __enter__(self) -> InferenceProcess:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate(timeout=30)
-        self._channel.close()
-
 
 class Patience:
-    """What a camera does while it waits. `waits`: how often it was asked to; `before_waiting`: is called then."""
+    """What a camera does while it waits. `waits`: how often it was asked to; `before_waiting`: is called then. `stopping`: the camera was asked
+    to stop."""
 
     def __init__(self, before_waiting: Callable[[], None] = lambda: None) -> None:
-        self.waits, self.stopping, self._before = 0, False, before_waiting
+        self.waits, self.stopping, self._before = 0, threading.Event(), before_waiting
 
     def wait(self, timeout_s: float) -> bool:
         self.waits += 1
         self._before()
-        if timeout_s:
-            time.sleep(min(timeout_s, 0.02))  # the camera's own wait is on its stop event, which this has none of
-        return self.stopping
+        return self.stopping.wait(min(timeout_s, 0.02))
 
 
 def joined(settings: Settings, waiting: Patience | None = None, **options: Any) -> RemoteEngine:

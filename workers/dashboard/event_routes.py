@@ -18,7 +18,7 @@ from shared.records import Correction, Role
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.event_stream import Stream
 from workers.dashboard.site import API, Needs, site_of
-from workers.serving.problems import Problem, not_found
+from workers.serving.problems import all_taken, not_found
 
 router = APIRouter(prefix=API, tags=["events"])
 _MAX_PAGE = 1000
@@ -199,13 +199,7 @@ async def stream_events(
     if not site.feed.is_following:
         raise TemporaryError("the site's writer does not answer yet", remedy="try again, and see: supervisor.py status")
     if site.streams >= _MAX_STREAMS:
-        raise Problem(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "not-now",
-            "Too many streams",
-            detail=f"{_MAX_STREAMS} are open",
-            headers={"Retry-After": "5"},
-        )
+        raise all_taken("Too many streams", f"{_MAX_STREAMS} are open")
     begin = int(last_event_id) if last_event_id and last_event_id.isdecimal() else after
     return SightingsResponse(_counted(Stream(site, visitor, request, begin)))
 

@@ -19,7 +19,7 @@ from shared.settings.schema import CAMERA_NAME
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.live_views import MAX_VIEWERS, NOTHING
 from workers.dashboard.site import API, Needs, Site, site_of, visitor_of
-from workers.serving.problems import Problem, not_found
+from workers.serving.problems import Problem, all_taken, not_found
 
 router = APIRouter(prefix=API, tags=["live"])
 _MAX_CAMERAS = 64
@@ -99,13 +99,7 @@ async def _cameras(visitor: Visitor, request: Request) -> list[str]:
 
 def _require_place(site: Site) -> None:
     if site.live.viewers >= MAX_VIEWERS:
-        raise Problem(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "not-now",
-            "Too many viewers",
-            detail=f"{MAX_VIEWERS} look on",
-            headers={"Retry-After": "5"},
-        )
+        raise all_taken("Too many viewers", f"{MAX_VIEWERS} look on")
 
 
 async def _live(site: Site, request: Request, wanted: list[tuple[str, int]]) -> AsyncIterator[bytes]:

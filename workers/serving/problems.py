@@ -82,6 +82,11 @@ class Problem(Exception):  # RFC 9457's word
         return JSONResponse(given, status_code=self.status, headers=dict(self.headers or {}), media_type=MEDIA_TYPE)
 
 
+def all_taken(title: str, detail: str) -> Problem:
+    """The answer where everything of a kind that can be open is open: it may be asked again soon."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-now", title, detail=detail, headers={"Retry-After": "5"})
+
+
 def problem_of(error: RollcallError) -> Problem:
     """An error of ours as a problem."""
     faults = error.faults if isinstance(error, FaultList) else [error]
