@@ -89,6 +89,7 @@ class ArcFaceEngine:
         pack = read_pack(pack_folder.absolute())
         self.model = pack.folder.name
         self.is_described = pack.says is not None
+        self.mirrors = pack.says is None or pack.says.recogniser.mirrors
         self.threshold, self.margin, self.law = _working_point(pack)
         self.fingerprint = pack.fingerprint()
         detection, used, self.device = _first_session(pack.detection, threads, device)

@@ -91,6 +91,7 @@ class DlibEngine:
     law = LAW
     points = Points.EYE_CORNERS_NOSE
     appearance = Appearance(different=0.92, alike=0.945)
+    mirrors = False
     device = CPU
 
     def __init__(self, *, det_size: int) -> None:

@@ -10,9 +10,15 @@ Terms of ISO/IEC 19795: FPIR is the share of strangers who get a name, FNIR the 
 
 For galleries of 50, 100, 200 and all people, each drawn many times:
 - raw: the threshold, chosen with hindsight, at which the wanted share of these strangers is named, and the people named there;
+- raw, crops alone: the same with embeddings that don't count the mirror image;
+- raw, a mean reference: the same as raw, and the mean of a person's references is one more reference of theirs;
+- raw, less 50 next: the score less half the mean of the probe's 50 next best people, less half the mean of the reference's 50 best;
 - fixed: threshold 0.45 with margin 0.05, whatever the gallery;
 - strangers_named: the limits that follow from the wanted share; `fpir` is what came of the promise.
-The interval of an FPIR is a 95 % bootstrap over strangers and draws of the gallery.
+Strangers are also the people themselves, with everything of theirs left out. The interval of an FPIR is a 95 % bootstrap over strangers and draws
+of the gallery.
+- two photos: of people with three or more, one is enrolled, beside everybody with two and half of the strangers; the others in turn are
+  strangers. Both photos must reach the threshold, or their mean embedding must; thresholds with hindsight.
 - tracks: the films of the test data with a thousand people enrolled of whom none is in them; `fpir` is the share of tracks that end with a
   name, `tracks` their number. It is an upper bound: one person in a film has many tracks.
 - simulated: galleries that the data has not. The threshold comes from the law, the people named from the measured scores of people with
@@ -23,7 +29,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +50,7 @@ from workers.calibration.false_matches import upper_bound
 from workers.capture.capture import Frame
 from workers.photos.embedding import embed_image
 from workers.pipeline.pipeline import CameraPipeline
+from workers.recognition.engine import Engine
 from workers.recognition.false_match_law import StrangerScores
 from workers.recognition.working_point import WorkingPoint, limits
 from workers.recognizer_arcface import LAW, ArcFaceEngine
@@ -76,17 +83,20 @@ class Faces:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """One draw of a gallery, asked for everybody. `first`, `lead`: of strangers; `own`, `other`: of the people's probes."""
+    """One draw of a gallery, asked for everybody. `first`, `lead`: of strangers; `own`, `other`: of the people's probes, where `other` leads
+    the other people by `other_lead`."""
 
     tail: Tail
     first: Vectors
     lead: Vectors
     own: Vectors
     other: Vectors
+    other_lead: Vectors
 
     def fpir(self, point: WorkingPoint) -> NDArray[np.bool_]:
-        """Which strangers get a name."""
-        return (self.first >= point.threshold) & (self.lead >= point.margin)
+        """Which strangers get a name; then which of the people would, if all that is theirs were left out."""
+        first, lead = np.concatenate([self.first, self.other]), np.concatenate([self.lead, self.other_lead])
+        return (first >= point.threshold) & (lead >= point.margin)
 
     def named(self, point: WorkingPoint) -> tuple[float, float]:
         """The share of people who get their own name, and the share who get another."""
@@ -95,7 +105,7 @@ class Asked:
         return float(right.mean()), float(wrong.mean())
 
 
-def load(engine: ArcFaceEngine, folder: Path) -> Faces:
+def load(engine: Engine, folder: Path) -> Faces:
     """Embed lfw_dev: a minute on two cores."""
     enrolled: list[Vectors] = []
     persons: list[int] = []
@@ -118,23 +128,55 @@ def load(engine: ArcFaceEngine, folder: Path) -> Faces:
     )  # fmt: skip
 
 
-def _embedded(engine: ArcFaceEngine, photo: Path) -> Vectors | None:
+def _embedded(engine: Engine, photo: Path) -> Vectors | None:
     try:
         return embed_image(engine, read_photo(photo)).embedding
     except RefusedError:  # it can't be told whose photo it is
         return None
 
 
-def ask(faces: Faces, people: NDArray[np.intp]) -> Asked:
+# From probes (n, dim) and references (m, dim) of persons (m,), counted, to a score for each probe and person.
+Scores = Callable[[Vectors, Vectors, NDArray[np.int32], int], Vectors]
+
+
+def best_reference(probes: Vectors, references: Vectors, persons: NDArray[np.int32], count: int) -> Vectors:
+    return _by_person(probes @ references.T, persons, count)
+
+
+def with_mean_reference(probes: Vectors, references: Vectors, persons: NDArray[np.int32], count: int) -> Vectors:
+    means = np.zeros((count, references.shape[1]), np.float32)
+    np.add.at(means, persons, references)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    best: Vectors = np.maximum(best_reference(probes, references, persons, count), probes @ means.T)
+    return best
+
+
+def less_half_of_50_next(probes: Vectors, references: Vectors, persons: NDArray[np.int32], count: int) -> Vectors:
+    among = best_reference(references, references, persons, count)
+    among[np.arange(len(persons)), persons] = -2
+    next_of_probes = np.sort(best_reference(probes, references, persons, count), axis=1)[:, :-1]
+    scores = probes @ references.T - 0.5 * _mean_of_best(among) - 0.5 * _mean_of_best(next_of_probes)[:, None]
+    return _by_person(scores, persons, count)
+
+
+def _mean_of_best(scores: Vectors) -> Vectors:
+    means: Vectors = np.sort(scores, axis=1)[:, -50:].mean(axis=1)
+    return means
+
+
+def ask(faces: Faces, people: NDArray[np.intp], scored: Scores = best_reference) -> Asked:
     """Enrol only these people, and ask for their probes and for the strangers."""
     rows = np.flatnonzero(np.isin(faces.persons, people))
     references, persons = faces.enrolled[rows], np.searchsorted(people, faces.persons[rows]).astype(np.int32)
-    by_person = _by_person(faces.strangers @ references.T, persons, len(people))
-    ranked = np.sort(by_person, axis=1)
-    scores = _by_person(faces.probes[people] @ references.T, persons, len(people))
+    ranked = np.sort(scored(faces.strangers, references, persons, len(people)), axis=1)
+    scores = scored(faces.probes[people], references, persons, len(people))
     own = scores.diagonal().copy()
     np.fill_diagonal(scores, -2)
-    return Asked(tail_of(references, persons), ranked[:, -1], ranked[:, -1] - ranked[:, -2], own, scores.max(axis=1))
+    others = np.sort(scores, axis=1)
+    return Asked(
+        tail_of(references, persons), ranked[:, -1], ranked[:, -1] - ranked[:, -2], own, others[:, -1],
+        others[:, -1] - others[:, -2],
+    )  # fmt: skip  # a row each
 
 
 def _by_person(scores: Vectors, persons: NDArray[np.int32], count: int) -> Vectors:
@@ -156,25 +198,23 @@ def _interval(named: list[NDArray[np.bool_]]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def measure(faces: Faces, engine: ArcFaceEngine) -> list[dict[str, Any]]:
-    """One result for each size, rule and wanted share."""
+def measure(faces: Faces, alone: Faces, engine: ArcFaceEngine) -> list[dict[str, Any]]:
+    """One result for each size, rule and wanted share. `alone`: embeddings that don't count mirror images."""
     rng, results = np.random.default_rng(0), []
     for size in SIZES:
         count = min(size, len(faces.probes))
-        draws = [
-            ask(faces, np.sort(rng.choice(len(faces.probes), count, replace=False)))
+        drawn = [
+            np.sort(rng.choice(len(faces.probes), count, replace=False))
             for _ in range(1 if count == len(faces.probes) else _DRAWS)
         ]
-        for wanted in WANTED:
-            results.append(
-                _result(
-                    count,
-                    "raw",
-                    wanted,
-                    draws,
-                    [WorkingPoint(float(np.quantile(one.first, 1 - wanted)), 0.0) for one in draws],
-                )
-            )
+        draws = [ask(faces, one) for one in drawn]
+        for rule, those, scored in (
+            ("raw", faces, best_reference),
+            ("raw, crops alone", alone, best_reference),
+            ("raw, a mean reference", faces, with_mean_reference),
+            ("raw, less 50 next", faces, less_half_of_50_next),
+        ):
+            results += _with_hindsight(count, rule, [ask(those, one, scored) for one in drawn])
         results.append(_result(count, "fixed", None, draws, [_FIXED] * len(draws)))
         for wanted in WANTED:
             points = [limits(engine, one.tail, wanted).point for one in draws]
@@ -193,11 +233,65 @@ def measure(faces: Faces, engine: ArcFaceEngine) -> list[dict[str, Any]]:
     return results
 
 
+def _with_hindsight(count: int, rule: str, draws: list[Asked]) -> list[dict[str, Any]]:
+    """A result for each wanted share, at the threshold that this share of all draws' strangers reaches."""
+    first = np.concatenate([one.first for one in draws])
+    points = {wanted: WorkingPoint(float(np.quantile(first, 1 - wanted)), 0.0) for wanted in WANTED}
+    return [_result(count, rule, wanted, draws, [point] * len(draws)) for wanted, point in points.items()]
+
+
+def measure_pairs(faces: Faces, alone: Faces) -> list[dict[str, Any]]:
+    """Two photos of one person, judged each by itself, and together."""
+    return [
+        line
+        for rule, those in (("two photos", faces), ("two photos, crops alone", alone))
+        for line in _pairs(those, rule)
+    ]
+
+
+def _pairs(faces: Faces, rule: str) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    photos = [[*faces.enrolled[faces.persons == person], faces.probes[person]] for person in faces.whose]
+    several = [person for person in faces.whose if len(photos[person]) > 2]
+    others = [photos[person][0] for person in faces.whose if len(photos[person]) == 2]
+    firsts: dict[str, list[Vectors]] = {"both": [], "mean": []}
+    owns: dict[str, list[Vectors]] = {"both": [], "mean": []}
+    for _ in range(_DRAWS):
+        shuffled = rng.permutation(several)
+        known, strangers = shuffled[: len(several) // 2], shuffled[len(several) // 2 :]
+        references = np.stack([*(photos[person][0] for person in known), *others, *faces.strangers])
+        for kept, scores in ((firsts, _two(photos, strangers, references)), (owns, _two(photos, known, references))):
+            for name, found in scores.items():
+                mine = found.diagonal() * (found.argmax(axis=1) == np.arange(len(found)))
+                kept[name].append(found.max(axis=1) if kept is firsts else mine)
+    lines = []
+    for name in ("both", "mean"):
+        first, own = np.concatenate(firsts[name]), np.concatenate(owns[name])
+        for wanted in WANTED:
+            threshold = float(np.quantile(first, 1 - wanted))
+            lines.append(
+                {
+                    "people": len(references), "rule": f"{rule}: {name}", "wanted": wanted, "threshold": round(threshold, 3),
+                    "fpir": round(float((first > threshold).mean()), 5), "from": None, "to": None,
+                    "named": round(float((own > threshold).mean()), 4), "wrong": None,
+                }
+            )  # fmt: skip
+    return lines
+
+
+def _two(photos: list[list[Vectors]], people: NDArray[np.intp], references: Vectors) -> dict[str, Vectors]:
+    """The scores (n, m) of the second and third photo of `people`: the lower of the two, and that of their mean."""
+    second, third = (np.stack([photos[person][number] for person in people]) for number in (1, 2))
+    mean = second + third
+    mean /= np.linalg.norm(mean, axis=1, keepdims=True)
+    return {"both": np.minimum(second @ references.T, third @ references.T), "mean": mean @ references.T}
+
+
 def measure_tracks(faces: Faces, engine: ArcFaceEngine) -> list[dict[str, Any]]:
     """The films with everybody of lfw_dev enrolled: which share of their tracks gets a name."""
     references = np.concatenate([faces.enrolled, faces.strangers])
     names = [f"p{person}" for person in faces.persons] + [f"s{number}" for number in range(len(faces.strangers))]
-    gallery = _Unchanging([Batch(range(1, len(names) + 1), names, [None] * len(names), references)], lambda _: None)
+    gallery = Unchanging([Batch(range(1, len(names) + 1), names, [None] * len(names), references)], lambda _: None)
     results = []
     for rule, wanted, threshold in (
         ("tracks, fixed", None, _FIXED.threshold),
@@ -209,7 +303,7 @@ def measure_tracks(faces: Faces, engine: ArcFaceEngine) -> list[dict[str, Any]]:
         verdicts: list[str] = []
         for film in sorted(VIDEOS.glob("*.mp4")):
             pipeline = CameraPipeline(camera, engine, gallery)
-            events = [event for frame in _frames(film) for event in pipeline.process(frame)]
+            events = [event for frame in frames_of(film) for event in pipeline.process(frame)]
             verdicts += [str(event.verdict) for event in (*events, *pipeline.finish()) if event.event == "left"]
         named = verdicts.count("named")
         results.append(
@@ -222,7 +316,7 @@ def measure_tracks(faces: Faces, engine: ArcFaceEngine) -> list[dict[str, Any]]:
     return results
 
 
-class _Unchanging(MemoryGallery):
+class Unchanging(MemoryGallery):
     """A gallery as a camera sees it that nobody changes."""
 
     fingerprint = ""
@@ -231,7 +325,7 @@ class _Unchanging(MemoryGallery):
         return False
 
 
-def _frames(film: Path) -> Iterator[Frame]:
+def frames_of(film: Path) -> Iterator[Frame]:
     """The frames of a film that a camera with the default settings looks at."""
     video = cv2.VideoCapture(str(film))
     step = max(1, round(video.get(cv2.CAP_PROP_FPS) / _FRAMES_PER_S))
@@ -318,10 +412,10 @@ def main() -> None:
     given = parser.parse_args()
     engine = ArcFaceEngine(SMALL_PACK, det_size=320, threads=2)
     faces = load(engine, FACES / "lfw_dev")
-    print_report(
-        [*measure(faces, engine), *measure_tracks(faces, ArcFaceEngine(SMALL_PACK, det_size=640, threads=2))],
-        as_json=given.json,
-    )
+    engine.mirrors = False
+    alone = load(engine, FACES / "lfw_dev")
+    films = measure_tracks(faces, ArcFaceEngine(SMALL_PACK, det_size=640, threads=2))
+    print_report([*measure(faces, alone, engine), *measure_pairs(faces, alone), *films], as_json=given.json)
     if given.plot:
         draw(faces, given.plot)
 

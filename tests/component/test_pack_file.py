@@ -34,6 +34,10 @@ def test_a_pack_is_what_it_says(tmp_path: Path) -> None:
     engine = ArcFaceEngine(tmp_path / "a", det_size=320, threads=1)
     assert (engine.threshold, engine.margin, engine.dim) == (0.4, 0.04, DIM)
     assert engine.law.score(1e-4) == pytest.approx(0.408 * 0.4 / 0.45)
+    assert engine.mirrors
+    plain = write_described_pack(tmp_path / "plain", recogniser__mirrors=False)
+    assert not ArcFaceEngine(plain, det_size=320, threads=1).mirrors
+    assert read_pack(plain).fingerprint() == pack.fingerprint()
     other = read_pack(write_described_pack(tmp_path / "b", recogniser__colour="RGB"))
     assert other.fingerprint() != pack.fingerprint()
     described = describe(tmp_path / "a")
@@ -45,7 +49,7 @@ def test_all_faults_are_told_at_once() -> None:
     document = {
         "licence": 5, "commercial_use": "yes", "source": "", "threshold": 2, "margin": "small", "extra": 1,
         "detector": {"file": "../d.onnx", "sha256": "XY", "kind": "haar", "std": 0},
-        "recogniser": {"file": "r.bin", "side_px": 100, "dim": True, "colour": "GBR", "points": "68"},
+        "recogniser": {"file": "r.bin", "side_px": 100, "dim": True, "colour": "GBR", "points": "68", "mirrors": 1},
     }  # fmt: skip  # one document
     with pytest.raises(FaultList) as caught:
         parse_pack_file(document, "pack.toml")
@@ -54,6 +58,7 @@ def test_all_faults_are_told_at_once() -> None:
         "licence", "commercial_use", "source", "threshold", "margin", "measured", "extra", "[detector] file",
         "[detector] sha256", "[detector] kind", "[detector] std", "[recogniser] file", "[recogniser] sha256",
         "[recogniser] side_px", "[recogniser] dim", "[recogniser] colour", "[recogniser] points",
+        "[recogniser] mirrors",
     }  # fmt: skip  # a set
     assert all(fault.expected for fault in caught.value.faults)
     assert parse_pack_file(PACK_DOCUMENT, "pack.toml").recogniser.pixels == Pixels(0.0, 255.0, "BGR")

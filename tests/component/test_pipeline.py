@@ -545,6 +545,48 @@ def test_everybody_in_the_film_is_named_and_nobody_else(
 
 
 @needs_data
+def test_somebody_whose_crops_all_miss_the_threshold_is_named_by_their_mean(
+    small_pack: Engine, enrolled: Callable[..., BruteGallery]
+) -> None:
+    """At a threshold that no three crops of hers reach. Nobody gets another's name by it."""
+    events = watch(VIDEOS / "friends_in_video.mp4", small_pack, enrolled("friends_enrol"), threshold=0.56)
+    named = {event["person"]: event for event in events if event["event"] == "named"}
+    assert set(named) == FRIENDS
+    assert named["Monica"]["score"] >= 0.56
+    assert named["Monica"]["confidence"] > 0.99
+
+
+@needs_data
+def test_a_crop_near_a_name_is_embedded_with_its_mirror_image(
+    small_pack: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It then reaches a threshold that it misses by itself. A crop that names somebody by itself, or is like nobody, costs no more."""
+    gallery = BruteGallery(small_pack.fingerprint)
+    gallery.enrol("Clover", reference(small_pack, ONE))
+    pictures: list[int] = []
+    embed = small_pack.embed
+
+    def counted(crops: list[Image]) -> Vectors:
+        pictures.append(len(crops))
+        return embed(crops)
+
+    monkeypatch.setattr(small_pack, "embed", counted)
+
+    def named(part: tuple[int, int, int, int], threshold: float) -> tuple[list[str], int]:
+        pictures.clear()
+        pipeline = CameraPipeline(camera(threshold=threshold), small_pack, gallery)
+        events = run(pipeline, frames([scene(part, i) for i in range(3)]))
+        return [event["person"] for event in events if event["event"] == "named"], sum(pictures)
+
+    people, embedded = named(ONE, 0.995)
+    assert (people, embedded > 3) == (["Clover"], True)
+    assert named(ONE, 0.45) == (["Clover"], 3)
+    assert named(OTHER, 0.995) == ([], 3)
+    monkeypatch.setattr(small_pack, "mirrors", False)
+    assert named(ONE, 0.995) == ([], 3)
+
+
+@needs_data
 def test_film_gives_the_same_answer_every_time(small_pack: Engine, enrolled: Callable[..., BruteGallery]) -> None:
     """Cadence, votes and ages come from the file's own time; only keys and wall-clock times differ."""
     gallery = enrolled("friends_enrol", "hamilton_enrol")

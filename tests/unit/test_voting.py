@@ -103,6 +103,122 @@ def test_short_track_is_never_named() -> None:
     assert ballot(STRANGER).decision().verdict == "unknown"
 
 
+NEAR_ANN = crop(("ann", 0.43), ("bob", 0.2))  # a near miss by itself
+MEAN = crop(("ann", 0.5), ("bob", 0.2))
+
+
+def with_mean(*crops: Crop, mean: Crop = MEAN) -> Ballot:
+    """A ballot whose crops' mean matches what `mean` does."""
+    votes = ballot(*[replace(one, embedding=np.eye(4, dtype=np.float32)[0]) for one in crops])
+    embedding = votes.mean_probe()
+    assert embedding is not None
+    votes.take_mean(embedding, mean.candidates)
+    return votes
+
+
+def test_crops_that_are_near_misses_name_together() -> None:
+    """Their mean reaches the threshold: a name, with the mean's score, margin, and the score that it was decided on. Without the mean none."""
+    assert decide([NEAR_ANN] * 3, RULES).verdict == "uncertain"
+    votes = with_mean(*[NEAR_ANN] * 3)
+    assert votes.decision() == Decision("named", "ann", "id-ann", 0.5, 0.5 - 0.2, 0.5, by_mean=True)
+    assert told(votes, 0.6) == [("named", "ann")]
+
+
+def test_the_mean_needs_threshold_and_margin_as_a_crop_does() -> None:
+    """A mean that lies below, or that is as like a second person, names nobody. A mean that comes near makes nobody unknown."""
+    assert with_mean(*[NEAR_ANN] * 3, mean=crop(("ann", 0.449))).decision().verdict == "uncertain"
+    assert with_mean(*[NEAR_ANN] * 3, mean=crop(("ann", 0.6), ("bob", 0.58))).decision().verdict == "uncertain"
+    assert with_mean(*[STRANGER] * 3, mean=crop(("ann", 0.41))).decision().verdict == "uncertain"
+    assert with_mean(*[STRANGER] * 3, mean=crop(("ann", 0.39))).decision().verdict == "unknown"
+
+
+def test_the_mean_is_asked_for_once_there_are_enough_crops_and_while_there_is_no_name() -> None:
+    """With as many crops as votes, but at least two: of one crop it says nothing new."""
+    assert ballot(NEAR_ANN, NEAR_ANN).mean_probe() is None
+    some = replace(NEAR_ANN, embedding=np.eye(4, dtype=np.float32)[0])
+    assert ballot(some, some, some).mean_probe() is not None
+    assert ballot(ANN, ANN, ANN).mean_probe() is None
+    alone = Ballot(replace(RULES, votes=1), 0.0)
+    alone.add(some)
+    assert alone.mean_probe() is None
+
+
+def test_the_mean_is_weighted_by_quality_and_of_all_crops_since_the_track_began() -> None:
+    """More crops than vote count in it, and a good one counts more. Its norm is 1."""
+    x, y = np.eye(2, 4, dtype=np.float32)
+    votes = ballot(replace(STRANGER, embedding=x, quality=0.9), *[replace(STRANGER, embedding=y, quality=0.1)] * 20)
+    assert len(votes.recent) < 21
+    mean = votes.mean_probe()
+    assert mean is not None
+    assert mean == pytest.approx(np.array([0.9, 2.0, 0, 0]) / np.hypot(0.9, 2.0))
+
+
+def test_the_mean_names_nobody_whom_few_crops_are_like() -> None:
+    """At least half of the crops, by quality, must be most like the person, and clear ones of others must not outweigh them."""
+    other = crop(("bob", 0.3), ("ann", 0.25), clear=False)
+    assert with_mean(*[NEAR_ANN] * 3, *[other] * 3).decision().person == "ann"
+    assert with_mean(*[NEAR_ANN] * 3, *[other] * 4).decision().verdict == "uncertain"
+    clear = replace(other, clear=True)
+    far = crop(("ann", 0.1), ("bob", 0.05))  # most like her, but clear and far below: it speaks against her
+    assert with_mean(*[NEAR_ANN] * 2, *[clear] * 2).decision().person == "ann"
+    assert with_mean(*[NEAR_ANN] * 2, far).decision().person == "ann"
+    assert with_mean(NEAR_ANN, far, far).decision().verdict == "uncertain"
+    assert with_mean(*[far] * 3).decision().verdict == "uncertain"
+
+
+def test_a_name_by_the_mean_goes_when_clear_crops_show_somebody_else() -> None:
+    """As any name does. The mean begins anew then, since it is of two people."""
+    votes = with_mean(*[NEAR_ANN] * 3)
+    told(votes, 0.6)
+    for _ in range(5):
+        votes.add(replace(STRANGER, candidates=[Candidate("bob", None, 0.3)]))
+        assert votes.named is not None
+    votes.add(replace(STRANGER, candidates=[Candidate("bob", None, 0.3)]))
+    assert votes.named is None
+    assert (votes.mean, votes.mean_probe()) == (None, None)
+    assert told(votes, 2.0)[0] == ("withdrawn", "ann")
+
+
+def test_a_name_by_the_mean_follows_the_gallery() -> None:
+    """Matched again with the crops, the mean keeps the name, or loses it."""
+    votes = with_mean(*[NEAR_ANN] * 3)
+    told(votes, 0.6)
+    assert [one.embedding.tolist() for one in votes.matched()] == [[1, 0, 0, 0]] * 4
+    votes.rematch([NEAR_ANN.candidates] * 3 + [crop(("ann", 0.47), ("bob", 0.2)).candidates], RULES)
+    assert (votes.decision().person, votes.decision().score) == ("ann", 0.47)
+    votes.rematch([NEAR_ANN.candidates] * 4, RULES)
+    assert told(votes, 0.8) == [("withdrawn", "ann")]
+    votes.rematch([NEAR_ANN.candidates] * 3 + [MEAN.candidates], RULES)
+    assert told(votes, 1.0) == [("named", "ann")]
+
+
+def test_a_face_that_was_judged_wrong_is_withheld_from_the_mean() -> None:
+    """The rival beats the mean as it beats a crop."""
+    votes = with_mean(*[NEAR_ANN] * 3)
+    told(votes, 0.6)
+    votes.rematch([beaten(("ann", 0.43))] * 3 + [beaten(("ann", 0.5))], RULES)
+    assert votes.named is None
+
+
+def test_the_face_that_decided_has_the_means_embedding() -> None:
+    """What a person judges later is the embedding that gave the name, with the best of the pictures."""
+    best = replace(NEAR_ANN, candidates=[Candidate("ann", None, 0.44)], picture=b"best")
+    votes = with_mean(NEAR_ANN, best, NEAR_ANN)
+    decided = votes.deciding_crop(votes.decision())
+    assert decided is not None
+    assert (decided.picture, decided.score) == (b"best", 0.5)
+    assert votes.mean is not None
+    assert decided.embedding is votes.mean.embedding
+
+
+def test_a_better_crop_takes_the_name_over_from_the_mean() -> None:
+    """Then the name is the crops', with their score."""
+    votes = with_mean(*[NEAR_ANN] * 3)
+    for _ in range(3):
+        votes.add(replace(ANN))
+    assert (votes.decision().score, votes.decision().by_mean) == (0.6, False)
+
+
 def told(votes: Ballot, time_s: float, *, withheld: bool = False) -> list[tuple[str, str | None]]:
     return [(news.report, news.decision.person) for news in votes.news(time_s, withheld=withheld)]
 

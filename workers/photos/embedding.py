@@ -10,6 +10,7 @@ import numpy as np
 from shared.errors import RefusedError, RollcallError
 from shared.photos.reading import Image, read_photo, shown
 from workers.recognition.engine import Engine, Face, Vectors
+from workers.recognition.mirroring import embed_with_mirrors
 from workers.recognition.quality import Gate, measured
 
 # If the largest face has at least this many times the area of the next one, the other faces are bystanders.
@@ -102,7 +103,7 @@ def embed_image(engine: Engine, image: Image, gate: Gate | None = None) -> Enrol
     crop = engine.crop(image, face)
     if gate is not None:
         require_fit(gate, face, crop, image)
-    return EnrolledPhoto(engine.embed([crop])[0], face, crop)
+    return EnrolledPhoto(embed_with_mirrors(engine, [crop])[0], face, crop)
 
 
 def require_fit(gate: Gate, face: Face, crop: Image, image: Image | None = None) -> None:

@@ -14,6 +14,7 @@ from shared.gallery.match import Candidate, Gallery
 from shared.photos.reading import Image, read_scaled, shown
 from workers.photos.embedding import refusal_reason
 from workers.recognition.engine import Engine
+from workers.recognition.mirroring import embed_with_mirrors
 from workers.recognition.quality import Gate
 from workers.recognition.working_point import Limits, Word, lead
 
@@ -144,7 +145,7 @@ def identify_image(
     faces = engine.detect(image)
     gate = Gate(min_face_px, engine.points)
     judged = [(face, engine.crop(image, face)) for face in faces if face.width >= min_face_px]
-    embeddings = engine.embed([crop for _, crop in judged])
+    embeddings = embed_with_mirrors(engine, [crop for _, crop in judged])
     matches = gallery.match(embeddings, _CANDIDATES) if judged else []
     known = {id(face): (crop, found) for (face, crop), found in zip(judged, matches, strict=True)}
     answers = []

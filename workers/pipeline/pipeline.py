@@ -27,10 +27,11 @@ from workers.pipeline.scene_change import SceneChange
 from workers.pipeline.stages import Stages
 from workers.pipeline.thumbnail import face_thumbnail
 from workers.pipeline.track_state import TrackState
-from workers.pipeline.tracking import Observation, Proposal, Track, Tracker
+from workers.pipeline.tracking import Observation, Pair, Proposal, Track, Tracker
 from workers.pipeline.voting import Ballot, Crop, Decision, Rules
 from workers.recognition.engine import Engine, Face, Image, Vectors
 from workers.recognition.liveness import Liveness
+from workers.recognition.mirroring import with_mirrors
 from workers.recognition.quality import Gate, Quality
 from workers.recognition.working_point import Limits, limits
 
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from shared.gallery.tail import Tail
 
 _MAX_CROPS = 8  # crops embedded per frame; with more faces, they take turns
+_NEAR_MARGINS = (
+    2  # below the threshold: a crop that scores so much, and names nobody, is embedded with its mirror image, too
+)
 _LOST_AFTER_S = 1.5
 # Frames without the face until a track is lost. It counts where frames are so rare that 1.5 s would be a single frame.
 _FRAMES_UNTIL_LOST = 2.5
@@ -227,7 +231,7 @@ class CameraPipeline:
         pairs = self._tracker.update(observations, time_s)
         alive = self._liveness.score(frame.image, [faces[index] for index in embeddings]) if self._liveness else []
         live_scores = dict(zip(embeddings, alive, strict=False))  # empty if liveness is off
-        answers = self._match([embeddings[pair.face] for pair in pairs if pair.face in embeddings])
+        answers = self._match_faces(pairs, embeddings, crops)
         for track, index in pairs:
             state = self._states.get(track.number) or self._begin_state(track, frame, time_s)
             state.see(frame.wall_time, frame.media_time_s)
@@ -236,13 +240,14 @@ class CameraPipeline:
             if index in embeddings:
                 state.embedded_s = time_s
                 picture = face_picture(frame.image, faces[index].box) if self._keep_probes else None
-                crop = Crop(crops[index][1].value, embeddings[index], next(answers), crops[index][1].clear, picture)
+                crop = Crop(crops[index][1].value, embeddings[index], answers[index], crops[index][1].clear, picture)
                 live_score = live_scores.get(index)
                 state.live.add(live_score)
                 if not state.live.is_worthless(self._settings.liveness, live_score):
                     state.ballot.add(crop)
                 if self._keep_unknowns and crop.clear and crop.names(self._rules) is None:
                     state.best_crops.offer(crop.quality, crop.embedding, frame.image, faces[index].box)
+        self._match_means([self._states[track.number] for track, index in pairs if index in embeddings])
         return self._news(time_s, frame.wall_time)
 
     def _is_ignored(self, face: Face, image: Image) -> bool:
@@ -318,6 +323,43 @@ class CameraPipeline:
             answers = self._gallery.match(np.stack(embeddings)) if embeddings else []
         return iter([self._rules.standing(candidates) for candidates in answers])
 
+    def _match_faces(
+        self, pairs: Sequence[Pair], embeddings: dict[int, Vectors], crops: dict[int, tuple[Image, Quality]]
+    ) -> dict[int, Sequence[Candidate]]:
+        """What each embedded face matches. A face that is near a name is embedded anew together with its mirror image; `embeddings` then
+        has that."""
+        found = [pair.face for pair in pairs if pair.face in embeddings]
+        answers = dict(zip(found, self._match([embeddings[index] for index in found]), strict=True))
+        near = [pair.face for pair in pairs if pair.face in answers and self._may_decide(pair, answers[pair.face])]
+        if near and self._engine.mirrors:
+            alone = np.stack([embeddings[index] for index in near])
+            both = self._with_mirrors([crops[index][0] for index in near], alone)
+            embeddings |= zip(near, both, strict=True)
+            answers |= zip(near, self._match(list(both)), strict=True)
+        return answers
+
+    def _with_mirrors(self, crops: list[Image], alone: Vectors) -> Vectors:
+        try:
+            with self._stages.measured("embed", len(crops)):
+                return with_mirrors(self._engine, crops, alone)
+        except RefusedError:  # a mirror image without an embedding: the crops' own count
+            return alone
+
+    def _may_decide(self, pair: Pair, candidates: Sequence[Candidate]) -> bool:
+        """Whether the mean with the mirror image may bring a name: the track has none, and the crop alone comes near one."""
+        state, rules = self._states.get(pair.track.number), self._rules
+        is_named = state is not None and state.ballot.named is not None
+        if is_named or not candidates or rules.names(candidates) is not None:
+            return False
+        return candidates[0].score >= rules.threshold - _NEAR_MARGINS * rules.margin
+
+    def _match_means(self, states: Sequence[TrackState]) -> None:
+        """Match the mean of each of these tracks' crops, where it can bring a name."""
+        probes = [(state.ballot, mean) for state in states if (mean := state.ballot.mean_probe()) is not None]
+        answers = self._match([mean for _, mean in probes])
+        for (ballot, mean), candidates in zip(probes, answers, strict=True):
+            ballot.take_mean(mean, candidates)
+
     # -- reporting ----------------------------------------------------------------------------------------------------
 
     def _gallery_news(self, time_s: float, wall_time: float) -> list[Event]:
@@ -329,7 +371,7 @@ class CameraPipeline:
             return False
         self._take_limits()
         for state in self._states.values():
-            answers = list(self._match([crop.embedding for crop in state.ballot.crops()]))
+            answers = list(self._match([crop.embedding for crop in state.ballot.matched()]))
             state.ballot.rematch(answers, self._rules)
         return True
 

@@ -60,7 +60,8 @@ class TrackState:
 
     def _is_on_edge(self, rules: Rules) -> bool:
         """Whether the track is so near to a name that the next crop may decide it."""
-        return any((crop.score or 0.0) >= rules.threshold - 2 * rules.margin for crop in self.ballot.recent)
+        mean = [] if self.ballot.mean is None else [self.ballot.mean]
+        return any((crop.score or 0.0) >= rules.threshold - 2 * rules.margin for crop in (*self.ballot.recent, *mean))
 
     def is_undecided(self, time_s: float, rules: Rules) -> bool:
         """Whether the next frame may bring a verdict, or change it."""

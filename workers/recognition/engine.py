@@ -63,7 +63,8 @@ class Engine(Protocol):
     fingerprints are never compared. `threshold` and `margin`: this model's own defaults, raw cosine. `law`: how rare a high cosine of two
     people's faces is.
     `points`: which points of a face its five landmarks are. `appearance`: how much two crops of one track resemble each other.
-    `device`: what runs it, in words.
+    `device`: what runs it, in words. `mirrors`: whether the mean with the mirror image's embedding is better than a crop's alone
+    (mirroring.py).
     """
 
     @property
@@ -88,6 +89,8 @@ class Engine(Protocol):
     def appearance(self) -> Appearance: ...
     @property
     def device(self) -> str: ...
+    @property
+    def mirrors(self) -> bool: ...
 
     def detect(self, frame: Image) -> list[Face]:
         """Faces of a BGR frame (height, width, 3), best score first."""

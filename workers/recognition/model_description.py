@@ -26,6 +26,7 @@ class ModelDescription:
     side_px: int
     fixed_size: tuple[int, int] | None
     device: str
+    mirrors: bool
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -42,6 +43,7 @@ class ModelDescription:
             "side_px": self.side_px,
             "fixed_size": None if self.fixed_size is None else list(self.fixed_size),
             "device": self.device,
+            "mirrors": self.mirrors,
         }
 
     @classmethod
@@ -61,4 +63,5 @@ class ModelDescription:
             side_px,
             None if fixed is None else (int(fixed[0]), int(fixed[1])),
             str(document["device"]),
+            bool(document["mirrors"]),
         )

@@ -35,13 +35,15 @@ class DetectorEntry:
 
 @dataclass(frozen=True)
 class RecogniserEntry:
-    """As above. `side_px`: of its square input; `dim`: of the embedding."""
+    """As above. `side_px`: of its square input; `dim`: of the embedding. `mirrors`: an embedding is the mean of the crop's and its mirror
+    image's, which takes twice the time."""
 
     file: str
     sha256: str
     side_px: int
     dim: int
     pixels: Pixels
+    mirrors: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def parse_pack_file(document: Mapping[str, Any], where: str) -> PackFile:
         detector=DetectorEntry(detector["file"], detector["sha256"], kind, _pixels(detector, PIXELS_OF[kind])),
         recogniser=RecogniserEntry(
             recogniser["file"], recogniser["sha256"], recogniser["side_px"], recogniser["dim"],
-            _pixels(recogniser, _RECOGNISER_PIXELS),
+            _pixels(recogniser, _RECOGNISER_PIXELS), recogniser.get("mirrors", True),
         ),
     )  # fmt: skip  # one object
 
@@ -163,6 +165,7 @@ _RECOGNISER = {
     **_COMMON,
     "side_px": _Key(_side, "a multiple of 112 or 128"),
     "dim": _Key(lambda value: type(value) is int and 16 <= value <= 4096, "a whole number from 16 to 4096"),
+    "mirrors": _Key(lambda value: isinstance(value, bool), "true or false", is_required=False),
 }
 
 

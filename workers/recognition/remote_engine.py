@@ -146,6 +146,10 @@ class RemoteEngine:
         return self.description.appearance
 
     @property
+    def mirrors(self) -> bool:
+        return self.description.mirrors
+
+    @property
     def device(self) -> str:
         return self.description.device
 

@@ -31,6 +31,7 @@ class SharedModel:
             engine.side_px,
             engine.detector.fixed_size,
             engine.device,
+            engine.mirrors,
         )
 
     @property
