@@ -204,7 +204,7 @@ class RecognitionSettings(PerCamera):
     shared_engine: Literal["auto"] | bool = Field(
         default="auto",
         description="true: one process runs the models for all cameras; false: each camera runs its own; auto: one process with an accelerator, "
-        "or with a large model",
+        "with a large model, or from eight cameras on",
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings.engine_sharing import shares_engine, unfit_for_dlib, uses_accelerator
+from shared.settings.engine_sharing import shares_engine, unfit_for_dlib, uses_accelerator, with_sharing_decided
 from shared.settings.file import load_settings
 from shared.settings.schema import Settings
 
@@ -39,6 +39,18 @@ def test_auto_goes_by_the_models_size_on_the_processor(
 ) -> None:
     """A large recogniser is in memory once; files that are never loaded do not count."""
     assert shares_engine(_settings(tmp_path, 'device = "cpu"', sizes)) is expected
+
+
+@pytest.mark.parametrize(("enabled", "expected"), [(7, False), (8, True)])
+def test_auto_shares_among_many_cameras(tmp_path: Path, enabled: int, *, expected: bool) -> None:
+    """Also a small model. Cameras that are switched off do not count. Each camera is told what was decided, since it knows only itself."""
+    cameras = [f'[cameras.c{number}]\nsource = "rtsp://c{number}.example/"' for number in range(enabled)]
+    off = '[cameras.off]\nsource = "rtsp://off.example/"\nenabled = false'
+    settings = _settings(tmp_path, "\n".join(['device = "cpu"', *cameras, off]), {"w600k_mbf.onnx": 14})
+    assert shares_engine(settings) is expected
+    told = Settings.from_json(with_sharing_decided(settings).for_child("c1").to_json())
+    assert told.recognition.shared_engine is expected
+    assert shares_engine(told) is expected
 
 
 @pytest.mark.parametrize("device", ["cuda", "openvino", "coreml"])
