@@ -42,7 +42,8 @@ from shared.status import ChildState, InferenceStatus  # noqa: E402
 from shared.supervision.child import Child, run_child, settings_of  # noqa: E402
 from workers.recognition.liveness import FILE_NAME, LivenessModel  # noqa: E402
 from workers.recognition.pack import ENGINE, PACK_NAME  # noqa: E402
-from workers.recognizer_arcface import MAX_CROPS_AT_ONCE, ArcFaceEngine  # noqa: E402
+from workers.recognition.recogniser import MAX_CROPS_AT_ONCE  # noqa: E402
+from workers.recognizer_arcface import ArcFaceEngine  # noqa: E402
 from workers.sharing.figures import Figures  # noqa: E402
 from workers.sharing.members import Member  # noqa: E402
 from workers.sharing.models import SharedModel  # noqa: E402

@@ -19,16 +19,13 @@ from workers.recognition.devices import AUTO, CPU, devices_here
 from workers.recognition.engine import Appearance, Face, Image, Points, Vectors
 from workers.recognition.face_search import FaceSearch
 from workers.recognition.false_match_law import FalseMatchLaw
-from workers.recognition.onnx_session import UnfitGraphError, open_session, run_session
+from workers.recognition.onnx_session import UnfitGraphError, open_session
 from workers.recognition.pack import ENGINE, OnnxModel, Pack, damaged_model, read_pack
+from workers.recognition.recogniser import Recogniser
 from workers.recognition.scrfd import Scrfd
 from workers.recognition.unit_norm import unit_rows
 from workers.recognition.yunet import Yunet
 
-# Crops in one run of the model. On a processor many at once take as long as one after another (5.6 ms each), and more memory.
-_MAX_CROPS = 2
-# The same on an accelerator.
-MAX_CROPS_AT_ONCE = 32
 # Working points (threshold, margin) by the recognition file's name. w600k_r50 at 0.408 has a false accept rate of 1e-6 in insightface's
 # published table; at 0.45 with this margin 0.5 % of strangers were named by a small model and a gallery of 180 photos.
 _DEFAULT_POINT = (0.45, 0.05)
@@ -99,14 +96,8 @@ class ArcFaceEngine:
         except ValueError as error:
             raise damaged_model(pack.detection.path, error) from error
         self._search = FaceSearch(self.detector, det_size, least_face_px)
-        self._recogniser = _session(pack.recognition, threads, used)
-        self._input = self._recogniser.get_inputs()[0].name
-        self._pixels = pack.recognition.pixels
-        self.side_px = pack.recognition.side_px
-        most = _MAX_CROPS if used == CPU else MAX_CROPS_AT_ONCE
-        self._batch = min(pack.recognition.batch or most, most)
-        self._fixed_batch = pack.recognition.batch
-        self.dim = pack.recognition.dim or self._measured_dim(pack.recognition)
+        self._recogniser = Recogniser(pack.recognition, used, lambda: _session(pack.recognition, threads, used))
+        self.side_px, self.dim = self._recogniser.side_px, self._recogniser.dim
 
     @property
     def model_id(self) -> ModelId:
@@ -124,18 +115,12 @@ class ArcFaceEngine:
         """(len(crops), dim) float32, rows of unit L2 norm. Raises RefusedError for a crop that gives no embedding."""
         if not crops:
             return np.empty((0, self.dim), np.float32)
-        parts = [self._run(crops[start : start + self._batch]) for start in range(0, len(crops), self._batch)]
-        return unit_rows(np.concatenate(parts), self.model)
+        return unit_rows(self._recogniser.run(crops), self.model)
 
-    def _run(self, crops: list[Image]) -> Any:
-        """Raw embeddings of at most `_batch` crops. If the graph has a fixed batch, the last crop is repeated to fill it."""
-        missing = self._fixed_batch - len(crops) if self._fixed_batch else 0
-        blob = self._pixels.blob([*crops, *crops[-1:] * missing], (self.side_px, self.side_px))
-        return run_session(self._recogniser, None, {self._input: blob})[0][: len(crops)]
-
-    def _measured_dim(self, model: OnnxModel) -> int:
-        blank = np.zeros((model.side_px, model.side_px, 3), np.uint8)
-        return int(self._run([blank]).shape[1])
+    def warm_up(self, side_px: int) -> None:
+        """Run both models once, since the first run is slow. `side_px`: of the detector's input."""
+        self.detect(np.zeros((side_px, side_px, 3), np.uint8))
+        self._recogniser.warm_up()
 
 
 def _working_point(pack: Pack) -> tuple[float, float, FalseMatchLaw]:

@@ -25,6 +25,9 @@ from workers import recognizer_dlib
 from workers.models.opening import open_engine
 from workers.recognition.engine import Engine, Face
 from workers.recognition.fingerprint import fingerprint
+from workers.recognition.onnx_session import open_session
+from workers.recognition.pack import read_pack
+from workers.recognition.recogniser import Recogniser
 from workers.recognizer_arcface import LAW, ArcFaceEngine
 from workers.recognizer_dlib import DlibEngine
 
@@ -262,6 +265,34 @@ def test_fixed_batch_dimension_is_respected(tmp_path: Path, batch: int) -> None:
     crops = list(np.random.default_rng(1).integers(0, 255, (6, 112, 112, 3), dtype=np.uint8))
     expected, got = (ArcFaceEngine(pack, det_size=320, threads=1).embed(crops) for pack in (free, fixed))
     assert np.allclose(expected, got, atol=1e-6)
+
+
+def test_on_an_accelerator_a_session_always_gets_the_same_number_of_crops(tmp_path: Path) -> None:
+    """A new number would cost a new plan. Runs are filled up, and the answers are those of the processor. Warming up runs every session."""
+    model = read_pack(write_pack(tmp_path / "pack")).recognition
+    shapes: list[list[int]] = []
+
+    class Recorded:
+        def __init__(self) -> None:
+            self._session = open_session(model.path, threads=1)
+            self.get_inputs, self.get_outputs = self._session.get_inputs, self._session.get_outputs
+            self.get_providers = self._session.get_providers
+            self._shapes: list[int] = []
+            shapes.append(self._shapes)
+
+        def run(self, names: Any, feed: dict[str, Any]) -> Any:
+            self._shapes.append(next(iter(feed.values())).shape[0])
+            return self._session.run(names, feed)
+
+    recogniser, plain = Recogniser(model, "cuda", Recorded), Recogniser(model, "cpu", Recorded)
+    recogniser.warm_up()
+    assert [set(numbers) for numbers in shapes[:4]] == [{1}, {4}, {16}, {32}]
+    crops = list(np.random.default_rng(1).integers(0, 255, (71, 112, 112, 3), dtype=np.uint8))
+    for count in (1, 2, 4, 5, 17, 32, 33, 71):
+        assert np.allclose(recogniser.run(crops[:count]), plain.run(crops[:count]), atol=1e-5)
+        assert recogniser.run(crops[:count]).shape == (count, recogniser.dim)
+    assert [set(numbers) for numbers in shapes[:4]] == [{1}, {4}, {16}, {32}]
+    assert max(shapes[4]) == 2
 
 
 def test_normalising_recogniser_gets_plain_pixels(tmp_path: Path) -> None:

@@ -44,10 +44,7 @@ class SharedModel:
 
     def warm_up(self, side_px: int) -> None:
         """Run both models once, since the first run is slow. `side_px`: of the detector's input."""
-        blank = np.zeros((side_px, side_px, 3), np.uint8)
-        self._engine.detect(blank)
-        crop = np.random.default_rng(0).integers(0, 255, (self._engine.side_px, self._engine.side_px, 3))
-        self.embed([[crop.astype(np.uint8)]])
+        self._engine.warm_up(side_px)
 
     def search(self, image: Image, picture: Picture) -> Rows:
         """The faces in a scaled picture, as `Scrfd.rows`: (n, 15) float32."""
