@@ -276,8 +276,6 @@ class Ballot:
             still = _own(person, self.crops(), rules)
             if len(still) >= rules.votes:
                 self.named = _named(person, still, rules)
-            elif self.mean is not None and _leader_by_mean(self.crops(), self.mean, rules) == person:
-                self.named = _named_by_mean(person, self.mean)
             else:
                 self.recent = deque(self.crops(), self.recent.maxlen)
                 self.named, self.evidence = None, []
