@@ -582,6 +582,12 @@ def test_a_crop_near_a_name_is_embedded_with_its_mirror_image(
     assert (people, embedded > 3) == (["Clover"], True)
     assert named(ONE, 0.45) == (["Clover"], 3)
     assert named(OTHER, 0.995) == ([], 3)
+    gallery.enrol("Ruby", reference(small_pack, ONE))  # with two names it stays a near miss
+    pipeline = CameraPipeline(camera(threshold=0.995), small_pack, gallery)
+    pictures.clear()
+    run(pipeline, frames([scene(ONE, i % 2) for i in range(40)]))
+    crops = pipeline.figures.embedded
+    assert (crops > 20, sum(pictures) - crops) == (True, 12)
     monkeypatch.setattr(small_pack, "mirrors", False)
     assert named(ONE, 0.995) == ([], 3)
 

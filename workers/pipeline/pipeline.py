@@ -43,6 +43,9 @@ _MAX_CROPS = 8  # crops embedded per frame; with more faces, they take turns
 _NEAR_MARGINS = (
     2  # below the threshold: a crop that scores so much, and names nobody, is embedded with its mirror image, too
 )
+_MIRRORED_FOR_VOTES = (
+    4  # of a track so many crops for each vote; later ones change little, and a large recogniser takes long
+)
 _LOST_AFTER_S = 1.5
 # Frames without the face until a track is lost. It counts where frames are so rare that 1.5 s would be a single frame.
 _FRAMES_UNTIL_LOST = 2.5
@@ -346,10 +349,12 @@ class CameraPipeline:
             return alone
 
     def _may_decide(self, pair: Pair, candidates: Sequence[Candidate]) -> bool:
-        """Whether the mean with the mirror image may bring a name: the track has none, and the crop alone comes near one."""
+        """Whether the mean with the mirror image may bring a name: the track has none after a few crops, and this crop alone comes near one."""
         state, rules = self._states.get(pair.track.number), self._rules
-        is_named = state is not None and state.ballot.named is not None
-        if is_named or not candidates or rules.names(candidates) is not None:
+        ballot = state.ballot if state is not None else None
+        if ballot is not None and (ballot.named is not None or ballot.total >= _MIRRORED_FOR_VOTES * rules.votes):
+            return False
+        if not candidates or rules.names(candidates) is not None:
             return False
         return candidates[0].score >= rules.threshold - _NEAR_MARGINS * rules.margin
 
