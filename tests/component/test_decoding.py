@@ -16,9 +16,11 @@ from tests.support.camera_streams import empty_stream, walk_stream
 from tests.support.clips import source, wait_until
 from tests.support.paths import VIDEOS, needs_data
 from workers.capture import decode_policy
+from workers.capture import decoding as decoding_module
 from workers.capture.capture import Capture
 from workers.capture.decode_policy import DecodePolicy
 from workers.capture.decoding import Decoding, Packet, Stamp
+from workers.capture.motion import Grey, has_moved
 from workers.capture.video import Video
 
 _FACE_PX = 40
@@ -106,6 +108,34 @@ def test_an_empty_room_is_hardly_decoded_and_a_visitor_is_seen_whole(
     assert played.longest_gap(*_WALK) <= 0.2, "a picture of the visit is missing"
     assert played.shown[20:] == sorted(played.shown[20:]), "the order is known after some packets"
     assert max(played.late) <= 2.1, "what was passed over is decoded as soon as it is told"
+
+
+def test_with_people_in_view_no_picture_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing would follow from it. When they have gone, it goes on, and the stream falls asleep as after any motion."""
+    compared: list[float] = []
+    now_s = 0.0
+
+    def counted(before: Grey, now: Grey) -> bool:
+        compared.append(now_s)
+        return has_moved(before, now)
+
+    monkeypatch.setattr(decoding_module, "has_moved", counted)
+    policy = DecodePolicy(_FACE_PX)
+    stream = walk_stream(tmp_path / "h264.ts", codec=(*_X264, "-tune", "zerolatency"), seconds=30.0)
+    video = Video(source(stream), open_timeout_s=5.0, read_timeout_s=5.0)
+    decoding = Decoding(video, policy)
+    asleep_from: list[float] = []
+    for packet, now_s in timed(video):
+        policy.people = 2.0 <= now_s < 8.0
+        stamp = Stamp(now_s, now_s, None)
+        for _ in () if decoding.keeps(packet, stamp) else decoding.feed(packet, stamp):
+            pass
+        asleep_from += [now_s] if policy.asleep else []
+    video.close()
+    assert [at for at in compared if at < 1.9]
+    assert not [at for at in compared if 2.1 <= at < 8.0]
+    assert [at for at in compared if 8.0 <= at < 10.0]
+    assert 10.0 <= asleep_from[0] < 14.0
 
 
 def test_who_comes_between_two_keyframes_is_seen_after_the_fact(tmp_path: Path) -> None:
