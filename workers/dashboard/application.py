@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from shared.errors import RollcallError
 from shared.process.program import version
 from workers.dashboard import (
+    enrol_routes,
     event_routes,
     live_routes,
     people_routes,
@@ -34,6 +35,8 @@ _MAX_FAULTS = 20
 _ROUTES = (
     session_routes.router,
     people_routes.router,
+    enrol_routes.router,
+    enrol_routes.cameras,
     photo_routes.router,
     stranger_routes.router,
     event_routes.router,
