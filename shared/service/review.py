@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from shared.store import review
 from shared.store.references import list_people
 from shared.store.resemblance import Search
 from shared.store.review import Pair
+from shared.store.sighting_crops import with_crops
+from shared.store.sighting_probes import alike_of
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
 
@@ -35,10 +38,11 @@ class ReviewRequests:
         self._store, self._strangers, self._search = store, strangers, search
 
     def listed(self, request: requests.Review) -> requests.ReviewPage:
-        """What is left to decide, the nearest misses first: those teach most."""
+        """What is left to decide, those first whose score is nearest to that which names somebody: they teach most."""
         people = _Known(self._store)
         items = [*self._strangers_left(request, people), *self._sightings_left(request, people)]
-        items.sort(key=lambda one: -1.0 if one.score is None else one.score, reverse=True)
+        alike = alike_of(self._store) or 1.0
+        items.sort(key=lambda one: 2.0 if one.score is None else abs(one.score - alike))
         return requests.ReviewPage(items=items[: max(0, min(request.limit, _MAX_PAGE))])
 
     def _strangers_left(self, request: requests.Review, people: _Known) -> list[requests.ReviewItem]:
@@ -66,12 +70,15 @@ class ReviewRequests:
 
     def _sightings_left(self, request: requests.Review, people: _Known) -> list[requests.ReviewItem]:
         items = []
-        for sighting, person in review.newest_doubtful(self._store, _LOOKED_THROUGH, _MAX_SIGHTINGS):
+        found = review.newest_doubtful(self._store, _LOOKED_THROUGH, _MAX_SIGHTINGS)
+        pictured = with_crops(self._store, [sighting for sighting, _ in found])
+        for sighting, person in found:
             event = self._store.sightings.find(sighting)
             known = people.of(person)
             if event is None or known is None or (request.cameras is not None and event.camera not in request.cameras):
                 continue
-            items.append(requests.ReviewItem(event=event.to_json(), person=known, score=event.score))
+            shown = replace(event, crop=True if sighting in pictured else None)
+            items.append(requests.ReviewItem(event=shown.to_json(), person=known, score=event.score))
         return items
 
     # --- decisions ---------------------------------------------------------------------------------------------

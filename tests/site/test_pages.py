@@ -65,6 +65,7 @@ def test_every_page_is_sound(pages: Pages, size: str, scheme: str) -> None:
         "events": ("events", _WITH_FACE, None),
         "one event": ("events", _WITH_FACE, ".row.named button"),
         "people": ("people", ".cards img", None),
+        "review": ("review", ".decide .face.huge img", None),
         "enrol": ("enrol", "form.enrol", None),
         "enrol at a camera": ("enrol", "form.enrol", "button:text-is('At a camera')"),
         "enrol more": (f"enrol/{person}", ".chosen img", None),
@@ -264,7 +265,7 @@ def test_every_text_is_in_the_catalogue(pages: Pages) -> None:
             watched.page.reload()
             watched.page.wait_for_selector(ready)
             texts = watched.page.eval_on_selector_all(
-                "h1, nav a, .leave, label, .top button, option:not([value]), .more button, .drop button, .drop p.faint",
+                "h1, nav a, .leave, label, .top button, option:not([value]), .more button, .drop button, .drop p.faint, .decide button, .question",
                 "all => all.map(one => one.firstChild.nodeType === 3 ? one.firstChild.data : one.innerText)",
             )
             assert [one for one in texts if not one.startswith("⟦")] == []

@@ -91,9 +91,15 @@ def _body(**fields: str) -> dict[str, Any]:
         }
     }
     for name, text in fields.items():
-        one = {"type": "string", "maxLength": _MAX_NAME}
-        described[name] = {**(one if name != "box" else {"type": "array", "items": one}), "description": text}
-    schema = {"type": "object", "properties": described, "required": [PHOTO, *(["name"] if "name" in fields else [])]}
+        one = {"type": "string", "maxLength": _MAX_NAME, **({"minLength": 1} if name == "name" else {})}
+        boxes = {"type": "array", "items": {"type": "string", "pattern": f"^(?:{_BOX.pattern})?$"}}
+        described[name] = {**(boxes if name == "box" else one), "description": text}
+    schema = {
+        "type": "object",
+        "properties": described,
+        "required": [PHOTO, *(["name"] if "name" in fields else [])],
+        "additionalProperties": False,
+    }
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
@@ -146,7 +152,7 @@ async def enrol_new(_: Operator, request: Request) -> Enrolled:
     """Enrol somebody new from photos. They are recognised on every camera at once."""
     async with _form(request, "name", "user_id", "box") as form:
         name = form.one("name") or ""
-        if not 0 < len(name.strip()) <= _MAX_NAME:
+        if not 0 < len(name) <= _MAX_NAME:
             raise unfit("name", f"1 to {_MAX_NAME} characters", len(name))
         user_id = (form.one("user_id") or "").strip() or None
         if user_id is not None and len(user_id) > _MAX_NAME:
@@ -213,10 +219,12 @@ def _boxes(form: Form) -> list[list[float] | None]:
     texts = form.fields.get("box", [])
     if not texts:
         return [None] * len(form.photos)
-    if len(texts) != len(form.photos):
-        raise unfit("box", "one for each photo, or none at all", len(texts))
     if any(text and not _BOX.fullmatch(text) for text in texts):
         raise unfit("box", "x1,y1,x2,y2 in pixels, or empty")
+    if len(texts) != len(form.photos):
+        raise RefusedError(
+            "not as many boxes as photos", where="box", got=len(texts), expected="one for each photo, or none at all"
+        )
     return [[float(side) for side in text.split(",")] if text else None for text in texts]
 
 
