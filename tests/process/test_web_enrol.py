@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import os
@@ -15,10 +16,12 @@ import pytest
 import requests
 from PIL import Image
 
+from shared.ipc.desk import Assess
 from shared.photos.reading import decode_photo
 from shared.records import Role
 from tests.support.paths import astronaut, needs_dlib, no_faces, six_faces
 from tests.support.web_site import Visitor, WebSite, web_site
+from workers.dashboard import photo_desk
 
 pytestmark = needs_dlib
 API = "/api/v1"
@@ -282,3 +285,23 @@ def test_a_viewer_hands_in_nothing(web: WebSite) -> None:
     viewer = web.visitor(Role.VIEWER)
     assert send(viewer, "assess", b"x").status_code == 403
     assert send(viewer, "people", b"x").status_code == 403
+
+
+def test_the_process_ends_when_nobody_needs_it(web: WebSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is started for the first photo, stays while it is needed, and is gone when nobody has needed it for a while."""
+    one = photo_desk.PhotoDesk(web.site.settings)
+
+    async def look() -> None:
+        with astronaut().open("rb") as photo:
+            assert (await one.ask(Assess(), photo.fileno())).faces
+
+    assert one.pid is None
+    asyncio.run(look())
+    pid = one.pid
+    assert pid is not None
+    one.end_if_idle()
+    assert one.pid == pid, "it was needed a moment ago"
+    monkeypatch.setattr(photo_desk, "_IDLE_S", 0.0)
+    one.end_if_idle()
+    web.site.wait_for(lambda: one.pid is None and not Path(f"/proc/{pid}").exists(), "end of the process")
+    one.close()

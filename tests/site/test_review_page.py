@@ -17,7 +17,7 @@ from shared.ipc.requests import Record
 from shared.photos.reading import read_photo
 from shared.records import Role
 from tests.support.browser import Pages, Watched, browser, needs_browser
-from tests.support.paths import astronaut, needs_dlib
+from tests.support.paths import astronaut, needs_dlib, six_faces
 from tests.support.portraits import portrait_clip
 from tests.support.stranger_events import seen, trace
 from tests.support.vectors import noise
@@ -150,6 +150,30 @@ def test_a_stranger_becomes_a_person(pages: Pages, admin: Visitor) -> None:
         assert [one["person"] for one in admin.get(f"{API}/people")["people"]] == ["Eileen Review"]
         watched.open("live", ".tile .picture img")
         watched.page.wait_for_selector(".box.named >> text=Eileen Review", timeout=_LONG_MS)
+        assert watched.said == []
+
+
+def test_a_stranger_joins_a_person_who_is_enrolled(pages: Pages, admin: Visitor) -> None:
+    """*Yes* asks once more, since it can't be taken back: then the stranger's pictures are references of that person, and the sightings theirs."""
+    pages.web.site.wait_for(lambda: admin.get(f"{API}/strangers")["strangers"], "stranger", deadline_s=60)
+    photo = six_faces().read_bytes()
+    faces = admin.session.post(f"{admin.address}{API}/assess", files=[("photo", ("x", photo))], timeout=150).json()[
+        "photos"
+    ][0]["faces"]
+    box = ",".join(map(str, faces[1]["box"]))
+    made = admin.session.post(
+        f"{admin.address}{API}/people", files=[("photo", ("x", photo))], data={"name": "Ruby", "box": box}, timeout=150
+    )
+    assert made.status_code == 201, made.text
+    with pages.page() as watched:
+        watched.open("review", ".decide")
+        wait_for_item(watched, "Ruby")
+        watched.page.keyboard.press("y")
+        watched.page.wait_for_selector("dialog[open] >> text=This is Ruby")
+        assert admin.get(f"{API}/people")["people"][0]["references"] == 1, "nothing was done yet"
+        watched.page.keyboard.press("Enter")
+        watched.page.wait_for_selector(".notices >> text=This is Ruby now", timeout=_LONG_MS)
+        assert admin.get(f"{API}/people")["people"][0]["references"] > 1
         assert watched.said == []
 
 
