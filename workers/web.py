@@ -25,6 +25,7 @@ try:
     from workers.dashboard.counters import Counters
     from workers.dashboard.doorkeeper import Doorkeeper
     from workers.dashboard.live_views import LiveViews
+    from workers.dashboard.photo_desk import PhotoDesk
     from workers.dashboard.sighting_feed import SightingFeed
     from workers.dashboard.site import SECRET_PATHS, Site, is_let_in
     from workers.dashboard.writer_link import WriterLink
@@ -62,7 +63,7 @@ def _tls(settings: Settings) -> Tls | None:
 async def _serve(settings: Settings, child: Child, listener: socket.socket, tls: Tls | None) -> None:
     counters, writer = Counters(), WriterLink(settings.run_dir)
     feed = SightingFeed(settings.run_dir, writer, counters.take_sighting)
-    site = Site(settings, writer, Doorkeeper(writer), feed, counters, LiveViews(settings.run_dir))
+    site = Site(settings, writer, Doorkeeper(writer), feed, counters, LiveViews(settings.run_dir), PhotoDesk(settings))
 
     def stop() -> None:
         site.stopping = True
@@ -88,6 +89,7 @@ async def _serve(settings: Settings, child: Child, listener: socket.socket, tls:
         tidying.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await tidying
+        site.desk.close()
         writer.close()
 
 
@@ -96,6 +98,7 @@ async def _tidy(site: Site, tls: Tls | None) -> None:
     while True:
         await asyncio.sleep(_TIDY_EVERY_S)  # nothing to wait for: this is the clock's work
         site.feed.drop_old()
+        site.desk.end_if_idle()
         if tls is not None:
             tls.renew()
         try:

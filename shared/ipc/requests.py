@@ -120,7 +120,7 @@ def _plain(value: Any) -> Any:
         return value._asdict()
     if isinstance(value, SiteSnapshot | Answer):
         return value.to_json()
-    return vars(value) if is_dataclass(value) else value
+    return {name: _plain(one) for name, one in vars(value).items()} if is_dataclass(value) else value
 
 
 @dataclass(frozen=True)
@@ -224,13 +224,14 @@ class PeoplePage(Answer):
 
 @dataclass(frozen=True)
 class People(Request[PeoplePage]):
-    """List people in the order of their names: at most `limit`, after the name `after`. With `id`, only that person."""
+    """List people in the order of their names: at most `limit`, after the name `after`. With `id` or `name`, only that person."""
 
     op: ClassVar[str] = "people"
     answer: ClassVar[type[Any]] = PeoplePage
     after: str | None = None
     limit: int | None = None
     id: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -456,6 +457,83 @@ class NameStranger(Request[StrangerNamed]):
     answer: ClassVar[type[Any]] = StrangerNamed
     id: str
     person: str
+
+
+# --- the review -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReviewItem:
+    """What is left to decide: a stranger, or an uncertain sighting as `event`. `person`: whom it resembles most, with the cosine `score`."""
+
+    stranger: Stranger | None = None
+    event: dict[str, Any] | None = None
+    person: Person | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewPage(Answer):
+    """The nearest misses first."""
+
+    items: list[ReviewItem]
+
+
+@dataclass(frozen=True)
+class Review(Request[ReviewPage]):
+    """What is left to decide: at most `limit` of the latest strangers and uncertain sightings; only those of these `cameras`, if given."""
+
+    op: ClassVar[str] = "review"
+    answer: ClassVar[type[Any]] = ReviewPage
+    limit: int = 50
+    cameras: list[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided(Answer):
+    """`already`: it was so before."""
+
+    already: bool
+
+
+@dataclass(frozen=True)
+class MarkDifferent(Request[Decided]):
+    """Remember that a person is not this stranger, or not this other person. `person`, `other`: UUIDs; `stranger`: an id."""
+
+    op: ClassVar[str] = "mark_different"
+    answer: ClassVar[type[Any]] = Decided
+    person: str
+    stranger: str | None = None
+    other: str | None = None
+
+
+@dataclass(frozen=True)
+class UndoDifferent(Request[Decided]):
+    """Forget that these two are not one person."""
+
+    op: ClassVar[str] = "undo_different"
+    answer: ClassVar[type[Any]] = Decided
+    person: str
+    stranger: str | None = None
+    other: str | None = None
+
+
+@dataclass(frozen=True)
+class IgnoreStranger(Request[Decided]):
+    """Let a stranger not come up in the review any more."""
+
+    op: ClassVar[str] = "ignore_stranger"
+    answer: ClassVar[type[Any]] = Decided
+    id: str
+
+
+@dataclass(frozen=True)
+class HeedStranger(Request[Decided]):
+    """Let a stranger come up again who was ignored."""
+
+    op: ClassVar[str] = "heed_stranger"
+    answer: ClassVar[type[Any]] = Decided
+    id: str
 
 
 # --- sightings ------------------------------------------------------------------------------------------------------
@@ -1153,7 +1231,8 @@ REQUESTS: dict[str, type[Request[Any]]] = {
     one.op: one
     for one in (
         Save, Delete, Count, People, References, IsMarked, Cosine, SetAside, BringBack, Forget, Rename, Merge, UndoPeople,
-        Strangers, ForgetStranger, NameStranger, Record, Sightings, FindSightings, FindCrop,
+        Strangers, ForgetStranger, NameStranger, Review, MarkDifferent, UndoDifferent, IgnoreStranger, HeedStranger,
+        Record, Sightings, FindSightings, FindCrop,
         Follow, Wrong, Right, UndoCorrection, Corrections, ForgetCorrection, AddAccess, UseLink, FindAccess, Accesses,
         RevokeAccess, AccessesUsed, Outgoing, Sent, Resend, SetBack, BeginAnew, TakeIn, TakeInPlain, OutgoingPlain, SentPlain, CountUnshown,
         OutgoingSightings, SentSightings, Exchanged, SyncStatus, FollowChanges,

@@ -61,6 +61,7 @@ _FORMATS = tuple(
     )
     if plugin.format
 )
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")
 _FORMAT_NAMES = "JPEG, PNG, WebP, BMP or TIFF"
 
 MAX_FILE_BYTES = 128 << 20  # the largest accepted file, a BMP of MAX_WHOLE_MEGAPIXELS, has 120 MB
@@ -133,20 +134,44 @@ def read_scaled(path: Path | str) -> tuple[Image, int]:
         return decode_photo(photo.data, photo.path.suffix)
 
 
-def decode_photo(data: bytes, suffix: str = "") -> tuple[Image, int]:
+def decode_photo(data: bytes, suffix: str = "", *, heic: bool = False) -> tuple[Image, int]:
     """Decode a photo's bytes. Returns (height, width, 3) uint8, BGR, upright by its EXIF orientation; and by what number each side was
     divided.
 
     Up to DECODED_MEGAPIXELS the photo keeps its size. A larger one is halved until it fits (JPEG while it is decoded). Greyscale, palette,
     16-bit, CMYK and transparent images (on white) are converted. Of several images in a file the first is used.
 
+    `heic`: read HEIC, too. A caller that keeps the photo makes a JPEG of it, since `without_metadata` does not know that format.
+
     Raises RefusedError, with the reason, if the bytes are no photo, are damaged or cut short, or have a format that we do not read (the
     file's `suffix` helps to name it). Also if the photo is narrower than MIN_SIDE_PX, larger than MAX_MEGAPIXELS, or larger than
     MAX_WHOLE_MEGAPIXELS and must be decoded whole. The sizes are those of the header.
     """
-    with _decoder_faults(data[:32], suffix), Pillow.open(io.BytesIO(data), formats=_FORMATS) as photo:
+    as_heic = heic and is_heic(data)
+    formats = (_heic_format(),) if as_heic else _FORMATS
+    with _decoder_faults(data[:32], suffix, is_known=as_heic), Pillow.open(io.BytesIO(data), formats=formats) as photo:
         factor = _reduction(*photo.size, whole=not _is_decoded_reduced(photo, data))
         return _decode(photo, factor), factor
+
+
+def is_heic(data: bytes) -> bool:
+    """Whether these bytes begin as a photo of an iPhone does: HEIC, not AVIF, and no video."""
+    return data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS
+
+
+def _heic_format() -> str:
+    """Pillow's name for HEIC. Raises RefusedError if the library that reads it is not installed."""
+    try:
+        import pi_heif  # 10 MB, only where somebody hands in such a photo
+    except ModuleNotFoundError as error:
+        raise RefusedError(
+            "the library that reads HEIC is not installed on the site's machine",
+            expected="pi-heif",
+            remedy="export the photo as JPEG, or install it there: pip install -c constraints.txt '.[web]'",
+        ) from error
+    pi_heif.options.DECODE_THREADS = 1
+    pi_heif.register_heif_opener(thumbnails=False)
+    return "HEIF"
 
 
 def entries_in(folder: Path | str) -> tuple[list[Path], list[Path]]:
@@ -239,23 +264,30 @@ def _at(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _decoder_faults(start: bytes, suffix: str) -> Iterator[None]:
+def _decoder_faults(start: bytes, suffix: str, *, is_known: bool) -> Iterator[None]:
+    """`is_known`: the format is one that we read, though nothing else in the file may be."""
     try:
         yield
     except RefusedError:
         raise
     except UnidentifiedImageError as error:
+        if is_known:
+            raise _damaged(error) from error
         raise _not_a_photo(start, suffix.lower()) from error
     except MemoryError as error:
         raise RefusedError(
             "decoding takes more memory than a photo may", remedy="open it in an image editor and save it as JPEG"
         ) from error
     except _DECODER_ERRORS as error:
-        raise RefusedError(
-            "the photo is damaged or cut short",
-            got=str(error) or type(error).__name__,
-            remedy="copy it again from where it came from, or open it in an image editor and save it anew",
-        ) from error
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> RefusedError:
+    return RefusedError(
+        "the photo is damaged or cut short",
+        got="" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__,
+        remedy="copy it again from where it came from, or open it in an image editor and save it anew",
+    )
 
 
 def _not_a_photo(start: bytes, suffix: str) -> RefusedError:

@@ -85,7 +85,9 @@ class ReferenceRequests:
 
     def people(self, request: requests.People) -> requests.PeoplePage:
         """One page of the enrolled people, by name."""
-        return requests.PeoplePage(people=list_people(self._store, request.after, request.limit, request.id))
+        return requests.PeoplePage(
+            people=list_people(self._store, request.after, request.limit, request.id, request.name)
+        )
 
     def references(self, request: requests.References) -> requests.ReferencesPage:
         """One page of references, by id, of one person or of all."""

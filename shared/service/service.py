@@ -35,6 +35,7 @@ from shared.service.negatives import negative_rows
 from shared.service.people import PeopleRequests
 from shared.service.publication import BlockKeeper
 from shared.service.references import ReferenceRequests
+from shared.service.review import ReviewRequests
 from shared.service.set_aside import SetAsideRequests
 from shared.service.sightings import Retention, SightingRequests
 from shared.service.strangers import StrangerRequests
@@ -82,6 +83,7 @@ class StoreService:
         strangers, people = StrangerRequests(self._strangers, store), PeopleRequests(store, self._sightings)
         keep_days = site.keep_corrections_days
         corrections = CorrectionRequests(store, self._sightings, references, keep_days, self._published_search)
+        review = ReviewRequests(store, self._strangers, self._published_search)
         access = AccessRequests(store)
         sync = SyncRequests(store, references, people, self._forgetting)
         plain, sightings_up = PlainSyncRequests(store, references), SightingsUp(store)
@@ -93,6 +95,10 @@ class StoreService:
             requests.Forget: sync.forget,
             requests.ForgetStranger: self._forgetting.forget_stranger,
             requests.NameStranger: strangers.name,
+            requests.MarkDifferent: review.mark_different,
+            requests.UndoDifferent: review.undo_different,
+            requests.IgnoreStranger: review.ignore,
+            requests.HeedStranger: review.heed,
             requests.Record: self._sightings.record,
             requests.Stage: model.stage,
             requests.Unstage: model.unstage,
@@ -131,6 +137,7 @@ class StoreService:
             requests.FindSightings: self._sightings.found,
             requests.FindCrop: self._sightings.crop,
             requests.Strangers: strangers.listed,
+            requests.Review: review.listed,
             requests.Corrections: corrections.listed,
             requests.FindAccess: access.found,
             requests.Accesses: access.listed,

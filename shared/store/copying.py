@@ -19,9 +19,11 @@ from shared.store.store import Store, explain
 _PAGES_AT_ONCE = 256
 _INSTRUCTIONS = 50_000  # instructions of SQLite's virtual machine
 
-# Tables that copies leave out. A copy would keep strangers, probes and crops longer than the settings allow, and the notes for undoing longer
-# than 30 days. The paths of files that are still to be moved or removed hold names. A copy is not the site, and has exchanged nothing.
+# Tables that copies leave out. A copy would keep strangers, what was decided of them, probes and crops longer than the settings allow, and the
+# notes for undoing longer than 30 days. The paths of files that are still to be moved or removed hold names. A copy is not the site, and has
+# exchanged nothing.
 _NOT_IN_COPIES = (
+    "different_people", "ignored_strangers",
     "stranger_visits", "stranger_traces", "strangers", "pending_removals", "merged_references", "people_changes", "pending_moves",
     "sighting_probes", "sighting_crops", "change_times", "synced", "synced_people", "unsettled", "quarantine",
     "plain_items", "sync_state",

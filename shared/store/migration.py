@@ -74,6 +74,8 @@ _KEYS = {
     "sighting_probes": "sighting",
     "sighting_crops": "sighting",
     "corrections": "sighting",
+    "different_people": "id",
+    "ignored_strangers": "stranger",
     "accesses": "id",
     "change_times": "change_number",
     "tombstones": "uuid",
@@ -285,6 +287,7 @@ class _Copying:
         self._merged_references()
         self._probes()
         self._strangers()
+        self._review()
         self._ids_go_on()
         key = self._mark_key()
         self._set_facts(key)
@@ -470,6 +473,27 @@ class _Copying:
         if "sighting_crops" in self._columns:
             pictures = ("sighting", "kept_at", "size_bytes", "jpeg")
             self._rows_of("sighting_crops", pictures, lambda *row: row[0] in known and _is_crop(*row))
+
+    def _review(self) -> None:
+        """Copy what was decided of people and strangers who are there."""
+        strangers = {row[0] for row in self._new.execute("SELECT id FROM strangers")}
+        people_there = {row[0] for row in self._new.execute("SELECT uuid FROM people")}
+        if "different_people" in self._columns:
+            self._rows_of(
+                "different_people",
+                ("id", "person", "other", "stranger", "made_at"),
+                lambda _, person, other, stranger, made_at: (
+                    person in people_there
+                    and (other in people_there if stranger is None else other is None and stranger in strangers)
+                    and _is_time(made_at)
+                ),
+            )
+        if "ignored_strangers" in self._columns:
+            self._rows_of(
+                "ignored_strangers",
+                ("stranger", "since"),
+                lambda stranger, since: stranger in strangers and _is_time(since),
+            )
 
     def _strangers(self) -> None:
         known = {row[0] for row in self._new.execute("SELECT id FROM strangers")}

@@ -70,21 +70,26 @@ def user_ids_of(store: Store, names: Collection[str]) -> dict[str, str | None]:
 
 
 def list_people(
-    store: Store, after: str | None = None, limit: int | None = None, person_id: str | None = None
+    store: Store,
+    after: str | None = None,
+    limit: int | None = None,
+    person_id: str | None = None,
+    person: str | None = None,
 ) -> list[Person]:
-    """All enrolled people in the order of their names: at most `limit`, and only names behind `after`. With `person_id`, only that person.
+    """All enrolled people in the order of their names: at most `limit`, and only names behind `after`. With `person_id`, or a name in
+    `person`, only that person.
 
     Each with name, user id, numbers of references, and the times of the first and the last change.
     """
-    wanted = (
-        "?1 IS NULL OR person_name>?1" if person_id is None else "person_name=(SELECT name FROM people WHERE uuid=?3)"
-    )
+    only = {"id": "person_name=(SELECT name FROM people WHERE uuid=?3)", "name": "person_name=?3"}
+    one = ("id", person_id) if person_id is not None else ("name", person)
+    wanted = "?1 IS NULL OR person_name>?1" if one[1] is None else only[one[0]]
     rows = store.connection.execute(
         "SELECT person_name, COUNT(*), MIN(created_at), MAX(updated_at), COUNT(s.embedding_id), "  # noqa: S608  # two constants
         "(SELECT uuid FROM people WHERE name=person_name) FROM embeddings e "
         "LEFT JOIN set_aside s ON s.embedding_id=e.id "
         f"WHERE {wanted} GROUP BY person_name ORDER BY person_name LIMIT ?2",
-        (after, -1 if limit is None else limit, *([] if person_id is None else [person_id])),
+        (after, -1 if limit is None else limit, *([] if one[1] is None else [one[1]])),
     )
     return [
         Person(name, user_id_of(store, name), count, _iso(created), _iso(updated), aside, uuid)

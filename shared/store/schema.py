@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shared.errors import ConfigurationError
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 PAGE_SIZE = 16384  # a 4 KiB page holds one 512-d row; 16 KiB pages hold seven and load faster
 
 EMBEDDINGS = """
@@ -63,6 +63,19 @@ CORRECTIONS = (
         sighting INTEGER PRIMARY KEY, verdict TEXT NOT NULL, person TEXT NOT NULL, camera TEXT NOT NULL, track INTEGER,
         made_at TEXT NOT NULL, expires_at TEXT NOT NULL, fingerprint TEXT, embedding BLOB, against_all INTEGER NOT NULL,
         reference INTEGER)""",
+)
+REVIEW = (
+    # two who are not one person: a person, and another person or a stranger. person < other
+    """CREATE TABLE different_people(
+        id INTEGER PRIMARY KEY, person TEXT NOT NULL REFERENCES people(uuid) ON DELETE CASCADE ON UPDATE CASCADE,
+        other TEXT REFERENCES people(uuid) ON DELETE CASCADE ON UPDATE CASCADE,
+        stranger INTEGER REFERENCES strangers(id) ON DELETE CASCADE, made_at TEXT NOT NULL)""",
+    "CREATE INDEX different_people_by_person ON different_people(person)",
+    "CREATE INDEX different_people_by_other ON different_people(other) WHERE other IS NOT NULL",
+    "CREATE INDEX different_people_by_stranger ON different_people(stranger) WHERE stranger IS NOT NULL",
+    # strangers that do not come up in the review any more
+    """CREATE TABLE ignored_strangers(
+        stranger INTEGER PRIMARY KEY REFERENCES strangers(id) ON DELETE CASCADE, since TEXT NOT NULL)""",
 )
 ACCESSES = (
     # who may use the web part. kind: link, session, token or password. secret: a hash (store/accesses.py). cameras: JSON list; NULL: all.
@@ -173,6 +186,7 @@ OWN_TABLES = (
     "CREATE TABLE pending_removals(path TEXT PRIMARY KEY, since TEXT NOT NULL) WITHOUT ROWID",
     *STRANGERS,
     *CORRECTIONS,
+    *REVIEW,
     *ACCESSES,
     *SYNC,
 )

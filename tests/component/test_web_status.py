@@ -12,6 +12,7 @@ from tests.support.stores import DLIB
 from workers.dashboard.counters import Counters
 from workers.dashboard.doorkeeper import Doorkeeper
 from workers.dashboard.live_views import LiveViews
+from workers.dashboard.photo_desk import PhotoDesk
 from workers.dashboard.sighting_feed import SightingFeed
 from workers.dashboard.site import Site
 from workers.dashboard.writer_link import WriterLink
@@ -27,7 +28,9 @@ def test_while_the_writer_is_away_nobody_waits_in_turn(tmp_path: Path) -> None:
     async def ask() -> list[object]:
         writer, counters = WriterLink(settings.run_dir), Counters()
         feed = SightingFeed(settings.run_dir, writer, counters.take_sighting)
-        site = Site(settings, writer, Doorkeeper(writer), feed, counters, LiveViews(settings.run_dir))
+        site = Site(
+            settings, writer, Doorkeeper(writer), feed, counters, LiveViews(settings.run_dir), PhotoDesk(settings)
+        )
         try:
             return list(await asyncio.gather(*(site.status() for _ in range(_ASKING)), return_exceptions=True))
         finally:

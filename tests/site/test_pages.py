@@ -65,6 +65,10 @@ def test_every_page_is_sound(pages: Pages, size: str, scheme: str) -> None:
         "events": ("events", _WITH_FACE, None),
         "one event": ("events", _WITH_FACE, ".row.named button"),
         "people": ("people", ".cards img", None),
+        "review": ("review", ".decide .face.huge img", None),
+        "enrol": ("enrol", "form.enrol", None),
+        "enrol at a camera": ("enrol", "form.enrol", "button:text-is('At a camera')"),
+        "enrol more": (f"enrol/{person}", ".chosen img", None),
         "person": (f"people/{person}", ".photos img", None),
         "rename": (f"people/{person}", ".photos img", "text=Rename"),
         "merge": (f"people/{person}", ".photos img", "button:text-is('Merge')"),
@@ -251,12 +255,17 @@ def test_a_person_is_renamed_merged_and_brought_back(pages: Pages) -> None:
 def test_every_text_is_in_the_catalogue(pages: Pages) -> None:
     """In the pseudo-locale every heading, button and label is marked, so that none is written in the code."""
     with pages.page() as watched:
-        for path, ready in (("live", _WITH_PICTURE), ("events", _WITH_FACE), ("people", ".cards img")):
+        for path, ready in (
+            ("live", _WITH_PICTURE),
+            ("events", _WITH_FACE),
+            ("people", ".cards img"),
+            ("enrol", "form.enrol"),
+        ):
             watched.page.goto(f"{pages.web.address}/?lang=pseudo#/{path}")
             watched.page.reload()
             watched.page.wait_for_selector(ready)
             texts = watched.page.eval_on_selector_all(
-                "h1, nav a, .leave, label, .top button, option:not([value]), .more button",
+                "h1, nav a, .leave, label, .top button, option:not([value]), .more button, .drop button, .drop p.faint, .decide button, .question",
                 "all => all.map(one => one.firstChild.nodeType === 3 ? one.firstChild.data : one.innerText)",
             )
             assert [one for one in texts if not one.startswith("⟦")] == []

@@ -26,12 +26,13 @@ WAIT_MS = 20_000
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
+def browser(*options: str) -> Iterator[Browser]:
+    """`options`: further ones of Chromium's."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         # Without its sandbox, which root can't have; it opens nothing but our own pages.
-        opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", *options])
         try:
             yield opened
         finally:
@@ -55,6 +56,7 @@ class Pages:
     def page(self, size: str = "desk", scheme: Any = "light", *, signed_in: bool = True) -> Iterator[Watched]:
         width, height = SIZES[size]
         context = self._browser.new_context(
+            permissions=["camera"],
             storage_state=self._state if signed_in else None,
             viewport={"width": width, "height": height},
             color_scheme=scheme,

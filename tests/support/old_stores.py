@@ -70,9 +70,10 @@ CREATE TABLE embeddings(
 EXCHANGE_TABLES = (
     "tombstones", "synced", "synced_people", "unsettled", "plain_items", "quarantine", "sync_state",
 )  # fmt: skip
+REVIEW_TABLES = ("different_people", "ignored_strangers")
 NEWER_TABLES = (
     "people", "merged_references", "pending_moves", "pending_removals", "set_aside", "sighting_probes", "sighting_crops", "corrections",
-    "change_times", *EXCHANGE_TABLES,
+    "change_times", *REVIEW_TABLES, *EXCHANGE_TABLES,
 )  # fmt: skip
 _SINCE = ((", checksum INTEGER", ""), (", recorded_at TEXT", ""))
 

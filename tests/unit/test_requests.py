@@ -56,6 +56,7 @@ ASKED: list[Request[Any]] = [
     requests.Count(),
     requests.People(),
     requests.People("Ada", 10),
+    requests.People(name="Ada"),
     requests.References(),
     requests.References("Ada", 7, 10),
     requests.IsMarked("Ada"),
@@ -72,6 +73,14 @@ ASKED: list[Request[Any]] = [
     requests.Strangers("stranger-1", "stranger-0", 5),
     requests.ForgetStranger("stranger-1"),
     requests.NameStranger("stranger-1", "Ada"),
+    requests.Review(),
+    requests.Review(7, ["door"]),
+    requests.MarkDifferent("u-1", "stranger-1"),
+    requests.MarkDifferent("u-1", None, "u-2"),
+    requests.UndoDifferent("u-1", "stranger-1"),
+    requests.UndoDifferent("u-1", None, "u-2"),
+    requests.IgnoreStranger("stranger-1"),
+    requests.HeedStranger("stranger-1"),
     requests.Record([]),
     requests.Record([_EVENT.to_json(), {"odd": [1, {"deep": None}]}, 7, None, "text"]),
     requests.Sightings(),
@@ -184,6 +193,18 @@ ANSWERED: list[Answer] = [
         photo="faces/Zoë/1.jpg", expires_at=_EVENT.time,
     ),
     requests.Undone(sighting=7, judged="right", person="Ada", unlearned=1),
+    requests.ReviewPage(items=[]),
+    requests.ReviewPage(
+        items=[
+            requests.ReviewItem(
+                stranger=Stranger("stranger-7", _EVENT.time, _EVENT.time, 2, ["door"], ["strangers/7.jpg"]),
+                person=Person("Zoë", "e-17", 3, _EVENT.time, None, 1, "u-1"),
+                score=0.41,
+            ),
+            requests.ReviewItem(event={"id": 7, "event": "left"}),
+        ]
+    ),
+    requests.Decided(already=True),
     requests.CorrectionsPage(corrections=[]),
     requests.CorrectionsPage(
         corrections=[

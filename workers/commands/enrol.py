@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from shared.errors import EXIT_DONE, EXIT_REFUSED, RefusedError, UsageError
+from shared.errors import EXIT_DONE, EXIT_REFUSED, UsageError
 from shared.files.private_folder import require_own
 from shared.photos.reading import shown
 from shared.process.machine import usable_cpus
@@ -14,7 +14,8 @@ from workers.commands.context import Context, add_assume_model
 from workers.commands.output import say, say_json, warn
 from workers.photos.enrolling import enrol_photos, require_somebody, set_aside_lines, skipped_line
 from workers.photos.look_alikes import remark_lines
-from workers.photos.naming import Found, people_in, person_name
+from workers.photos.naming import people_in, person_name
+from workers.photos.naming_strangers import enrol_stranger
 from workers.photos.same_model import require_same_model
 
 _MAX_REMARKS = 20
@@ -63,30 +64,16 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 
 def _enrol_stranger(context: Context, arguments: argparse.Namespace) -> int:
-    """Turn a stranger into a person: the stranger's pictures are enrolled, and the sightings become that person's.
-
-    The stranger is removed only after the pictures are enrolled. Raises RefusedError, with nothing removed, when no picture
-    gives a reference.
-    """
+    """Turn a stranger into a person, see `enrol_stranger`."""
     if not arguments.name:
         raise UsageError("a stranger is enrolled under a name", expected="--unknown ID --name NAME")
     settings = context.settings
     person = person_name(arguments.name)
     with SiteAccess(settings, warn) as gallery:
         stranger = gallery.stranger(arguments.unknown)
-        pairs = [(person, settings.data_dir / photo) for photo in stranger.photos]
         engine = context.open_engine(threads=usable_cpus())
         require_same_model(gallery, engine, settings, assume=arguments.assume_model)
-        report = enrol_photos(Found(pairs), gallery, engine, settings, user_id=arguments.user_id)
-        if not (report.enrolled or report.unchanged):
-            raise RefusedError(
-                f"none of {stranger.id}'s pictures gives a reference, and nothing was changed",
-                where=str(settings.data_dir),
-                got="; ".join(one["reason"] for one in report.refused) or "no pictures",
-                remedy=f"wait for better ones, or enrol {person} from a photo",
-            )
-        named = gallery.name_stranger(stranger.id, person)
-    report.warnings |= {named.warning} if named.warning else set()
+        report, named = enrol_stranger(stranger, person, gallery, engine, settings, user_id=arguments.user_id)
     for warning in sorted(report.warnings):
         warn(warning)
     if context.as_json:
@@ -96,9 +83,9 @@ def _enrol_stranger(context: Context, arguments: argparse.Namespace) -> int:
         warn(f"refused {refused['photo']}: {refused['reason']}")
     for line in set_aside_lines(report.set_aside, _MAX_REMARKS):
         warn(line)
-    for line in remark_lines(report.look_alikes, report.disagrees, 2 * len(pairs)):
+    for line in remark_lines(report.look_alikes, report.disagrees, 2 * len(stranger.photos)):
         warn(line)
     say(
-        f"{stranger.id} is {person} now: {len(report.enrolled)} of {len(pairs)} pictures enrolled, {named.sightings} sightings"
+        f"{stranger.id} is {person} now: {len(report.enrolled)} of {len(stranger.photos)} pictures enrolled, {named.sightings} sightings"
     )
     return EXIT_DONE

@@ -16,10 +16,12 @@ from starlette.staticfiles import StaticFiles
 from shared.errors import RollcallError
 from shared.process.program import version
 from workers.dashboard import (
+    enrol_routes,
     event_routes,
     live_routes,
     people_routes,
     photo_routes,
+    review_routes,
     session_routes,
     site_routes,
     stranger_routes,
@@ -34,8 +36,11 @@ _MAX_FAULTS = 20
 _ROUTES = (
     session_routes.router,
     people_routes.router,
+    enrol_routes.router,
+    enrol_routes.cameras,
     photo_routes.router,
     stranger_routes.router,
+    review_routes.router,
     event_routes.router,
     live_routes.router,
     site_routes.api,

@@ -130,7 +130,8 @@ async def _is_let_in(request: Request) -> bool:
     return True
 
 
-async def _require_camera(camera: str, visitor: Visitor, request: Request) -> None:
+async def require_camera(camera: str, visitor: Visitor, request: Request) -> None:
+    """Raise Problem if the visitor sees no such camera, or if too many look on."""
     if camera not in await _cameras(visitor, request):
         raise not_found("camera", camera)
     _require_place(site_of(request))
@@ -139,7 +140,7 @@ async def _require_camera(camera: str, visitor: Visitor, request: Request) -> No
 @router.get("/cameras/{camera}/frame.jpg", response_class=FrameResponse)
 async def frame(camera: CameraName, visitor: Viewer, request: Request, divide: Divide = Divide.WHOLE) -> FrameResponse:
     """The camera's newest frame."""
-    await _require_camera(camera, visitor, request)
+    await require_camera(camera, visitor, request)
     until = time.monotonic() + NO_FRAME_S
     with site_of(request).live.watch([(camera, divide)]) as watching:
         while (wait_s := until - time.monotonic()) > 0:
@@ -155,7 +156,7 @@ async def stream(
     camera: CameraName, visitor: Viewer, request: Request, divide: Divide = Divide.LARGE
 ) -> MotionResponse:
     """The camera's frames, at most five a second, as programs like Home Assistant and VLC read them (multipart, JPEG). Without end."""
-    await _require_camera(camera, visitor, request)
+    await require_camera(camera, visitor, request)
     return MotionResponse(_motion(site_of(request), request, camera, divide))
 
 

@@ -71,7 +71,11 @@ async def photo(person_id: str, reference: ReferenceId, _: Operator, request: Re
 
 
 async def _answer(site: Site, reference: Reference | None) -> Response:
-    path = None if reference is None else _path_of(site, reference)
+    return await small_photo(site, None if reference is None else _path_of(site, reference))
+
+
+async def small_photo(site: Site, path: Path | None) -> Response:
+    """The photo at `path` as a small JPEG; 204 if there is none, or it can't be read."""
     jpeg = None
     if path is not None:
         async with site.decoding:

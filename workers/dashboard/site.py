@@ -17,6 +17,7 @@ from shared.settings.schema import Settings
 from workers.dashboard.counters import Counters
 from workers.dashboard.doorkeeper import Doorkeeper, Visitor
 from workers.dashboard.live_views import LiveViews
+from workers.dashboard.photo_desk import PhotoDesk
 from workers.dashboard.sighting_feed import SightingFeed
 from workers.dashboard.writer_link import WriterLink
 from workers.serving.brake import Brake
@@ -45,8 +46,10 @@ class Site:
     feed: SightingFeed
     counters: Counters
     live: LiveViews
+    desk: PhotoDesk
     stopping: bool = False
     streams: int = 0
+    uploads: int = 0
 
     def __post_init__(self) -> None:
         self.logins = Brake(_LOGINS, _WITHIN_S)
@@ -55,6 +58,7 @@ class Site:
         self._status_until = 0.0
         self._status_lock = asyncio.Lock()
         self.decoding = asyncio.Semaphore(_DECODERS)
+        self.captures: set[str] = set()  # cameras at which somebody is being enrolled
         self.scrypt = asyncio.Semaphore(_SCRYPTS)
 
     async def status(self) -> requests.SiteStatus:

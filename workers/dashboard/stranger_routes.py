@@ -33,7 +33,8 @@ def _shown(visitor: Visitor, found: list[Stranger]) -> list[Stranger]:
     return [one for one in shown if one.cameras or visitor.sees_all]
 
 
-async def _find(stranger_id: str, visitor: Visitor, request: Request) -> Stranger:
+async def find_stranger(stranger_id: str, visitor: Visitor, request: Request) -> Stranger:
+    """One stranger, as the visitor sees them. Raises Problem if there is none, or if no camera of theirs saw them."""
     found = _shown(visitor, (await site_of(request).ask(requests.Strangers(id=stranger_id))).strangers)
     if not found:
         raise not_found("stranger", stranger_id)
@@ -52,12 +53,12 @@ async def list_strangers(
 @router.get("/strangers/{stranger_id}", response_model=Stranger)
 async def stranger(stranger_id: str, visitor: Operator, request: Request) -> Stranger:
     """One stranger."""
-    return await _find(stranger_id, visitor, request)
+    return await find_stranger(stranger_id, visitor, request)
 
 
 @router.delete("/strangers/{stranger_id}", response_model=requests.StrangerForgotten)
 async def forget_stranger(stranger_id: str, visitor: Admin, request: Request) -> requests.StrangerForgotten:
     """Forget a stranger: pictures, templates, sightings. Can't be undone."""
     if not visitor.sees_all:
-        await _find(stranger_id, visitor, request)
+        await find_stranger(stranger_id, visitor, request)
     return await site_of(request).ask(requests.ForgetStranger(stranger_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def embed_image(engine: Engine, image: Image, gate: Gate | None = None) -> Enrol
     `face` then has its place in the turned image.
     """
     image, faces = _turned_to_a_face(engine, image)
-    face = _face_that_counts(faces)
+    face = face_that_counts(faces)
     crop = engine.crop(image, face)
     if gate is not None:
         require_fit(gate, face, crop, image)
@@ -114,8 +115,7 @@ def require_fit(gate: Gate, face: Face, crop: Image, image: Image | None = None)
     refused = gate.judge(face, crop, image).refused
     if not refused:
         return
-    values = measured(face, crop, image)
-    faults = [_UNFIT[part](values[part], gate) for part in refused]
+    faults = list(faults_of(gate, refused, measured(face, crop, image)).values())
     raise RefusedError(
         " and ".join(what for what, _, _ in faults),
         got=", ".join(got for _, got, _ in faults),
@@ -123,24 +123,36 @@ def require_fit(gate: Gate, face: Face, crop: Image, image: Image | None = None)
     )
 
 
+def faults_of(gate: Gate, refused: Sequence[str], values: Mapping[str, float]) -> dict[str, tuple[str, str, str]]:
+    """For each part of a quality that refuses a face: what is wrong, the measured value in words, the remedy. `values`: as `measured` has them."""
+    return {part: _UNFIT[part](values[part], gate) for part in refused}
+
+
 def face_of_photo(engine: Engine, image: Image) -> Face:
     """The face that a BGR photo (height, width, 3) is of: the only face, or one at least twice as large as any other.
 
     Raises RefusedError when there is no face, or when none is clearly the largest.
     """
-    return _face_that_counts(engine.detect(image))
+    return face_that_counts(engine.detect(image))
 
 
 def _turned_to_a_face(engine: Engine, image: Image) -> tuple[Image, list[Face]]:
     """The image and its faces. If it shows faces only in another turn, the image is returned in that turn."""
+    turned, faces, _ = upright_faces(engine, image)
+    return turned, faces
+
+
+def upright_faces(engine: Engine, image: Image) -> tuple[Image, list[Face], int]:
+    """As `_turned_to_a_face`, and by how many quarters the image was turned anticlockwise."""
     for quarters in range(4):
         turned = np.ascontiguousarray(np.rot90(image, quarters))
         if faces := engine.detect(turned):
-            return turned, faces
-    return image, []
+            return turned, faces, quarters
+    return image, [], 0
 
 
-def _face_that_counts(found: list[Face]) -> Face:
+def face_that_counts(found: Sequence[Face]) -> Face:
+    """The face that a photo is of: the only one, or one at least twice as large as any other. Raises RefusedError."""
     faces = sorted(found, key=lambda face: -face.area)
     if not faces:
         raise RefusedError(

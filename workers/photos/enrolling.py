@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,17 @@ from shared.files.run_folder import is_read_only
 from shared.photos.metadata import suffix_of
 from shared.photos.reading import PHOTO_SUFFIXES, Photo, load_photo, shown
 from shared.progress import Progress
-from shared.records import NewReference
+from shared.records import NewReference, Reference
 from shared.service.access import GalleryClient
 from shared.settings.schema import Settings
 from workers.photos.embedding import refusal_reason
 from workers.photos.look_alikes import MAX_COMPARED, Disagreement, LookAlike, NewReferences, remarks_on
 from workers.photos.naming import Found, Told
 from workers.photos.one_person import OnePersonCheck
-from workers.photos.pool import PhotoResult, embed_photos
+from workers.photos.pool import PhotoReader, PhotoResult, embed_photos
 from workers.recognition.engine import Engine
 
+_MAX_ASKED = 20  # people whose references are asked for one by one
 _SAVED_AT_ONCE = 64
 _HELD_BYTES = 64 << 20  # photos that wait to be saved take no more than this
 _MAX_STEM_BYTES = 180  # of a kept photo's name: a file system allows 255, and a digest and the suffix take up to 72
@@ -64,6 +65,14 @@ class EnrolmentReport:
 
 
 @dataclass(frozen=True, eq=False)
+class HandedIn:
+    """Photos that are in memory, by their paths, and what decodes them; None: a new process for each enrolment."""
+
+    photos: Mapping[Path, Photo]
+    reader: PhotoReader | None
+
+
+@dataclass(frozen=True, eq=False)
 class _Ready:
     person: str
     photo: Photo
@@ -79,20 +88,26 @@ def enrol_photos(
     user_id: str | None = None,
     respect_marks: bool = False,
     progress: Progress | None = None,
+    handed_in: HandedIn | None = None,
 ) -> EnrolmentReport:
     """Enrol the photos that `people_in` found, and report on each.
 
     `user_id`: saved with each reference. `respect_marks`: people and photos that were deleted are refused and stay deleted; for
     an enrolment that nobody asked for. `progress` is called with (photos read, photos in all). Raises RollcallError when
     nothing more can be enrolled, such as on a full disk.
+
+    `handed_in`: photos that are in memory already; they are not compared with the whole gallery.
     """
     report = EnrolmentReport()
     for path, reason in found.refused:
         report.refuse(path, reason)
     report.skipped += [{"path": shown(path), "reason": reason} for path, reason in found.skipped]
-    enrolment = _Enrolment(found, gallery, engine, settings, user_id, report, respect_marks=respect_marks)
+    enrolment = _Enrolment(
+        found, gallery, engine, settings, user_id, report, respect_marks=respect_marks, handed_in=handed_in
+    )
     new = enrolment.run(progress)
-    _remark(new, gallery, engine, settings, report)
+    if handed_in is None:
+        _remark(new, gallery, engine, settings, report)
     return report
 
 
@@ -121,7 +136,9 @@ class _Enrolment:
         report: EnrolmentReport,
         *,
         respect_marks: bool,
+        handed_in: HandedIn | None,
     ) -> None:
+        self._handed_in = handed_in or HandedIn({}, None)
         self._gallery, self._engine, self._settings = gallery, engine, settings
         self._user_id, self._report, self._respect_marks = user_id, report, respect_marks
         self._people: dict[Path, list[str]] = {}
@@ -131,7 +148,7 @@ class _Enrolment:
         self._aside: dict[
             tuple[str, str | None], str
         ] = {}  # (person, digest or stored path) → the reference that is set aside
-        for row in gallery.references():
+        for row in _references_of({person for person, _ in found.pairs}, gallery):
             self._known.add((row.person, row.photo_digest))
             if row.set_aside_since is not None:
                 named = row.image_path or str(row.id)
@@ -146,7 +163,9 @@ class _Enrolment:
     def run(self, progress: Progress | None) -> NewReferences:
         """Enrol all photos. Returns the references that were saved."""
         count = len(self._people)
-        for result in embed_photos(self._settings, self._engine, self._new_photos(progress, count), count, gated=True):
+        photos = self._new_photos(progress, count)
+        reader = self._handed_in.reader
+        for result in embed_photos(self._settings, self._engine, photos, count, gated=True, reader=reader):
             if result.embedding is None:
                 self._report.refuse(result.photo.path, result.reason or "no embedding")
                 continue
@@ -164,7 +183,7 @@ class _Enrolment:
             if progress is not None:
                 progress(done, count)
             try:
-                photo = load_photo(_with_utf8_name(path))
+                photo = self._handed_in.photos.get(path) or load_photo(_with_utf8_name(path))
             except RefusedError as error:
                 self._report.refuse(path, refusal_reason(error))
                 continue
@@ -258,6 +277,15 @@ class _Enrolment:
                 self._report.unchanged += 1
             else:
                 self._report.refuse(path, reason)
+
+
+def _references_of(people: set[str], gallery: GalleryClient) -> Iterator[Reference]:
+    """The references of these people; of everybody if there are many: that is fewer questions then."""
+    if len(people) > _MAX_ASKED:
+        yield from gallery.references()
+        return
+    for person in people:
+        yield from gallery.references(person)
 
 
 def _with_utf8_name(path: Path) -> Path:

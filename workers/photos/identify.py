@@ -123,11 +123,11 @@ def _whichever_way_up(image: Image, identify: Callable[[Image], list[IdentifiedF
     height, width = image.shape[:2]
     for quarters in range(4):
         if faces := identify(np.ascontiguousarray(np.rot90(image, quarters))):
-            return [replace(face, box=_turned_back(face.box, quarters, height, width)) for face in faces]
+            return [replace(face, box=turned_back(face.box, quarters, height, width)) for face in faces]
     return []
 
 
-def _turned_back(box: Box, quarters: int, height: int, width: int) -> Box:
+def turned_back(box: Box, quarters: int, height: int, width: int) -> Box:
     """A box in an image of (height, width) that was turned anticlockwise, in the image as it was."""
     x1, y1, x2, y2 = box
     return (

@@ -60,12 +60,14 @@ def embed_photos(
     *,
     gated: bool = False,
     limits: Limits = _LIMITS,
+    reader: PhotoReader | None = None,
 ) -> Iterator[PhotoResult]:
     """Yield the photos' results as they become ready, in any order. `count`: how many photos there are at most.
 
     `photos` is read as needed: at any time, one photo more is held than there are processes. A few photos are embedded with
     `engine` in this process, many photos in other processes. `gated`: refuse photos that are unfit to become a reference; False
-    for photos that are references already and are embedded again. Raises TemporaryError when no process can be started.
+    for photos that are references already and are embedded again. `reader`: decodes a few
+    photos; None: a new one. Raises TemporaryError when no process can be started.
     """
     processes = _how_many(count)
     if processes > 1:
@@ -80,10 +82,10 @@ def embed_photos(
                     yield PhotoResult(photo, np.frombuffer(answer[1], "<f4").astype(np.float32), None)
         return
     gate = enrolment_gate(engine, settings.recognition.min_face_px) if gated else None
-    with PhotoReader(limits) as reader:
+    with contextlib.nullcontext(reader) if reader is not None else PhotoReader(limits) as decoder:
         for photo in photos:
             try:
-                yield PhotoResult(photo, embed_image(engine, reader.decode(photo)[0], gate).embedding, None)
+                yield PhotoResult(photo, embed_image(engine, decoder.decode(photo)[0], gate).embedding, None)
             except RefusedError as error:
                 yield PhotoResult(photo, None, refusal_reason(error))
 
@@ -100,8 +102,9 @@ def _how_many(count: int) -> int:
 class PhotoReader:
     """Decodes photos, one after another, in another process without an engine. Use it as `with PhotoReader() as reader`."""
 
-    def __init__(self, limits: Limits = _LIMITS) -> None:
-        first = {"embed": False, "limits": limits.to_json()}
+    def __init__(self, limits: Limits = _LIMITS, *, heic: bool = False) -> None:
+        """`heic`: decode HEIC, too."""
+        first = {"embed": False, "limits": limits.to_json(), "heic": heic}
         self._processes = PhotoProcesses(1, first, limits)
 
     def decode(self, photo: Photo) -> tuple[Image, int]:

@@ -58,7 +58,7 @@ def main() -> int:
     channel, buffer = socket.socket(fileno=os.dup(sys.stdin.fileno())), wire.MessageBuffer()
     try:
         asked, _ = wire.receive(channel, buffer)
-        limits = Limits(**asked["limits"])
+        limits, heic = Limits(**asked["limits"]), bool(asked.get("heic"))
         engine = gate = None
         if asked["embed"]:
             settings = Settings.from_json(asked["settings"])
@@ -71,7 +71,7 @@ def main() -> int:
         channel.sendall(wire.encode({"ready": True}))
         while True:
             asked, data = wire.receive(channel, buffer)
-            channel.sendall(_answer(data, asked["suffix"], engine, gate, limits))
+            channel.sendall(_answer(data, asked["suffix"], engine, gate, limits, heic=heic))
     except (ConnectionResetError, BrokenPipeError):
         return EXIT_DONE  # the command has ended
 
@@ -84,12 +84,14 @@ def _go_first() -> None:
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
-def _answer(data: bytes, suffix: str, engine: Engine | None, gate: Gate | None, limits: Limits) -> bytes:
+def _answer(
+    data: bytes, suffix: str, engine: Engine | None, gate: Gate | None, limits: Limits, *, heic: bool = False
+) -> bytes:
     """The message that answers one photo: its pixels, its embedding, or the error that refuses it."""
     allow_cpu(limits.cpu_s)
     try:
         with limited_memory(limits.decoder_bytes):
-            image, scale = decode_photo(data, suffix)
+            image, scale = decode_photo(data, suffix, heic=heic)
         if engine is None:
             return wire.encode({"shape": image.shape, "scale": scale}, image.data.cast("B"))
         embedding = embed_image(engine, image, gate).embedding

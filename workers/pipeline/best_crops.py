@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from shared.strangers.traces import Trace
-from workers.pipeline.face_picture import as_jpeg, cut, picture_of
 from workers.pipeline.tracking import Box
 from workers.recognition.engine import Image, Vectors
+from workers.recognition.face_picture import as_jpeg, cut, picture_of
 
 _MAX_CROPS = 3
 # A crop's side, in longer sides of the face. A detector finds a face only with the head around it, and `enrol --unknown`

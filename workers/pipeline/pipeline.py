@@ -20,7 +20,6 @@ from shared.ipc.view import LiveTrack
 from shared.settings.schema import EffectiveCamera
 from workers.capture.cadence import Cadence
 from workers.capture.capture import Frame
-from workers.pipeline.face_picture import face_picture, picture_text
 from workers.pipeline.figures import Figures
 from workers.pipeline.frame_selection import FrameSelection
 from workers.pipeline.scene_change import SceneChange
@@ -30,6 +29,7 @@ from workers.pipeline.track_state import TrackState
 from workers.pipeline.tracking import Observation, Pair, Proposal, Track, Tracker
 from workers.pipeline.voting import Ballot, Crop, Decision, Rules
 from workers.recognition.engine import Engine, Face, Image, Vectors
+from workers.recognition.face_picture import face_picture, picture_text
 from workers.recognition.liveness import Liveness
 from workers.recognition.mirroring import with_mirrors
 from workers.recognition.quality import Gate, Quality

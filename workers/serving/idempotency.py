@@ -4,6 +4,8 @@ A program that got no answer sends its request again with the same key. For an h
 request is still being done, a second one is refused. So is another request with this key: one of another path, or with another body.
 What was refused has changed nothing: it is done again.
 
+Photos that are handed in have no keys: they are too large to be held here, and one that is enrolled already stays one reference.
+
 Keys belong to whoever is signed in: the same key of another program is another one. Requests of nobody have no keys, and an answer that
 holds a secret is never kept: the cookie of a session, or a new token. A kept answer is sent only to whoever is still let in.
 """
@@ -24,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from workers.serving.problems import Problem
 
 _HEADER = "idempotency-key"
+_UPLOAD = "multipart/form-data"
 _MAX_KEY_BYTES = 255
 _KEPT_S = 3600.0
 _MAX_KEPT = 512
@@ -61,6 +64,7 @@ class Idempotency:
         given = headers.get(_HEADER)
         whose = headers.get("authorization", "") + "\0" + headers.get("cookie", "")
         is_kept = scope.get("method") in ("POST", "PATCH", "PUT") and not scope["path"].endswith(self._secret_paths)
+        is_kept = is_kept and not headers.get("content-type", "").lower().startswith(_UPLOAD)
         if given is None or whose == "\0" or not is_kept:
             await self._app(scope, receive, send)
             return

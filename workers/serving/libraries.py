@@ -10,7 +10,7 @@ from shared.process.program import PROGRAM_DIR
 
 # By extra: what of it is imported.
 _NEEDED = {
-    "web": ("fastapi", "uvicorn", "prometheus_client", "segno"),
+    "web": ("fastapi", "uvicorn", "prometheus_client", "segno", "python_multipart"),
     "backend": ("fastapi", "uvicorn", "pymongo"),
 }
 

@@ -6,14 +6,17 @@ const KINDS = ["named", "withdrawn", "unknown", "left", "corrected", "camera_up"
 
 export const urlOf = (path) => new URL(path, API).href;
 
+/** A fault in words, with what to do. */
+export const faultOf = (error) => [error.message, error.remedy].filter(Boolean).join(". ");
+
 /** The answer to one question. Throws an Error with `status` and `remedy` for a refusal; status 0: the network is away. */
 export async function ask(path, method = "GET", body) {
   let answer;
   try {
     answer = await fetch(urlOf(path), {
       method,
-      headers: body === undefined ? {} : { "Content-Type": "application/json" },
-      body: body === undefined ? undefined : JSON.stringify(body),
+      headers: body === undefined || body instanceof FormData ? {} : { "Content-Type": "application/json" },
+      body: body === undefined || body instanceof FormData ? body : JSON.stringify(body),
     });
   } catch (error) {
     throw Object.assign(new Error(error.message), { status: 0 });

@@ -10,7 +10,7 @@ const SMALL = 4;
 const LARGE = 2;
 
 /** The newest frame of each camera, by name: {head, url}. While the page is hidden nothing is asked for. */
-function useFrames(wanted) {
+export function useFrames(wanted) {
   const [frames, setFrames] = useState({});
   const urls = useRef({});
   useEffect(() => {
@@ -70,7 +70,7 @@ function Boxes({ head }) {
     }}><span><${Mark} verdict=${track.verdict} />${nameOf(track)}</span></span>`);
 }
 
-function Picture({ frame, name, state }) {
+export function Picture({ frame, name, state }) {
   const seen = frame?.url ? frame.head.tracks.map(nameOf).join(", ") : "";
   const ratio = frame?.head.width ? `${frame.head.width} / ${frame.head.height}` : "16 / 9";
   return html`<span class="picture" dir="ltr" style=${{ aspectRatio: ratio }}>

@@ -1,7 +1,7 @@
 // What the pages share: the mark of a verdict, pictures of faces, dialogs, notices.
 
 import { Component, html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { urlOf } from "./api.js";
+import { faultOf, urlOf } from "./api.js";
 import { t } from "./text.js";
 
 // A shape beside each colour: a disc, a lozenge, a ring, a bar, a square, a tick.
@@ -31,6 +31,21 @@ export function Face({ path, alt, className = "" }) {
   return html`<span class="face ${className}">
     ${path && !gone ? html`<img src=${urlOf(path)} alt=${alt} loading="lazy" decoding="async" onError=${() => setGone(true)} />` : NO_FACE}
   </span>`;
+}
+
+/** A JPEG that came as base64. */
+export const blobOf = (text) => new Blob([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))], { type: "image/jpeg" });
+
+/** A picture that came as base64, or the outline of nobody. */
+export function Jpeg({ text, alt, className = "" }) {
+  const [url, setUrl] = useState(null);
+  useEffect(() => {
+    if (!text) return undefined;
+    const made = URL.createObjectURL(blobOf(text));
+    setUrl(made);
+    return () => URL.revokeObjectURL(made);
+  }, [text]);
+  return html`<span class="face ${className}">${text && url ? html`<img src=${url} alt=${alt} />` : NO_FACE}</span>`;
 }
 
 /** A dialog over the page. The focus goes back to where it was. */
@@ -79,7 +94,7 @@ export async function attempt(doing) {
   try {
     return await doing();
   } catch (error) {
-    notify(error.status === 0 ? t("offline") : [error.message, error.remedy].filter(Boolean).join(". "));
+    notify(error.status === 0 ? t("offline") : faultOf(error));
     return undefined;
   }
 }

@@ -18,7 +18,7 @@ async function listPeople(begins, after) {
   return { people: fitting, next: fitting.length < page.people.length ? null : page.next };
 }
 
-function usePeople(begins) {
+export function usePeople(begins) {
   const [state, setState] = useState({ people: null, next: null });
   const load = (after) => attempt(async () => {
     const page = await listPeople(begins, after);
@@ -34,7 +34,7 @@ const undo = (then) => () => attempt(async () => {
   then();
 });
 
-const Search = ({ value, onInput }) => html`
+export const Search = ({ value, onInput }) => html`
   <label class="search">${t("people.search")}<input type="search" value=${value} maxlength="300" onInput=${(event) => onInput(event.target.value)} /></label>`;
 
 export function People() {
@@ -42,7 +42,8 @@ export function People() {
   const [{ people, next }, load] = usePeople(begins);
   return html`
     <header class="top"><h1>${t("page.people")}</h1>
-      <button type="button" onClick=${undo(() => load())}>${t("people.undo")}</button></header>
+      <p class="actions"><button type="button" onClick=${undo(() => load())}>${t("people.undo")}</button>
+        <a class="button main" href="#/enrol">${t("page.enrol")}</a></p></header>
     <form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}><${Search} value=${begins} onInput=${setBegins} /></form>
     ${people?.length === 0 && html`<p class="empty">${begins ? t("people.nobody") : t("people.empty")}</p>`}
     <ul class="cards">${(people ?? []).map((one) => html`<li key=${one.id ?? one.person}><a href=${`#/people/${one.id}`}>
@@ -140,6 +141,7 @@ export function PersonPage({ id, may }) {
       <div><h1>${person.person}</h1>
         <p class="faint">${[plural("people.photos", person.references), person.user_id, t("people.since", { date: date(person.enrolled_at) })].filter(Boolean).join(" · ")}</p>
         <p class="actions">
+          <a class="button" href=${`#/enrol/${id}`}>${t("people.addPhotos")}</a>
           <button type="button" onClick=${() => setAsked("rename")}>${t("people.rename")}</button>
           <button type="button" onClick=${() => setAsked("merge")}>${t("people.mergeWith")}</button>
           ${may("admin") && html`<a class="button" href=${urlOf(`people/${id}/export`)} download>${t("people.export")}</a>

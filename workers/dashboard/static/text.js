@@ -15,7 +15,8 @@ export function t(key, values = {}) {
 }
 
 /** One of two texts, by the rules of the language: `key.one` or `key.other`. */
-export const plural = (key, count) => t(`${key}.${new Intl.PluralRules("en").select(count)}`, { count: number(count) });
+export const plural = (key, count, values = {}) =>
+  t(`${key}.${new Intl.PluralRules("en").select(count)}`, { count: number(count), ...values });
 export const number = (value, digits = 0) =>
   new Intl.NumberFormat(undefined, { maximumFractionDigits: digits, minimumFractionDigits: digits }).format(value);
 export const cosine = (value) => (value == null ? "–" : number(value, 2));

@@ -1,4 +1,4 @@
-"""The picture of a face, as a sighting carries it: cut out of the frame, small, a JPEG."""
+"""The picture of a face: cut out of a frame or a photo, small, a JPEG."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import base64
 import cv2
 import numpy as np
 
-from workers.pipeline.tracking import Box
 from workers.recognition.engine import Image
+
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2, pixels
 
 SIDE_PX = 160  # a picture's longest side
 _AROUND = 1.8  # a picture's side, in longer sides of the face: a head and its shoulders
