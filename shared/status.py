@@ -211,7 +211,11 @@ _STATUS_OF_PROCESS: Mapping[str, type[ChildStatus]] = {"sync": SyncStatus, "infe
 
 @dataclass(frozen=True)
 class SiteSnapshot:
-    """A running site as its supervisor knows it. `pid`: the supervisor's. `processes`: children of further kinds, by name."""
+    """A running site as its supervisor knows it. `pid`: the supervisor's. `processes`: children of further kinds, by name.
+
+    `reloads`: how often it was asked to read its settings again. `reload_faults`: why the last reload was refused; empty: it was not.
+    `awaits_restart`: settings of the file that are in force only after a restart of the site.
+    """
 
     site: str
     pid: int
@@ -220,12 +224,15 @@ class SiteSnapshot:
     writer: WriterStatus = field(default_factory=WriterStatus)
     cameras: Mapping[str, CameraStatus] = field(default_factory=dict)
     processes: Mapping[str, ChildStatus] = field(default_factory=dict)
+    reloads: int = 0
+    reload_faults: tuple[str, ...] = ()
+    awaits_restart: tuple[str, ...] = ()
 
     @property
     def outline(self) -> list[tuple[object, ...]]:
         """That of each child: what is passed on at once when it changes."""
         children = [("writer", self.writer), *self.cameras.items(), *self.processes.items()]
-        return [(name, *child.outline) for name, child in children]
+        return [(self.reloads,), *((name, *child.outline) for name, child in children)]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -236,6 +243,9 @@ class SiteSnapshot:
             "writer": self.writer.to_json(),
             "cameras": {name: one.to_json() for name, one in self.cameras.items()},
             "processes": {name: one.to_json() for name, one in self.processes.items()},
+            "reloads": self.reloads,
+            "reload_faults": list(self.reload_faults),
+            "awaits_restart": list(self.awaits_restart),
         }
 
     @classmethod
@@ -252,4 +262,7 @@ class SiteSnapshot:
                 name: _STATUS_OF_PROCESS.get(name, ChildStatus).from_json(one)
                 for name, one in document.get("processes", {}).items()
             },
+            int(document.get("reloads", 0)),
+            tuple(str(line) for line in document.get("reload_faults", ())),
+            tuple(str(key) for key in document.get("awaits_restart", ())),
         )

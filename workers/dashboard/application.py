@@ -21,6 +21,7 @@ from workers.dashboard import (
     people_routes,
     photo_routes,
     session_routes,
+    settings_routes,
     site_routes,
     stranger_routes,
 )
@@ -38,6 +39,7 @@ _ROUTES = (
     stranger_routes.router,
     event_routes.router,
     live_routes.router,
+    settings_routes.router,
     site_routes.api,
 )
 _PROBLEMS = described(

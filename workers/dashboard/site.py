@@ -17,6 +17,7 @@ from shared.settings.schema import Settings
 from workers.dashboard.counters import Counters
 from workers.dashboard.doorkeeper import Doorkeeper, Visitor
 from workers.dashboard.live_views import LiveViews
+from workers.dashboard.settings_desk import SettingsDesk
 from workers.dashboard.sighting_feed import SightingFeed
 from workers.dashboard.writer_link import WriterLink
 from workers.serving.brake import Brake
@@ -54,6 +55,8 @@ class Site:
         self._status: requests.SiteStatus | None = None
         self._status_until = 0.0
         self._status_lock = asyncio.Lock()
+        self.desk = SettingsDesk(self.settings)
+        self.settings_work = asyncio.Semaphore(1)
         self.decoding = asyncio.Semaphore(_DECODERS)
         self.scrypt = asyncio.Semaphore(_SCRYPTS)
 

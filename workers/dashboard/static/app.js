@@ -6,13 +6,16 @@ import { Events } from "./events.js";
 import { Live } from "./live.js";
 import { Notices, attempt } from "./parts.js";
 import { People, PersonPage } from "./people.js";
+import { Settings } from "./settings.js";
 import { loadTexts, t } from "./text.js";
 
 const ORDER = ["viewer", "operator", "admin"];
+// `under`: the page is not in the bar, but reached from this one.
 const PAGES = [
   { name: "live", role: "viewer", icon: "M3 5h13v10H3zM16 9l5-3v8l-5-3z" },
   { name: "events", role: "viewer", icon: "M4 6h3M4 12h3M4 18h3M10 6h10M10 12h10M10 18h10" },
   { name: "people", role: "operator", icon: "M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM2.5 20a6.5 6.5 0 0 1 13 0M16 4.5a3.5 3.5 0 0 1 0 6.5M18 14a6.5 6.5 0 0 1 3.5 6" },
+  { name: "settings", role: "admin", under: "more", icon: "M4 7h10M18 7h2M4 17h2M10 17h10M16 4.5v5M8 14.5v5" },
 ];
 
 const place = () => location.hash.replace(/^#\/?/, "").split("/").filter(Boolean);
@@ -71,8 +74,8 @@ function Shell({ me, onLeave }) {
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.querySelector("main").focus(); }}>${t("skip")}</a>
     <nav aria-label=${t("nav")}>
       <span class="brand"><img src="static/icon.svg" alt="" width="28" height="28" /><span>Rollcall</span></span>
-      <ul>${pages.map(
-        (one) => html`<li><a href="#/${one.name}" aria-current=${one === page ? "page" : undefined}>
+      <ul>${pages.filter((one) => !one.under).map(
+        (one) => html`<li><a href="#/${one.name}" aria-current=${one.name === (page.under ?? page.name) ? "page" : undefined}>
           <svg viewBox="0 0 24 24" aria-hidden="true"><path d=${one.icon} /></svg>${t(`page.${one.name}`)}</a></li>`,
       )}</ul>
       <span class="who"><span>${me.label}</span><small>${t(`role.${me.role}`)}</small></span>
@@ -84,6 +87,7 @@ function Shell({ me, onLeave }) {
       ${page.name === "events" && start !== null && html`<${Events} ...${shared} />`}
       ${page.name === "people" &&
       (where[1] ? html`<${PersonPage} key=${where[1]} id=${where[1]} ...${shared} />` : html`<${People} ...${shared} />`)}
+      ${page.name === "settings" && html`<${Settings} ...${shared} />`}
     </main>`;
 }
 
