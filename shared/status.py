@@ -22,6 +22,8 @@ class ChildState(StrEnum):
     FAILED = "failed"  # it will not be restarted
 
 
+# The parts of quality that can refuse a face, as workers/recognition/quality.py has them.
+REFUSALS = ("size", "detector", "pose", "sharpness", "brightness")
 _WITHOUT_PICTURES = (ChildState.WAITING, ChildState.FAILED, ChildState.RUNNING)
 
 
@@ -94,7 +96,9 @@ class CameraStatus(ChildStatus):
     and why not what was asked for. `runs_on`: what runs the models, and whether one process does so for all cameras. Ages and latencies are
     those of the latest frames. `*_ms`, `*_cores`: of the last minute, see workers/pipeline/stages.py. `unsent`: sightings that the writer does
     not have yet. `threshold`, `margin`: the limits in force, raw cosines; `threshold_from`: why that threshold; `strangers_estimated`: the
-    share of strangers whose single photo would reach it.
+    share of strangers whose single photo would reach it. `faces_seen`: faces that have left, each once for each time in view; `refused_*`: those of
+    which no picture could be used, by the part of quality that refused it; `recent_*`: the same of the latest, and their median width, each at its
+    largest, in pixels.
     """
 
     up: bool = False
@@ -136,6 +140,20 @@ class CameraStatus(ChildStatus):
     embed_cores: float | None = None
     match_ms: float | None = None
     match_cores: float | None = None
+    # the faces
+    faces_seen: int = 0
+    refused_size: int = 0
+    refused_detector: int = 0
+    refused_pose: int = 0
+    refused_sharpness: int = 0
+    refused_brightness: int = 0
+    recent_seen: int = 0
+    recent_size: int = 0
+    recent_detector: int = 0
+    recent_pose: int = 0
+    recent_sharpness: int = 0
+    recent_brightness: int = 0
+    recent_px_p50: float | None = None
 
     @property
     def outline(self) -> tuple[object, ...]:

@@ -85,6 +85,7 @@ _NEEDS = {
     ("POST", "/settings/versions/{number}/revert"): Role.ADMIN,
     ("GET", "/status"): Role.OPERATOR,
     ("GET", "/cameras"): Role.VIEWER,
+    ("POST", "/cameras/test"): Role.ADMIN,
     ("GET", "/live"): Role.VIEWER,
     ("GET", "/cameras/{camera}/frame.jpg"): Role.VIEWER,
     ("GET", "/cameras/{camera}/stream.mjpeg"): Role.VIEWER,

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from shared.errors import RollcallError
 from shared.process.program import version
 from workers.dashboard import (
+    camera_routes,
     event_routes,
     live_routes,
     people_routes,
@@ -40,6 +41,7 @@ _ROUTES = (
     event_routes.router,
     live_routes.router,
     settings_routes.router,
+    camera_routes.router,
     site_routes.api,
 )
 _PROBLEMS = described(

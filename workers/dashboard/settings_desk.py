@@ -22,7 +22,8 @@ from shared.settings.editing import Change, replace_file, why_not_writable, with
 from shared.settings.file import parse_settings, toml_fault
 from shared.settings.masking import changed_secrets, masked_text, unmasked_text
 from shared.settings.schema import Settings
-from shared.settings.settable import change_faults, locked_faults
+from shared.settings.settable import change_faults, locked_faults, source_fault
+from shared.settings.sources import HIDDEN, Tls, Transport, place_of, unmasked_source, variables_of
 from shared.settings.text import read_bytes, read_toml, text_of
 from shared.settings.versions import Version, Versions
 
@@ -68,7 +69,7 @@ class SettingsDesk:
     """The settings of one site."""
 
     def __init__(self, settings: Settings) -> None:
-        self._path, self._web_port = settings.path, settings.web.port
+        self._path, self._settings = settings.path, settings
         self._versions = Versions(settings.data_dir)
         # Without a key that nobody knows, a tag would tell whoever tries passwords whether one is right.
         self._key = secrets.token_bytes(32)
@@ -124,6 +125,47 @@ class SettingsDesk:
         """As `save`, with the text of a version, its own secrets included; None: there is no such version."""
         version = self._versions.find(number)
         return None if version is None else self._saved(tag, by, lambda text: self._reverted(text, version))
+
+    def source_to_test(self, given: str, camera: str | None, tls: Tls, transport: Transport) -> dict[str, Any]:
+        """What workers/camera_test/process.py needs to open a source: `given`, with the secrets of that of `camera` where it has HIDDEN.
+
+        Raises RefusedError for a source that can't be set from here, or that can't be tested.
+        """
+        text = self._read()[0]
+        settings = self._settings_of(text)
+        known = settings.cameras.get(camera) if settings is not None and camera is not None else None
+        source: str | None = given
+        keeps = HIDDEN in given
+        if keeps:
+            is_text = known is not None and isinstance(known.source, str)
+            source = unmasked_source(given, str(known.source)) if known is not None and is_text else None
+        if source is None or (keeps and known is not None and tls == "insecure" != known.tls):
+            raise RefusedError(
+                f"{HIDDEN} stands for a secret of another camera, host or way to reach it",
+                where="source",
+                remedy="type the password",
+            )
+        if variables_of(source):
+            raise RefusedError(
+                "a variable's value is known to the camera only",
+                where="source",
+                got="${" + variables_of(source)[0] + "}",
+                remedy="type the password for the test, or save it and see the camera's state",
+            )
+        fault = source_fault(source, self._own_ports(text), "source")
+        if fault is not None:
+            raise RefusedError(fault.what, where="source", got=fault.got, expected=fault.expected, remedy=fault.remedy)
+        same_place = known is not None and place_of(str(known.source)) == place_of(source)
+        ca_file = known.ca_file if known is not None and same_place else None
+        own = self._settings
+        return {
+            "settings": own.for_child().to_json(),
+            "source": source,
+            "tls": tls,
+            "transport": transport,
+            "ca_file": str(own.base / Path(ca_file).expanduser()) if ca_file else None,
+            "own_ports": sorted(self._own_ports(text)),
+        }
 
     def _read(self) -> tuple[str, str]:
         raw = read_bytes(self.path)
@@ -226,7 +268,7 @@ class SettingsDesk:
         """The ports that this site listens on."""
         settings = self._settings_of(before)
         hub = {settings.backend.port} if settings is not None and settings.backend.enabled else set()
-        return {self._web_port, *hub}
+        return {self._settings.web.port, *hub}
 
 
 def _all_of(error: RollcallError) -> list[RollcallError]:

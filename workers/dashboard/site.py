@@ -34,6 +34,7 @@ _STATUS_WAIT_S = 5.0  # whoever watches the site gives up soon after
 _SCRYPTS = 2  # passwords that are compared at once: each takes a core for 50 ms, and 16 MiB
 _DECODERS = 2  # photos that are made small at once
 _LOGINS, _WRONG_TOKENS, _WITHIN_S = 5, 60, 60.0
+_SOURCE_TESTS = 12  # in the same time: each opens a connection and takes a core for seconds
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Site:
         self._status_until = 0.0
         self._status_lock = asyncio.Lock()
         self.desk = SettingsDesk(self.settings)
+        self.testing, self.source_tests = asyncio.Semaphore(1), Brake(_SOURCE_TESTS, _WITHIN_S)
         self.settings_work = asyncio.Semaphore(1)
         self.decoding = asyncio.Semaphore(_DECODERS)
         self.scrypt = asyncio.Semaphore(_SCRYPTS)

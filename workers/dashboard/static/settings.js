@@ -89,7 +89,7 @@ function Group({ group, settings, faults, search, disabled, onChange, onRemove }
 
 /** The lines of a difference, with a sign and a colour for what comes and what goes. */
 export const Diff = ({ diff }) => html`<pre class="diff" tabindex="0" aria-label=${t("settings.diff")}>${diff.split("\n").slice(2).map((line) => html`
-  <span class=${line[0] === "+" ? "more" : line[0] === "-" ? "less" : line[0] === "@" ? "place" : ""}>${line}</span>`)}</pre>`;
+  <span class=${line[0] === "+" ? "plus" : line[0] === "-" ? "minus" : line[0] === "@" ? "place" : ""}>${line}</span>`)}</pre>`;
 
 /** What a change will do: its difference, the processes, what waits for a restart, which passwords are new. */
 export const Effects = ({ checked }) => html`
