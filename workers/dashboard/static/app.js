@@ -2,6 +2,7 @@
 
 import { html, render, useEffect, useState } from "./vendor/preact-htm.js";
 import { ask, follow } from "./api.js";
+import { Cameras } from "./cameras.js";
 import { Events } from "./events.js";
 import { Live } from "./live.js";
 import { Notices, attempt } from "./parts.js";
@@ -15,6 +16,7 @@ const PAGES = [
   { name: "live", role: "viewer", icon: "M3 5h13v10H3zM16 9l5-3v8l-5-3z" },
   { name: "events", role: "viewer", icon: "M4 6h3M4 12h3M4 18h3M10 6h10M10 12h10M10 18h10" },
   { name: "people", role: "operator", icon: "M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM2.5 20a6.5 6.5 0 0 1 13 0M16 4.5a3.5 3.5 0 0 1 0 6.5M18 14a6.5 6.5 0 0 1 3.5 6" },
+  { name: "cameras", role: "viewer", icon: "M4 7h3l2-3h6l2 3h3v12H4zM12 16.5a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7z" },
   { name: "settings", role: "admin", under: "more", icon: "M4 7h10M18 7h2M4 17h2M10 17h10M16 4.5v5M8 14.5v5" },
 ];
 
@@ -87,6 +89,7 @@ function Shell({ me, onLeave }) {
       ${page.name === "events" && start !== null && html`<${Events} ...${shared} />`}
       ${page.name === "people" &&
       (where[1] ? html`<${PersonPage} key=${where[1]} id=${where[1]} ...${shared} />` : html`<${People} ...${shared} />`)}
+      ${page.name === "cameras" && html`<${Cameras} ...${shared} />`}
       ${page.name === "settings" && html`<${Settings} ...${shared} />`}
     </main>`;
 }
