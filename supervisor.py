@@ -133,6 +133,9 @@ class Supervisor:
         self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
         self._stopping = False
         self._reload_asked = False
+        self._reloads = 0
+        self._reload_faults: tuple[str, ...] = ()  # of the last reload
+        self._awaits_restart: tuple[str, ...] = ()
         self._awaited: ChildKind | None = None  # if a child of this kind ends, the site ends
         self._runs = False  # once True, a reload can be carried out
         self._ready = False
@@ -394,21 +397,34 @@ class Supervisor:
         systemd_notify.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             fresh = replace(load_settings(self.settings.path), held_run_dir=self.settings.held_run_dir)
-            if (fresh.data_dir, fresh.site) != (self.settings.data_dir, self.settings.site):
+            if fresh.data_dir != self.settings.data_dir:
                 raise ConfigurationError(
-                    "[site] can't change while the site runs",
-                    where=str(fresh.path),
+                    "the data folder can't change while the site runs",
+                    where=f"{fresh.path}: [site] data_dir",
                     remedy="undo it, or restart the site",
                 )
             self._require_model_of_gallery(fresh)
         except (RollcallError, OSError, ImportError) as error:
             fault = _fault(error)
-            for line in (one.line() for one in fault.faults) if isinstance(fault, FaultList) else [fault.line()]:
+            faults = fault.faults if isinstance(fault, FaultList) else [fault]
+            self._reload_faults = tuple(one.line() for one in faults)
+            for line in self._reload_faults:
                 _log.error("reload refused: %s", line)
             _log.error("reload refused: the site goes on with the settings it has")
         else:
-            self._apply(fresh, time.monotonic())
+            self._reload_faults = ()
+            self._keep_site(fresh)
+            self._apply(replace(fresh, site=self.settings.site), time.monotonic())
+        self._reloads += 1
         systemd_notify.notify("READY=1")
+
+    def _keep_site(self, fresh: Settings) -> None:
+        """Note which settings of [site] are in force only after a restart: the writer and the cameras go on with those that they began with."""
+        own = dict(self.settings.site)
+        changed = (key for key, value in dict(fresh.site).items() if value != own[key])
+        self._awaits_restart = tuple(f"[site] {key}" for key in changed)
+        for key in self._awaits_restart:
+            _log.warning("%s is in force after a restart of the site", key)
 
     def _require_model_of_gallery(self, fresh: Settings) -> None:
         """Raise ConfigurationError when the file names another model than the gallery's.
@@ -521,6 +537,9 @@ class Supervisor:
             cast(WriterStatus, self._writer.status(now)),
             {name: self._camera_status(one, now) for name, one in self._cameras().items()},
             {one.name: one.status(now) for one in self._children.values() if one.kind not in (PREPARE, WRITER, CAMERA)},
+            self._reloads,
+            self._reload_faults,
+            self._awaits_restart,
         )
         with self._snapshot_lock:
             self._snapshot = snapshot

@@ -22,6 +22,8 @@ class ChildState(StrEnum):
     FAILED = "failed"  # it will not be restarted
 
 
+# The parts of quality that can refuse a face, as workers/recognition/quality.py has them.
+REFUSALS = ("size", "detector", "pose", "sharpness", "brightness")
 _WITHOUT_PICTURES = (ChildState.WAITING, ChildState.FAILED, ChildState.RUNNING)
 
 
@@ -94,7 +96,9 @@ class CameraStatus(ChildStatus):
     and why not what was asked for. `runs_on`: what runs the models, and whether one process does so for all cameras. Ages and latencies are
     those of the latest frames. `*_ms`, `*_cores`: of the last minute, see workers/pipeline/stages.py. `unsent`: sightings that the writer does
     not have yet. `threshold`, `margin`: the limits in force, raw cosines; `threshold_from`: why that threshold; `strangers_estimated`: the
-    share of strangers whose single photo would reach it.
+    share of strangers whose single photo would reach it. `faces_seen`: faces that have left, each once for each time in view; `refused_*`: those of
+    which no picture could be used, by the part of quality that refused it; `recent_*`: the same of the latest, and their median width, each at its
+    largest, in pixels.
     """
 
     up: bool = False
@@ -136,6 +140,20 @@ class CameraStatus(ChildStatus):
     embed_cores: float | None = None
     match_ms: float | None = None
     match_cores: float | None = None
+    # the faces
+    faces_seen: int = 0
+    refused_size: int = 0
+    refused_detector: int = 0
+    refused_pose: int = 0
+    refused_sharpness: int = 0
+    refused_brightness: int = 0
+    recent_seen: int = 0
+    recent_size: int = 0
+    recent_detector: int = 0
+    recent_pose: int = 0
+    recent_sharpness: int = 0
+    recent_brightness: int = 0
+    recent_px_p50: float | None = None
 
     @property
     def outline(self) -> tuple[object, ...]:
@@ -211,7 +229,11 @@ _STATUS_OF_PROCESS: Mapping[str, type[ChildStatus]] = {"sync": SyncStatus, "infe
 
 @dataclass(frozen=True)
 class SiteSnapshot:
-    """A running site as its supervisor knows it. `pid`: the supervisor's. `processes`: children of further kinds, by name."""
+    """A running site as its supervisor knows it. `pid`: the supervisor's. `processes`: children of further kinds, by name.
+
+    `reloads`: how often it was asked to read its settings again. `reload_faults`: why the last reload was refused; empty: it was not.
+    `awaits_restart`: settings of the file that are in force only after a restart of the site.
+    """
 
     site: str
     pid: int
@@ -220,12 +242,15 @@ class SiteSnapshot:
     writer: WriterStatus = field(default_factory=WriterStatus)
     cameras: Mapping[str, CameraStatus] = field(default_factory=dict)
     processes: Mapping[str, ChildStatus] = field(default_factory=dict)
+    reloads: int = 0
+    reload_faults: tuple[str, ...] = ()
+    awaits_restart: tuple[str, ...] = ()
 
     @property
     def outline(self) -> list[tuple[object, ...]]:
         """That of each child: what is passed on at once when it changes."""
         children = [("writer", self.writer), *self.cameras.items(), *self.processes.items()]
-        return [(name, *child.outline) for name, child in children]
+        return [(self.reloads,), *((name, *child.outline) for name, child in children)]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -236,6 +261,9 @@ class SiteSnapshot:
             "writer": self.writer.to_json(),
             "cameras": {name: one.to_json() for name, one in self.cameras.items()},
             "processes": {name: one.to_json() for name, one in self.processes.items()},
+            "reloads": self.reloads,
+            "reload_faults": list(self.reload_faults),
+            "awaits_restart": list(self.awaits_restart),
         }
 
     @classmethod
@@ -252,4 +280,7 @@ class SiteSnapshot:
                 name: _STATUS_OF_PROCESS.get(name, ChildStatus).from_json(one)
                 for name, one in document.get("processes", {}).items()
             },
+            int(document.get("reloads", 0)),
+            tuple(str(line) for line in document.get("reload_faults", ())),
+            tuple(str(key) for key in document.get("awaits_restart", ())),
         )

@@ -82,7 +82,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str] | None = None) -
     try:
         return parse_settings(read_document(path), path, environ)
     except tomllib.TOMLDecodeError as error:
-        raise FaultList([_toml_fault(path, error)]) from error
+        raise FaultList([toml_fault(path, error)]) from error
 
 
 def parse_settings(
@@ -133,7 +133,8 @@ def _with_environment(
     return merged, origins
 
 
-def _toml_fault(path: Path, error: tomllib.TOMLDecodeError) -> ConfigurationError:
+def toml_fault(path: Path, error: tomllib.TOMLDecodeError) -> ConfigurationError:
+    """The fault of a text that was read from `path`, or is to be written there."""
     text = str(error)
     if "Cannot declare" in text and "cameras" in text:
         return ConfigurationError(

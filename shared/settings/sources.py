@@ -171,6 +171,47 @@ def show_source(text: str | int) -> str:
     return f"{scheme}://{login}{at}{place[:end]}{_shown_path(place[end:])}"
 
 
+def masked_source(text: str) -> str:
+    """The form of a source that may be edited by somebody who does not know its secrets: as `show_source`, with HIDDEN for what is not shown.
+    A source without secrets stays as it is."""
+    shown = show_source(text)
+    return text if shown == text.strip() else shown.replace(_CUT, HIDDEN)
+
+
+def unmasked_source(given: str, known: str) -> str | None:
+    """The source `given`, which was made from `masked_source(known)`, with the secrets of `known` put back.
+
+    None if they must not be: they belong to another scheme, host or port, or `given` has been changed where they are.
+    """
+    if given == masked_source(known):
+        return known
+    new, old = _ADDRESS.fullmatch(given.strip()), _ADDRESS.fullmatch(known.strip())
+    if new is None or old is None or new[1].lower() != old[1].lower():
+        return None
+    login, at, place = _cut_login(new[2])
+    known_login, known_at, known_place = _cut_login(old[2])
+    end, known_end = _end_of_host(place), _end_of_host(known_place)
+    host, path, known_path = place[:end], place[end:], known_place[known_end:]
+    if host.lower() != known_place[:known_end].lower() or not _HOST.fullmatch(host):
+        return None
+    if login == HIDDEN:
+        login, at = known_login, known_at
+    if HIDDEN in path:
+        if path != _shown_path(known_path).replace(_CUT, HIDDEN):
+            return None
+        path = known_path
+    return None if HIDDEN in login else f"{new[1]}://{login}{at}{host}{path}"
+
+
+def place_of(text: str) -> tuple[str, str] | None:
+    """Scheme and host with its port, in small letters, of a source that is an address. They say where its secrets go."""
+    found = _ADDRESS.fullmatch(text.strip())
+    if found is None:
+        return None
+    place = _cut_login(found[2])[2]
+    return found[1].lower(), place[: _end_of_host(place)].lower()
+
+
 def hide_addresses(text: str) -> str:
     """Cut a message of FFmpeg, OpenCV or the system after the scheme of each address, since a password may follow."""
     return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*:/+)\S.*", rf"\1{_CUT}", text)
@@ -318,12 +359,16 @@ def _shown_without_scheme(text: str) -> str:
 
 def _shown_login(rest: str) -> tuple[str, str, str]:
     """Split an address without its scheme at its last @: the login as it may be shown, the @, and the rest."""
+    login, at, place = _cut_login(rest)
+    return (login if not at or _OPEN_LOGIN.fullmatch(login) else HIDDEN), at, place
+
+
+def _cut_login(rest: str) -> tuple[str, str, str]:
+    """Split an address without its scheme at its last @: the login, the @, and the rest."""
     before, at, after = rest.rpartition("@")
-    if not at:
-        return "", "", rest
-    if ":" not in before and "@" not in rest[: _end_of_host(rest)]:
+    if not at or (":" not in before and "@" not in rest[: _end_of_host(rest)]):
         return "", "", rest  # such as host/path@2: it has no password
-    return (before if _OPEN_LOGIN.fullmatch(before) else HIDDEN), at, after
+    return before, at, after
 
 
 def _shown_path(path: str) -> str:

@@ -18,7 +18,11 @@ _MAX_BYTES = 1 << 20  # forty cameras take 10 KB
 
 def read_document(path: Path) -> dict[str, Any]:
     """The file's TOML document. Raises tomllib.TOMLDecodeError, or ConfigurationError if the file can't be read as text."""
-    text = read_text(path)
+    return read_toml(read_text(path), str(path))
+
+
+def read_toml(text: str, where: str) -> dict[str, Any]:
+    """The TOML document of a text. Raises tomllib.TOMLDecodeError, or ConfigurationError. `where`: where the text was read."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
@@ -29,7 +33,7 @@ def read_document(path: Path) -> dict[str, Any]:
     ) as error:  # a number has thousands of digits, or there are thousands of brackets
         raise ConfigurationError(
             "is not TOML that can be read",
-            where=str(path),
+            where=where,
             got=str(error),
             expected="numbers and nesting as the settings have them",
             remedy="mend it; `supervisor.py init` shows every key",
@@ -38,7 +42,11 @@ def read_document(path: Path) -> dict[str, Any]:
 
 def read_text(path: Path) -> str:
     """The file's text. A byte order mark is removed, and any line ends are allowed. Raises ConfigurationError."""
-    raw = _read_bytes(path)
+    return text_of(read_bytes(path), path)
+
+
+def text_of(raw: bytes, path: Path) -> str:
+    """The text of what was read from the file. Raises ConfigurationError."""
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:64]:
         raise ConfigurationError(
             "is UTF-16 text", where=str(path), expected="UTF-8", remedy="save it as UTF-8 (Notepad: Save as, Encoding)"
@@ -51,7 +59,8 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The file's content. Raises ConfigurationError, also if it is no regular file or too large for settings."""
     try:
         # O_NONBLOCK: a FIFO must not block. O_NOCTTY: a terminal must not become the controlling terminal.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

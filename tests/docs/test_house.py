@@ -57,6 +57,7 @@ WORKERS: dict[str, set[str]] = {
     "sharing": {"recognition", "recognizer_arcface"},
     "inference": {"recognition", "recognizer_arcface", "sharing"},
     "prepare": {"models", "photos", "recognition"},
+    "camera_test": {"capture", "models", "recognition"},
     "serving": set(),
     "dashboard": {"serving"},
     "web": {"dashboard", "serving"},

@@ -18,6 +18,9 @@ _SITE = SiteSnapshot(
     WriterStatus(pid=2, waiting=3),
     {"door": _CAMERA},
     {"sync": SyncStatus(up=True), "web": ChildStatus()},
+    3,
+    ("site.toml: [recognition] fps: not a valid value",),
+    ("[site] name",),
 )
 
 
@@ -57,6 +60,7 @@ def test_what_changes_at_once() -> None:
     assert replace(_CAMERA, state=ChildState.WAITING).outline != _CAMERA.outline
     assert replace(_CAMERA, frames=10, uptime_s=4.0).outline == _CAMERA.outline
     assert replace(_SITE, uptime_s=9.0).outline == _SITE.outline
+    assert replace(_SITE, reloads=4).outline != _SITE.outline
     assert replace(_SITE, cameras={"yard": _CAMERA}).outline != _SITE.outline
     for changed in (replace(_SITE.writer, restarts=1), replace(_SITE.writer, state=ChildState.WAITING)):
         assert replace(_SITE, writer=changed).outline != _SITE.outline

@@ -230,6 +230,11 @@ class Capture:
         decoded = self._decoded + (self._decoding.decoded if self._decoding else 0)
         return CaptureStatus(*known, decoded, self._what_is_decoded(), self._what_decodes())
 
+    @property
+    def codec(self) -> str:
+        """The codec of the video that was opened last, as FFmpeg calls it; "jpeg" for single pictures; empty: none was."""
+        return self._codec or ("jpeg" if self._grabbed else "")
+
     def cpu_s(self) -> float | None:
         """The processor time that reading and decoding have taken so far. None where the system does not tell (macOS)."""
         if self._cpu_clock is None:

@@ -7,7 +7,7 @@ import argparse
 from shared.errors import EXIT_DONE, EXIT_REFUSED
 from shared.ipc.client import SiteClient, site_is_running
 from shared.ipc.requests import Status
-from shared.status import CameraStatus, ChildState, InferenceStatus, SyncStatus
+from shared.status import CameraStatus, ChildState, InferenceStatus, SiteSnapshot, SyncStatus
 from workers.commands.context import Context
 from workers.commands.output import say, say_json
 
@@ -54,6 +54,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         say(f"pictures of sightings: {gallery.crops}, {(gallery.crop_bytes or 0) / 1e6:.1f} MB")
     for name, camera in cameras.items():
         say(camera_line(name, camera))
+    for line in settings_lines(site) if site else ():
+        say(line)
     inference = site.processes.get("inference") if site else None
     if isinstance(inference, InferenceStatus):
         say(inference_line(inference))
@@ -66,6 +68,13 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 def _or_unknown(fact: str | int | None) -> str:
     """A fact about the gallery as text. "?" for None: there is none yet, or the database is too damaged to read it."""
     return "?" if fact is None else str(fact)
+
+
+def settings_lines(site: SiteSnapshot) -> list[str]:
+    """What of the settings file is not in force, and why."""
+    refused = [f"the last reload was refused: {line}" for line in site.reload_faults]
+    waiting = [f"in force after a restart of the site: {', '.join(site.awaits_restart)}"] if site.awaits_restart else []
+    return refused + waiting
 
 
 def camera_line(name: str, camera: CameraStatus) -> str:

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from shared.errors import RollcallError
 from shared.process.program import version
 from workers.dashboard import (
+    camera_routes,
     enrol_routes,
     event_routes,
     live_routes,
@@ -23,6 +24,7 @@ from workers.dashboard import (
     photo_routes,
     review_routes,
     session_routes,
+    settings_routes,
     site_routes,
     stranger_routes,
 )
@@ -43,6 +45,8 @@ _ROUTES = (
     review_routes.router,
     event_routes.router,
     live_routes.router,
+    settings_routes.router,
+    camera_routes.router,
     site_routes.api,
 )
 _PROBLEMS = described(

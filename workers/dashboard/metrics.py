@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from shared.ipc.requests import GalleryInfo, SiteStatus
 from shared.settings.schema import Settings
-from shared.status import CameraStatus, ChildStatus, SiteSnapshot
+from shared.status import REFUSALS, CameraStatus, ChildStatus, SiteSnapshot
 from workers.dashboard.counters import Counters
 
 _PARTS = {"database": "face_embeddings.db", "wal": "face_embeddings.db-wal", "backup": "face_embeddings.backup.db"}
@@ -46,6 +46,11 @@ class _SiteCollector(Collector):
         yield from _of_store(self._settings)
         if site is not None:
             yield _gauge("rollcall_site_ready", "1: every process has started", float(site.ready))
+            yield _gauge(
+                "rollcall_config_last_reload_successful",
+                "1: the last reload was taken",
+                float(not site.reload_faults),
+            )
             yield from _of_cameras(site)
             yield from _of_processes(site)
 
@@ -114,7 +119,21 @@ def _of_cameras(site: SiteSnapshot) -> Iterable[Metric]:
     strangers = GaugeMetricFamily(
         "rollcall_camera_strangers_estimated", "Estimated share of strangers who reach the threshold", labels=["camera"]
     )
+    seen = CounterMetricFamily("rollcall_faces_seen", "Faces, once for each time in view", labels=["camera"])
+    refused = CounterMetricFamily(
+        "rollcall_faces_refused",
+        "Those of which no picture could be used, by the reason",
+        labels=["camera", "reason"],
+    )
+    width = GaugeMetricFamily(
+        "rollcall_face_width_pixels", "Median width of the latest faces, each at its largest", labels=["camera"]
+    )
     for name, one in cameras.items():
+        seen.add_metric([name], one.faces_seen)
+        for part in REFUSALS:
+            refused.add_metric([name, part], getattr(one, f"refused_{part}"))
+        if one.recent_px_p50 is not None:
+            width.add_metric([name], one.recent_px_p50)
         up.add_metric([name], float(one.up))
         for outcome, count in (("read", one.frames), ("dropped", one.dropped), ("looked_at", one.looked_at)):
             frames.add_metric([name, outcome], count)
@@ -127,7 +146,7 @@ def _of_cameras(site: SiteSnapshot) -> Iterable[Metric]:
         for gauge, value in ((limits, one.threshold), (strangers, one.strangers_estimated)):
             if value is not None:
                 gauge.add_metric([name], value)
-    yield from (up, frames, losses, faces, embedded, unsent, age, latency, limits, strangers)
+    yield from (up, frames, losses, faces, embedded, unsent, age, latency, limits, strangers, seen, refused, width)
 
 
 def _quantiles(

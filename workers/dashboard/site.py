@@ -18,6 +18,7 @@ from workers.dashboard.counters import Counters
 from workers.dashboard.doorkeeper import Doorkeeper, Visitor
 from workers.dashboard.live_views import LiveViews
 from workers.dashboard.photo_desk import PhotoDesk
+from workers.dashboard.settings_desk import SettingsDesk
 from workers.dashboard.sighting_feed import SightingFeed
 from workers.dashboard.writer_link import WriterLink
 from workers.serving.brake import Brake
@@ -34,6 +35,7 @@ _STATUS_WAIT_S = 5.0  # whoever watches the site gives up soon after
 _SCRYPTS = 2  # passwords that are compared at once: each takes a core for 50 ms, and 16 MiB
 _DECODERS = 2  # photos that are made small at once
 _LOGINS, _WRONG_TOKENS, _WITHIN_S = 5, 60, 60.0
+_SOURCE_TESTS = 12  # in the same time: each opens a connection and takes a core for seconds
 
 
 @dataclass
@@ -57,6 +59,9 @@ class Site:
         self._status: requests.SiteStatus | None = None
         self._status_until = 0.0
         self._status_lock = asyncio.Lock()
+        self.settings_desk = SettingsDesk(self.settings)
+        self.testing, self.source_tests = asyncio.Semaphore(1), Brake(_SOURCE_TESTS, _WITHIN_S)
+        self.settings_work = asyncio.Semaphore(1)
         self.decoding = asyncio.Semaphore(_DECODERS)
         self.captures: set[str] = set()  # cameras at which somebody is being enrolled
         self.scrypt = asyncio.Semaphore(_SCRYPTS)

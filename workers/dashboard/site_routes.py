@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -25,7 +25,6 @@ api = APIRouter(prefix=API, tags=["site"])
 health = APIRouter(tags=["health"])
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Viewer = Annotated[Visitor, Depends(Needs(Role.VIEWER))]
 Operator = Annotated[Visitor, Depends(Needs(Role.OPERATOR))]
 
 
@@ -37,20 +36,6 @@ async def status(visitor: Operator, request: Request) -> dict[str, Any]:
         seen = {name: one for name, one in found.site.cameras.items() if visitor.sees(name)}
         found = replace(found, site=replace(found.site, cameras=seen))
     return found.to_json()
-
-
-@api.get("/cameras")
-async def cameras(visitor: Viewer, request: Request) -> dict[str, Any]:
-    """The cameras and their state, as in `status`. Without their addresses."""
-    site = (await site_of(request).status()).site
-    found = {} if site is None else site.cameras
-    return {
-        "cameras": [
-            {"name": name, "word": one.word, **{key: value for key, value in asdict(one).items() if key != "source"}}
-            for name, one in found.items()
-            if visitor.sees(name)
-        ]
-    }
 
 
 @health.head("/livez", include_in_schema=False)

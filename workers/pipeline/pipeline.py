@@ -20,6 +20,7 @@ from shared.ipc.view import LiveTrack
 from shared.settings.schema import EffectiveCamera
 from workers.capture.cadence import Cadence
 from workers.capture.capture import Frame
+from workers.pipeline.face_figures import FaceFigures
 from workers.pipeline.figures import Figures
 from workers.pipeline.frame_selection import FrameSelection
 from workers.pipeline.scene_change import SceneChange
@@ -92,6 +93,7 @@ class CameraPipeline:
         self._last_frame = (float("-inf"), 0.0, cast("float | None", None))
         self._states: dict[int, TrackState] = {}
         self.figures = Figures()
+        self._faces = FaceFigures()
         self._stages = stages or Stages()
         self._take_engine(engine)
         lost_after_s = max(_LOST_AFTER_S, _FRAMES_UNTIL_LOST / settings.fps)
@@ -187,6 +189,7 @@ class CameraPipeline:
             "model": self._engine.model_id.label,
             **self.figures.latest(),
             **self._stages.latest(),
+            **self._faces.latest(),
             "tracks": len(self._states),
             "threshold": round(point.threshold, 4),
             "margin": round(point.margin, 4),
@@ -239,7 +242,7 @@ class CameraPipeline:
             state = self._states.get(track.number) or self._begin_state(track, frame, time_s)
             state.see(frame.wall_time, frame.media_time_s)
             if index in crops or index in refused:
-                state.refused = refused.get(index, ())
+                state.judge(float(faces[index].width), refused.get(index, ()))
             if index in embeddings:
                 state.embedded_s = time_s
                 picture = face_picture(frame.image, faces[index].box) if self._keep_probes else None
@@ -394,6 +397,7 @@ class CameraPipeline:
             state.end()
             if track.seen < 2 and state.ballot.told is None:
                 continue  # seen in a single frame: such a detection is as often a pattern as a face
+            self._faces.add(state.width_px, state.why_never_used)
             decision = state.decision()
             events.append(
                 replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -34,6 +35,9 @@ class TrackState:
     best_crops: BestCrops = field(default_factory=BestCrops)
     live: LiveVote = field(default_factory=LiveVote)
     refused: Sequence[str] = ()  # the parts of quality for which the newest crop could not be used
+    width_px: float = 0.0  # the face's largest
+    _used: bool = False  # one of its pictures could be used
+    _reasons: Counter[str] = field(default_factory=Counter)
     _sure: tuple[float, float | None] = (0.0, None)  # wall time and media time of the last certain detection
 
     def see(self, wall_time: float, media_time_s: float | None) -> None:
@@ -41,6 +45,18 @@ class TrackState:
         self.ended_at, self.media_time_s = wall_time, media_time_s
         if self.track.sure[1] == self.track.last_s or not self._sure[0]:
             self._sure = wall_time, media_time_s
+
+    def judge(self, width_px: float, refused: Sequence[str]) -> None:
+        """A picture of the face was judged: its width, and the parts of quality that refused it."""
+        self.refused = refused
+        self.width_px = max(self.width_px, width_px)
+        self._used = self._used or not refused
+        self._reasons.update(refused)
+
+    @property
+    def why_never_used(self) -> str | None:
+        """The part of quality that refused most pictures of this face; None: one could be used."""
+        return None if self._used or not self._reasons else self._reasons.most_common(1)[0][0]
 
     def end(self) -> None:
         """The track is over. It ended at its last detection; or, if the face may have become another one, at its last certain one."""

@@ -92,10 +92,13 @@ def problem_of(error: RollcallError) -> Problem:
     faults = error.faults if isinstance(error, FaultList) else [error]
     kind, status, title = next((kind, status, title) for of, kind, status, title in _KINDS if isinstance(error, of))
     headers = {"Retry-After": str(_RETRY_AFTER_S)} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
-    return Problem(status, kind, title, detail=faults[0].what, errors=[_parts(one) for one in faults], headers=headers)
+    return Problem(
+        status, kind, title, detail=faults[0].what, errors=[fault_parts(one) for one in faults], headers=headers
+    )
 
 
-def _parts(error: RollcallError) -> dict[str, Any]:
+def fault_parts(error: RollcallError) -> dict[str, Any]:
+    """One error as a fault of a problem."""
     parts = {
         "what": error.what,
         "where": error.where,

@@ -9,13 +9,13 @@ export const urlOf = (path) => new URL(path, API).href;
 /** A fault in words, with what to do. */
 export const faultOf = (error) => [error.message, error.remedy].filter(Boolean).join(". ");
 
-/** The answer to one question. Throws an Error with `status` and `remedy` for a refusal; status 0: the network is away. */
-export async function ask(path, method = "GET", body) {
+/** The answer to one question. Throws an Error with `status`, `remedy` and all `faults` for a refusal; status 0: the network is away. */
+export async function ask(path, method = "GET", body, headers = {}) {
   let answer;
   try {
     answer = await fetch(urlOf(path), {
       method,
-      headers: body === undefined || body instanceof FormData ? {} : { "Content-Type": "application/json" },
+      headers: body === undefined || body instanceof FormData ? headers : { "Content-Type": "application/json", ...headers },
       body: body === undefined || body instanceof FormData ? body : JSON.stringify(body),
     });
   } catch (error) {
@@ -24,7 +24,7 @@ export async function ask(path, method = "GET", body) {
   const found = answer.status === 204 ? null : await answer.json();
   if (answer.ok) return found;
   const fault = found.errors?.[0];
-  throw Object.assign(new Error(found.detail ?? found.title), { status: answer.status, remedy: fault?.remedy });
+  throw Object.assign(new Error(found.detail ?? found.title), { status: answer.status, remedy: fault?.remedy, faults: found.errors ?? [] });
 }
 
 export const query = (fields) => {

@@ -3,20 +3,25 @@
 import { html, render, useEffect, useState } from "./vendor/preact-htm.js";
 import { ask, follow } from "./api.js";
 import { Enrol } from "./enrol.js";
+import { Cameras } from "./cameras.js";
 import { Events } from "./events.js";
 import { Live } from "./live.js";
 import { Notices, attempt } from "./parts.js";
 import { People, PersonPage } from "./people.js";
 import { Review } from "./review.js";
+import { Settings } from "./settings.js";
 import { loadTexts, t } from "./text.js";
 
 const ORDER = ["viewer", "operator", "admin"];
+// `under`: the page is not in the bar, but reached from this one.
 const PAGES = [
   { name: "live", role: "viewer", icon: "M3 5h13v10H3zM16 9l5-3v8l-5-3z" },
   { name: "events", role: "viewer", icon: "M4 6h3M4 12h3M4 18h3M10 6h10M10 12h10M10 18h10" },
   { name: "people", role: "operator", icon: "M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM2.5 20a6.5 6.5 0 0 1 13 0M16 4.5a3.5 3.5 0 0 1 0 6.5M18 14a6.5 6.5 0 0 1 3.5 6" },
   { name: "review", role: "operator", icon: "M4 5h9v14H4zM16 5h4v14h-4M6.5 12l1.6 1.6L11 10.5" },
   { name: "enrol", role: "operator", under: "people" },
+  { name: "cameras", role: "viewer", icon: "M4 7h3l2-3h6l2 3h3v12H4zM12 16.5a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7z" },
+  { name: "settings", role: "admin", under: "more", icon: "M4 7h10M18 7h2M4 17h2M10 17h10M16 4.5v5M8 14.5v5" },
 ];
 
 const place = () => location.hash.replace(/^#\/?/, "").split("/").filter(Boolean);
@@ -90,6 +95,8 @@ function Shell({ me, onLeave }) {
       (where[1] ? html`<${PersonPage} key=${where[1]} id=${where[1]} ...${shared} />` : html`<${People} ...${shared} />`)}
       ${page.name === "review" && html`<${Review} ...${shared} />`}
       ${page.name === "enrol" && html`<${Enrol} key=${where[1]} id=${where[1]} ...${shared} />`}
+      ${page.name === "cameras" && html`<${Cameras} ...${shared} />`}
+      ${page.name === "settings" && html`<${Settings} ...${shared} />`}
     </main>`;
 }
 
