@@ -6,7 +6,7 @@ const KINDS = ["named", "withdrawn", "unknown", "left", "corrected", "camera_up"
 
 export const urlOf = (path) => new URL(path, API).href;
 
-/** The answer to one question. Throws an Error with `status` and `remedy` for a refusal; status 0: the network is away. */
+/** The answer to one question. Throws an Error with `status`, `type`, `values` and `remedy` for a refusal; status 0: the network is away. */
 export async function ask(path, method = "GET", body) {
   let answer;
   try {
@@ -21,7 +21,9 @@ export async function ask(path, method = "GET", body) {
   const found = answer.status === 204 ? null : await answer.json();
   if (answer.ok) return found;
   const fault = found.errors?.[0];
-  throw Object.assign(new Error(found.detail ?? found.title), { status: answer.status, remedy: fault?.remedy });
+  throw Object.assign(new Error(found.detail ?? found.title), {
+    status: answer.status, type: found.type?.split(":").pop(), values: found.values, remedy: fault?.remedy,
+  });
 }
 
 export const query = (fields) => {

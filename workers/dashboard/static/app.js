@@ -4,15 +4,18 @@ import { html, render, useEffect, useState } from "./vendor/preact-htm.js";
 import { ask, follow } from "./api.js";
 import { Events } from "./events.js";
 import { Live } from "./live.js";
-import { Notices, attempt } from "./parts.js";
+import { More } from "./more.js";
+import { Notices, attempt, whyNot } from "./parts.js";
 import { People, PersonPage } from "./people.js";
-import { loadTexts, t } from "./text.js";
+import { choose, loadTexts, t } from "./text.js";
 
 const ORDER = ["viewer", "operator", "admin"];
+// `under`: the page is not in the bar, but reached from this one.
 const PAGES = [
   { name: "live", role: "viewer", icon: "M3 5h13v10H3zM16 9l5-3v8l-5-3z" },
   { name: "events", role: "viewer", icon: "M4 6h3M4 12h3M4 18h3M10 6h10M10 12h10M10 18h10" },
   { name: "people", role: "operator", icon: "M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM2.5 20a6.5 6.5 0 0 1 13 0M16 4.5a3.5 3.5 0 0 1 0 6.5M18 14a6.5 6.5 0 0 1 3.5 6" },
+  { name: "more", role: "viewer", icon: "M5 12h.01M12 12h.01M19 12h.01" },
 ];
 
 const place = () => location.hash.replace(/^#\/?/, "").split("/").filter(Boolean);
@@ -25,7 +28,7 @@ function Entry({ fault, onSignIn }) {
   return html`<main class="entry">
     <h1><img src="static/icon.svg" alt="" width="40" height="40" /> Rollcall</h1>
     ${fault && html`<p class="fault" role="alert">${fault}</p>`}
-    <p>${t("entry.link")} <code>python supervisor.py web login</code></p>
+    <p>${t("entry.link")} <code translate=${false}>python supervisor.py web login</code></p>
     <form onSubmit=${submit}>
       <label>${t("entry.name")} <input name="name" autocomplete="username" maxlength="64" required /></label>
       <label>${t("entry.password")}
@@ -35,7 +38,7 @@ function Entry({ fault, onSignIn }) {
   </main>`;
 }
 
-function Shell({ me, onLeave }) {
+function Shell({ me, onLeave, onLanguage }) {
   const [where, setWhere] = useState(place());
   const [site, setSite] = useState({ cameras: {}, ready: null });
   const [live, setLive] = useState(true);
@@ -65,17 +68,17 @@ function Shell({ me, onLeave }) {
   }, []);
   useEffect(() => {
     document.title = `${t(`page.${page.name}`)} · Rollcall`;
-  }, [page.name]);
+  });
   const shared = { me, site, listeners, may: (role) => ORDER.indexOf(me.role) >= ORDER.indexOf(role) };
   return html`
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.querySelector("main").focus(); }}>${t("skip")}</a>
     <nav aria-label=${t("nav")}>
-      <span class="brand"><img src="static/icon.svg" alt="" width="28" height="28" /><span>Rollcall</span></span>
-      <ul>${pages.map(
-        (one) => html`<li><a href="#/${one.name}" aria-current=${one === page ? "page" : undefined}>
+      <span class="brand"><img src="static/icon.svg" alt="" width="28" height="28" /><span translate=${false}>Rollcall</span></span>
+      <ul>${pages.filter((one) => !one.under).map(
+        (one) => html`<li><a href="#/${one.name}" aria-current=${one.name === (page.under ?? page.name) ? "page" : undefined}>
           <svg viewBox="0 0 24 24" aria-hidden="true"><path d=${one.icon} /></svg>${t(`page.${one.name}`)}</a></li>`,
       )}</ul>
-      <span class="who"><span>${me.label}</span><small>${t(`role.${me.role}`)}</small></span>
+      <span class="who"><span translate=${false}>${me.label}</span><small>${t(`role.${me.role}`)}</small></span>
       <button type="button" class="leave" onClick=${onLeave}>${t("leave")}</button>
     </nav>
     <main id="main" tabindex="-1">
@@ -84,26 +87,33 @@ function Shell({ me, onLeave }) {
       ${page.name === "events" && start !== null && html`<${Events} ...${shared} />`}
       ${page.name === "people" &&
       (where[1] ? html`<${PersonPage} key=${where[1]} id=${where[1]} ...${shared} />` : html`<${People} ...${shared} />`)}
+      ${page.name === "more" && html`<${More} onLanguage=${onLanguage} onLeave=${onLeave} ...${shared} />`}
     </main>`;
 }
 
 function App({ entering }) {
   const [state, setState] = useState({ me: null, fault: "", asked: false });
-  const enter = async (asked) => {
+  // `refused`: the text if this way in was refused.
+  const enter = async (asked, refused) => {
     try {
       setState({ me: await asked, asked: true });
     } catch (error) {
-      setState({ me: null, fault: error.status === 401 ? "" : error.message, asked: true });
+      const fault = error.status === 401 ? "" : error.status === 403 ? refused : whyNot(error);
+      setState({ me: null, fault, asked: true });
     }
   };
-  useEffect(() => void enter(entering), []);
+  const onLanguage = (name) => attempt(async () => {
+    await choose(name);
+    setState((known) => ({ ...known })); // draws everything anew
+  });
+  useEffect(() => void enter(entering, t("entry.used")), []);
   const leave = () => attempt(async () => {
     await ask("session", "DELETE");
     location.reload();
   });
   return html`
-    ${state.me && html`<${Shell} me=${state.me} onLeave=${leave} />`}
-    ${!state.me && state.asked && html`<${Entry} fault=${state.fault} onSignIn=${(given) => enter(ask("session", "POST", given))} />`}
+    ${state.me && html`<${Shell} me=${state.me} onLeave=${leave} onLanguage=${onLanguage} />`}
+    ${!state.me && state.asked && html`<${Entry} fault=${state.fault} onSignIn=${(given) => enter(ask("session", "POST", given), t("entry.wrong"))} />`}
     <${Notices} />`;
 }
 
