@@ -58,6 +58,7 @@ WORKERS: dict[str, set[str]] = {
     "inference": {"recognition", "recognizer_arcface", "sharing"},
     "prepare": {"models", "photos", "recognition"},
     "serving": set(),
+    "support": set(),
     "dashboard": {"serving"},
     "web": {"dashboard", "serving"},
     "sync": set(),
@@ -74,6 +75,7 @@ WORKERS: dict[str, set[str]] = {
         "pipeline",
         "recognition",
         "serving",
+        "support",
         "sync",
     },
 }

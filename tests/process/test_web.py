@@ -50,6 +50,9 @@ API = "/api/v1"
 _OPEN = {"/livez", "/readyz", "/metrics"}
 # What each route needs at least. A new route has to be added here.
 _NEEDS = {
+    ("GET", "/about"): Role.OPERATOR,
+    ("GET", "/models"): Role.OPERATOR,
+    ("GET", "/support-bundle"): Role.ADMIN,
     ("GET", "/me"): Role.VIEWER,
     ("DELETE", "/session"): Role.VIEWER,
     ("GET", "/tokens"): Role.ADMIN,

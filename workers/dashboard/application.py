@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from shared.errors import RollcallError
 from shared.process.program import version
 from workers.dashboard import (
+    about_routes,
     event_routes,
     live_routes,
     people_routes,
@@ -39,6 +40,7 @@ _ROUTES = (
     event_routes.router,
     live_routes.router,
     site_routes.api,
+    about_routes.router,
 )
 _PROBLEMS = described(
     HTTPStatus.UNAUTHORIZED,

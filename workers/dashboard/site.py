@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from fastapi import Request
 from starlette.types import Scope
@@ -56,6 +56,9 @@ class Site:
         self._status_lock = asyncio.Lock()
         self.decoding = asyncio.Semaphore(_DECODERS)
         self.scrypt = asyncio.Semaphore(_SCRYPTS)
+        self.side_work = asyncio.Semaphore(1)  # commands that run beside this process, one at a time
+        self.models: Any = None  # the answer of `models --json`
+        self.models_until = 0.0
 
     async def status(self) -> requests.SiteStatus:
         """The status of the site, at most a second old, however many ask. Raises RollcallError.

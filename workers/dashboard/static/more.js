@@ -3,9 +3,12 @@
 import { html } from "./vendor/preact-htm.js";
 import { LANGUAGES, choice, t } from "./text.js";
 
-export const More = ({ me, onLanguage, onLeave }) => html`
+export const More = ({ pages, me, onLanguage, onLeave }) => html`
   <header class="top"><h1>${t("page.more")}</h1></header>
   <div class="further">
+    ${pages.length > 0 && html`<ul class="doors">${pages.map((one) => html`<li key=${one.name}><a href=${`#/${one.name}`}>
+      <svg viewBox="0 0 24 24" aria-hidden="true"><path d=${one.icon} /></svg>
+      <span><b>${t(`page.${one.name}`)}</b><span class="faint">${t(`more.what.${one.name}`)}</span></span></a></li>`)}</ul>`}
     <section aria-labelledby="language"><h2 id="language">${t("more.language")}</h2>
       <label class="short">${t("more.pages")}<select value=${choice()} onChange=${(event) => onLanguage(event.target.value)}>
         <option value="">${t("more.automatic")}</option>

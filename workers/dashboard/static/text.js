@@ -64,6 +64,19 @@ export const number = (value, digits = 0) =>
 /** A share, 0 to 1, as per cent. */
 export const percent = (share, digits = 0) =>
   new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: digits, minimumFractionDigits: digits }).format(share);
+const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
+/** A size in the unit that fits it. */
+export function bytes(value) {
+  const step = Math.min(UNITS.length - 1, Math.floor(Math.log10(Math.max(1, value)) / 3));
+  const digits = step ? 1 : 0;
+  return marked(new Intl.NumberFormat(locale, { style: "unit", unit: UNITS[step], maximumFractionDigits: digits }).format(value / 1000 ** step));
+}
+/** How long ago, in the largest unit that fits. */
+export function ago(time) {
+  const seconds = (Date.now() - new Date(time)) / 1000;
+  const [unit, size] = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]].find(([, one]) => seconds >= one) ?? ["second", 1];
+  return marked(new Intl.RelativeTimeFormat(locale, { numeric: "auto" }).format(-Math.floor(seconds / size), unit));
+}
 export const cosine = (value) => (value == null ? "–" : number(value, 2));
 export const clock = (time) => new Date(time).toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 export const day = (time) => marked(new Date(time).toLocaleDateString(locale, { weekday: "long", day: "numeric", month: "long" }));

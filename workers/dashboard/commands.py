@@ -1,0 +1,71 @@
+"""Runs a command of supervisor.py in a process of its own: work for which this process has neither the memory nor the time.
+
+The command gets no secret of this process, and dies with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from shared.errors import RefusedError, TemporaryError
+from shared.process.program import PROGRAM_DIR
+from shared.settings.schema import Settings
+from shared.supervision.child_process import bare_environment
+
+MAX_ANSWER_BYTES = 8 << 20
+
+
+@asynccontextmanager
+async def running(settings: Settings, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The command with `--json`, as a process whose output is read. It is killed if it still runs at the end."""
+    config = ["--config", str(settings.path)] if settings.path else []
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(PROGRAM_DIR / "supervisor.py"),
+        *words,
+        "--json",
+        *config,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,  # warnings for a person at a terminal
+        cwd=settings.base,
+        env=bare_environment(),
+        limit=MAX_ANSWER_BYTES,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        await process.wait()
+
+
+async def answer_of(settings: Settings, *words: str, timeout_s: float) -> Any:
+    """The JSON document that the command prints. Raises RefusedError with the command's own words if it fails, TemporaryError if it takes
+    too long."""
+    try:
+        async with asyncio.timeout(timeout_s), running(settings, *words) as process:
+            assert process.stdout is not None  # a pipe, as asked for
+            printed = await process.stdout.read(MAX_ANSWER_BYTES)
+            code = await process.wait()
+    except TimeoutError:
+        raise TemporaryError("the site is too busy for this", where=words[0], remedy="try again") from None
+    return document_of(printed, code, words[0])
+
+
+def document_of(printed: bytes, code: int, command: str) -> Any:
+    """The document that a command printed. Raises RefusedError if it failed."""
+    try:
+        document = json.loads(printed)
+    except ValueError:
+        raise TemporaryError("the command ended without an answer", where=command, got=f"exit code {code}") from None
+    if code and isinstance(document, dict) and "error" in document:
+        raise RefusedError("; ".join(map(str, document["error"])))
+    return document
