@@ -24,7 +24,14 @@ from workers.support.bundle import MAX_PART_BYTES
 _PEOPLE = ["Canary Lovelace", "Zoë Çelik", "<b>Bo</b>", "Kim", "writer"]
 _PASSWORD = "p4ss-canary"  # noqa: S105  # of a camera that there is not
 _VALUE = "value-canary"
-_CAMERA = f'[cameras.door]\nsource = "rtsp://viewer:{_PASSWORD}@127.0.0.1:9/x?token=tok-canary"\n[cameras.yard]\nsource = "rtsp://viewer:${{YARD_PASSWORD}}@127.0.0.1:9/y"\n[cameras.Kim]\nsource = "/dev/video9"\nenabled = false\n'
+_CAMERA = f"""[cameras.door]
+source = "rtsp://viewer:{_PASSWORD}@127.0.0.1:9/x?token=tok-canary"
+[cameras.yard]
+source = "rtsp://viewer:${{YARD_PASSWORD}}@127.0.0.1:9/y"
+[cameras.Kim]
+source = "/dev/video9"
+enabled = false
+"""
 _JOURNAL = f"""#!/bin/sh
 for line in $(seq 60000); do echo "2026-01-31T08:00:00 box rollcall: camera up, and line $line of a long log with more words in it"; done
 echo "faces/Canary_Lovelace/1.jpg of canary lovelace at rtsp://viewer:{_PASSWORD}@h/ and rtsp://viewer:{_VALUE}@h/"

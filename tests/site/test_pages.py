@@ -67,6 +67,7 @@ def views_of(web: WebSite) -> dict[str, tuple[str, str, str | None]]:
         "merge": (f"people/{person}", ".photos img", ".person .actions button >> nth=1"),
         "forget": (f"people/{person}", ".photos img", "button.danger"),
         "more": ("more", ".further select", None),
+        "calibrate": ("calibrate", ".calibrate button", None),
         "about": ("about", ".models li", None),
     }
     return views

@@ -17,7 +17,9 @@ from shared.errors import RollcallError
 from shared.process.program import version
 from workers.dashboard import (
     about_routes,
+    calibrate_routes,
     event_routes,
+    job_routes,
     live_routes,
     people_routes,
     photo_routes,
@@ -41,6 +43,8 @@ _ROUTES = (
     live_routes.router,
     site_routes.api,
     about_routes.router,
+    job_routes.router,
+    calibrate_routes.router,
 )
 _PROBLEMS = described(
     HTTPStatus.UNAUTHORIZED,

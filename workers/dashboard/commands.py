@@ -18,12 +18,16 @@ from shared.process.program import PROGRAM_DIR
 from shared.settings.schema import Settings
 from shared.supervision.child_process import bare_environment
 
-MAX_ANSWER_BYTES = 8 << 20
+_MAX_ANSWER_BYTES = 8 << 20
+_PIECE_BYTES = 1 << 16
 
 
 @asynccontextmanager
-async def running(settings: Settings, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The command with `--json`, as a process whose output is read. It is killed if it still runs at the end."""
+async def running(
+    settings: Settings, *words: str, errors: int = asyncio.subprocess.DEVNULL
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The command with `--json`, as a process whose output is read. It is killed if it still runs at the end. `errors`: what becomes of its
+    warnings, which are for a person at a terminal."""
     config = ["--config", str(settings.path)] if settings.path else []
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -33,10 +37,9 @@ async def running(settings: Settings, *words: str) -> AsyncIterator[asyncio.subp
         *config,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,  # warnings for a person at a terminal
+        stderr=errors,
         cwd=settings.base,
         env=bare_environment(),
-        limit=MAX_ANSWER_BYTES,
     )
     try:
         yield process
@@ -47,13 +50,24 @@ async def running(settings: Settings, *words: str) -> AsyncIterator[asyncio.subp
         await process.wait()
 
 
+async def printed_by(process: asyncio.subprocess.Process) -> bytes:
+    """All that the process prints, to its end. Raises TemporaryError if that is too much."""
+    assert process.stdout is not None  # a pipe, as asked for
+    pieces, size = [], 0
+    while piece := await process.stdout.read(_PIECE_BYTES):
+        pieces.append(piece)
+        size += len(piece)
+        if size > _MAX_ANSWER_BYTES:
+            raise TemporaryError("the command prints too much", got=size, expected=f"at most {_MAX_ANSWER_BYTES} bytes")
+    return b"".join(pieces)
+
+
 async def answer_of(settings: Settings, *words: str, timeout_s: float) -> Any:
     """The JSON document that the command prints. Raises RefusedError with the command's own words if it fails, TemporaryError if it takes
     too long."""
     try:
         async with asyncio.timeout(timeout_s), running(settings, *words) as process:
-            assert process.stdout is not None  # a pipe, as asked for
-            printed = await process.stdout.read(MAX_ANSWER_BYTES)
+            printed = await printed_by(process)
             code = await process.wait()
     except TimeoutError:
         raise TemporaryError("the site is too busy for this", where=words[0], remedy="try again") from None

@@ -16,6 +16,7 @@ from shared.records import Role
 from shared.settings.schema import Settings
 from workers.dashboard.counters import Counters
 from workers.dashboard.doorkeeper import Doorkeeper, Visitor
+from workers.dashboard.jobs import Jobs
 from workers.dashboard.live_views import LiveViews
 from workers.dashboard.sighting_feed import SightingFeed
 from workers.dashboard.writer_link import WriterLink
@@ -57,6 +58,7 @@ class Site:
         self.decoding = asyncio.Semaphore(_DECODERS)
         self.scrypt = asyncio.Semaphore(_SCRYPTS)
         self.side_work = asyncio.Semaphore(1)  # commands that run beside this process, one at a time
+        self.jobs = Jobs()
         self.models: Any = None  # the answer of `models --json`
         self.models_until = 0.0
 

@@ -3,6 +3,7 @@
 import { html, render, useEffect, useState } from "./vendor/preact-htm.js";
 import { About } from "./about.js";
 import { ask, follow } from "./api.js";
+import { Calibrate } from "./calibrate.js";
 import { Events } from "./events.js";
 import { Live } from "./live.js";
 import { More } from "./more.js";
@@ -17,6 +18,7 @@ const PAGES = [
   { name: "events", role: "viewer", icon: "M4 6h3M4 12h3M4 18h3M10 6h10M10 12h10M10 18h10" },
   { name: "people", role: "operator", icon: "M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM2.5 20a6.5 6.5 0 0 1 13 0M16 4.5a3.5 3.5 0 0 1 0 6.5M18 14a6.5 6.5 0 0 1 3.5 6" },
   { name: "more", role: "viewer", icon: "M4.5 12h1M11.5 12h1M18.5 12h1" },
+  { name: "calibrate", role: "operator", under: "more", icon: "M4 20V4M4 20h16M7 16c4 0 4-9 7-9s3 3 6 3M14 4v16" },
   { name: "about", role: "operator", under: "more", icon: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 11v5M12 8h.01" },
 ];
 
@@ -90,6 +92,7 @@ function Shell({ me, onLeave, onLanguage }) {
       ${page.name === "people" &&
       (where[1] ? html`<${PersonPage} key=${where[1]} id=${where[1]} ...${shared} />` : html`<${People} ...${shared} />`)}
       ${page.name === "more" && html`<${More} pages=${pages.filter((one) => one.under === "more")} onLanguage=${onLanguage} onLeave=${onLeave} ...${shared} />`}
+      ${page.name === "calibrate" && html`<${Calibrate} ...${shared} />`}
       ${page.name === "about" && html`<${About} ...${shared} />`}
     </main>`;
 }

@@ -77,6 +77,8 @@ export function ago(time) {
   const [unit, size] = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]].find(([, one]) => seconds >= one) ?? ["second", 1];
   return marked(new Intl.RelativeTimeFormat(locale, { numeric: "auto" }).format(-Math.floor(seconds / size), unit));
 }
+/** A number in so many digits, however small it is. */
+export const rounded = (value, digits = 2) => new Intl.NumberFormat(locale, { maximumSignificantDigits: digits }).format(value);
 export const cosine = (value) => (value == null ? "–" : number(value, 2));
 export const clock = (time) => new Date(time).toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 export const day = (time) => marked(new Date(time).toLocaleDateString(locale, { weekday: "long", day: "numeric", month: "long" }));
