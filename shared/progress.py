@@ -37,6 +37,16 @@ def progress_bar(what: str) -> Iterator[Progress]:
         bar.stop()
 
 
+def progress_lines() -> Progress:
+    """Progress for a program that runs this command: a JSON object a line on standard error, flushed."""
+
+    def tell(done: int, count: int) -> None:
+        sys.stderr.write(f'{{"done": {done}, "of": {count}}}\n')
+        sys.stderr.flush()
+
+    return tell
+
+
 def _lines(what: str, last: float) -> Progress:
     def say(done: int, count: int) -> None:
         nonlocal last

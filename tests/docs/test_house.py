@@ -59,6 +59,7 @@ WORKERS: dict[str, set[str]] = {
     "prepare": {"models", "photos", "recognition"},
     "camera_test": {"capture", "models", "recognition"},
     "serving": set(),
+    "support": set(),
     "dashboard": {"serving"},
     "web": {"dashboard", "serving"},
     "sync": set(),
@@ -75,6 +76,7 @@ WORKERS: dict[str, set[str]] = {
         "pipeline",
         "recognition",
         "serving",
+        "support",
         "sync",
     },
 }

@@ -101,7 +101,7 @@ def test_every_command_and_option_is_in_the_table_and_nothing_else() -> None:
 
 def test_every_command_has_its_json() -> None:
     """Each command that answers with one document has a row for it; the others print events."""
-    rows = re.findall(r"^\| `([a-z ]+)` \| `\{", section("docs/commands.md", "JSON"), re.M)
+    rows = re.findall(r"^\| `([a-z -]+)` \| `\{", section("docs/commands.md", "JSON"), re.M)
     assert {row.split()[0] for row in rows} == set(COMMANDS) - {"run", "demo", "events"}
 
 

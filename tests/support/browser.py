@@ -53,7 +53,9 @@ class Pages:
         context.close()
 
     @contextmanager
-    def page(self, size: str = "desk", scheme: Any = "light", *, signed_in: bool = True) -> Iterator[Watched]:
+    def page(
+        self, size: str = "desk", scheme: Any = "light", *, signed_in: bool = True, language: str = "en-US"
+    ) -> Iterator[Watched]:
         width, height = SIZES[size]
         context = self._browser.new_context(
             permissions=["camera"],
@@ -61,6 +63,7 @@ class Pages:
             viewport={"width": width, "height": height},
             color_scheme=scheme,
             reduced_motion="reduce",
+            locale=language,
         )
         page = context.new_page()
         page.set_default_timeout(WAIT_MS)
@@ -85,11 +88,18 @@ class Watched:
         if not request.url.startswith((f"{self._address}/", f"blob:{self._address}/")):
             self.foreign.append(request.url)
 
-    def open(self, path: str, ready: str) -> None:
-        """Go to a page, given as `events` or `people/ID`, until `ready` is to be seen."""
-        self.page.goto(f"{self._address}/#/{path}")
+    def open(self, path: str, ready: str, pressed: str | None = None, query: str = "") -> None:
+        """Go to a page, given as `events` or `people/ID`, until `ready` is to be seen. `pressed`: opens a dialog on it then."""
+        self.page.goto(f"{self._address}/{query}#/{path}")
         self.page.reload()  # a change of the fragment alone loads nothing anew
         self.page.wait_for_selector(ready)
+        if pressed:
+            self.page.locator(pressed).first.click()
+            self.page.wait_for_selector("dialog[open]")
+
+    def is_too_wide(self) -> bool:
+        """Whether the page is wider than the screen."""
+        return bool(self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
 
     def faults(self) -> list[str]:
         """What axe finds, one line for each fault."""

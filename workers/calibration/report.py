@@ -19,6 +19,8 @@ _REASONS: dict[Reason, str] = {
     "lowest for the model": "so few people could do with less; it is the lowest threshold for this model",
 }
 _MAX_NAMED = 0.9  # if the proposal names a smaller share of the genuine probes than this, a note says so
+_CURVE_POINTS = 121
+_ROOM = 0.02  # beyond both ends of the curve
 _SHOWN = 10  # pairs and photos in the readable report
 
 
@@ -62,6 +64,7 @@ def document(found: Calibration, names: Names) -> dict[str, Any]:
             "lowest_rate_shown": _rounded(lowest_shown(found), 6),
         },
         "table": [_point(found, one) for one in found.table],
+        "curve": [_on_curve(found, float(one)) for one in curve_thresholds(found)],
         "look_alikes": [
             {
                 "person": names.person_of(pair.rows[0]),
@@ -157,6 +160,24 @@ def text(found: Calibration, names: Names) -> list[str]:
     point = found.proposal.point
     lines += ["", f"strangers_named = {found.wanted:g} gives, in this gallery as it is now:"]
     return [*lines, f"  threshold {point.threshold:.3f}", f"  margin {point.margin:g}"]
+
+
+def curve_thresholds(found: Calibration) -> NDArray[np.float64]:
+    """The thresholds of the curve, in equal steps: from where most strangers would be named to where most people would not."""
+    scores = found.scores
+    now, proposed = found.now.point.threshold, found.proposal.point.threshold
+    strangers, genuine = scores.first[scores.strangers], scores.own[scores.genuine]
+    low, high = [now, proposed], [now, proposed]
+    if len(strangers):
+        low.append(float(np.percentile(strangers, 25)))
+    if len(genuine):
+        high.append(float(np.percentile(genuine, 75)))
+    return np.linspace(max(0.0, min(low) - _ROOM), min(1.0, max(high) + _ROOM), _CURVE_POINTS)
+
+
+def _on_curve(found: Calibration, threshold: float) -> dict[str, Any]:
+    point = WorkingPoint(round(threshold, 4), found.now.point.margin)
+    return {**_point(found, point), "strangers_estimated": _rounded(found.now.strangers.share_reaching(threshold), 9)}
 
 
 def lowest_shown(found: Calibration) -> float | None:

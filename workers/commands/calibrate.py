@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, disk_fault
 from shared.gallery.tail import tail_of
-from shared.progress import progress_bar
+from shared.progress import progress_bar, progress_lines
 from shared.service.access import GalleryClient, SiteAccess
 from shared.settings.editing import replace_file, with_values
 from shared.settings.schema import LEAST_STRANGERS_NAMED, MOST_STRANGERS_NAMED, Settings
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", metavar="FILE", help="draw the scores into FILE, as SVG")
     parser.add_argument("--all", action="store_true", help="use every reference as a probe, however many")
     parser.add_argument("--apart", action="store_true", help="never take two names for one person")
+    parser.add_argument("--progress", action="store_true", help="print the progress on standard error as lines of JSON")
     parser.add_argument("--write", action="store_true", help="put RATE into site.toml as strangers_named")
 
 
@@ -62,7 +64,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     most = None if arguments.all else MAX_PROBES
     tail = tail_of(references.vectors, references.persons, references.row_ids)
     now = limits(engine, tail, recognition.strangers_named, recognition.threshold, recognition.margin)
-    with progress_bar("comparing") as progress:
+    with progress_bar("comparing") if not arguments.progress else nullcontext(progress_lines()) as progress:
         found = calibrate(references, engine, wanted, now, most_probes=most, apart=arguments.apart, progress=progress)
     with SiteAccess(settings, warn) as gallery:
         names = Names(references.persons, references.names, _photos(gallery, references, rows_named(found)))

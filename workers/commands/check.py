@@ -49,7 +49,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     except RollcallError as error:
         faults = [fault.line() for fault in error.faults] if isinstance(error, FaultList) else [error.line()]
         return _report(faults, EXIT_CONFIGURATION, as_json=context.as_json)
-    found = [fault for part in (_model_faults, _database_faults, _camera_faults) for fault in part(settings)]
+    found = [fault for part in (model_faults, database_faults, camera_faults) for fault in part(settings)]
     return _report(found, EXIT_REFUSED, as_json=context.as_json)
 
 
@@ -64,7 +64,8 @@ def _report(faults: list[str], code: int, *, as_json: bool) -> int:
     return code if faults else EXIT_DONE
 
 
-def _model_faults(settings: Settings) -> Iterator[str]:
+def model_faults(settings: Settings) -> Iterator[str]:
+    """The faults of the models, one line each. Warns of licences and of risky settings."""
     if settings.recognition.engine == ENGINE and (several := runtime_fault()) is not None:
         yield several.line()
     try:
@@ -87,7 +88,7 @@ def _warn_of_risks(settings: Settings) -> None:
 
 
 def _tail(settings: Settings, fingerprint: str) -> Tail | None:
-    """How alike the people of the gallery are. None without a gallery of this model, or if it can't be read: `_database_faults` says why."""
+    """How alike the people of the gallery are. None without a gallery of this model, or if it can't be read: `database_faults` says why."""
     try:
         if not site_is_running(settings.run_dir) and (not settings.db_path.exists() or damage_of(settings.db_path)):
             return None
@@ -110,7 +111,8 @@ def _liveness_faults(settings: Settings) -> Iterator[str]:
         yield error.line()
 
 
-def _database_faults(settings: Settings) -> Iterator[str]:
+def database_faults(settings: Settings) -> Iterator[str]:
+    """The faults of the database and of the block, one line each."""
     try:
         if not site_is_running(settings.run_dir):
             if not settings.db_path.exists():
@@ -125,7 +127,7 @@ def _database_faults(settings: Settings) -> Iterator[str]:
         yield error.line()
 
 
-def _camera_faults(settings: Settings) -> list[str]:
+def camera_faults(settings: Settings) -> list[str]:
     """The faults of the cameras. Every enabled camera is opened and has to give one frame."""
     names = settings.enabled_cameras()
     if not names:

@@ -13,10 +13,12 @@ from typing import Protocol, cast
 from shared.errors import EXIT_BUG, EXIT_DONE, EXIT_USAGE, FaultList, RollcallError, disk_fault
 from shared.process import early_signals
 from shared.process.library_faults import imports_explained, library_fault
+from shared.supervision.child import die_with_parent
+from shared.supervision.child_process import PARENT_VARIABLE
 from workers.commands.context import Context, SupervisorClass, common_options
 from workers.commands.output import say_json, warn
 
-# In the order of --help. Each is a module beside this one with HELP, add_arguments(parser) and run(context, arguments).
+# In the order of --help. Each is a module beside this one ("-" is "_" there) with HELP, add_arguments(parser) and run(context, arguments).
 COMMANDS = (
     "run",
     "demo",
@@ -37,6 +39,7 @@ COMMANDS = (
     "web",
     "sync",
     "backend",
+    "support-bundle",
 )
 _SITES = ("run", "demo")  # these run a site and handle its signals themselves
 
@@ -74,7 +77,7 @@ def build_parser(wanted: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
 
 def _load(name: str) -> Command:
     with imports_explained():
-        return cast(Command, importlib.import_module(f"workers.commands.{name}"))
+        return cast(Command, importlib.import_module(f"workers.commands.{name.replace('-', '_')}"))
 
 
 def _ordered(given: Sequence[str]) -> list[str]:
@@ -96,6 +99,9 @@ def main(argv: Sequence[str] | None, supervisor: SupervisorClass, beside: Path) 
 
     `argv`: None for the process's own. `supervisor`: the class that runs a site. `beside`: the folder of supervisor.py.
     """
+    parent = os.environ.pop(PARENT_VARIABLE, None)
+    if parent is not None:  # the web process runs this command
+        die_with_parent(int(parent))
     words = _ordered(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
     try:

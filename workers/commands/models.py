@@ -56,12 +56,11 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         return _compare(context, arguments.names)
     if arguments.action == "use":
         return _use(context, arguments.name, leave_out=arguments.leave_out)
+    if context.as_json:
+        say_json(model_documents(settings))
+        return EXIT_DONE
     packs = installed_packs(settings.models_dir)
     in_use = settings.model_label
-    if context.as_json:
-        models = [{**_document(pack), "in_use": f"{pack.engine}/{pack.name}" == in_use} for pack in packs]
-        say_json({"models": models, "runs_on": _what_runs(settings)})
-        return EXIT_DONE
     for pack in packs:
         mark = "*" if f"{pack.engine}/{pack.name}" == in_use else " "
         dim = f"{pack.dim} numbers" if pack.dim else "length not known"
@@ -74,6 +73,13 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     else:
         say(f"no models in {settings.models_dir}; type: python supervisor.py models install {'|'.join(_TO_BEGIN_WITH)}")
     return EXIT_DONE
+
+
+def model_documents(settings: Settings) -> dict[str, Any]:
+    """What `models --json` prints: the installed models, and what they run on."""
+    packs = installed_packs(settings.models_dir)
+    models = [{**_document(pack), "in_use": f"{pack.engine}/{pack.name}" == settings.model_label} for pack in packs]
+    return {"models": models, "runs_on": _what_runs(settings)}
 
 
 def _what_runs(settings: Settings) -> str:

@@ -16,9 +16,12 @@ from starlette.staticfiles import StaticFiles
 from shared.errors import RollcallError
 from shared.process.program import version
 from workers.dashboard import (
+    about_routes,
+    calibrate_routes,
     camera_routes,
     enrol_routes,
     event_routes,
+    job_routes,
     live_routes,
     people_routes,
     photo_routes,
@@ -48,6 +51,9 @@ _ROUTES = (
     settings_routes.router,
     camera_routes.router,
     site_routes.api,
+    about_routes.router,
+    job_routes.router,
+    calibrate_routes.router,
 )
 _PROBLEMS = described(
     HTTPStatus.UNAUTHORIZED,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from fastapi import Request
 from starlette.types import Scope
@@ -16,6 +16,7 @@ from shared.records import Role
 from shared.settings.schema import Settings
 from workers.dashboard.counters import Counters
 from workers.dashboard.doorkeeper import Doorkeeper, Visitor
+from workers.dashboard.jobs import Jobs
 from workers.dashboard.live_views import LiveViews
 from workers.dashboard.photo_desk import PhotoDesk
 from workers.dashboard.settings_desk import SettingsDesk
@@ -65,6 +66,10 @@ class Site:
         self.decoding = asyncio.Semaphore(_DECODERS)
         self.captures: set[str] = set()  # cameras at which somebody is being enrolled
         self.scrypt = asyncio.Semaphore(_SCRYPTS)
+        self.side_work = asyncio.Semaphore(1)  # commands that run beside this process, one at a time
+        self.jobs = Jobs()
+        self.models: Any = None  # the answer of `models --json`
+        self.models_until = 0.0
 
     async def status(self) -> requests.SiteStatus:
         """The status of the site, at most a second old, however many ask. Raises RollcallError.

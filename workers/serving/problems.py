@@ -35,12 +35,14 @@ class Fault(BaseModel):
 
 
 class ProblemDocument(BaseModel):
-    """RFC 9457. `type` stays the same for programs; `instance` is the number under which the log has the request."""
+    """RFC 9457. `type` stays the same for programs; `instance` is the number under which the log has the request. `values`: those of
+    `detail`, for programs that have a text of their own for this type."""
 
     type: str
     title: str
     status: int
     detail: str | None = None
+    values: dict[str, str | int | float] | None = None
     instance: str
     errors: list[Fault] | None = None
 
@@ -61,12 +63,13 @@ class Problem(Exception):  # RFC 9457's word
         title: str,
         *,
         detail: str | None = None,
+        values: Mapping[str, str | int | float] | None = None,
         errors: Sequence[Mapping[str, Any]] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(title)
         self.status, self.kind, self.title = status, kind, title
-        self.detail, self.errors, self.headers = detail, errors, headers
+        self.detail, self.values, self.errors, self.headers = detail, values, errors, headers
 
     def response(self, request_id: str) -> JSONResponse:
         """The answer. `request_id`: the number under which the log has this request."""
@@ -75,6 +78,7 @@ class Problem(Exception):  # RFC 9457's word
             "title": self.title,
             "status": int(self.status),
             "detail": self.detail,
+            "values": None if self.values is None else dict(self.values),
             "instance": f"urn:rollcall:request:{request_id}",
             "errors": list(self.errors) or None,
         }
@@ -124,6 +128,7 @@ def too_often(wait_s: float) -> Problem:
         "too-often",
         "Too many tries",
         detail=f"try again in {wait} s",
+        values={"seconds": wait},
         headers={"Retry-After": str(wait)},
     )
 

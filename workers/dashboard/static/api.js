@@ -6,10 +6,7 @@ const KINDS = ["named", "withdrawn", "unknown", "left", "corrected", "camera_up"
 
 export const urlOf = (path) => new URL(path, API).href;
 
-/** A fault in words, with what to do. */
-export const faultOf = (error) => [error.message, error.remedy].filter(Boolean).join(". ");
-
-/** The answer to one question. Throws an Error with `status`, `remedy` and all `faults` for a refusal; status 0: the network is away. */
+/** The answer to one question. Throws an Error with `status`, `type`, `values`, `remedy` and all `faults` for a refusal; status 0: the network is away. */
 export async function ask(path, method = "GET", body, headers = {}) {
   let answer;
   try {
@@ -24,7 +21,9 @@ export async function ask(path, method = "GET", body, headers = {}) {
   const found = answer.status === 204 ? null : await answer.json();
   if (answer.ok) return found;
   const fault = found.errors?.[0];
-  throw Object.assign(new Error(found.detail ?? found.title), { status: answer.status, remedy: fault?.remedy, faults: found.errors ?? [] });
+  throw Object.assign(new Error(found.detail ?? found.title), {
+    status: answer.status, type: found.type?.split(":").pop(), values: found.values, remedy: fault?.remedy, faults: found.errors ?? [],
+  });
 }
 
 export const query = (fields) => {

@@ -1,16 +1,19 @@
 // Signs in, and shows one page at a time. The pages use only the public API.
 
 import { html, render, useEffect, useState } from "./vendor/preact-htm.js";
+import { About } from "./about.js";
 import { ask, follow } from "./api.js";
 import { Enrol } from "./enrol.js";
 import { Cameras } from "./cameras.js";
+import { Calibrate } from "./calibrate.js";
 import { Events } from "./events.js";
 import { Live } from "./live.js";
-import { Notices, attempt } from "./parts.js";
+import { More } from "./more.js";
+import { Notices, attempt, whyNot } from "./parts.js";
 import { People, PersonPage } from "./people.js";
 import { Review } from "./review.js";
 import { Settings } from "./settings.js";
-import { loadTexts, t } from "./text.js";
+import { choose, loadTexts, t } from "./text.js";
 
 const ORDER = ["viewer", "operator", "admin"];
 // `under`: the page is not in the bar, but reached from this one.
@@ -22,6 +25,9 @@ const PAGES = [
   { name: "enrol", role: "operator", under: "people" },
   { name: "cameras", role: "viewer", icon: "M4 7h3l2-3h6l2 3h3v12H4zM12 16.5a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7z" },
   { name: "settings", role: "admin", under: "more", icon: "M4 7h10M18 7h2M4 17h2M10 17h10M16 4.5v5M8 14.5v5" },
+  { name: "more", role: "viewer", icon: "M4.5 12h1M11.5 12h1M18.5 12h1" },
+  { name: "calibrate", role: "operator", under: "more", icon: "M4 20V4M4 20h16M7 16c4 0 4-9 7-9s3 3 6 3M14 4v16" },
+  { name: "about", role: "operator", under: "more", icon: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 11v5M12 8h.01" },
 ];
 
 const place = () => location.hash.replace(/^#\/?/, "").split("/").filter(Boolean);
@@ -34,7 +40,7 @@ function Entry({ fault, onSignIn }) {
   return html`<main class="entry">
     <h1><img src="static/icon.svg" alt="" width="40" height="40" /> Rollcall</h1>
     ${fault && html`<p class="fault" role="alert">${fault}</p>`}
-    <p>${t("entry.link")} <code>python supervisor.py web login</code></p>
+    <p>${t("entry.link")} <code translate=${false}>python supervisor.py web login</code></p>
     <form onSubmit=${submit}>
       <label>${t("entry.name")} <input name="name" autocomplete="username" maxlength="64" required /></label>
       <label>${t("entry.password")}
@@ -44,7 +50,7 @@ function Entry({ fault, onSignIn }) {
   </main>`;
 }
 
-function Shell({ me, onLeave }) {
+function Shell({ me, onLeave, onLanguage }) {
   const [where, setWhere] = useState(place());
   const [site, setSite] = useState({ cameras: {}, ready: null });
   const [live, setLive] = useState(true);
@@ -74,17 +80,17 @@ function Shell({ me, onLeave }) {
   }, []);
   useEffect(() => {
     document.title = `${t(`page.${page.name}`)} · Rollcall`;
-  }, [page.name]);
+  });
   const shared = { me, site, listeners, may: (role) => ORDER.indexOf(me.role) >= ORDER.indexOf(role) };
   return html`
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.querySelector("main").focus(); }}>${t("skip")}</a>
     <nav aria-label=${t("nav")}>
-      <span class="brand"><img src="static/icon.svg" alt="" width="28" height="28" /><span>Rollcall</span></span>
+      <span class="brand"><img src="static/icon.svg" alt="" width="28" height="28" /><span translate=${false}>Rollcall</span></span>
       <ul>${pages.filter((one) => !one.under).map(
         (one) => html`<li><a href="#/${one.name}" aria-current=${one.name === (page.under ?? page.name) ? "page" : undefined}>
           <svg viewBox="0 0 24 24" aria-hidden="true"><path d=${one.icon} /></svg>${t(`page.${one.name}`)}</a></li>`,
       )}</ul>
-      <span class="who"><span>${me.label}</span><small>${t(`role.${me.role}`)}</small></span>
+      <span class="who"><span translate=${false}>${me.label}</span><small>${t(`role.${me.role}`)}</small></span>
       <button type="button" class="leave" onClick=${onLeave}>${t("leave")}</button>
     </nav>
     <main id="main" tabindex="-1">
@@ -97,26 +103,35 @@ function Shell({ me, onLeave }) {
       ${page.name === "enrol" && html`<${Enrol} key=${where[1]} id=${where[1]} ...${shared} />`}
       ${page.name === "cameras" && html`<${Cameras} ...${shared} />`}
       ${page.name === "settings" && html`<${Settings} ...${shared} />`}
+      ${page.name === "more" && html`<${More} pages=${pages.filter((one) => one.under === "more")} onLanguage=${onLanguage} onLeave=${onLeave} ...${shared} />`}
+      ${page.name === "calibrate" && html`<${Calibrate} ...${shared} />`}
+      ${page.name === "about" && html`<${About} ...${shared} />`}
     </main>`;
 }
 
 function App({ entering }) {
   const [state, setState] = useState({ me: null, fault: "", asked: false });
-  const enter = async (asked) => {
+  // `refused`: the text if this way in was refused.
+  const enter = async (asked, refused) => {
     try {
       setState({ me: await asked, asked: true });
     } catch (error) {
-      setState({ me: null, fault: error.status === 401 ? "" : error.message, asked: true });
+      const fault = error.status === 401 ? "" : error.status === 403 ? refused : whyNot(error);
+      setState({ me: null, fault, asked: true });
     }
   };
-  useEffect(() => void enter(entering), []);
+  const onLanguage = (name) => attempt(async () => {
+    await choose(name);
+    setState((known) => ({ ...known })); // draws everything anew
+  });
+  useEffect(() => void enter(entering, t("entry.used")), []);
   const leave = () => attempt(async () => {
     await ask("session", "DELETE");
     location.reload();
   });
   return html`
-    ${state.me && html`<${Shell} me=${state.me} onLeave=${leave} />`}
-    ${!state.me && state.asked && html`<${Entry} fault=${state.fault} onSignIn=${(given) => enter(ask("session", "POST", given))} />`}
+    ${state.me && html`<${Shell} me=${state.me} onLeave=${leave} onLanguage=${onLanguage} />`}
+    ${!state.me && state.asked && html`<${Entry} fault=${state.fault} onSignIn=${(given) => enter(ask("session", "POST", given), t("entry.wrong"))} />`}
     <${Notices} />`;
 }
 

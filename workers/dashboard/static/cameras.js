@@ -39,7 +39,7 @@ function Card({ one, may, onAsk }) {
   const down = one.word !== "up";
   return html`<li class="camera ${down ? "down" : ""}" data-camera=${one.name}>
     ${!down && html`<${Face} path=${`cameras/${one.name}/frame.jpg?divide=4`} alt="" className="frame" />`}
-    <div class="about">
+    <div class="camera-facts">
       <header><h2>${one.name}</h2><span class=${down ? "state" : "there"}><${Mark} verdict=${down ? "camera_down" : "camera_up"} />${t(`state.${one.word}`)}</span></header>
       ${one.down_reason && html`<p class="why">${one.down_reason}</p>`}
       ${one.picture_fault && html`<p class="why">${one.picture_fault}</p>`}

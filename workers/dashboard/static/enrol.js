@@ -1,9 +1,9 @@
 // Enrols somebody: photos come from files, the clipboard, a webcam or a camera; each is judged before anything is stored.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { ask, faultOf } from "./api.js";
+import { ask } from "./api.js";
 import { Picture, useFrames } from "./live.js";
-import { Dialog, Face, Jpeg, Mark, attempt, blobOf, notify } from "./parts.js";
+import { Dialog, Face, Jpeg, Mark, attempt, blobOf, notify, whyNot } from "./parts.js";
 import { Search, usePeople } from "./people.js";
 import { cosine, number, plural, t } from "./text.js";
 
@@ -117,7 +117,7 @@ function AtCamera({ site, person, onCrops, onClose }) {
       onCrops(found.crops);
       onClose();
     } catch (error) {
-      setFault(faultOf(error));
+      setFault(whyNot(error));
     }
     setBusy(false);
   };
@@ -155,9 +155,9 @@ function usePhotos(person) {
       const [result] = (await ask("assess", "POST", formOf(blob, { person: asked?.id }))).photos;
       if (asked !== known.current) return;
       const at = result.faces.findIndex((face) => face.proposed);
-      change(key, { state: "judged", result, face: at < 0 ? null : at, fault: result.fault ? faultOf({ message: result.fault.what, remedy: result.fault.remedy }) : "" });
+      change(key, { state: "judged", result, face: at < 0 ? null : at, fault: result.fault ? whyNot({ message: result.fault.what, remedy: result.fault.remedy }) : "" });
     } catch (error) {
-      change(key, { state: "failed", fault: faultOf(error) });
+      change(key, { state: "failed", fault: whyNot(error) });
     }
   };
   const add = (blobs) => {
@@ -219,7 +219,7 @@ export function Enrol({ id, site }) {
         if (answer.warning) notify(answer.warning);
         remove(one.key);
       } catch (error) {
-        change(one.key, { fault: faultOf(error) });
+        change(one.key, { fault: whyNot(error) });
         if (!known) break; // the name is refused: so it would be with the others
       }
     }

@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask, query } from "./api.js";
 import { Dialog, Face, Mark, attempt, notify, verdictOf } from "./parts.js";
-import { clock, cosine, date, day, number, t } from "./text.js";
+import { clock, cosine, date, day, number, percent, t } from "./text.js";
 
 const PAGE = 60;
 const MOST_SHOWN = 600;
@@ -31,7 +31,7 @@ const fits = (event, filter) =>
 
 export const cropOf = (event) => (event.crop ? `events/${event.id}/crop` : null);
 // Never a round hundred: it is an estimate.
-const certainty = (value) => `${number(Math.min(99.99, Math.floor(1e4 * value) / 100), 2)} %`;
+const certainty = (value) => percent(Math.min(0.9999, Math.floor(1e4 * value) / 1e4), 2);
 const strangerOf = (event) => event.unknown && t("stranger", { number: event.unknown.replace(/\D/g, "") });
 export const whoIs = (event) => event.person ?? strangerOf(event) ?? t(`verdict.${verdictOf(event)}`);
 
@@ -141,6 +141,7 @@ export function Events({ site, listeners, may }) {
   }, [filter]);
   const change = (name) => (event) => setFilter({ ...filter, [name]: event.target.value });
   let lastDay = "";
+  const shown = events.filter((event) => fits(event, filter)); // until the others are here, nothing of the filter before
   return html`
     <header class="top"><h1>${t("page.events")}</h1></header>
     <form class="filters" role="search" aria-label=${t("events.filter")} onSubmit=${(event) => event.preventDefault()}>
@@ -154,8 +155,8 @@ export function Events({ site, listeners, may }) {
     </form>
     <p class="hidden" aria-live="polite">${told}</p>
     ${gap && html`<p class="why">${t("events.gap")}</p>`}
-    ${!loading && events.length === 0 && html`<p class="empty">${t("events.empty")}</p>`}
-    <ol class="rows" aria-busy=${loading}>${events.flatMap((event) => {
+    ${!loading && shown.length === 0 && html`<p class="empty">${t("events.empty")}</p>`}
+    <ol class="rows" aria-busy=${loading}>${shown.flatMap((event) => {
       // One flat list with keys: a sighting that comes moves the others, and draws none of them anew.
       const today = day(event.time);
       const head = today === lastDay ? [] : [html`<li class="day" key=${today}><h2>${today}</h2></li>`];

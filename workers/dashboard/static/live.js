@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask, watch } from "./api.js";
 import { Dialog, Mark, attempt } from "./parts.js";
-import { clock, cosine, t } from "./text.js";
+import { clock, cosine, number, plural, t } from "./text.js";
 
 const RETRY_MS = 1500;
 const SMALL = 4;
@@ -143,7 +143,7 @@ export function Live({ site }) {
   const down = names.filter(isDown).length;
   return html`
     <header class="top"><h1>${t("page.live")}</h1>
-      <p class="faint">${down ? t("live.down", { down, all: names.length }) : t("live.up", { all: names.length })}</p></header>
+      <p class="faint">${down ? plural("live.down", names.length, { down: number(down) }) : plural("live.up", names.length)}</p></header>
     ${names.length === 0 && html`<p class="empty">${t("live.empty")}</p>`}
     <ul class="wall">${order.map((name) => html`
       <${Tile} key=${name} name=${name} frame=${frames[name]} state=${stateOf(name)} onOpen=${() => setOpen(name)} />`)}</ul>

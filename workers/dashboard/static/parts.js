@@ -1,8 +1,8 @@
 // What the pages share: the mark of a verdict, pictures of faces, dialogs, notices.
 
 import { Component, html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { faultOf, urlOf } from "./api.js";
-import { t } from "./text.js";
+import { urlOf } from "./api.js";
+import { isText, t } from "./text.js";
 
 // A shape beside each colour: a disc, a lozenge, a ring, a bar, a square, a tick.
 const SHAPES = {
@@ -89,12 +89,20 @@ export class Notices extends Component {
   }
 }
 
+/** Why the site did not do something: in our own words for the types of problems that we know, else in the site's. */
+export function whyNot(error) {
+  if (error.status === 0) return t("offline");
+  const key = `problem.${error.type}`;
+  const told = [error.message, error.remedy].filter(Boolean).join(". ");
+  return isText(key) ? t(`problem.${error.type}`, { ...error.values, detail: told }) : told;
+}
+
 /** Do something, and tell what went wrong. Returns the answer; undefined after a fault. */
 export async function attempt(doing) {
   try {
     return await doing();
   } catch (error) {
-    notify(error.status === 0 ? t("offline") : faultOf(error));
+    notify(whyNot(error));
     return undefined;
   }
 }

@@ -94,7 +94,7 @@ function Forget({ person, onClose }) {
     event.preventDefault();
     attempt(async () => {
       const answer = await ask(`people/${person.id}`, "DELETE");
-      notify(t("people.forgotten", { person: person.person, sightings: answer.sightings }));
+      notify(plural("people.forgotten", answer.sightings, { person: person.person }));
       onClose();
       location.hash = "#/people";
     });

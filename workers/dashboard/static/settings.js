@@ -204,8 +204,8 @@ export function Settings() {
         <p class="faint">${t(typed === null ? "settings.masked" : "settings.checkFirst")}</p>
       </section>
     </div>
-    ${others.length > 0 && html`<ul class="others" role="alert">${others.map((one) => html`<li><code>${(one.where ?? "").replace(`${shown.path}: `, "")}</code> <${Wrong} fault=${one} /></li>`)}</ul>`}
-    <div class="bar"><p role="status">${draft.faults.length ? t("settings.faults", { count: draft.faults.length }) : isChanged ? t(typed === null ? "settings.ready" : "settings.edited") : t("settings.unchanged")}</p>
+    ${others.length > 0 && html`<ul class="elsewhere" role="alert">${others.map((one) => html`<li><code>${(one.where ?? "").replace(`${shown.path}: `, "")}</code> <${Wrong} fault=${one} /></li>`)}</ul>`}
+    <div class="apply"><p role="status">${draft.faults.length ? t("settings.faults", { count: draft.faults.length }) : isChanged ? t(typed === null ? "settings.ready" : "settings.edited") : t("settings.unchanged")}</p>
       <button type="button" disabled=${!isChanged} onClick=${load}>${t("settings.discard")}</button>
       <button type="button" disabled=${typed === null} onClick=${() => check(typed)}>${t("settings.validate")}</button>
       <button type="button" class="main" disabled=${isReadOnly || !isChanged || typed !== null || draft.faults.length > 0} onClick=${() => setApplying(true)}>${t("settings.apply")}</button></div>

@@ -1,0 +1,1 @@
+"""What somebody who helps from afar may see of a site, as one file."""
