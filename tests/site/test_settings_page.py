@@ -44,7 +44,7 @@ def change(watched: Watched, field: str, value: str) -> None:
 
 
 def apply(watched: Watched) -> None:
-    watched.page.click(".bar button.main:not(:disabled)")
+    watched.page.click(".apply button.main:not(:disabled)")
     watched.page.wait_for_selector("dialog[open] .diff")
     watched.page.click("dialog button.main")
 
@@ -61,8 +61,8 @@ def test_the_page_is_sound(pages: Pages, size: str, scheme: str) -> None:
         watched.page.wait_for_selector(".field.wrong")
         found += watched.faults()
         change(watched, "_recognition_fps", "3")
-        watched.page.wait_for_selector(".bar button.main:not(:disabled)")
-        watched.page.click(".bar button.main")
+        watched.page.wait_for_selector(".apply button.main:not(:disabled)")
+        watched.page.click(".apply button.main")
         watched.page.wait_for_selector("dialog .diff")
         found += watched.faults()
         too_wide = watched.page.evaluate("document.documentElement.scrollWidth > innerWidth")
@@ -83,7 +83,7 @@ def test_a_wrong_setting_is_shown_at_its_field_and_nothing_is_written(pages: Pag
             [(False, True), (True, False)],
             [(True, False), (False, True)],
         )
-        assert watched.page.locator(".bar button.main").is_disabled()
+        assert watched.page.locator(".apply button.main").is_disabled()
         assert watched.page.locator("#f_recognition_model").is_disabled()
         assert "fps = 400" in watched.page.input_value("textarea")
         assert file.read_bytes() == before
@@ -118,7 +118,7 @@ def test_two_tabs_conflict(pages: Pages, file: Path) -> None:
             watched.open("settings", ".group")
             open_group(watched, "Recognition")
             change(watched, "_recognition_votes", votes)
-            watched.page.wait_for_selector(".bar button.main:not(:disabled)")
+            watched.page.wait_for_selector(".apply button.main:not(:disabled)")
         apply(one)
         one.page.wait_for_selector("dialog .outcome")
         apply(other)
@@ -142,8 +142,8 @@ def test_a_version_is_taken_back_with_the_keyboard_alone(pages: Pages, file: Pat
         watched.page.locator("#f_recognition_min_face_px").focus()
         watched.page.keyboard.type("64")
         press("Tab")
-        watched.page.wait_for_selector(".bar button.main:not(:disabled)")
-        watched.page.locator(".bar button.main").focus()
+        watched.page.wait_for_selector(".apply button.main:not(:disabled)")
+        watched.page.locator(".apply button.main").focus()
         press("Enter")
         watched.page.wait_for_selector("dialog .diff")
         watched.page.locator("dialog button.main").focus()
@@ -172,14 +172,14 @@ def test_the_text_is_edited_checked_and_shown_in_the_form(pages: Pages) -> None:
         watched.open("settings", ".group")
         text = watched.page.input_value("textarea")
         watched.page.fill("textarea", text.replace("fps = 4.0", "fps = 2.0\nvotse = 1"))
-        assert watched.page.locator(".bar button.main").is_disabled(), "it is not checked yet"
-        watched.page.click(".bar button:text-is('Check')")
-        watched.page.wait_for_selector(".others >> text=unknown key")
+        assert watched.page.locator(".apply button.main").is_disabled(), "it is not checked yet"
+        watched.page.click(".apply button:text-is('Check')")
+        watched.page.wait_for_selector(".elsewhere >> text=unknown key")
         open_group(watched, "Recognition")
         assert watched.page.input_value("#f_recognition_fps") == "2"
         watched.page.fill("textarea", "[site\n")
-        watched.page.click(".bar button:text-is('Check')")
-        watched.page.wait_for_selector(".others >> text=is not valid TOML")
-        watched.page.click(".bar button:text-is('Discard')")
+        watched.page.click(".apply button:text-is('Check')")
+        watched.page.wait_for_selector(".elsewhere >> text=is not valid TOML")
+        watched.page.click(".apply button:text-is('Discard')")
         watched.page.wait_for_function("text => document.querySelector('textarea').value === text", arg=text)
         assert watched.said == []
