@@ -70,6 +70,7 @@ def test_every_page_is_sound(pages: Pages, size: str, scheme: str) -> None:
         "enrol at a camera": ("enrol", "form.enrol", "button:text-is('At a camera')"),
         "enrol more": (f"enrol/{person}", ".chosen img", None),
         "person": (f"people/{person}", ".photos img", None),
+        "quality": (f"people/{person}", ".photos img", "button:text-is('Quality')"),
         "rename": (f"people/{person}", ".photos img", "text=Rename"),
         "merge": (f"people/{person}", ".photos img", "button:text-is('Merge')"),
         "forget": (f"people/{person}", ".photos img", "button.danger"),
