@@ -18,7 +18,15 @@ import pytest
 from PIL import Image as Pillow
 
 from shared.errors import RefusedError
-from shared.photos.reading import Image, entries_in, is_photo_name, is_photo_without_suffix, read_photo, read_scaled
+from shared.photos.reading import (
+    Image,
+    decode_photo,
+    entries_in,
+    is_photo_name,
+    is_photo_without_suffix,
+    read_photo,
+    read_scaled,
+)
 from tests.support.paths import six_faces
 
 EXIF_ORIENTATION = 0x0112
@@ -295,3 +303,13 @@ def test_a_file_larger_than_any_photo_is_refused(tmp_path: Path) -> None:
         file.truncate(129 << 20)
     with pytest.raises(RefusedError, match="more than 128 MiB"):
         read_photo(tmp_path / "a.bmp")
+
+
+def test_without_its_library_heic_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is asked for. Without being asked, HEIC is a format that is not read."""
+    phone = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(RefusedError, match=r"pi-heif.*pip install -c constraints\.txt"):
+        decode_photo(phone, heic=True)
+    with pytest.raises(RefusedError, match="the format is not read"):
+        decode_photo(phone)

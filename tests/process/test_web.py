@@ -68,6 +68,7 @@ _NEEDS = {
     ("POST", "/assess"): Role.OPERATOR,
     ("POST", "/identify"): Role.OPERATOR,
     ("POST", "/people/{person_id}/references"): Role.OPERATOR,
+    ("GET", "/people/{person_id}/references/{reference}/quality"): Role.OPERATOR,
     ("POST", "/cameras/{camera}/capture"): Role.OPERATOR,
     ("GET", "/people/{person_id}"): Role.OPERATOR,
     ("PATCH", "/people/{person_id}"): Role.OPERATOR,

@@ -105,6 +105,11 @@ def test_somebody_is_enrolled_recognised_and_found_again(web: WebSite, operator:
     assert face["look_alikes"] == [{"person": "Eileen Collins", "score": 1.0}]
     (face,) = [one for one in faces_of(operator, photo, person=person["id"]) if one["proposed"]]
     assert (face["look_alikes"], face["likeness"]) == ([], 1.0)
+    references = f"{API}/people/{person['id']}/references"
+    (reference,) = operator.get(references)["references"]
+    judged = operator.get(f"{references}/{reference['id']}/quality")
+    assert [one["parts"] for one in judged["faces"] if one["proposed"]] == [face["parts"]]
+    assert operator.ask("GET", f"{references}/{reference['id'] + 1}/quality").status_code == 404
 
 
 def test_of_several_faces_one_is_chosen(web: WebSite, operator: Visitor) -> None:

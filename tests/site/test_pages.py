@@ -67,6 +67,7 @@ def views_of(web: WebSite) -> dict[str, tuple[str, str, str | None]]:
         "enrol at a camera": ("enrol", "form.enrol", "button:text-is('At a camera')"),
         "enrol more": (f"enrol/{person}", ".chosen img", None),
         "person": (f"people/{person}", ".photos img", None),
+        "quality": (f"people/{person}", ".photos img", ".photos li .quality-button"),
         "rename": (f"people/{person}", ".photos img", ".person .actions button >> nth=0"),
         "merge": (f"people/{person}", ".photos img", ".person .actions button >> nth=1"),
         "forget": (f"people/{person}", ".photos img", "button.danger"),

@@ -42,7 +42,7 @@ _ROUTES = (
     session_routes.router,
     people_routes.router,
     enrol_routes.router,
-    enrol_routes.cameras,
+    enrol_routes.others,
     photo_routes.router,
     stranger_routes.router,
     review_routes.router,

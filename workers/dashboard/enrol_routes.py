@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -21,14 +22,15 @@ from shared.records import Person, Role
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.live_routes import CameraName, require_camera
 from workers.dashboard.live_views import Watching
-from workers.dashboard.people_routes import person_of
+from workers.dashboard.people_routes import ReferenceId, person_of
+from workers.dashboard.photo_routes import kept_path
 from workers.dashboard.site import API, Needs, Site, site_of
 from workers.dashboard.uploads import MAX_PHOTOS, MAX_UPLOAD_BYTES, PHOTO, Form, form_of, unfit
-from workers.serving.problems import Problem, all_taken
+from workers.serving.problems import Problem, all_taken, not_found
 
 # The form is bounded as it is taken, photo by photo (uploads.py), so that a refusal says which one; this limit is never met before.
 router = APIRouter(prefix=API, tags=["enrolment"], max_body_size=2 * MAX_UPLOAD_BYTES)
-cameras = APIRouter(prefix=API, tags=["enrolment"])
+others = APIRouter(prefix=API, tags=["enrolment"])
 _MAX_UPLOADS = 4  # requests with photos that are taken at once
 _MAX_NAME = 300
 _CAPTURE_S = 15.0
@@ -232,10 +234,29 @@ async def _person_named(person_id: str | None, request: Request) -> str | None:
     return None if not person_id else (await person_of(request, person_id)).person
 
 
+@others.get(
+    "/people/{person_id}/references/{reference}/quality",
+    response_model=desk.AssessedPhoto,
+)
+async def quality(person_id: str, reference: ReferenceId, _: Operator, request: Request) -> desk.AssessedPhoto:
+    """What a reference is good for, judged now from the photo that is kept of it: as `assess` judges a photo."""
+    site, known = site_of(request), await person_of(request, person_id)
+    found = (await site.ask(requests.References(known.person, reference - 1, 1))).references
+    path = kept_path(site, found[0]) if found and found[0].id == reference else None
+    if path is None:
+        raise not_found("reference with a photo", str(reference))
+    try:
+        photo = await asyncio.to_thread(path.open, "rb")
+    except OSError as error:
+        raise not_found("photo of the reference", str(reference)) from error
+    with photo:
+        return await site.desk.ask(desk.Assess(known.person), photo.fileno())
+
+
 # --- at a camera ----------------------------------------------------------------------------------------------------
 
 
-@cameras.post("/cameras/{camera}/capture", response_model=desk.Captured)
+@others.post("/cameras/{camera}/capture", response_model=desk.Captured)
 async def capture(camera: CameraName, wanted: CaptureWanted, visitor: Operator, request: Request) -> desk.Captured:
     """The best crops, at most five, of the one person who stands before a camera now; the answer comes when there are enough, or when the
     time is over. Each with what it is good for. Nothing is stored: a crop is enrolled like a photo. The camera waits for nothing."""

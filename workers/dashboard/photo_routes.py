@@ -71,7 +71,7 @@ async def photo(person_id: str, reference: ReferenceId, _: Operator, request: Re
 
 
 async def _answer(site: Site, reference: Reference | None) -> Response:
-    return await small_photo(site, None if reference is None else _path_of(site, reference))
+    return await small_photo(site, None if reference is None else kept_path(site, reference))
 
 
 async def small_photo(site: Site, path: Path | None) -> Response:
@@ -85,7 +85,7 @@ async def small_photo(site: Site, path: Path | None) -> Response:
     return PhotoResponse(jpeg, headers=_PRIVATE)
 
 
-def _path_of(site: Site, reference: Reference) -> Path | None:
+def kept_path(site: Site, reference: Reference) -> Path | None:
     """Only a file in data/faces: somebody else may have written the database, and other files in the data folder are secret."""
     data_dir = site.settings.data_dir
     path = stored_photo(data_dir, data_dir, reference.person, reference.image_path)
@@ -133,7 +133,7 @@ async def export(person_id: str, _: Admin, request: Request) -> ExportResponse:
 
 async def _write(site: Site, archive: zipfile.ZipFile, known: Person, references: list[Reference]) -> None:
     for reference in references:
-        path = _path_of(site, reference)
+        path = kept_path(site, reference)
         if path is not None:
             await asyncio.to_thread(archive.write, path, f"photos/{reference.id}{path.suffix.lower()}")
     sightings: list[dict[str, Any]] = []

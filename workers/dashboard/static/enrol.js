@@ -5,10 +5,10 @@ import { ask } from "./api.js";
 import { Picture, useFrames } from "./live.js";
 import { Dialog, Face, Jpeg, Mark, attempt, blobOf, notify, whyNot } from "./parts.js";
 import { Search, usePeople } from "./people.js";
-import { cosine, number, plural, t } from "./text.js";
+import { Quality } from "./quality.js";
+import { cosine, plural, t } from "./text.js";
 
 const MOST = 50;
-const WEAK = 0.5;
 const CAPTURE_S = 15;
 // Browsers show a webcam to pages over HTTPS and to those of this machine only.
 const hasWebcam = () => Boolean(navigator.mediaDevices?.getUserMedia);
@@ -20,23 +20,6 @@ const formOf = (photo, fields) => {
   form.append("photo", photo, "photo");
   return form;
 };
-
-/** The part's value as a word: by it a bar has its colour and its shape. */
-const wordOf = (value) => (value === 0 ? "bad" : value < WEAK ? "weak" : "good");
-const MARKS = { good: "camera_up", weak: "uncertain", bad: "withdrawn" };
-const measuredOf = ({ part, measured }) => t(`measured.${part}`, { value: number(measured, part === "size" || part === "brightness" ? 0 : 2) });
-
-function Quality({ parts }) {
-  return html`<ul class="quality">${parts.map((one) => {
-    const word = wordOf(one.value);
-    return html`<li class=${word}>
-      <span class="part"><${Mark} verdict=${MARKS[word]} />${t(`quality.${one.part}`)}</span>
-      <span class="faint">${measuredOf(one)}</span>
-      <span class="bar" role="img" aria-label=${t(`quality.${word}`)}><span style=${{ inlineSize: `${Math.max(3, 100 * one.value)}%` }}></span></span>
-      ${word !== "good" && html`<span class="todo">${t(`todo.${one.part}`)}</span>`}
-    </li>`;
-  })}</ul>`;
-}
 
 function FaceVerdict({ face, person }) {
   return html`<div class="judged">

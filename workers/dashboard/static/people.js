@@ -4,7 +4,8 @@ import { html, useEffect, useState } from "./vendor/preact-htm.js";
 import { ask, query, urlOf } from "./api.js";
 import { Row } from "./events.js";
 import { Dialog, Face, attempt, notify } from "./parts.js";
-import { date, plural, t } from "./text.js";
+import { Quality } from "./quality.js";
+import { cosine, date, plural, t } from "./text.js";
 
 const PAGE = 60;
 
@@ -107,7 +108,24 @@ function Forget({ person, onClose }) {
   </form></${Dialog}>`;
 }
 
+/** What a reference is good for, judged now from its photo. */
+function Judged({ person, one, onClose }) {
+  const [photo, setPhoto] = useState(null);
+  useEffect(() => void attempt(async () => setPhoto(await ask(`people/${person.id}/references/${one.id}/quality`))), []);
+  const face = photo?.faces.find((found) => found.proposed);
+  return html`<${Dialog} title=${t("quality.title")} onClose=${onClose}>
+    <div class="detail"><${Face} path=${`people/${person.id}/references/${one.id}/photo`} alt=${t("people.photoAlt", { person: person.person, date: date(one.enrolled_at) })} className="big" />
+    <div class="judged">
+      ${!photo && html`<p role="status">${t("enrol.looking")}</p>`}
+      ${photo && !face && html`<p class="why">${photo.fault?.what ?? t("enrol.noface")}</p>`}
+      ${face && html`<${Quality} parts=${face.parts} />`}
+      ${face?.look_alikes.map((other) => html`<p class="alike">${t("enrol.alike", { person: other.person, score: cosine(other.score) })}</p>`)}
+    </div></div>
+  </${Dialog}>`;
+}
+
 function Reference({ person, one, onDone }) {
+  const [judged, setJudged] = useState(false);
   const isAside = one.set_aside_since !== null;
   const change = () => attempt(async () => {
     const answer = await ask(`people/${person.id}/references/${one.id}`, "PATCH", { set_aside: isAside ? null : t("people.byHand") });
@@ -118,6 +136,8 @@ function Reference({ person, one, onDone }) {
     <${Face} path=${one.image_path ? `people/${person.id}/references/${one.id}/photo` : null} alt=${t("people.photoAlt", { person: person.person, date: date(one.enrolled_at) })} />
     <span class="faint">${isAside ? t("people.asideSince", { date: date(one.set_aside_since), reason: one.set_aside_reason }) : t("people.since", { date: date(one.enrolled_at) })}</span>
     <button type="button" onClick=${change}>${t(isAside ? "people.bringBack" : "people.setAside")}</button>
+    ${one.image_path && html`<button type="button" onClick=${() => setJudged(true)}>${t("quality.title")}</button>`}
+    ${judged && html`<${Judged} person=${person} one=${one} onClose=${() => setJudged(false)} />`}
   </li>`;
 }
 
