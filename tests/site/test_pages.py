@@ -69,6 +69,9 @@ def test_every_page_is_sound(pages: Pages, size: str, scheme: str) -> None:
         "rename": (f"people/{person}", ".photos img", "text=Rename"),
         "merge": (f"people/{person}", ".photos img", "button:text-is('Merge')"),
         "forget": (f"people/{person}", ".photos img", "button.danger"),
+        "cameras": ("cameras", ".camera .frame img", None),
+        "add a camera": ("cameras", ".camera", "header button.main"),
+        "settings": ("settings", ".group", None),
     }
     found: dict[str, list[str]] = {}
     with pages.page(size, scheme) as watched:
@@ -251,7 +254,13 @@ def test_a_person_is_renamed_merged_and_brought_back(pages: Pages) -> None:
 def test_every_text_is_in_the_catalogue(pages: Pages) -> None:
     """In the pseudo-locale every heading, button and label is marked, so that none is written in the code."""
     with pages.page() as watched:
-        for path, ready in (("live", _WITH_PICTURE), ("events", _WITH_FACE), ("people", ".cards img")):
+        for path, ready in (
+            ("live", _WITH_PICTURE),
+            ("events", _WITH_FACE),
+            ("people", ".cards img"),
+            ("cameras", ".camera"),
+            ("settings", ".group"),
+        ):
             watched.page.goto(f"{pages.web.address}/?lang=pseudo#/{path}")
             watched.page.reload()
             watched.page.wait_for_selector(ready)
