@@ -67,13 +67,16 @@ def views_of(web: WebSite) -> dict[str, tuple[str, str, str | None]]:
         "enrol at a camera": ("enrol", "form.enrol", "button:text-is('At a camera')"),
         "enrol more": (f"enrol/{person}", ".chosen img", None),
         "person": (f"people/{person}", ".photos img", None),
-        "quality": (f"people/{person}", ".photos img", ".photos li .quality-button"),
+        "quality": (f"people/{person}", ".photos img", ".photos li button >> nth=0"),
         "rename": (f"people/{person}", ".photos img", ".person .actions button >> nth=0"),
         "merge": (f"people/{person}", ".photos img", ".person .actions button >> nth=1"),
         "forget": (f"people/{person}", ".photos img", "button.danger"),
         "more": ("more", ".further select", None),
         "calibrate": ("calibrate", ".calibrate button", None),
         "about": ("about", ".models li", None),
+        "cameras": ("cameras", ".camera .frame img", None),
+        "add a camera": ("cameras", ".camera", "header button.main"),
+        "settings": ("settings", ".group", None),
     }
     return views
 
