@@ -603,8 +603,9 @@ class SightingsFound(Answer):
 
 @dataclass(frozen=True)
 class FindSightings(Request[SightingsFound]):
-    """Find sightings, newest first: at most `limit`, with id < `before_id` and id > `after_id`. Only of this `person`, of these `cameras`, of
-    these `kinds`, and with `since` <= time < `until` (ISO 8601, UTC), where they are given. A page may be shorter than `limit` although there
+    """Find sightings, newest first: at most `limit`, with id < `before_id` and id > `after_id`. Only of this `person` or of the stranger with
+    the id `unknown`, of these `cameras`, of these `kinds`, and
+    with `since` <= time < `until` (ISO 8601, UTC), where they are given. A page may be shorter than `limit` although there
     are more."""
 
     op: ClassVar[str] = "find_events"
@@ -617,6 +618,7 @@ class FindSightings(Request[SightingsFound]):
     limit: int = 100
     since: str | None = None
     until: str | None = None
+    unknown: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

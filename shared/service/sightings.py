@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from shared.errors import RefusedError, RollcallError, Say
-from shared.events import Event, Sighting, iso_time
+from shared.events import Event, Sighting, iso_time, stranger_number
 from shared.ipc import requests
 from shared.photos.kept import remove
 from shared.presence import WITHIN_S, Presence
@@ -142,6 +142,7 @@ class SightingRequests:
             request.kinds,
             max(0, min(request.limit, _MAX_EVENTS)),
             Span(request.since, request.until),
+            None if request.unknown is None else stranger_number(request.unknown),
         )
         return requests.SightingsFound(events=self._marked(events), before_id=before_id)
 

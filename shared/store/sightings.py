@@ -160,22 +160,23 @@ class Sightings:
         kinds: list[str] | None,
         limit: int,
         span: Span = _ALWAYS,
+        stranger: int | None = None,
     ) -> tuple[list[Sighting], int | None]:
-        """At most `limit` kept sightings with `after_id` < id < `before_id`, newest first, of one person, some cameras or some kinds, of the
-        times of `span`; and the `before_id` of the next page, None after the last.
+        """At most `limit` kept sightings with `after_id` < id < `before_id`, newest first, of one person or stranger, some cameras or some kinds,
+        of the times of `span`; and the `before_id` of the next page, None after the last.
 
         Looks at no more than _MAX_LOOKED_AT ids, so that a filter which few rows pass does not hold up the writer. The page is shorter then.
         """
         begin = self.last_id() + 1 if before_id is None else before_id
         begin, after_id = self._within(begin, after_id, span)
-        least = max(after_id + 1, begin - _MAX_LOOKED_AT if person is None else after_id + 1)
+        least = max(after_id + 1, begin - _MAX_LOOKED_AT if person is None and stranger is None else after_id + 1)
         chosen = [json.dumps(one) if one is not None else None for one in (cameras, kinds)]
         rows = self._connection.execute(
             "SELECT id, CAST(document AS BLOB) FROM sightings WHERE id<?1 AND id>=?2 AND (?3 IS NULL OR person=?3) "
             "AND (?4 IS NULL OR camera IN (SELECT value FROM json_each(?4))) "
             "AND (?5 IS NULL OR event IN (SELECT value FROM json_each(?5))) "
-            "AND (?7 IS NULL OR time>=?7) AND (?8 IS NULL OR time<?8) ORDER BY id DESC LIMIT ?6",
-            (begin, least, person, *chosen, limit, span.since, span.until),
+            "AND (?7 IS NULL OR time>=?7) AND (?8 IS NULL OR time<?8) AND (?9 IS NULL OR stranger=?9) ORDER BY id DESC LIMIT ?6",
+            (begin, least, person, *chosen, limit, span.since, span.until, stranger),
         ).fetchall()
         sightings = [Sighting.from_stored(row_id, document) for row_id, document in rows]
         following = rows[-1][0] if rows and len(rows) == limit else least

@@ -107,3 +107,20 @@ def test_sightings_of_a_time_are_found(tmp_path: Path) -> None:
         assert found(13, None) == ([13], None)
         assert found(None, 9) == ([8], None)
         assert found(14, None) == found(None, 8) == ([], None)
+
+
+def test_the_sightings_of_a_stranger_are_found(tmp_path: Path) -> None:
+    """Those of one stranger only, page by page, however far apart they are."""
+    with store_in(tmp_path) as store:
+        with store.transaction():
+            record(store, [event(f"k{i}", kind="unknown") for i in range(6)], "s")
+            store.connection.execute("UPDATE sightings SET stranger = id % 2")
+
+        def ids(before: int | None, limit: int) -> tuple[list[int], int | None]:
+            found, following = store.sightings.found(before, 0, None, None, None, limit, stranger=1)
+            return [one.id for one in found], following
+
+        assert ids(None, 2) == ([5, 3], 3)
+        assert ids(3, 2) == ([1], None)
+        found, _ = store.sightings.found(None, 0, None, ["nowhere"], None, 9, stranger=1)
+        assert found == []

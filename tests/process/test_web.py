@@ -43,6 +43,7 @@ from tests.support.vectors import noise
 from tests.support.web_site import Visitor, WebSite, free_port, read_stream, web_site
 from workers.dashboard.counters import Counters
 from workers.dashboard.description import as_text
+from workers.dashboard.event_routes import MAX_STREAMS
 from workers.dashboard.metrics import exposition
 from workers.serving.gate import Seen
 from workers.serving.secrets import new_secret
@@ -391,6 +392,30 @@ def test_a_stream_ends_when_its_token_is_taken_back(web: WebSite) -> None:
         assert next(pieces)[0] == "status"
         admin.ask("DELETE", f"{API}/tokens/{made['access']['id']}")
         assert [one for one in pieces if one[0] != "status"] == [], "it ends within its next status"
+
+
+def test_a_stream_too_many_is_told_and_comes_in_when_one_ends(web: WebSite) -> None:
+    """With as many as may be open."""
+    viewer = web.visitor(Role.VIEWER)
+    web.site.wait_for(lambda: "rollcall_event_streams 0.0" in viewer.ask("GET", "/metrics").text, "end of earlier ones")
+    streams = []
+    try:
+        for _ in range(MAX_STREAMS):
+            streams.append(viewer.ask("GET", f"{API}/events/stream", stream=True))
+            next(streams[-1].iter_content(1))
+        refused = viewer.ask("GET", f"{API}/events/stream")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert refused.json()["type"] == "urn:rollcall:problem:not-now"
+        streams.pop().close()
+
+        def is_let_in() -> bool:
+            with viewer.ask("GET", f"{API}/events/stream", stream=True) as answer:
+                return answer.status_code == HTTPStatus.OK
+
+        web.site.wait_for(is_let_in, "a place")
+    finally:
+        for one in streams:
+            one.close()
 
 
 # --- photos ---------------------------------------------------------------------------------------------------------

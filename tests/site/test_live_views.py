@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from shared.records import Role
 from tests.support.demo_site import demo_site
 from tests.support.paths import needs_dlib
 from tests.support.web_site import Visitor, WebSite
+from workers.dashboard.live_views import MAX_VIEWERS
 from workers.demo.painting import HEIGHT, WIDTH
 
 pytestmark = needs_dlib
@@ -37,6 +39,23 @@ def shots(answer: requests.Response) -> Iterator[tuple[dict[str, Any], bytes]]:
         head, jpeg = json.loads(answer.raw.read(head_size)), answer.raw.read(jpeg_size)
         if "camera" in head:
             yield head, jpeg
+
+
+@contextmanager
+def full_house(web: WebSite) -> Iterator[list[requests.Response]]:
+    """So many walls as may be open, of one camera in small."""
+    viewer = web.visitor(Role.VIEWER)
+    name = viewer.get(f"{API}/cameras")["cameras"][0]["name"]
+    web.site.wait_for(lambda: "rollcall_live_viewers 0.0" in viewer.ask("GET", "/metrics").text, "end of earlier ones")
+    walls: list[requests.Response] = []
+    try:
+        for _ in range(MAX_VIEWERS):
+            walls.append(web.visitor(Role.VIEWER).ask("GET", f"{API}/live?cameras={name}:8", stream=True))
+            next(shots(walls[-1]))
+        yield walls
+    finally:
+        for one in walls:
+            one.close()
 
 
 def size_of(jpeg: bytes) -> tuple[int, ...]:
@@ -143,6 +162,20 @@ def test_a_stream_ends_when_its_token_is_taken_back(web: WebSite) -> None:
         next(pieces)
         admin.ask("DELETE", f"{API}/tokens/{made['access']['id']}")
         assert sum(1 for _ in pieces) < 200, "it ends within ten seconds"
+
+
+def test_a_viewer_too_many_is_told_and_comes_in_when_one_leaves(web: WebSite) -> None:
+    """With as many as may look on: of every kind, the next is told to ask again soon; with one less there is a place."""
+    viewer = web.visitor(Role.VIEWER)
+    name = viewer.get(f"{API}/cameras")["cameras"][0]["name"]
+    with full_house(web) as walls:
+        for path in (f"live?cameras={name}", f"cameras/{name}/frame.jpg", f"cameras/{name}/stream.mjpeg"):
+            answer = viewer.ask("GET", f"{API}/{path}")
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5"), path
+            assert answer.json()["type"] == "urn:rollcall:problem:not-now"
+        walls.pop().close()
+        path = f"{API}/cameras/{name}/frame.jpg"
+        web.site.wait_for(lambda: viewer.ask("GET", path).status_code == 200, "a place")
 
 
 def test_the_site_stops_with_viewers(tmp_path: Path) -> None:

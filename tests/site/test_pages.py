@@ -64,10 +64,10 @@ def views_of(web: WebSite) -> dict[str, tuple[str, str, str | None]]:
         "people": ("people", ".cards img", None),
         "review": ("review", ".decide .face.huge img", None),
         "enrol": ("enrol", "form.enrol", None),
-        "enrol at a camera": ("enrol", "form.enrol", "button:text-is('At a camera')"),
+        "enrol at a camera": ("enrol", "form.enrol", ".drop .actions button >> nth=-1"),
         "enrol more": (f"enrol/{person}", ".chosen img", None),
         "person": (f"people/{person}", ".photos img", None),
-        "quality": (f"people/{person}", ".photos img", ".photos li button >> nth=0"),
+        "quality": (f"people/{person}", ".photos img", ".photos li button >> nth=1"),
         "rename": (f"people/{person}", ".photos img", ".person .actions button >> nth=0"),
         "merge": (f"people/{person}", ".photos img", ".person .actions button >> nth=1"),
         "forget": (f"people/{person}", ".photos img", "button.danger"),
@@ -301,3 +301,19 @@ def test_forget_removes_every_picture(pages: Pages) -> None:
         assert {admin.ask("GET", f"{API}/events/{one}/crop").status_code for one in with_crop} == {404}
         watched.open("events", _WITH_FACE)
         assert watched.page.locator(f".row >> text={name}").count() == 0
+
+
+def test_all_sightings_of_one_who_is_seen(pages: Pages) -> None:
+    """From one sighting to all of that person; of a stranger with the API's filter. What comes later is filtered, too."""
+    with pages.page() as watched:
+        page = watched.page
+        watched.open("events", _WITH_FACE)
+        page.locator(".row.named button").first.click()
+        name = page.inner_text("dialog h2")
+        page.click(f"text=All sightings of {name}")
+        page.wait_for_selector("dialog", state="detached")
+        page.wait_for_selector(".row.named")
+        assert set(page.locator(".row .what b").all_inner_texts()) == {name}
+        assert page.input_value("input[type=search]") == name
+    assert pages.web.visitor(Role.VIEWER).get(f"{API}/events?unknown=stranger-9")["events"] == []
+    assert pages.web.visitor(Role.VIEWER).ask("GET", f"{API}/events?unknown=9").status_code == 422

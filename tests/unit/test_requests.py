@@ -95,7 +95,7 @@ ASKED: list[Request[Any]] = [
     requests.Corrections(7, 10),
     requests.ForgetCorrection(7),
     requests.FindSightings(),
-    requests.FindSightings(9, 3, "Ada", ["door"], ["named"], 5, _EVENT.time, _EVENT.time),
+    requests.FindSightings(9, 3, "Ada", ["door"], ["named"], 5, _EVENT.time, _EVENT.time, "stranger-3"),
     requests.FindCrop(9),
     requests.AddAccess("a1", AccessKind.LINK, Role.ADMIN, "shell", "sha256:" + "0" * 64, None),
     requests.AddAccess(

@@ -25,7 +25,7 @@ from shared.store.schema import SCHEMA_VERSION
 from workers.dashboard.commands import answer_of
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.site import API, Needs, Site, site_of
-from workers.serving.problems import all_taken
+from workers.serving.problems import busy
 
 router = APIRouter(prefix=API, tags=["site"])
 _MODELS_WAIT_S = 60.0
@@ -218,7 +218,7 @@ async def support_bundle(_: Admin, request: Request) -> BundleResponse:
     embeddings and passwords; with a number for each name."""
     site = site_of(request)
     if site.side_work.locked():
-        raise all_taken("Too much at once", "another list or file is being made")
+        raise busy("another list or file is being made")
     async with site.side_work:
         file = await _made(site)
     name = f"rollcall-support-{datetime.now(UTC):%Y%m%d-%H%M}.zip"

@@ -19,7 +19,7 @@ from workers.dashboard.job_routes import JobDocument
 from workers.dashboard.job_routes import document_of as job_document
 from workers.dashboard.jobs import Progress
 from workers.dashboard.site import API, Needs, site_of
-from workers.serving.problems import all_taken
+from workers.serving.problems import busy
 
 router = APIRouter(prefix=API, tags=["jobs"])
 _WAIT_S = 1800.0
@@ -42,7 +42,7 @@ async def calibrate(given: CalibrationWanted, _: Operator, request: Request, res
     """Start to measure what each threshold would name, from the gallery's own photos. `result` of the job is what `calibrate --json` prints."""
     site = site_of(request)
     if site.jobs.running is not None:
-        raise all_taken("A job is running", "one at a time; cancel it, or wait for its end")
+        raise busy("a job is running, one at a time; cancel it, or wait for its end")
     words = ["calibrate", "--progress"]
     if given.strangers_named is not None:
         words += ["--fmr", repr(given.strangers_named)]

@@ -22,7 +22,7 @@ from workers.serving.problems import all_taken, not_found
 
 router = APIRouter(prefix=API, tags=["events"])
 _MAX_PAGE = 1000
-_MAX_STREAMS = 300
+MAX_STREAMS = 300
 
 Viewer = Annotated[Visitor, Depends(Needs(Role.VIEWER))]
 Operator = Annotated[Visitor, Depends(Needs(Role.OPERATOR))]
@@ -39,6 +39,7 @@ class Wanted(BaseModel):
     before: Annotated[int | None, Field(ge=1, lt=1 << 53)] = None
     after: Annotated[int, Field(ge=0, lt=1 << 53)] = 0
     person: Annotated[str | None, Field(max_length=300)] = None
+    unknown: Annotated[str | None, Field(pattern=r"^stranger-\d{1,15}$")] = None
     camera: Annotated[list[str] | None, Field(max_length=256)] = None
     event: Annotated[list[str] | None, Field(max_length=32)] = None
     since: AwareDatetime | None = None
@@ -112,10 +113,10 @@ def _cameras(visitor: Visitor, wanted: list[str] | None) -> list[str] | None:
 
 @router.get("/events", response_model=EventsPage, response_model_exclude_unset=True)
 async def list_events(visitor: Viewer, request: Request, wanted: Annotated[Wanted, Query()]) -> Any:
-    """Sightings, newest first; only of a person, of cameras, of kinds, of a time from `since` to before `until`."""
+    """Sightings, newest first; only of a person or a stranger, of cameras, of kinds, of a time from `since` to before `until`."""
     find = requests.FindSightings(
         wanted.before, wanted.after, wanted.person, _cameras(visitor, wanted.camera), wanted.event, wanted.limit,
-        _utc(wanted.since), _utc(wanted.until),
+        _utc(wanted.since), _utc(wanted.until), wanted.unknown,
     )  # fmt: skip
     found = await site_of(request).ask(find)
     return {"events": [visitor.document_of(one) for one in found.events], "before": found.before_id}
@@ -198,8 +199,8 @@ async def stream_events(
     site = site_of(request)
     if not site.feed.is_following:
         raise TemporaryError("the site's writer does not answer yet", remedy="try again, and see: supervisor.py status")
-    if site.streams >= _MAX_STREAMS:
-        raise all_taken("Too many streams", f"{_MAX_STREAMS} are open")
+    if site.streams >= MAX_STREAMS:
+        raise all_taken("Too many streams", f"{MAX_STREAMS} are open")
     begin = int(last_event_id) if last_event_id and last_event_id.isdecimal() else after
     return SightingsResponse(_counted(Stream(site, visitor, request, begin)))
 

@@ -91,6 +91,11 @@ def all_taken(title: str, detail: str) -> Problem:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "not-now", title, detail=detail, headers={"Retry-After": "5"})
 
 
+def busy(detail: str) -> Problem:
+    """The answer where something is being done that only one can do at a time."""
+    return Problem(HTTPStatus.CONFLICT, "busy", "The site is busy with that", detail=detail)
+
+
 def problem_of(error: RollcallError) -> Problem:
     """An error of ours as a problem."""
     faults = error.faults if isinstance(error, FaultList) else [error]

@@ -4,7 +4,7 @@ import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask, urlOf } from "./api.js";
 import { Dialog, Face, Mark, attempt } from "./parts.js";
 import { Apply, Outcome, Wrong } from "./settings.js";
-import { number, t } from "./text.js";
+import { number, plural, t } from "./text.js";
 
 const STAGES = ["decode", "detect", "embed", "match"];
 const perCent = (share) => `${number(100 * share)} %`;
@@ -102,6 +102,7 @@ function Edit({ camera, onClose }) {
       setState((known) => ({ ...known, busy: "", error, faults: error.faults ?? [] }));
     }
   };
+  const isTesting = state.busy === "test";
   const test = run("test", async () => ({
     tested: await ask("cameras/test", "POST", { source: given.source.trim(), tls: given.tls, transport: given.transport, ...(camera && { camera }) }),
   }));
@@ -125,7 +126,7 @@ function Edit({ camera, onClose }) {
       ${others.length > 0 && html`<div role="alert">${others.map((one) => html`<${Wrong} fault=${one} />`)}</div>`}
       ${state.error && state.faults.length === 0 && html`<p class="why" role="alert">${state.error.status === 412 ? t("settings.conflict") : state.error.status === 0 ? t("offline") : state.error.message}</p>`}
       ${state.tested && html`<${Tested} tested=${state.tested} />`}
-      <p class="actions"><button type="button" disabled=${state.busy !== "" || !given.source} onClick=${test}>${t(state.busy === "test" ? "cameras.testing" : "cameras.test")}</button>
+      <p class="actions"><button type="button" disabled=${state.busy !== "" || !given.source} onClick=${test}>${t(isTesting ? "cameras.testing" : "cameras.test")}</button>
         <button class="main" disabled=${state.busy !== ""}>${t(state.busy === "save" ? "settings.applying" : camera ? "save" : "cameras.add")}</button></p>
     </form>
   </${Dialog}>`;
@@ -157,7 +158,7 @@ export function Cameras({ site, may }) {
   const order = [...cameras].sort((one, other) => isDown(other) - isDown(one));
   return html`
     <header class="top"><h1>${t("page.cameras")}</h1>
-      <p class="faint">${down ? t("live.down", { down, all: cameras.length }) : t("live.up", { all: cameras.length })}</p>
+      <p class="faint">${down ? plural("live.down", cameras.length, { down: number(down) }) : plural("live.up", cameras.length)}</p>
       ${may("admin") && html`<p class="actions"><a class="button" href="#/settings">${t("cameras.all")}</a>
         <button type="button" class="main" onClick=${() => setAsked({ what: "change" })}>${t("cameras.add")}</button></p>`}</header>
     ${cameras.length === 0 && html`<p class="empty">${t("live.empty")}</p>`}

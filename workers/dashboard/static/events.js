@@ -27,12 +27,14 @@ const fits = (event, filter) =>
   CHOICES[filter.verdict].includes(event.event) &&
   (!filter.camera || event.camera === filter.camera) &&
   (!filter.person || event.person === filter.person) &&
+  (!filter.unknown || event.unknown === filter.unknown) &&
   (!filter.day || (new Date(event.time) >= startOf(filter.day) && new Date(event.time) < startOf(filter.day, 1)));
 
 export const cropOf = (event) => (event.crop ? `events/${event.id}/crop` : null);
 // Never a round hundred: it is an estimate.
 const certainty = (value) => percent(Math.min(0.9999, Math.floor(1e4 * value) / 1e4), 2);
 const strangerOf = (event) => event.unknown && t("stranger", { number: event.unknown.replace(/\D/g, "") });
+const EVERYBODY = { person: "", unknown: "" };
 export const whoIs = (event) => event.person ?? strangerOf(event) ?? t(`verdict.${verdictOf(event)}`);
 
 const altOf = (event) =>
@@ -56,7 +58,8 @@ export function Row({ event, onOpen }) {
   </li>`;
 }
 
-function Detail({ event, may, onClose }) {
+/** `onOnly`: shows the sightings of this person or stranger alone. */
+function Detail({ event, may, onOnly, onClose }) {
   const [said, setSaid] = useState("");
   const facts = [
     [t("event.camera"), event.camera],
@@ -82,6 +85,7 @@ function Detail({ event, may, onClose }) {
       ${canJudge && html`<p class="question">${t("event.question", { who: whoIs(event) })}</p>
         <p class="actions"><button type="button" class="main" onClick=${() => judge("right")}>${t("right")}</button>
           <button type="button" onClick=${() => judge("wrong")}>${t("wrong")}</button></p>`}
+      ${(event.person || event.unknown) && html`<p class="actions"><button type="button" onClick=${() => onOnly({ person: event.person ?? "", unknown: event.person ? "" : event.unknown })}>${t("events.only", { who: whoIs(event) })}</button></p>`}
       <p role="status">${said}</p>
     </div>
   </${Dialog}>`;
@@ -94,7 +98,7 @@ const joined = (one, other) => {
 };
 
 export function Events({ site, listeners, may }) {
-  const [filter, setFilter] = useState({ verdict: "all", camera: "", person: "", day: "" });
+  const [filter, setFilter] = useState({ verdict: "all", camera: "", ...EVERYBODY, day: "" });
   const [events, setEvents] = useState([]);
   const [before, setBefore] = useState(null);
   const [loading, setLoading] = useState(true);
@@ -104,7 +108,7 @@ export function Events({ site, listeners, may }) {
   const toldAt = useRef(0);
   const turn = useRef(0);
   const pageOf = (from) => query({
-    limit: PAGE, before: from, person: filter.person, camera: filter.camera, event: CHOICES[filter.verdict],
+    limit: PAGE, before: from, person: filter.person, unknown: filter.unknown, camera: filter.camera, event: CHOICES[filter.verdict],
     ...(filter.day && { since: startOf(filter.day).toISOString(), until: startOf(filter.day, 1).toISOString() }),
   });
   const load = (from) => attempt(async () => {
@@ -153,6 +157,7 @@ export function Events({ site, listeners, may }) {
       <label>${t("events.person")}<input type="search" value=${filter.person} placeholder=${t("events.everybody")} maxlength="300" onChange=${change("person")} /></label>
       <label>${t("events.day")}<input type="date" value=${filter.day} onChange=${change("day")} /></label>
     </form>
+    ${filter.unknown && html`<p class="actions"><button type="button" onClick=${() => setFilter({ ...filter, unknown: "" })}>${strangerOf(filter)} ✕ <span class="hidden">${t("events.everybody")}</span></button></p>`}
     <p class="hidden" aria-live="polite">${told}</p>
     ${gap && html`<p class="why">${t("events.gap")}</p>`}
     ${!loading && shown.length === 0 && html`<p class="empty">${t("events.empty")}</p>`}
@@ -164,5 +169,6 @@ export function Events({ site, listeners, may }) {
       return [...head, html`<${Row} key=${event.id} event=${event} onOpen=${() => setOpen(event)} />`];
     })}</ol>
     ${before !== null && html`<p class="more"><button type="button" disabled=${loading} onClick=${() => load(before)}>${t("older")}</button></p>`}
-    ${open && html`<${Detail} event=${open} may=${may} onClose=${() => setOpen(null)} />`}`;
+    ${open && html`<${Detail} event=${open} may=${may} onClose=${() => setOpen(null)}
+      onOnly=${(who) => { setOpen(null); setFilter({ ...filter, verdict: "all", ...who }); }} />`}`;
 }

@@ -12,6 +12,7 @@ const LARGE = 2;
 /** The newest frame of each camera, by name: {head, url}. While the page is hidden nothing is asked for. */
 export function useFrames(wanted) {
   const [frames, setFrames] = useState({});
+  const [isFull, setFull] = useState(false);
   const urls = useRef({});
   useEffect(() => {
     if (!wanted) return undefined;
@@ -24,8 +25,9 @@ export function useFrames(wanted) {
       const mine = control;
       try {
         for await (const { head, jpeg } of watch(wanted, mine.signal)) show(head, jpeg);
-      } catch {
-        // The network or the site is away, or we ended it: tried again below.
+      } catch (error) {
+        // The network or the site is away, all places are taken, or we ended it: tried again below.
+        setFull(error.status === 503);
       }
       if (control === mine) {
         control = null;
@@ -33,6 +35,7 @@ export function useFrames(wanted) {
       }
     };
     const show = (head, jpeg) => {
+      setFull(false);
       const before = urls.current[head.camera];
       const url = jpeg.length ? URL.createObjectURL(new Blob([jpeg], { type: "image/jpeg" })) : null;
       urls.current[head.camera] = url;
@@ -56,7 +59,7 @@ export function useFrames(wanted) {
   }, [wanted]);
   // Not above: when a camera is shown large, its last small picture is what is shown first.
   useEffect(() => () => Object.values(urls.current).forEach((url) => url && URL.revokeObjectURL(url)), []);
-  return frames;
+  return { frames, isFull };
 }
 
 const nameOf = (track) => track.person ?? t(`verdict.${track.verdict}`);
@@ -136,7 +139,7 @@ export function Live({ site }) {
   const ended = new Set(["failed", "stopped"]);
   const shown = names.filter((name) => !ended.has(stateOf(name)));
   const wanted = open ? `${open}:${LARGE}` : shown.map((name) => `${name}:${SMALL}`).join(",");
-  const frames = useFrames(wanted);
+  const { frames, isFull } = useFrames(wanted);
   if (cameras === null) return html`<h1>${t("page.live")}</h1>`;
   const isDown = (name) => Number(stateOf(name) !== "up");
   const order = [...names].sort((one, other) => isDown(other) - isDown(one));
@@ -145,6 +148,7 @@ export function Live({ site }) {
     <header class="top"><h1>${t("page.live")}</h1>
       <p class="faint">${down ? plural("live.down", names.length, { down: number(down) }) : plural("live.up", names.length)}</p></header>
     ${names.length === 0 && html`<p class="empty">${t("live.empty")}</p>`}
+    ${isFull && html`<p class="why" role="status">${t("live.full")}</p>`}
     <ul class="wall">${order.map((name) => html`
       <${Tile} key=${name} name=${name} frame=${frames[name]} state=${stateOf(name)} onOpen=${() => setOpen(name)} />`)}</ul>
     ${open && html`<${Large} name=${open} frame=${frames[open]} state=${stateOf(open)}
