@@ -104,7 +104,8 @@ def test_what_can_not_be_added_is_told_at_its_field(pages: Pages) -> None:
         watched.page.click("dialog button:text-is('Test')")
         watched.page.wait_for_selector("dialog [role=alert] >> text=connection refused")
         assert file.read_bytes() == before
-        assert [line for line in watched.said if "409" not in line] == []
+        # 503: a card's picture, if the machine is too busy for one in time.
+        assert [line for line in watched.said if "409" not in line and "503" not in line] == []
 
 
 def test_a_camera_is_removed_with_the_keyboard_alone(pages: Pages) -> None:

@@ -18,7 +18,7 @@ function factsOf(one) {
     one.frames_per_s !== null && [t("cameras.rate"), t("cameras.perS", { rate: number(one.frames_per_s, 1) })],
     one.faces_per_s !== null && [t("cameras.faces"), t("cameras.perS", { rate: number(one.faces_per_s, 1) })],
     [t("cameras.losses"), number(one.losses)],
-    one.decoding && [t("cameras.decoding"), one.decode_device ? `${one.decoding} (${one.decode_device})` : one.decoding],
+    one.decoding && [t("cameras.decoding"), html`<span translate=${false}>${one.decode_device ? `${one.decoding} (${one.decode_device})` : one.decoding}</span>`],
     stages.length > 0 && [t("cameras.stages"), stages.join(" · ")],
     one.placement.seen > 0 && [t("cameras.seen"), t("cameras.seenValue", { seen: number(one.placement.seen), px: number(one.placement.median_px) })],
   ].filter(Boolean);
@@ -41,8 +41,8 @@ function Card({ one, may, onAsk }) {
     ${!down && html`<${Face} path=${`cameras/${one.name}/frame.jpg?divide=4`} alt="" className="frame" />`}
     <div class="camera-facts">
       <header><h2>${one.name}</h2><span class=${down ? "state" : "there"}><${Mark} verdict=${down ? "camera_down" : "camera_up"} />${t(`state.${one.word}`)}</span></header>
-      ${one.down_reason && html`<p class="why">${one.down_reason}</p>`}
-      ${one.picture_fault && html`<p class="why">${one.picture_fault}</p>`}
+      ${one.down_reason && html`<p class="why" translate=${false}>${one.down_reason}</p>`}
+      ${one.picture_fault && html`<p class="why" translate=${false}>${one.picture_fault}</p>`}
       <dl>${factsOf(one).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
       <${Placement} placement=${one.placement} />
       ${may("admin") && html`<p class="actions"><button type="button" onClick=${() => onAsk("change")}>${t("cameras.change")}</button>
@@ -117,7 +117,7 @@ function Edit({ camera, onClose }) {
     <form class="ask" onSubmit=${(event) => { event.preventDefault(); save(); }}>
       ${!camera && html`<label>${t("cameras.name")}<input name="name" value=${given.name} maxlength="64" required pattern="[A-Za-z0-9][A-Za-z0-9_.\\-]*" onInput=${change("name")} /></label>`}
       <${Told} name="" />
-      <label>${t("cameras.source")}<input name="source" value=${given.source} maxlength="4096" required spellcheck=${false} autocomplete="off" placeholder="rtsp://user:password@192.0.2.10/stream"
+      <label>${t("cameras.source")}<input name="source" translate=${false} value=${given.source} maxlength="4096" required spellcheck=${false} autocomplete="off" placeholder="rtsp://user:password@192.0.2.10/stream"
         aria-invalid=${faultOf("source") ? "true" : undefined} aria-describedby="wrong-source" onInput=${change("source")} /></label>
       <${Told} name="source" />
       ${isTls && html`<label>${t("cameras.tls")}<select name="tls" value=${given.tls} onChange=${change("tls")}><option value="verify">${t("cameras.verify")}</option><option value="insecure">${t("cameras.insecure")}</option></select></label>`}

@@ -91,7 +91,7 @@ function AtCamera({ site, person, onCrops, onClose }) {
   const [camera, setCamera] = useState(names[0] ?? "");
   const [busy, setBusy] = useState(false);
   const [fault, setFault] = useState("");
-  const frames = useFrames(camera && `${camera}:2`);
+  const { frames } = useFrames(camera && `${camera}:2`);
   const look = async () => {
     setBusy(true);
     setFault("");

@@ -136,7 +136,7 @@ export function Review() {
   const becomes = (into) => answer(t("review.named", { person: into.person }), `strangers/${sid}/merge`, { into: into.id });
   const close = () => setDialog(null);
   const button = (name, text, key, className = "") =>
-    does[name] && html`<button type="button" class=${className} disabled=${busy} onClick=${does[name]}>${text}<kbd aria-hidden="true">${key}</kbd></button>`;
+    does[name] && html`<button type="button" class=${className} disabled=${busy} onClick=${does[name]}>${text}<kbd aria-hidden="true" translate=${false}>${key}</kbd></button>`;
   if (items === null) return html`<h1>${t("page.review")}</h1>`;
   return html`
     <header class="top"><h1>${t("page.review")}</h1>

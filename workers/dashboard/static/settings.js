@@ -54,7 +54,7 @@ function Field({ group, setting, fault, disabled, onChange }) {
     onChange: (event) => onChange(setting, valueOf(setting, event.target.value.trim())),
   };
   const choices = setting.kind === "boolean" ? [true, false] : setting.choices;
-  return html`<div class="field ${fault ? "wrong" : ""}">
+  return html`<div class="field ${fault ? "wrong" : ""}" translate=${false}>
     <label for=${id}>${setting.key}${setting.unit && html` <small>${setting.unit}</small>`}</label>
     ${choices
       ? html`<select ...${common} value=${shownValue(value)}><option value="">${fallback}</option>
@@ -104,9 +104,9 @@ export const Effects = ({ checked }) => html`
 export const Outcome = ({ applied }) => html`<div role="status" class="outcome">
   <p><b>${t(`settings.reload.${applied.reload}`)}</b></p>
   <ul class="effects">
-    ${applied.faults.map((one) => html`<li class="why">${one}</li>`)}
+    ${applied.faults.map((one) => html`<li class="why" translate=${false}>${one}</li>`)}
     ${applied.processes.map((one) => html`<li><${Mark} verdict=${one.state === "down" || one.state === "failed" ? "camera_down" : "camera_up"} />
-      <b>${one.name}</b> ${one.state ? t(`state.${one.state}`) : t("settings.gone")}${one.reason && html` <span class="why">${one.reason}</span>`}</li>`)}
+      <b>${one.name}</b> ${one.state ? t(`state.${one.state}`) : t("settings.gone")}${one.reason && html` <span class="why" translate=${false}>${one.reason}</span>`}</li>`)}
     ${applied.after_restart.map((one) => html`<li>${t("settings.waits", { key: one })}</li>`)}
   </ul></div>`;
 
@@ -140,7 +140,7 @@ function Versions({ shown, turn, onReverted }) {
   if (versions.length === 0) return null;
   return html`<section><h2>${t("settings.versions")}</h2>
     <ol class="versions">${versions.map((one) => html`<li key=${one.id}>
-      <time datetime=${one.time}>${date(one.time)}, ${clock(one.time)}</time><span>${one.by ?? t("settings.byHand")}</span>
+      <time datetime=${one.time}>${date(one.time)}, ${clock(one.time)}</time><span translate=${one.by ? false : undefined}>${one.by ?? t("settings.byHand")}</span>
       ${one.current ? html`<b>${t("settings.current")}</b>` : html`<button type="button" disabled=${Boolean(shown.read_only)} aria-label=${t("settings.look", { date: `${date(one.time)}, ${clock(one.time)}` })}
         onClick=${() => attempt(async () => setOpen(await ask(`settings/versions/${one.id}`)))}>${t("settings.back")}</button>`}</li>`)}</ol>
     ${open && (open.faults.length
@@ -190,7 +190,7 @@ export function Settings() {
     check(typed, [{ section, ...(camera !== undefined && { camera }), key: setting.key, value }]);
   };
   return html`
-    <header class="top"><h1>${t("page.settings")}</h1><p class="faint"><code>${shown.path}</code></p></header>
+    <header class="top"><h1>${t("page.settings")}</h1><p class="faint"><code translate=${false}>${shown.path}</code></p></header>
     ${isReadOnly && html`<p class="banner"><b>${t("settings.readOnly")}</b> ${shown.read_only.what}. ${shown.read_only.remedy}</p>`}
     <div class="desk">
       <section aria-label=${t("settings.form")}>
