@@ -224,7 +224,7 @@ def test_the_user_id_given_last_is_the_persons(tmp_path: Path) -> None:
 
 def test_a_full_disk_takes_nothing_and_loses_nothing(small_disk: SmallDisk) -> None:
     """A save that finds no room is refused as temporary; what was there is there; with room again it works."""
-    disk = small_disk("disk", 2048)
+    disk = small_disk("disk", 2304)
     store = open_store(disk / "data" / "face_embeddings.db", silent)
     service = service_of(store, disk / "data")
     kept, refused = 0, None

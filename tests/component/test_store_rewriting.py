@@ -162,10 +162,10 @@ def _wait_until(there: Callable[[], bool], process: subprocess.Popen[bytes]) -> 
 def test_without_room_it_waits_and_is_said(small_disk: SmallDisk) -> None:
     """A disk with too little room for it: the store opens and is served, what is missing is said in bytes, also by `check`, nothing is
     filled up; with room it is done at the next start."""
-    data = small_disk("disk", 16 << 10)
+    data = small_disk("disk", 18 << 10)
     path = owing(data, 4 << 20)
     filler = data / "filler"
-    filler.write_bytes(bytes(6 << 20))
+    filler.write_bytes(bytes(8 << 20))
     free = os.statvfs(data).f_bavail
     said: list[str] = []
     with store_in(data, said) as store:

@@ -13,7 +13,6 @@ from typing import Protocol, cast
 from shared.errors import EXIT_BUG, EXIT_DONE, EXIT_USAGE, FaultList, RollcallError, disk_fault
 from shared.process import early_signals
 from shared.process.library_faults import imports_explained, library_fault
-from shared.supervision.child import die_with_parent
 from shared.supervision.child_process import PARENT_VARIABLE
 from workers.commands.context import Context, SupervisorClass, common_options
 from workers.commands.output import say_json, warn
@@ -101,6 +100,8 @@ def main(argv: Sequence[str] | None, supervisor: SupervisorClass, beside: Path) 
     """
     parent = os.environ.pop(PARENT_VARIABLE, None)
     if parent is not None:  # the web process runs this command
+        from shared.supervision.child import die_with_parent  # with its library, whose absence is explained only later
+
         die_with_parent(int(parent))
     words = _ordered(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
