@@ -95,7 +95,7 @@ def test_a_person_enrolled_at_a_camera_is_named_there(pages: Pages) -> None:
     with pages.page() as watched:
         watched.open("enrol", "form.enrol")
         watched.page.click("button:text-is('At a camera')")
-        watched.page.wait_for_selector("dialog .picture img")
+        watched.page.wait_for_selector("dialog .picture img", timeout=_JUDGED_MS)
         assert watched.faults() == []
         watched.page.click("dialog >> text=Start")
         watched.page.wait_for_selector(_JUDGED, timeout=_JUDGED_MS)

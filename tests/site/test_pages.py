@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -19,9 +19,6 @@ from tests.support.demo_site import demo_site
 from tests.support.paths import needs_dlib
 from tests.support.stores import event
 from tests.support.web_site import WebSite
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Locator
 
 pytestmark = [needs_dlib, needs_browser]
 API = "/api/v1"
@@ -158,7 +155,7 @@ def test_the_keyboard_is_enough(pages: Pages) -> None:
         watched.page.wait_for_selector(_WITH_FACE)
         watched.page.select_option("select >> nth=0", "named")
         watched.page.wait_for_selector(".row.named .face img")
-        row: Locator = watched.page.locator(".row.named button").last
+        row = watched.page.locator(".row.named button").last.element_handle()
         row.focus()
         press("Enter")
         watched.page.wait_for_selector("dialog[open]")
