@@ -6,18 +6,10 @@ import types
 import typing
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-)
-
 from shared.settings.schema import (
-    BackendSettings,
+    SECTIONS,
     CameraSettings,
     PerCamera,
-    RecognitionSettings,
-    SiteSettings,
-    SyncSettings,
-    WebSettings,
 )
 
 
@@ -26,20 +18,15 @@ def example_toml(model: str | None = None, engine: str | None = None) -> str:
 
     `model` and `engine`, if given, are set in the file. All other keys are commented out.
     """
-    sections: list[tuple[str, type[BaseModel]]] = [
-        ("site", SiteSettings),
-        ("recognition", RecognitionSettings),
-        ("sync", SyncSettings),
-        ("web", WebSettings),
-        ("backend", BackendSettings),
-    ]
     chosen = {"engine": engine, "model": model}
     lines = [
         "# Rollcall's settings. Lines that begin with # show defaults; remove the # to change one.",
         "# Check this file with: python supervisor.py check",
         "",
     ]
-    for title, schema in sections:
+    for title, schema in SECTIONS.items():
+        if title == "cameras":  # beside [recognition], whose keys it can have
+            continue
         lines.append(f"[{title}]")
         for key, entry in schema.model_fields.items():
             value = chosen.get(key) if title == "recognition" else None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import (
-    BaseModel,
     TypeAdapter,
     ValidationError,
 )
@@ -21,12 +20,10 @@ from shared.settings.engine_sharing import unfit_for_dlib
 from shared.settings.schema import (
     CAMERA_NAME,
     LOOPBACK,
+    SECTIONS,
     BackendSettings,
-    CameraSettings,
     File,
-    RecognitionSettings,
     Settings,
-    SiteSettings,
     SyncSettings,
     WebSettings,
     settings_of,
@@ -221,15 +218,7 @@ def _key_path(keys: list[str]) -> str:
 def _nearest(keys: list[str]) -> str:
     import difflib
 
-    sections: dict[str, type[BaseModel]] = {
-        "site": SiteSettings,
-        "recognition": RecognitionSettings,
-        "cameras": CameraSettings,
-        "sync": SyncSettings,
-        "web": WebSettings,
-        "backend": BackendSettings,
-    }
-    known = list(sections) if len(keys) == 1 else list(sections[keys[0]].model_fields) if keys[0] in sections else []
+    known = list(SECTIONS) if len(keys) == 1 else list(SECTIONS[keys[0]].model_fields) if keys[0] in SECTIONS else []
     close = difflib.get_close_matches(keys[-1], known, n=1)
     return f"perhaps {close[0]}" if close else "one of " + ", ".join(known)
 

@@ -7,25 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from shared.settings.schema import (
-    BackendSettings,
-    CameraSettings,
-    PerCamera,
-    RecognitionSettings,
-    SiteSettings,
-    SyncSettings,
-    WebSettings,
-)
+from shared.settings.schema import SECTIONS, PerCamera
 from shared.settings.settable import needs_restart, why_not_settable
 
-SECTIONS: dict[str, type[BaseModel]] = {
-    "site": SiteSettings,
-    "recognition": RecognitionSettings,
-    "cameras": CameraSettings,
-    "sync": SyncSettings,
-    "web": WebSettings,
-    "backend": BackendSettings,
-}
 _UNITS = {"_days": "days", "_px": "px", "_s": "s", "_bytes": "bytes"}
 _UNIT_OF = {"fps": "1/s", "det_size": "px", "rotate": "°"}
 

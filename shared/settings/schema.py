@@ -355,6 +355,17 @@ class BackendSettings(_Section):
         return self.host in LOOPBACK
 
 
+# The sections of the file; "cameras" is that of any camera.
+SECTIONS: dict[str, type[BaseModel]] = {
+    "site": SiteSettings,
+    "recognition": RecognitionSettings,
+    "cameras": CameraSettings,
+    "sync": SyncSettings,
+    "web": WebSettings,
+    "backend": BackendSettings,
+}
+
+
 class File(_Section):
     site: SiteSettings = Field(default_factory=SiteSettings)
     recognition: RecognitionSettings = Field(default_factory=RecognitionSettings)

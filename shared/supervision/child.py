@@ -52,9 +52,7 @@ class Child:
         self._sent_at = 0.0
         self._sent_outline: tuple[object, ...] = ()
         listen(self.heartbeat)
-        parent = os.environ.pop(PARENT_VARIABLE, None)
-        if parent is not None:
-            die_with_parent(int(parent))
+        die_with_parent()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         # A terminal's SIGHUP reaches the supervisor, and the supervisor decides what we do. It started us with the signal blocked.
@@ -125,11 +123,15 @@ def _open_channel() -> socket.socket | None:
     return channel
 
 
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when `parent`, which started it, dies. Ends it at once if `parent` is dead already."""
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it dies, if that one has named itself in the environment. Ends it at once
+    if that one is dead already."""
+    parent = os.environ.pop(PARENT_VARIABLE, None)
+    if parent is None:
+        return
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+    if os.getppid() != int(parent):
         os._exit(EXIT_TEMPORARY)
 
 

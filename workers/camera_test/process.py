@@ -29,7 +29,6 @@ from shared.settings.schema import Settings
 from shared.settings.settable import why_not_reached
 from shared.settings.sources import Reached, Source, parse_address, resolve_source
 from shared.supervision.child import die_with_parent, run_child
-from shared.supervision.child_process import PARENT_VARIABLE
 from workers.capture.capture import Capture, CaptureState, Frame
 from workers.models.opening import open_engine
 from workers.recognition.devices import CPU
@@ -59,9 +58,7 @@ class Opened:
 def main() -> int:
     """Test what standard input asks for. Returns the exit code."""
     setproctitle("rollcall: camera test")
-    parent = os.environ.pop(PARENT_VARIABLE, None)
-    if parent is not None:
-        die_with_parent(int(parent))
+    die_with_parent()
     lower_limit(resource.RLIMIT_CORE, 0)
     allow_cpu(_CPU_S)
     with contextlib.suppress(OSError):  # a courtesy that a sandbox may refuse

@@ -98,11 +98,10 @@ def main(argv: Sequence[str] | None, supervisor: SupervisorClass, beside: Path) 
 
     `argv`: None for the process's own. `supervisor`: the class that runs a site. `beside`: the folder of supervisor.py.
     """
-    parent = os.environ.pop(PARENT_VARIABLE, None)
-    if parent is not None:  # the web process runs this command
+    if PARENT_VARIABLE in os.environ:  # the web process runs this command
         from shared.supervision.child import die_with_parent  # with its library, whose absence is explained only later
 
-        die_with_parent(int(parent))
+        die_with_parent()
     words = _ordered(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
     try:

@@ -20,8 +20,8 @@ from shared.errors import RollcallError
 from shared.ipc.requests import Status
 from shared.records import Role
 from shared.settings.editing import Change
-from shared.settings.form import SECTIONS, Setting, described_settings
-from shared.settings.schema import Settings
+from shared.settings.form import Setting, described_settings
+from shared.settings.schema import SECTIONS, Settings
 from shared.settings.settable import needs_restart
 from shared.status import CameraStatus, ChildState, ChildStatus, SiteSnapshot
 from shared.supervision.reload import ReloadPlan, plan_reload

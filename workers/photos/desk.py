@@ -34,7 +34,6 @@ from shared.process.own_limits import lower_limit
 from shared.service.access import RunningSite
 from shared.settings.schema import Settings
 from shared.supervision.child import die_with_parent, run_child
-from shared.supervision.child_process import PARENT_VARIABLE
 from workers.models.opening import open_engine
 from workers.photos.assessing import Measure, assess_image, of_person, photo_of_face
 from workers.photos.capturing import Capture
@@ -217,9 +216,7 @@ def main() -> int:
     """Answer requests until the channel closes. Returns the exit code."""
     setproctitle("rollcall: desk")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the site, which ends its children
-    parent = os.environ.pop(PARENT_VARIABLE, None)
-    if parent is not None:
-        die_with_parent(int(parent))
+    die_with_parent()
     channel, inbox = socket.socket(fileno=os.dup(0)), _Inbox()
     try:
         first, _ = inbox.receive(channel)

@@ -28,7 +28,6 @@ from shared.photos.reading import decode_photo
 from shared.process.own_limits import allow_cpu, limited_memory, lower_limit
 from shared.settings.schema import Settings
 from shared.supervision.child import die_with_parent, run_child
-from shared.supervision.child_process import PARENT_VARIABLE
 from workers.models.opening import open_engine
 from workers.photos.embedding import embed_image, enrolment_gate
 from workers.recognition.devices import CPU
@@ -52,9 +51,7 @@ def main() -> int:
     """Answer photos until the channel closes. Returns the exit code."""
     setproctitle("rollcall: photos")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the command, which ends its processes
-    parent = os.environ.pop(PARENT_VARIABLE, None)
-    if parent is not None:
-        die_with_parent(int(parent))
+    die_with_parent()
     channel, buffer = socket.socket(fileno=os.dup(sys.stdin.fileno())), wire.MessageBuffer()
     try:
         asked, _ = wire.receive(channel, buffer)
