@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,3 +161,13 @@ def test_no_file_lies_where_only_processes_and_words_lie() -> None:
         "recognizer_arcface",
         "recognizer_dlib",
     }
+
+
+def test_nothing_lies_at_the_top_but_what_is_known() -> None:
+    """A test that runs a site in the wrong folder leaves its store in the repository. It is not to be committed."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("the repository is no git clone")
+    tops = {path.split("/")[0] for path in listed.stdout.split("\0") if path}
+    known = {".ci", ".gitignore", "README.md", "constraints.txt", "pyproject.toml", "supervisor.py"}
+    assert tops == known | {"deploy", "docs", "shared", "tests", "workers"}
