@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,10 @@ pytestmark = [needs_dlib, needs_browser]
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     with demo_site(tmp_path_factory.mktemp("calibrate")) as web, browser() as opened:
         yield Pages(web, opened)
+
+
+def _settings(pages: Pages) -> dict[str, Any]:
+    return tomllib.loads((pages.web.site.folder / "site.toml").read_text(encoding="utf-8"))
 
 
 def test_the_threshold_moves_by_keyboard_and_by_pointer(pages: Pages) -> None:
@@ -62,3 +68,27 @@ def test_the_last_result_is_there_for_whoever_comes_later(pages: Pages) -> None:
         watched.open("calibrate", ".plot")
         assert "In Kraft ist die Schwelle" in watched.page.inner_text(".calibrate")
         assert watched.faults() == []
+
+
+def test_an_admin_puts_the_threshold_into_the_settings(pages: Pages) -> None:
+    """What will change is shown first; then the file has the risk, and the site runs by it."""
+    with pages.page() as watched:
+        page = watched.page
+        watched.open("calibrate", ".calibrate button.main, .plot")
+        if not page.locator(".plot").count():
+            page.click(".calibrate button.main")
+        page.wait_for_selector(".plot")
+        page.focus("input[type=range]")
+        for _ in range(12):
+            page.keyboard.press("ArrowRight")
+        risk = float(page.inner_text("pre").split(" = ")[1])
+        assert "strangers_named" not in _settings(pages)["recognition"]
+        page.click("text=Put it into the settings")
+        page.wait_for_selector(".diff")
+        assert "\n+strangers_named = " in page.inner_text(".diff")
+        page.click("text=Apply now")
+        page.wait_for_selector(".outcome")
+        assert _settings(pages)["recognition"]["strangers_named"] == risk
+        page.click("dialog >> text=Close")
+        page.wait_for_selector("dialog", state="detached")
+        assert watched.said == []

@@ -2,7 +2,8 @@
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask } from "./api.js";
-import { attempt, notify } from "./parts.js";
+import { attempt } from "./parts.js";
+import { Change } from "./settings.js";
 import { ago, cosine, number, percent, plural, rounded, t } from "./text.js";
 
 const LOOK_MS = 700;
@@ -76,19 +77,19 @@ function Words({ at, count }) {
   </div>`;
 }
 
-/** The lines of site.toml that bring a threshold about. The one place where a chosen risk leaves this page. */
-function Use({ at, now }) {
+/** What brings a threshold about: a risk, which an admin may put into the settings here. */
+function Use({ at, now, may }) {
+  const [isAsked, setAsked] = useState(false);
   const risk = at.strangers_estimated > 0 ? Number(at.strangers_estimated.toPrecision(2)) : null;
   if (Math.abs(at.threshold - now.threshold) < 0.003) return html`<p class="faint">${t("calibrate.use.same")}</p>`;
   if (risk === null || risk >= 1) return null;
-  const lines = `[recognition]\nstrangers_named = ${risk.toFixed(12).replace(/0+$/, "")}`;
-  const copy = () => attempt(async () => {
-    await navigator.clipboard.writeText(lines);
-    notify(t("calibrate.use.copied"));
-  });
+  const changes = [{ section: "recognition", key: "strangers_named", value: risk }];
+  // A threshold that was set by hand wins over the risk.
+  if (now.basis === "set by hand") changes.push({ section: "recognition", key: "threshold", value: null });
   return html`<p>${t("calibrate.use.how")} ${now.basis === "set by hand" && t("calibrate.use.hand")}</p>
-    <pre translate=${false}><code>${lines}</code></pre>
-    ${navigator.clipboard && html`<p class="actions"><button type="button" onClick=${copy}>${t("calibrate.use.copy")}</button></p>`}`;
+    <pre translate=${false}><code>${`[recognition]\nstrangers_named = ${risk.toFixed(12).replace(/0+$/, "")}`}</code></pre>
+    ${may("admin") && html`<p class="actions"><button type="button" onClick=${() => setAsked(true)}>${t("calibrate.use.do")}</button></p>`}
+    ${isAsked && html`<${Change} title=${t("calibrate.use")} changes=${changes} onClose=${() => setAsked(false)} />`}`;
 }
 
 const List = ({ title, rows }) => rows.length > 0 && html`<section><h2>${title}</h2>
@@ -97,7 +98,7 @@ const List = ({ title, rows }) => rows.length > 0 && html`<section><h2>${title}<
 
 const Name = ({ name }) => html`<b translate=${false}>${name}</b>`;
 
-function Report({ found, when }) {
+function Report({ found, when, may }) {
   const { curve, now, strangers } = found;
   const [threshold, setThreshold] = useState(now.threshold);
   const at = nearest(curve, threshold);
@@ -116,12 +117,12 @@ function Report({ found, when }) {
     <${Words} at=${at} count=${strangers.count} />
     <section><h2>${t("calibrate.use")}</h2>
       <p>${t("calibrate.inForce", { threshold: number(now.threshold, 3) })} ${t(`calibrate.because.${BECAUSE[now.basis]}`, { risk: rounded(found.proposed.wanted_rate) })}</p>
-      <${Use} at=${at} now=${now} /></section>
+      <${Use} at=${at} now=${now} may=${may} /></section>
     <${List} title=${t("calibrate.alike")} rows=${pairs} />
     <${List} title=${t("calibrate.disagree")} rows=${odd} />`;
 }
 
-export function Calibrate() {
+export function Calibrate({ may }) {
   const { job, asked, start, cancel } = useCalibration();
   const isRunning = job?.state === "running";
   return html`
@@ -136,6 +137,6 @@ export function Calibrate() {
       ${asked && html`<p class="actions">${isRunning
         ? html`<button type="button" onClick=${cancel}>${t("cancel")}</button>`
         : html`<button type="button" class=${job?.result ? "" : "main"} onClick=${start}>${t(job?.result ? "calibrate.again" : "calibrate.do")}</button>`}</p>`}
-      ${job?.result && html`<${Report} key=${job.id} found=${job.result} when=${job.ended_at} />`}
+      ${job?.result && html`<${Report} key=${job.id} found=${job.result} when=${job.ended_at} may=${may} />`}
     </div>`;
 }

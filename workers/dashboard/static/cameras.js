@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask, urlOf } from "./api.js";
 import { Dialog, Face, Mark, attempt } from "./parts.js";
-import { Apply, Outcome, Wrong } from "./settings.js";
+import { Change, Outcome, Wrong } from "./settings.js";
 import { number, plural, t } from "./text.js";
 
 const STAGES = ["decode", "detect", "embed", "match"];
@@ -132,18 +132,6 @@ function Edit({ camera, onClose }) {
   </${Dialog}>`;
 }
 
-function Remove({ camera, onClose }) {
-  const [ready, setReady] = useState(null);
-  const changes = [{ section: "cameras", camera }];
-  useEffect(() => void attempt(async () => {
-    const { etag } = await ask("settings");
-    setReady({ etag, checked: await ask("settings/validate", "POST", { changes }) });
-  }), []);
-  if (ready === null) return null;
-  return html`<${Apply} title=${t("settings.remove", { camera })} checked=${ready.checked} onDone=${() => {}} onClose=${onClose}
-    doing=${() => ask("settings", "PUT", { changes }, { "If-Match": `"${ready.etag}"` })} />`;
-}
-
 export function Cameras({ site, may }) {
   const [cameras, setCameras] = useState(null);
   const [asked, setAsked] = useState(null); // {what, name}
@@ -164,5 +152,5 @@ export function Cameras({ site, may }) {
     ${cameras.length === 0 && html`<p class="empty">${t("live.empty")}</p>`}
     <ul class="cameras">${order.map((one) => html`<${Card} key=${one.name} one=${one} may=${may} onAsk=${(what) => setAsked({ what, name: one.name })} />`)}</ul>
     ${asked?.what === "change" && html`<${Edit} camera=${asked.name} onClose=${close} />`}
-    ${asked?.what === "remove" && html`<${Remove} camera=${asked.name} onClose=${close} />`}`;
+    ${asked?.what === "remove" && html`<${Change} title=${t("settings.remove", { camera: asked.name })} changes=${[{ section: "cameras", camera: asked.name }]} onClose=${close} />`}`;
 }

@@ -133,6 +133,22 @@ export function Apply({ title, checked, doing, onDone, onClose }) {
   </${Dialog}>`;
 }
 
+const Refused = ({ title, checked, onClose }) => html`<${Dialog} title=${title} wide onClose=${onClose}>
+  <${Effects} checked=${checked} /><ul>${checked.faults.map((one) => html`<li>${one.where} <${Wrong} fault=${one} /></li>`)}</ul></${Dialog}>`;
+
+/** Applies changes to the file as it is now, after it has shown what they do. */
+export function Change({ title, changes, onClose }) {
+  const [ready, setReady] = useState(null);
+  useEffect(() => void attempt(async () => {
+    const { etag } = await ask("settings");
+    setReady({ etag, checked: await ask("settings/validate", "POST", { changes }) });
+  }), []);
+  if (ready === null) return null;
+  if (ready.checked.faults.length) return html`<${Refused} title=${title} checked=${ready.checked} onClose=${onClose} />`;
+  return html`<${Apply} title=${title} checked=${ready.checked} onDone=${() => {}} onClose=${onClose}
+    doing=${() => ask("settings", "PUT", { changes }, { "If-Match": `"${ready.etag}"` })} />`;
+}
+
 function Versions({ shown, turn, onReverted }) {
   const [versions, setVersions] = useState([]);
   const [open, setOpen] = useState(null);
@@ -144,7 +160,7 @@ function Versions({ shown, turn, onReverted }) {
       ${one.current ? html`<b>${t("settings.current")}</b>` : html`<button type="button" disabled=${Boolean(shown.read_only)} aria-label=${t("settings.look", { date: `${date(one.time)}, ${clock(one.time)}` })}
         onClick=${() => attempt(async () => setOpen(await ask(`settings/versions/${one.id}`)))}>${t("settings.back")}</button>`}</li>`)}</ol>
     ${open && (open.faults.length
-      ? html`<${Dialog} title=${t("settings.back")} wide onClose=${() => setOpen(null)}><${Effects} checked=${open} /><ul>${open.faults.map((one) => html`<li>${one.where} <${Wrong} fault=${one} /></li>`)}</ul></${Dialog}>`
+      ? html`<${Refused} title=${t("settings.back")} checked=${open} onClose=${() => setOpen(null)} />`
       : html`<${Apply} title=${t("settings.back")} checked=${open} onDone=${onReverted} onClose=${(_, error) => { setOpen(null); if (error) onReverted(); }}
           doing=${() => ask(`settings/versions/${open.id}/revert`, "POST", undefined, { "If-Match": `"${shown.etag}"` })} />`)}
   </section>`;
