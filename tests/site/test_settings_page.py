@@ -183,3 +183,13 @@ def test_the_text_is_edited_checked_and_shown_in_the_form(pages: Pages) -> None:
         watched.page.click(".apply button:text-is('Discard')")
         watched.page.wait_for_function("text => document.querySelector('textarea').value === text", arg=text)
         assert watched.said == []
+
+
+def test_the_help_is_in_the_language_of_the_page(pages: Pages) -> None:
+    """The names of settings stay; what they do is told in German, and found by a German word."""
+    with pages.page(language="de-DE") as watched:
+        watched.open("settings", ".group")
+        watched.page.fill("input[type=search]", "Schwelle")
+        watched.page.wait_for_selector(".field")
+        assert "strangers_named" in watched.page.inner_text(".desk")
+        assert "folgt die Schwelle" in watched.page.inner_text(".desk")

@@ -20,12 +20,13 @@ from shared.errors import RollcallError
 from shared.ipc.requests import Status
 from shared.records import Role
 from shared.settings.editing import Change
-from shared.settings.form import Setting, described_settings
+from shared.settings.form import Setting
 from shared.settings.schema import SECTIONS, Settings
 from shared.settings.settable import needs_restart
 from shared.status import CameraStatus, ChildState, ChildStatus, SiteSnapshot
 from shared.supervision.reload import ReloadPlan, plan_reload
 from workers.dashboard.doorkeeper import Visitor
+from workers.dashboard.setting_texts import Language, settings_in
 from workers.dashboard.settings_desk import ChangedMeanwhileError, Draft
 from workers.dashboard.site import API, Needs, Site, site_of
 from workers.serving.problems import Fault, Problem, described, fault_parts, not_allowed, not_found
@@ -156,8 +157,8 @@ class VersionDocument(Checked):
 
 
 @router.get("/settings", response_model=SettingsDocument)
-async def settings(_: Admin, request: Request, response: Response) -> SettingsDocument:
-    """The settings file, without secrets, and what each setting is."""
+async def settings(_: Admin, request: Request, response: Response, language: Language = "en") -> SettingsDocument:
+    """The settings file, without secrets, and what each setting is, told in a language."""
     desk = site_of(request).settings_desk
     shown = await _in_turn(request, desk.show)
     response.headers["ETag"] = f'"{shown.tag}"'
@@ -167,7 +168,7 @@ async def settings(_: Admin, request: Request, response: Response) -> SettingsDo
         etag=shown.tag,
         text=shown.text,
         values=shown.document,
-        settings=described_settings(),
+        settings=settings_in(language),
         faults=[_fault(one) for one in shown.faults],
         read_only=None if fault is None else _fault(fault),
     )

@@ -175,7 +175,7 @@ export function Settings() {
   const [turn, setTurn] = useState(0);
   const asked = useRef(Promise.resolve());
   const load = () => attempt(async () => {
-    const found = await ask("settings");
+    const found = await ask(`settings?language=${document.documentElement.lang}`);
     setShown(found);
     setDraft({ text: found.text, values: found.values, faults: found.faults, diff: "", new_secrets: [], effects: [], after_restart: [] });
     setTyped(null);
