@@ -129,7 +129,7 @@ def test_what_may_not_be_read_is_refused_by_name(site: Path) -> None:
     for name in ("Bo", "Cy"):
         (site / "photos" / name).chmod(0o700)
     assert done.returncode == 1, done.stderr
-    assert "enrolled 1 photos of 1 people" in done.stdout
+    assert "enrolled 1 photo of 1 person" in done.stdout
     for told in ("photos/Ada/closed.jpg", "photos/Bo", "photos/Cy"):
         assert any(told in line and "Permission denied" in line for line in done.stderr.splitlines()), (
             told,

@@ -182,13 +182,13 @@ def test_a_merge_is_answered_and_taken_back(people_site: Settings) -> None:
     if running := site_is_running(people_site.run_dir):
         assert _in_block(people_site) == {"Bo", "Cy"}
     done = command(folder, "people", *_UNDO)
-    assert (done.returncode, done.stdout) == (0, f"Bo is {_ADA} now: 2 references, 1 sightings\n")
+    assert (done.returncode, done.stdout) == (0, f"Bo is {_ADA} now: 2 references, 1 sighting\n")
     assert _state(people_site) == before
     if running:
         assert _in_block(people_site) == {_ADA, "Bo", "Cy"}
     done = command(folder, "people", *_MERGE)
     assert done.stdout.splitlines() == [
-        f"{_ADA} is Bo now: 1 references, 1 sightings; 1 that both had are kept once",
+        f"{_ADA} is Bo now: 1 reference, 1 sighting; 1 that both had are kept once",
         "to take it back, for 30 days: python supervisor.py people --undo",
     ]
     answer = command_json(folder, "people", *_UNDO)

@@ -201,7 +201,7 @@ def test_limits_that_may_not_be_set_are_no_reason_to_stop(photos: list[Photo], t
     refusing = ("strace", "-f", "-qq", "-o", os.devnull, "-e", "inject=prlimit64:error=EPERM")
     words = [*refusing, sys.executable, str(SUPERVISOR), "enrol", "people"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False)
-    assert "enrolled 14 photos of 1 people; 0 refused" in done.stdout, done.stderr
+    assert "enrolled 14 photos of 1 person; 0 refused" in done.stdout, done.stderr
 
 
 @needs_dlib

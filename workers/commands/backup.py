@@ -10,7 +10,7 @@ from shared.service.access import SiteAccess
 from shared.store.opening import open_read_only
 from shared.store.references import count_people, count_references
 from workers.commands.context import Context
-from workers.commands.output import say, say_json, warn
+from workers.commands.output import counted, say, say_json, warn
 
 HELP = "copy the gallery into a file"
 
@@ -41,5 +41,6 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     if context.as_json:
         say_json({"backup": str(target), "references": references, "size_bytes": target.stat().st_size})
     else:
-        say(f"{target}: {references} references of {people} people. The photos in {settings.faces_dir} are not in it.")
+        kept = f"{counted(references, 'reference')} of {counted(people, 'person', 'people')}"
+        say(f"{target}: {kept}. The photos in {settings.faces_dir} are not in it.")
     return EXIT_DONE

@@ -23,7 +23,7 @@ from workers.calibration.gallery_copy import References, load_references
 from workers.calibration.plot import svg
 from workers.calibration.report import Names, document, rows_named, text
 from workers.commands.context import Context
-from workers.commands.output import say, say_json, warn
+from workers.commands.output import counted, say, say_json, warn
 from workers.photos.same_model import require_same_model
 from workers.recognition.working_point import limits
 
@@ -101,7 +101,7 @@ def _draw(path: str | None, found: Calibration, model: str) -> str | None:
         scores.first[scores.strangers],
         now=found.now.point.threshold,
         proposed=found.proposal.point.threshold,
-        title=f"{found.references} references of {found.people} people, {model}",
+        title=f"{counted(found.references, 'reference')} of {counted(found.people, 'person', 'people')}, {model}",
     )
     try:
         target.write_text(picture, encoding="utf-8")

@@ -11,7 +11,7 @@ from shared.process.machine import usable_cpus
 from shared.progress import progress_bar
 from shared.service.access import SiteAccess
 from workers.commands.context import Context, add_assume_model
-from workers.commands.output import say, say_json, warn
+from workers.commands.output import counted, say, say_json, warn
 from workers.photos.enrolling import enrol_photos, require_somebody, set_aside_lines, skipped_line
 from workers.photos.look_alikes import remark_lines
 from workers.photos.naming import people_in, person_name
@@ -56,10 +56,9 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             warn(line)
         for line in remark_lines(report.look_alikes, report.disagrees, _MAX_REMARKS):
             warn(line)
-        people = len({one["person"] for one in report.enrolled})
-        say(
-            f"enrolled {len(report.enrolled)} photos of {people} people; {len(report.refused)} refused, {report.unchanged} unchanged"
-        )
+        people = counted(len({one["person"] for one in report.enrolled}), "person", "people")
+        enrolled = f"enrolled {counted(len(report.enrolled), 'photo')} of {people}"
+        say(f"{enrolled}; {len(report.refused)} refused, {report.unchanged} unchanged")
     return EXIT_REFUSED if report.refused else EXIT_DONE
 
 
@@ -85,7 +84,6 @@ def _enrol_stranger(context: Context, arguments: argparse.Namespace) -> int:
         warn(line)
     for line in remark_lines(report.look_alikes, report.disagrees, 2 * len(stranger.photos)):
         warn(line)
-    say(
-        f"{stranger.id} is {person} now: {len(report.enrolled)} of {len(stranger.photos)} pictures enrolled, {named.sightings} sightings"
-    )
+    enrolled = f"{len(report.enrolled)} of {counted(len(stranger.photos), 'picture')} enrolled"
+    say(f"{stranger.id} is {person} now: {enrolled}, {counted(named.sightings, 'sighting')}")
     return EXIT_DONE

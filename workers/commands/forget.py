@@ -10,7 +10,7 @@ from shared.errors import EXIT_DONE, EXIT_TEMPORARY, UsageError
 from shared.ipc.requests import CorrectionForgotten, Forgotten, StrangerForgotten
 from shared.service.access import SiteAccess
 from workers.commands.context import Context
-from workers.commands.output import say, say_answer, say_json, warn
+from workers.commands.output import counted, say, say_answer, say_json, warn
 
 HELP = "remove every trace of a person, or one photo"
 
@@ -45,13 +45,15 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         photo = str(Path(photo).absolute())  # the site may run in another working folder
     with SiteAccess(settings, warn) as gallery:
         answer = gallery.forget(arguments.name, photo)
-    return _report(context, answer, "{person}: {references} references, {photos} photos, {sightings} sightings")
+    gone = f"{counted(answer.references, 'reference')}, {counted(answer.photos, 'photo')}"
+    return _report(context, answer, f"{answer.person}: {gone}, {counted(answer.sightings, 'sighting')}")
 
 
 def _forget_stranger(context: Context, arguments: argparse.Namespace) -> int:
     with SiteAccess(context.settings, warn) as gallery:
         answer = gallery.forget_stranger(arguments.unknown)
-    return _report(context, answer, "{unknown}: {photos} pictures, {sightings} sightings")
+    gone = f"{counted(answer.photos, 'picture')}, {counted(answer.sightings, 'sighting')}"
+    return _report(context, answer, f"{answer.unknown}: {gone}")
 
 
 def _forget_correction(context: Context, event_id: int) -> int:
@@ -66,7 +68,7 @@ def _forget_correction(context: Context, event_id: int) -> int:
 
 
 def _report(context: Context, answer: Forgotten | StrangerForgotten, line: str) -> int:
-    """Print what was removed and what was not. `line`: a template with the answer's fields. Returns 75 while a file is left."""
+    """Print what was removed and what was not. `line`: whom it was, and what is gone. Returns 75 while a file is left."""
     code = EXIT_TEMPORARY if answer.not_removed else EXIT_DONE
     if answer.warning:
         warn(answer.warning)
@@ -78,10 +80,10 @@ def _report(context: Context, answer: Forgotten | StrangerForgotten, line: str) 
     if answer.already:
         say(f"{answer.person if isinstance(answer, Forgotten) else answer.unknown} was forgotten already")
     else:
-        say(f"forgot {line.format_map(vars(answer))} removed")
+        say(f"forgot {line} removed")
     if answer.corrections or answer.probes:
         say(
-            f"and {answer.corrections} corrections, {answer.probes} faces that were kept so that sightings can be corrected"
+            f"and {counted(answer.corrections, 'correction')}, {counted(answer.probes, 'face')} kept so that sightings could be corrected"
         )
     for name in answer.spelt_otherwise if isinstance(answer, Forgotten) else []:
         say(f"and the same name, written otherwise: {name!a}")

@@ -17,7 +17,7 @@ from shared.settings.engine_sharing import shares_engine
 from shared.settings.schema import Settings
 from shared.settings.text import read_text
 from workers.commands.context import Context, common_options
-from workers.commands.output import say, say_json, warn
+from workers.commands.output import counted, say, say_json, warn
 from workers.models.opening import open_engine
 from workers.models.packs import InstalledPack, ensure_pack, install, installed_pack, installed_packs
 from workers.photos.comparing import Compared, compare, photos_of
@@ -138,7 +138,7 @@ def _use(context: Context, name: str, *, leave_out: bool) -> int:
         say_json({"model": engine.model_id.label, "references": answer.references, "left_out": answer.left_out})
     else:
         say(
-            f"the gallery is of {engine.model_id.label} now: {answer.references} references, {answer.left_out} set aside"
+            f"the gallery is of {engine.model_id.label} now: {counted(answer.references, 'reference')}, {answer.left_out} set aside"
         )
     return EXIT_DONE
 
@@ -160,7 +160,9 @@ def _compare(context: Context, names: list[str]) -> int:
             {"strangers_named": settings.recognition.strangers_named, "compared": [one.to_json() for one in found]}
         )
         return EXIT_DONE
-    say(f"{len(photos)} photos of your own; strangers who may be named: {settings.recognition.strangers_named:.2%}")
+    say(
+        f"{counted(len(photos), 'photo')} of your own; strangers who may be named: {settings.recognition.strangers_named:.2%}"
+    )
     for one in found:
         say(
             f"{one.model:<24} named right {_share(one.named_right)}, strangers named {_share(one.strangers_named)} "

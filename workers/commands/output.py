@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from shared.ipc.requests import Answer
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: "1 photo", "2 photos". `many`: the plural, if it isn't `one` with an s."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def say(text: str) -> None:
     """Print a line on standard output. Control characters, which names and paths may hold, are escaped."""
     _write(printable(text))

@@ -17,7 +17,7 @@ from shared.service.scored_references import BY_HAND, ScoredReference
 from shared.settings.schema import Settings
 from shared.store.erasure import reference_named
 from workers.commands.context import Context
-from workers.commands.output import say, say_answer, say_json, warn
+from workers.commands.output import counted, say, say_answer, say_json, warn
 
 HELP = "who is enrolled; rename somebody, make two people one, take that back; set a reference aside"
 # Exactly one of these is given with NAME.
@@ -61,7 +61,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     for one in people:
         user_id = f"  ({one.user_id})" if one.user_id else ""
         aside = f" ({'all' if one.set_aside == one.references else one.set_aside} set aside)" if one.set_aside else ""
-        say(f"{one.person}{user_id}  {_references_of(one.references)}{aside}, since {one.enrolled_at}")
+        say(f"{one.person}{user_id}  {counted(one.references, 'reference')}{aside}, since {one.enrolled_at}")
     if not people:
         say("nobody is enrolled; type: python supervisor.py enrol FOLDER")
     return EXIT_DONE
@@ -81,10 +81,6 @@ def _require_sense(arguments: argparse.Namespace) -> None:
             expected="NAME --rename NEW, NAME --merge-into OTHER, NAME --references, NAME --set-aside PHOTO [--reason TEXT], "
             "NAME --restore PHOTO, --undo, --unknown, or none",
         )
-
-
-def _references_of(count: int) -> str:
-    return f"{count} {'reference' if count == 1 else 'references'}"
 
 
 def _references(context: Context, name: str) -> int:
@@ -141,7 +137,7 @@ def _set_aside_or_restore(context: Context, arguments: argparse.Namespace) -> in
     if say_answer(answer, as_json=context.as_json):
         return EXIT_DONE
     named = answer.photo or f"the reference {answer.id}"
-    in_use = f"{_references_of(answer.in_use)} of {answer.person} in use"
+    in_use = f"{counted(answer.in_use, 'reference')} of {answer.person} in use"
     if not restores:
         say(f"{named} is set aside{' already' if answer.already else ''}: {answer.reason}; {in_use}")
         words = shlex.join([answer.person, "--restore", answer.photo or str(answer.id)])
@@ -170,7 +166,9 @@ def _change(context: Context, arguments: argparse.Namespace) -> int:
     if say_answer(answer, as_json=context.as_json):
         return EXIT_DONE
     once = f"; {answer.kept_once} that both had are kept once" if answer.kept_once else ""
-    say(f"{answer.before} is {answer.person} now: {answer.references} references, {answer.sightings} sightings{once}")
+    say(
+        f"{answer.before} is {answer.person} now: {counted(answer.references, 'reference')}, {counted(answer.sightings, 'sighting')}{once}"
+    )
     if not arguments.undo:
         say("to take it back, for 30 days: python supervisor.py people --undo")
     return EXIT_DONE
@@ -185,7 +183,7 @@ def _strangers(settings: Settings, *, as_json: bool) -> int:
         say_json({"unknown": strangers})
         return EXIT_DONE
     for one in strangers:
-        visits = f"{one['visits']} {'visit' if one['visits'] == 1 else 'visits'}"
+        visits = counted(one["visits"], "visit")
         seen = f"{one['first_seen']} to {one['last_seen']}"
         say(f"{one['id']}  {visits}, {seen}, {', '.join(one['cameras'])}  {one['photo'] or ''}".rstrip())
     if not strangers:

@@ -17,7 +17,7 @@ from shared.store.migration import copy_of_backup
 from shared.store.opening import damage_of, open_read_only
 from shared.store.store import explain
 from workers.commands.context import Context
-from workers.commands.output import say, say_json, warn
+from workers.commands.output import counted, say, say_json, warn
 
 HELP = "take the gallery from a backup"
 
@@ -53,7 +53,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     else:
         aside = f", {answer.set_aside} of them set aside" if answer.set_aside else ""
         say(
-            f"restored {answer.restored} references{aside}; {answer.kept_deleted} were deleted here since, and stay deleted"
+            f"restored {counted(answer.restored, 'reference')}{aside}; {answer.kept_deleted} were deleted here since, and stay deleted"
         )
     return EXIT_DONE
 

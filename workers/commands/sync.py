@@ -7,7 +7,7 @@ import argparse
 from shared.errors import EXIT_DONE, EXIT_REFUSED, ConfigurationError
 from shared.service.sync_key import make_sync_key
 from workers.commands.context import Context
-from workers.commands.output import say, say_json
+from workers.commands.output import counted, say, say_json
 from workers.sync.once import exchange_once
 from workers.sync.report import Report
 
@@ -48,7 +48,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 def _show(report: Report) -> None:
     say(
-        f"sent {report.sent} and {report.sightings_sent} sightings, received {report.received}, of which {report.taken} were new "
+        f"sent {report.sent} and {counted(report.sightings_sent, 'sighting')}, received {report.received}, of which {report.taken} were new "
         f"({report.requests} requests, {report.sent_bytes + report.received_bytes} bytes)"
     )
     for where, refused in (("here", report.refused_here), ("by the backend", report.refused_there)):

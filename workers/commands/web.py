@@ -81,7 +81,9 @@ def _login(context: Context, arguments: argparse.Namespace) -> int:
         return EXIT_DONE
     if sys.stdout.isatty():
         _show_code(address)
-    say(f"valid once, for ten minutes; signs in as {arguments.role} for {arguments.days:g} days:")
+    say(
+        f"valid once, for ten minutes; signs in as {arguments.role} for {arguments.days:g} {'day' if arguments.days == 1 else 'days'}:"
+    )
     say(address)
     return EXIT_DONE
 
