@@ -6,9 +6,7 @@ The command gets no secret of this process, and dies with it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,10 +14,9 @@ from typing import Any
 from shared.errors import RefusedError, TemporaryError
 from shared.process.program import PROGRAM_DIR
 from shared.settings.schema import Settings
-from shared.supervision.child_process import bare_environment
+from workers.dashboard.side_process import rest_of, side_process
 
 _MAX_ANSWER_BYTES = 8 << 20
-_PIECE_BYTES = 1 << 16
 
 
 @asynccontextmanager
@@ -29,37 +26,18 @@ async def running(
     """The command with `--json`, as a process whose output is read. It is killed if it still runs at the end. `errors`: what becomes of its
     warnings, which are for a person at a terminal."""
     config = ["--config", str(settings.path)] if settings.path else []
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(PROGRAM_DIR / "supervisor.py"),
-        *words,
-        "--json",
-        *config,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=errors,
-        cwd=settings.base,
-        env=bare_environment(),
-    )
-    try:
+    program = str(PROGRAM_DIR / "supervisor.py")
+    async with side_process(program, *words, "--json", *config, stderr=errors, folder=settings.base) as process:
         yield process
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        await process.wait()
 
 
 async def printed_by(process: asyncio.subprocess.Process) -> bytes:
     """All that the process prints, to its end. Raises TemporaryError if that is too much."""
     assert process.stdout is not None  # a pipe, as asked for
-    pieces, size = [], 0
-    while piece := await process.stdout.read(_PIECE_BYTES):
-        pieces.append(piece)
-        size += len(piece)
-        if size > _MAX_ANSWER_BYTES:
-            raise TemporaryError("the command prints too much", got=size, expected=f"at most {_MAX_ANSWER_BYTES} bytes")
-    return b"".join(pieces)
+    try:
+        return await rest_of(process.stdout, _MAX_ANSWER_BYTES)
+    except ValueError:
+        raise TemporaryError("the command prints too much", expected=f"at most {_MAX_ANSWER_BYTES} bytes") from None
 
 
 async def answer_of(settings: Settings, *words: str, timeout_s: float) -> Any:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import struct
-import sys
 from dataclasses import dataclass
 from typing import Any
 
-from shared.errors import RefusedError, TemporaryError
-from shared.supervision.child_process import bare_environment
+from shared.errors import RefusedError
+from workers.dashboard.side_process import rest_of, side_process
 
 _TIME_S = 30.0  # a large model takes seconds to load, and a picture may take ten
 _MAX_HEAD_BYTES, _MAX_JPEG_BYTES = 64 << 10, 4 << 20
@@ -32,20 +30,11 @@ class Tested:
 
 
 async def open_source(asked: dict[str, Any]) -> Tested:
-    """Test one source. Raises RefusedError with the reason, or TemporaryError if the process could not do it."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "workers.camera_test.process",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,  # decoders print what streams make them print
-        env=bare_environment(),
-        process_group=0,
-        limit=_MAX_HEAD_BYTES,
-    )
+    """Test one source. Raises RefusedError with the reason."""
+    # Nothing of its standard error is shown: decoders print what streams make them print.
+    module = "workers.camera_test.process"
     try:
-        async with asyncio.timeout(_TIME_S):
+        async with asyncio.timeout(_TIME_S), side_process("-m", module, stdin=asyncio.subprocess.PIPE) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.write(json.dumps(asked).encode() + b"\n")
@@ -61,10 +50,6 @@ async def open_source(asked: dict[str, Any]) -> Tested:
             got="its process ended",
             remedy="check the camera; this site goes on",
         ) from error
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
 
 
 async def _answer(stream: asyncio.StreamReader) -> Tested:
@@ -74,9 +59,4 @@ async def _answer(stream: asyncio.StreamReader) -> Tested:
     document = json.loads(await stream.readexactly(size))
     if error := document.get("error"):
         raise RefusedError(str(error["what"]), got=str(error["got"]), remedy=str(error["remedy"]))
-    jpeg = bytearray()
-    while chunk := await stream.read(64 << 10):
-        jpeg += chunk
-        if len(jpeg) > _MAX_JPEG_BYTES:
-            raise TemporaryError("the picture is too large", got=len(jpeg), expected=f"at most {_MAX_JPEG_BYTES} bytes")
-    return Tested(**document, jpeg=bytes(jpeg))
+    return Tested(**document, jpeg=await rest_of(stream, _MAX_JPEG_BYTES))
