@@ -259,6 +259,7 @@ def test_a_playlist_that_names_anything_else_is_down(tmp_path: Path, segment: by
                 assert capture.status().decoded == 0
             finally:
                 capture.stop(5.0)
+            assert set(server.asked) <= {"/live", "/one.ts"}, "what is another's is not asked of the camera either"
         assert other.asked == []
 
 
