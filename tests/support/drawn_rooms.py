@@ -17,7 +17,7 @@ import numpy as np
 from tests.support.drawn_people import Array, Person, Points, Sheet, View, colour, mixed, portraits, ramp, spline
 from workers.recognition.engine import Image
 
-WIDTH, HEIGHT, FRAMES_PER_S = 1920, 1080, 8
+WIDTH, HEIGHT, FRAMES_PER_S = 1920, 1080, 6
 _PX = 60  # pixels of a room's unit while it is painted: half of what is shown
 _FOCUS = 0.022  # how soft the back is, in units of the room
 _PERSON_PX = 150  # pixels that a person's unit is drawn with; about as it is shown
@@ -426,8 +426,10 @@ class Camera:
                 x, y, unit, turn = found
                 nearest = min(_TURNS, key=lambda one: abs(one - turn))
                 _paste(picture, *_sprites(visit.person, self.light)[nearest], x, y, unit, 2.0 * math.sin(2.1 * time_s))
-        blended = picture * (1 - mask[..., None]) + front * (255 * mask[..., None])
-        return np.asarray(np.rint(blended), np.uint8)
+        top = int(np.argmax(mask.any(axis=1))) if mask.any() else HEIGHT  # above it nothing stands in front
+        share = mask[top:, :, None]
+        picture[top:] = np.rint(picture[top:] * (1 - share) + front[top:] * (255 * share))
+        return picture
 
     def write(self, path: Path) -> Path:
         """The clip, MPEG-4."""

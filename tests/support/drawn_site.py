@@ -99,21 +99,18 @@ def write_photos(folder: Path, names: Sequence[str]) -> Path:
 
 
 @contextmanager
-def drawn_site(
-    folder: Path, cameras: Sequence[str] = tuple(CAMERAS), people: Sequence[str] = ENROLLED, recognition: str = DLIB
-) -> Iterator[WebSite]:
-    """The site in `folder`, which plays these cameras in a loop and knows these people. It has the engine's own limits: only the lines of
-    `recognition`. All cameras are up when this returns."""
+def drawn_site(folder: Path, recognition: str) -> Iterator[WebSite]:
+    """The site in `folder`, which plays all the cameras in a loop and knows the people of ENROLLED. `recognition`: SMALL or DLIB; the
+    engine has its own limits. All cameras are up when this returns."""
     with ThreadPoolExecutor(max_workers=2) as pool:  # OpenCV releases the interpreter's lock
-        clips = dict(
-            zip(cameras, pool.map(lambda name: CAMERAS[name].write(folder / f"{name}.mp4"), cameras), strict=True)
-        )
+        paths = pool.map(lambda name: CAMERAS[name].write(folder / f"{name}.mp4"), CAMERAS)
+        clips = dict(zip(CAMERAS, paths, strict=True))
     text = f'[site]\nname = "head office"\nkeep_unknowns_days = 7\n[recognition]\n{recognition}'
     text += "".join(
         f'[cameras.{name}]\nsource = "{clip}"\nloop = true\nrealtime = true\n' for name, clip in clips.items()
     )
     (folder / "site.toml").write_text(text, encoding="utf-8")
-    enrol(folder, write_photos(folder / "photos", people))
+    enrol(folder, write_photos(folder / "photos", ENROLLED))
     with web_site(folder, text=text) as running:
         running.site.wait_for(
             lambda: (
