@@ -33,37 +33,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
         yield Pages(web, opened)
 
 
-@pytest.fixture(scope="module")
-def worklist(pages: Pages) -> Iterator[list[str]]:
-    """Something is worth a look: one person under two names, a photo of somebody else, somebody with one picture. The first name, its twin, and
-    whose the odd photo is."""
-    faces = pages.web.site.settings.data_dir / "faces"
-    photos = {one.name: sorted(one.iterdir()) for one in sorted(faces.iterdir())}
-    one, odd, other, lone = list(photos)[:4]
-    admin, ids = pages.web.visitor(Role.ADMIN), people_of(pages.web)
-    twin = f"{one} Junior"
-
-    def hand_in(path: str, files: list[Path], **fields: str) -> None:
-        given = [("photo", ("photo", file.read_bytes())) for file in files]
-        address = f"{admin.address}{API}/{path}"
-        admin.session.post(address, files=given, data=fields, timeout=150).raise_for_status()
-
-    hand_in("people", photos[one][:3], name=twin)
-    hand_in("people", photos[lone][:1], name="Solo")
-    hand_in(f"people/{ids[odd]['id']}/references", photos[other][:1])
-
-    def is_found() -> bool:
-        found = admin.get(f"{API}/people/worklist")
-        return bool(found["pairs"] and found["odd"] and found["single"] and not found["looking"])
-
-    pages.web.site.wait_for(is_found, "worklist")
-    strange = admin.get(f"{API}/people/worklist")["odd"][0]["reference"]
-    yield [one, twin, odd]
-    admin.ask("DELETE", f"{API}/people/{people_of(pages.web)[twin]['id']}").raise_for_status()
-    admin.ask("DELETE", f"{API}/people/{people_of(pages.web)['Solo']['id']}").raise_for_status()
-    admin.ask("DELETE", f"{API}/people/{ids[odd]['id']}/references/{strange}").raise_for_status()
-
-
 def people_of(web: WebSite) -> dict[str, dict[str, Any]]:
     return {one["person"]: one for one in web.visitor(Role.ADMIN).get(f"{API}/people")["people"]}
 
@@ -89,8 +58,7 @@ def views_of(web: WebSite) -> dict[str, tuple[str, str, str | None]]:
         "one camera": ("live", _WITH_PICTURE, ".tile button"),
         "events": ("events", _WITH_FACE, None),
         "one event": ("events", _WITH_FACE, ".row.named button"),
-        "people": ("people", ".worklist .look img", None),
-        "which name stays": ("people", ".worklist .look img", ".look:first-child .actions button >> nth=0"),
+        "people": ("people", ".cards img", None),
         "review": ("review", ".decide .face.huge img", None),
         "enrol": ("enrol", "form.enrol", None),
         "enrol at a camera": ("enrol", "form.enrol", ".drop .actions button >> nth=-1"),
@@ -112,7 +80,6 @@ def views_of(web: WebSite) -> dict[str, tuple[str, str, str | None]]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", ["phone", "desk"])
-@pytest.mark.usefixtures("worklist")
 def test_every_page_is_sound(pages: Pages, size: str, scheme: str) -> None:
     """On a phone and on a desk, in light and dark: axe finds nothing, the console is silent, nobody else is asked, and nothing is wider than the
     screen."""
@@ -259,43 +226,6 @@ def test_filters_show_only_what_fits(pages: Pages) -> None:
         watched.page.select_option("select >> nth=1", "lounge")
         watched.page.wait_for_selector(".row >> text=lounge")
         assert watched.page.locator(".row >> text=corridor").count() == 0
-
-
-def test_the_worklist_is_answered_with_the_keyboard(pages: Pages, worklist: list[str]) -> None:
-    """Two names of one person: marked as different, taken back, merged under the name that is chosen, taken back. A photo of somebody else is set
-    aside, and that is taken back. Whoever has one picture is one step from Enrol."""
-    one, twin, odd = worklist
-    with pages.page() as watched:
-        page = watched.page
-        press = page.keyboard.press
-        watched.open("people", ".worklist .look")
-        page.locator(f".look:has-text('{twin}') button >> text=Different").focus()
-        press("Enter")
-        page.wait_for_selector(".notices >> text=not proposed as one again")
-        page.wait_for_selector(f".look:has-text('{twin}')", state="detached")
-        page.wait_for_function("document.activeElement.id === 'worklist'")
-        page.locator(".notices button").focus()
-        press("Enter")
-        page.wait_for_selector(f".look:has-text('{twin}')")
-        page.locator(f".look:has-text('{twin}') button >> text=Same person").focus()
-        press("Enter")
-        page.wait_for_selector("dialog >> text=Which name stays?")
-        page.locator(f"dialog .choose button:has-text('{one}') >> nth=0").focus()
-        press("Enter")
-        page.wait_for_selector(f".notices >> text={twin} is {one} now.")
-        page.wait_for_selector("dialog", state="detached")
-        assert twin not in people_of(pages.web)
-        page.wait_for_selector(f".cards >> text={twin}", state="detached")
-        page.click(".notices button")
-        page.wait_for_selector(f".look:has-text('{twin}')", timeout=60_000)
-        page.click(f".look:has-text('Is this {odd}?') button >> text=Set aside")
-        page.wait_for_selector(f".look:has-text('Is this {odd}?')", state="detached")
-        assert people_of(pages.web)[odd]["set_aside"] == 1
-        page.click(".notices button")
-        page.wait_for_selector(f".look:has-text('Is this {odd}?')", timeout=60_000)
-        page.click(".worklist h3 + .actions a >> text=Solo")
-        page.wait_for_selector("form.enrol .chosen >> text=Solo")
-        assert watched.said == []
 
 
 def test_a_person_is_renamed_merged_and_brought_back(pages: Pages) -> None:
