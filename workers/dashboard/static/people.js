@@ -195,7 +195,7 @@ export function Naming({ title, what, name = "", onSave, onClose }) {
   };
   return html`<${Dialog} title=${title} onClose=${onClose}><form class="ask" onSubmit=${submit}>
     ${what && html`<p>${what}</p>`}
-    <label>${t("people.name")}<input value=${typed} maxlength="300" required autocomplete="off" autofocus onInput=${(event) => setTyped(event.target.value)} /></label>
+    <label>${t("people.name")}<input value=${typed} maxlength="300" required autocomplete="off" autofocus=${!name} onInput=${(event) => setTyped(event.target.value)} /></label>
     <p class="actions"><button class="main" disabled=${!typed.trim()}>${t("save")}</button><button type="button" onClick=${onClose}>${t("cancel")}</button></p>
   </form></${Dialog}>`;
 }
