@@ -87,7 +87,7 @@ class ArcFaceEngine:
         self.model = pack.folder.name
         self.is_described = pack.says is not None
         self.mirrors = pack.says is None or pack.says.recogniser.mirrors
-        self.threshold, self.margin, self.law = _working_point(pack)
+        self.threshold, self.margin, self.law = working_point(pack)
         self.fingerprint = pack.fingerprint()
         detection, used, self.device = _first_session(pack.detection, threads, device)
         try:
@@ -123,7 +123,7 @@ class ArcFaceEngine:
         self._recogniser.warm_up()
 
 
-def _working_point(pack: Pack) -> tuple[float, float, FalseMatchLaw]:
+def working_point(pack: Pack) -> tuple[float, float, FalseMatchLaw]:
     """Threshold, margin, and the law of false matches. A pack that says its threshold takes the law's shape, scaled as far as that threshold is
     from the default one."""
     if pack.says is None:

@@ -89,6 +89,7 @@ async def _serve(settings: Settings, child: Child, listener: socket.socket, tls:
         tidying.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await tidying
+        await site.worklist.close()
         site.desk.close()
         writer.close()
 

@@ -251,6 +251,26 @@ class References(Request[ReferencesPage]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReferencesFound(Answer):
+    """`people`: whose the references are. `different`: which two of these, by their ids, are remembered as different. `change_number`: up
+    to where the gallery has changed."""
+
+    references: list[Reference]
+    people: list[Person]
+    different: list[tuple[str, str]]
+    change_number: int
+
+
+@dataclass(frozen=True)
+class FindReferences(Request[ReferencesFound]):
+    """Those of these references that there are, at most 2,000, and their people."""
+
+    op: ClassVar[str] = "find_references"
+    answer: ClassVar[type[Any]] = ReferencesFound
+    ids: _Many[int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Marked(Answer):
     marked: bool
 
@@ -505,6 +525,30 @@ class MarkDifferent(Request[Decided]):
     person: str
     stranger: str | None = None
     other: str | None = None
+
+
+@dataclass(frozen=True)
+class PairOfPeople:
+    """Two people who are not one, by their names. `number`: of the pair."""
+
+    number: int
+    person: str
+    other: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DifferentPage(Answer):
+    pairs: list[PairOfPeople]
+
+
+@dataclass(frozen=True)
+class DifferentPeople(Request[DifferentPage]):
+    """List the pairs of people who are remembered as different, in the order of their numbers: at most `limit`, with a number > `after`."""
+
+    op: ClassVar[str] = "different_people"
+    answer: ClassVar[type[Any]] = DifferentPage
+    after: int = 0
+    limit: int = 1000
 
 
 @dataclass(frozen=True)
@@ -1232,8 +1276,8 @@ class PutStatus(Request[Done]):
 REQUESTS: dict[str, type[Request[Any]]] = {
     one.op: one
     for one in (
-        Save, Delete, Count, People, References, IsMarked, Cosine, SetAside, BringBack, Forget, Rename, Merge, UndoPeople,
-        Strangers, ForgetStranger, NameStranger, Review, MarkDifferent, UndoDifferent, IgnoreStranger, HeedStranger,
+        Save, Delete, Count, People, References, FindReferences, IsMarked, Cosine, SetAside, BringBack, Forget, Rename, Merge, UndoPeople,
+        Strangers, ForgetStranger, NameStranger, Review, MarkDifferent, DifferentPeople, UndoDifferent, IgnoreStranger, HeedStranger,
         Record, Sightings, FindSightings, FindCrop,
         Follow, Wrong, Right, UndoCorrection, Corrections, ForgetCorrection, AddAccess, UseLink, FindAccess, Accesses,
         RevokeAccess, AccessesUsed, Outgoing, Sent, Resend, SetBack, BeginAnew, TakeIn, TakeInPlain, OutgoingPlain, SentPlain, CountUnshown,

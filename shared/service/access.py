@@ -176,6 +176,13 @@ class GalleryClient(ABC):
         """Undo the last rename or merge."""
         return self.ask(requests.UndoPeople())
 
+    def different_people(self) -> Iterator[tuple[str, str]]:
+        """The names of all pairs of people who are remembered as different."""
+        after = 0
+        while page := self.ask(requests.DifferentPeople(after, _ROWS_A_PAGE)).pairs:
+            yield from ((one.person, one.other) for one in page)
+            after = page[-1].number
+
     # --- strangers ---------------------------------------------------------------------------------------------
 
     def strangers(self) -> Iterator[Stranger]:

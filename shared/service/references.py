@@ -13,11 +13,21 @@ from shared.service.changes import Changes
 from shared.service.negatives import negative_step
 from shared.store.corrections import meet
 from shared.store.marks import is_marked
-from shared.store.references import count_references, delete_references, list_people, list_references, vector_of
+from shared.store.references import (
+    count_references,
+    delete_references,
+    list_people,
+    list_references,
+    people_named,
+    references_of_ids,
+    vector_of,
+)
+from shared.store.review import different_among
 from shared.store.saving import save, save_by_uuid
 from shared.store.store import Store
 
 _MAX_WARNINGS = 5
+_MAX_FOUND = 2000
 
 
 def contradiction(sighting: int, person: str) -> str:
@@ -93,6 +103,19 @@ class ReferenceRequests:
         """One page of references, by id, of one person or of all."""
         return requests.ReferencesPage(
             references=list_references(self._store, request.person, request.after_id, request.limit)
+        )
+
+    def found(self, request: requests.FindReferences) -> requests.ReferencesFound:
+        """Some references by their ids, and their people. Raises RefusedError for too many."""
+        if len(request.ids) > _MAX_FOUND:
+            raise RefusedError("too many references at once", got=len(request.ids), expected=f"at most {_MAX_FOUND}")
+        references = references_of_ids(self._store, request.ids)
+        people = people_named(self._store, {one.person for one in references})
+        return requests.ReferencesFound(
+            references=references,
+            people=people,
+            different=different_among(self._store, [one.id for one in people if one.id is not None]),
+            change_number=self._store.change_number,
         )
 
     def is_marked(self, request: requests.IsMarked) -> requests.Marked:

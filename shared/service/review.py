@@ -27,6 +27,7 @@ _MAX_STRANGERS = 100  # those seen last; each is searched for in the gallery, wh
 _MAX_SIGHTINGS = 100
 _LOOKED_THROUGH = 2000  # newest kept faces
 _MAX_PAGE = 100
+_MAX_DIFFERENT_PAGE = 5000
 _TRACES = 2  # of a stranger, the best ones, are searched for
 
 
@@ -86,6 +87,11 @@ class ReviewRequests:
     def mark_different(self, request: requests.MarkDifferent, _: Changes) -> requests.Decided:
         """Remember that two are not one person. Raises RefusedError if one of them is not there."""
         return requests.Decided(already=not review.note_different(self._store, self._pair(request)))
+
+    def different(self, request: requests.DifferentPeople) -> requests.DifferentPage:
+        """One page of the pairs of people who are remembered as different."""
+        found = review.different_people(self._store, request.after, max(0, min(request.limit, _MAX_DIFFERENT_PAGE)))
+        return requests.DifferentPage(pairs=[requests.PairOfPeople(*one) for one in found])
 
     def undo_different(self, request: requests.UndoDifferent, _: Changes) -> requests.Decided:
         return requests.Decided(already=not review.drop_different(self._store, self._pair(request)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,15 +81,25 @@ def list_people(
 
     Each with name, user id, numbers of references, and the times of the first and the last change.
     """
-    only = {"id": "person_name=(SELECT name FROM people WHERE uuid=?3)", "name": "person_name=?3"}
+    only = {"id": "person_name=(SELECT name FROM people WHERE uuid=?2)", "name": "person_name=?2"}
     one = ("id", person_id) if person_id is not None else ("name", person)
-    wanted = "?1 IS NULL OR person_name>?1" if one[1] is None else only[one[0]]
+    wanted, given = ("?2 IS NULL OR person_name>?2", after) if one[1] is None else (only[one[0]], one[1])
+    return _people_where(store, wanted, given, limit)
+
+
+def people_named(store: Store, names: Collection[str]) -> list[Person]:
+    """Those of these people who are enrolled, in the order of their names."""
+    return _people_where(store, "person_name IN (SELECT value FROM json_each(?2))", json.dumps(list(names)))
+
+
+def _people_where(store: Store, wanted: str, given: str | None, limit: int | None = None) -> list[Person]:
+    """`wanted`: a condition of ours on person_name, in which ?2 stands for `given`."""
     rows = store.connection.execute(
-        "SELECT person_name, COUNT(*), MIN(created_at), MAX(updated_at), COUNT(s.embedding_id), "  # noqa: S608  # two constants
+        "SELECT person_name, COUNT(*), MIN(created_at), MAX(updated_at), COUNT(s.embedding_id), "  # noqa: S608  # a constant
         "(SELECT uuid FROM people WHERE name=person_name) FROM embeddings e "
         "LEFT JOIN set_aside s ON s.embedding_id=e.id "
-        f"WHERE {wanted} GROUP BY person_name ORDER BY person_name LIMIT ?2",
-        (after, -1 if limit is None else limit, *([] if one[1] is None else [one[1]])),
+        f"WHERE {wanted} GROUP BY person_name ORDER BY person_name LIMIT ?1",
+        (-1 if limit is None else limit, given),
     )
     return [
         Person(name, user_id_of(store, name), count, _iso(created), _iso(updated), aside, uuid)
@@ -102,15 +112,27 @@ def list_references(
 ) -> list[Reference]:
     """References without their embeddings, in id order, of one person or of all: at most `limit`, with id > `after_id`."""
     wanted = "" if name is None else "e.person_name=:name AND "  # a condition of its own, so that SQLite uses the index
+    given = {
+        "name": name,
+        "after": -(1 << 63) if after_id is None else after_id,
+        "limit": -1 if limit is None else limit,
+    }
+    return _references_where(store, f"{wanted}e.id>:after ORDER BY e.id LIMIT :limit", given)
+
+
+def references_of_ids(store: Store, ids: Collection[int]) -> list[Reference]:
+    """Those of these references that there are, without their embeddings, in id order."""
+    given = {"ids": json.dumps(list(ids))}
+    return _references_where(store, "e.id IN (SELECT value FROM json_each(:ids)) ORDER BY e.id", given)
+
+
+def _references_where(store: Store, wanted: str, given: Mapping[str, str | int | None]) -> list[Reference]:
+    """`wanted`: a condition and an order of ours, with names for what is `given`."""
     rows = store.connection.execute(
-        "SELECT e.id, e.person_name, e.image_path, f.photo_digest, f.change_number, e.created_at, s.since, s.reason "  # noqa: S608  # two constants
+        "SELECT e.id, e.person_name, e.image_path, f.photo_digest, f.change_number, e.created_at, s.since, s.reason "  # noqa: S608  # a constant
         "FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id LEFT JOIN set_aside s ON s.embedding_id=e.id "
-        f"WHERE {wanted}e.id>:after ORDER BY e.id LIMIT :limit",
-        {
-            "name": name,
-            "after": -(1 << 63) if after_id is None else after_id,
-            "limit": -1 if limit is None else limit,
-        },
+        f"WHERE {wanted}",
+        given,
     )
     return [
         Reference(row_id, person, path, digest, change, _iso(created), since, reason)

@@ -7,6 +7,8 @@ no copy of the database.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -66,6 +68,26 @@ def is_different(store: Store, pair: Pair) -> bool:
         (one.person, one.other, one.stranger),
     ).fetchone()
     return row is not None
+
+
+def different_among(store: Store, people: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs of these people, given and returned as UUIDs, that are remembered as different."""
+    rows = store.connection.execute(
+        "SELECT person, other FROM different_people WHERE person IN (SELECT value FROM json_each(?1)) "
+        "AND other IN (SELECT value FROM json_each(?1))",
+        (json.dumps(people),),
+    )
+    return rows.fetchall()
+
+
+def different_people(store: Store, after: int, limit: int) -> list[tuple[int, str, str]]:
+    """Pairs of people who are remembered as different, oldest first: number, and both names. At most `limit`, with a number > `after`."""
+    rows = store.connection.execute(
+        "SELECT d.id, one.name, two.name FROM different_people d JOIN people one ON one.uuid=d.person "
+        "JOIN people two ON two.uuid=d.other WHERE d.id>? ORDER BY d.id LIMIT ?",
+        (after, limit),
+    )
+    return rows.fetchall()
 
 
 def not_the_strangers(store: Store, stranger: int) -> set[str]:

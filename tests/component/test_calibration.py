@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -228,6 +228,19 @@ def test_one_person_under_two_names_is_said_and_does_not_count() -> None:
     assert float(apart.scores.first.max()) > 0.5
     assert calibrate(merged, _ARCFACE, 0.001).one_person == []
     assert calibrate(twice, _ARCFACE, 0.001).pairs[0].people in {(0, 40), (40, 0)}
+
+
+def test_two_people_under_four_names_are_said_in_a_small_gallery() -> None:
+    """The photos of one such pair are no strangers by which the other is measured."""
+    references = gallery(8, 6, 4, 512)
+    doubled = of(
+        np.concatenate([references.vectors, *(people_like(references.vectors[4 * n : 4 * n + 4]) for n in range(2))]),
+        np.append(references.persons, [6] * 4 + [7] * 4),
+    )
+    assert calibrate(doubled, _ARCFACE, 0.001).one_person == [(0, 6), (1, 7)]
+    assert calibrate(references, _ARCFACE, 0.001).one_person == []
+    different = replace(doubled, different=frozenset({(0, 6)}))
+    assert calibrate(different, _ARCFACE, 0.001).one_person == [(1, 7)]
 
 
 def people_like(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

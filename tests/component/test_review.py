@@ -11,6 +11,8 @@ import pytest
 from shared.errors import RefusedError
 from shared.gallery.files import remove_left_behind
 from shared.ipc.requests import (
+    DifferentPeople,
+    FindReferences,
     Forget,
     ForgetStranger,
     HeedStranger,
@@ -200,3 +202,25 @@ def test_decisions_are_in_no_copy_and_survive_a_migration(site: Site, tmp_path: 
     after = everything(tmp_path / "again.db")
     assert sorted(after["different_people"], key=repr) == sorted(before["different_people"], key=repr)
     assert after["ignored_strangers"] == before["ignored_strangers"]
+
+
+def test_different_people_are_listed_by_the_names_they_have_now(site: Site) -> None:
+    """In pages, without strangers; a person who is forgotten takes the pair along. References are found by their ids, with their people."""
+    people = {one.person: one.id or "" for one in list_people(site.store)}
+    ada, bo = people["Ada"], people["Bo"]
+    site.ask(MarkDifferent(bo, other=ada))
+    site.ask(MarkDifferent(ada, stranger(site, like(BO, 0.1), "a")))
+    (pair,) = site.ask(DifferentPeople()).pairs
+    assert {pair.person, pair.other} == {"Ada", "Bo"}
+    assert site.ask(DifferentPeople(after=pair.number)).pairs == []
+    ids = [row for (row,) in site.store.connection.execute("SELECT id FROM embeddings").fetchall()]
+    found = site.ask(FindReferences([*ids, 999]))
+    assert [one.id for one in found.references] == sorted(ids)
+    assert {one.person for one in found.people} == people.keys()
+    assert [set(one) for one in found.different] == [{ada, bo}]
+    site.ask(Rename("Bo", "Bob"))
+    assert {site.ask(DifferentPeople()).pairs[0].person, site.ask(DifferentPeople()).pairs[0].other} == {"Ada", "Bob"}
+    site.ask(Forget("Bob"))
+    assert site.ask(DifferentPeople()).pairs == []
+    with pytest.raises(RefusedError, match="too many references"):
+        site.ask(FindReferences(list(range(2001))))

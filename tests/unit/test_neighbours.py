@@ -119,3 +119,11 @@ def test_remarks_are_bounded_and_counted() -> None:
     assert lines[1] == "0.jpg of A looks like B (0.71)"
     assert lines[-1].startswith("and 11 more")
     assert remark_lines(alike[:2], [], 20) == ["0.jpg of A looks like B (0.71)", "1.jpg of A looks like B (0.71)"]
+
+
+def test_a_pair_that_is_left_out_makes_room_for_the_next() -> None:
+    vectors, persons = gallery(1)
+    found, rows = ask(vectors, persons), np.arange(len(persons))
+    first, second = alike_pairs(found, persons, rows, 2)
+    left_out = {(min(first.people), max(first.people))}
+    assert alike_pairs(found, persons, rows, 1, left_out) == [second]

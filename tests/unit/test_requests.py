@@ -77,6 +77,10 @@ ASKED: list[Request[Any]] = [
     requests.Review(7, ["door"]),
     requests.MarkDifferent("u-1", "stranger-1"),
     requests.MarkDifferent("u-1", None, "u-2"),
+    requests.DifferentPeople(),
+    requests.DifferentPeople(7, 10),
+    requests.FindReferences([]),
+    requests.FindReferences([3, 9]),
     requests.UndoDifferent("u-1", "stranger-1"),
     requests.UndoDifferent("u-1", None, "u-2"),
     requests.IgnoreStranger("stranger-1"),
@@ -205,6 +209,14 @@ ANSWERED: list[Answer] = [
         ]
     ),
     requests.Decided(already=True),
+    requests.DifferentPage(pairs=[requests.PairOfPeople(3, "Ada", "Zoë")]),
+    requests.ReferencesFound(references=[], people=[], different=[], change_number=0),
+    requests.ReferencesFound(
+        references=[Reference(3, "Ada", None, None, 2)],
+        people=[Person("Ada", None, 1, None, None, 0, "u-1")],
+        different=[("u-1", "u-2")],
+        change_number=9,
+    ),
     requests.CorrectionsPage(corrections=[]),
     requests.CorrectionsPage(
         corrections=[

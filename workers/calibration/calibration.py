@@ -11,7 +11,7 @@ photos that disagree with their own person. If two people look like one person u
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +22,7 @@ from shared.progress import Progress
 from workers.calibration.false_matches import Scores
 from workers.calibration.gallery_copy import References
 from workers.calibration.neighbours import Neighbours, PeoplePair, alike_pairs, copy_from, disagreeing, unlike_below
-from workers.recognition.working_point import Limits, ModelDefaults, WorkingPoint, limits
+from workers.recognition.working_point import Limits, ModelDefaults, ModelPoint, WorkingPoint, limits
 
 MAX_PROBES = 20_000  # at 100,000 references of 512 numbers: 2e12 multiplications, half a minute on two cores
 _PIECE_ROWS = 8192
@@ -82,6 +82,27 @@ class Calibration:
         return [WorkingPoint(one, self.proposal.point.margin) for one in sorted(found) if 0 <= one <= 1]
 
 
+@dataclass(frozen=True, eq=False)
+class LookedThrough:
+    """A gallery compared with itself. `probes`: (m,) rows that were searched. `found`: their neighbours. `strange`: the probes (indices) that
+    disagree with their person. `copies_from`: the cosine from which two references are copies."""
+
+    probes: NDArray[np.int64]
+    found: Neighbours
+    strange: NDArray[np.intp]
+    copies_from: float
+
+
+def look_through(
+    references: References, model: ModelPoint, most_probes: int | None, progress: Progress | None = None
+) -> LookedThrough:
+    """Compare a gallery with itself; the arguments as of `calibrate`."""
+    probes = _sample(len(references.persons), most_probes)
+    copies, limit = copy_from(model.threshold), unlike_below(model.threshold, model.margin)
+    found = _ask(references, references.persons, probes, copies, progress)
+    return LookedThrough(probes, found, disagreeing(found, limit, model.threshold), copies)
+
+
 def calibrate(
     references: References,
     model: ModelDefaults,
@@ -100,13 +121,11 @@ def calibrate(
     all). Memory: the gallery, the probes (40 MB with 512 dimensions), and some 30 MB.
     """
     persons = references.persons
-    probes = _sample(len(persons), most_probes)
-    copies, limit = copy_from(model.threshold), unlike_below(model.threshold, model.margin)
-    found = _ask(references, persons, probes, copies, progress)
-    strange = disagreeing(found, limit, model.threshold)
+    looked = look_through(references, model, most_probes, progress)
+    probes, found, strange, copies = looked.probes, looked.found, looked.strange, looked.copies_from
     counts = np.bincount(persons) if len(persons) else np.zeros(0, np.int64)
     pairs = alike_pairs(found, persons[probes], probes, _MAX_PAIRS)
-    one_person = [] if apart else _one_person(references, pairs, found, model, copies)
+    one_person = [] if apart else [_sorted(pair.people) for pair in one_person_pairs(references, pairs, looked, model)]
     differing = [_disagreement(found, int(i), int(probes[i])) for i in strange]
 
     mended = _mended(persons, probes[strange], one_person)
@@ -136,7 +155,7 @@ def calibrate(
         proposal=proposal,
         now=now or proposal,
         pairs=pairs,
-        one_person=one_person,
+        one_person=sorted(one_person),
         disagreeing=sorted(differing, key=lambda one: one.own),
     )
 
@@ -163,28 +182,45 @@ def _ask(
     return found
 
 
-def _one_person(
-    references: References, pairs: list[PeoplePair], found: Neighbours, model: ModelDefaults, copies: float
-) -> list[tuple[int, int]]:
-    """Which of the most similar pairs look like one person. The median score of all photos of both decides, not one lucky photo.
+def one_person_pairs(
+    references: References, pairs: list[PeoplePair], looked: LookedThrough, model: ModelPoint
+) -> list[PeoplePair]:
+    """Those of the most similar pairs that look like one person. The median score of all photos of both decides, not one lucky photo.
 
     The median has to come within a margin of the threshold, and to be at least the best score of nine strangers in ten. In the
     test data it was .448 for the one person under two names, and at most .283 for two people; with dlib .938 and .918. If the
     two have fewer than six pairs of photos, the median has to reach the lower quartile of the genuine scores instead of the
-    threshold less a margin.
+    threshold less a margin. A pair that is known to be different is none.
     """
-    genuine = found.own.scores[found.own_count > 0]
-    alike = max(model.threshold, float(np.quantile(genuine, 0.25))) if len(genuine) >= _MIN_GENUINE else copies
-    strangers = found.first.scores[found.first.persons >= 0]
-    usual = float(np.quantile(strangers, _USUAL)) if len(strangers) else 0.0
-    found_pairs = []
+    genuine = looked.found.own.scores[looked.found.own_count > 0]
+    few = looked.copies_from
+    if len(genuine) >= _MIN_GENUINE:
+        few = max(model.threshold, float(np.quantile(genuine, 0.25)))
+    alike: dict[tuple[int, int], tuple[PeoplePair, float]] = {}
     for pair in pairs:
-        ours, theirs = (np.flatnonzero(references.persons == one)[:_MAX_COMPARED] for one in sorted(pair.people))
+        both = _sorted(pair.people)
+        ours, theirs = (np.flatnonzero(references.persons == one)[:_MAX_COMPARED] for one in both)
         scores = references.vectors[ours] @ references.vectors[theirs].T
-        limit = max(usual, model.threshold - model.margin if scores.size >= _MIN_COMPARISONS else alike)
-        if float(np.median(scores)) >= limit:
-            found_pairs.append((min(pair.people), max(pair.people)))
-    return sorted(found_pairs)
+        median = float(np.median(scores))
+        if median >= (model.threshold - model.margin if scores.size >= _MIN_COMPARISONS else few):
+            alike[both] = pair, median
+    usual = _usual(references, looked, alike)
+    return [pair for both, (pair, median) in alike.items() if median >= usual and both not in references.different]
+
+
+def _usual(references: References, looked: LookedThrough, alike: Collection[tuple[int, int]]) -> float:
+    """The best score of nine strangers in ten. Two who may be one person are no strangers to each other: in a small gallery a few such pairs
+    would be more than a tenth. A photo that disagrees with its person is nobody's."""
+    first, second, persons = looked.found.first, looked.found.second, references.persons[looked.probes].tolist()
+    is_twin = np.array([_sorted(pair) in alike for pair in zip(persons, first.persons.tolist(), strict=True)], bool)
+    scores, others = np.where(is_twin, second.scores, first.scores), np.where(is_twin, second.persons, first.persons)
+    counts = others >= 0
+    counts[looked.strange] = False
+    return float(np.quantile(scores[counts], _USUAL)) if counts.any() else 0.0
+
+
+def _sorted(pair: tuple[int, int]) -> tuple[int, int]:
+    return min(pair), max(pair)
 
 
 def _disagreement(found: Neighbours, probe: int, row: int) -> Disagreement:

@@ -13,12 +13,14 @@ from shared.service.access import GalleryClient
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """A whole gallery: `vectors` (n, dim) float32 of unit norm, `persons` (n,) int32 indices into `names`, `row_ids` (n,)."""
+    """A whole gallery: `vectors` (n, dim) float32 of unit norm, `persons` (n,) int32 indices into `names`, `row_ids` (n,). `different`: pairs
+    of people, the lower index first, of whom somebody said that they are not one."""
 
     vectors: NDArray[np.float32]
     persons: NDArray[np.int32]
     row_ids: NDArray[np.int64]
     names: list[str]
+    different: frozenset[tuple[int, int]] = frozenset()
 
 
 def load_references(gallery: GalleryClient, say: Say) -> References:
@@ -39,4 +41,8 @@ def load_references(gallery: GalleryClient, say: Say) -> References:
             vectors[begin:end] = piece.references
             persons += [names.setdefault(name, len(names)) for name in piece.names]
             row_ids += piece.row_ids
-    return References(vectors[: len(persons)], np.array(persons, np.int32), np.array(row_ids, np.int64), list(names))
+    known = ((names.get(one), names.get(other)) for one, other in gallery.different_people())
+    different = frozenset((min(a, b), max(a, b)) for a, b in known if a is not None and b is not None)
+    return References(
+        vectors[: len(persons)], np.array(persons, np.int32), np.array(row_ids, np.int64), list(names), different
+    )

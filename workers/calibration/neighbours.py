@@ -6,6 +6,7 @@ one matrix product; beyond that, only scores that may still change an answer are
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -138,11 +139,17 @@ class PeoplePair:
     score: float
 
 
-def alike_pairs(found: Neighbours, persons: NDArray[np.int32], rows: NDArray[np.int64], most: int) -> list[PeoplePair]:
+def alike_pairs(
+    found: Neighbours,
+    persons: NDArray[np.int32],
+    rows: NDArray[np.int64],
+    most: int,
+    without: Collection[tuple[int, int]] = (),
+) -> list[PeoplePair]:
     """The `most` pairs of people with the highest scores, best first, taken from each probe's two best other people.
 
-    `persons`, `rows`: (m,) each probe's person and row. A pair is missed only if each of its references is more similar to two
-    other people.
+    `persons`, `rows`: (m,) each probe's person and row. `without`: pairs, the lower index first, that are left out. A pair is missed only if
+    each of its references is more similar to two other people.
     """
     own = np.concatenate([persons, persons]).astype(np.int64)
     own_rows = np.concatenate([rows, rows])
@@ -154,6 +161,8 @@ def alike_pairs(found: Neighbours, persons: NDArray[np.int32], rows: NDArray[np.
         if len(pairs) == most or other[i] < 0:
             break
         key = (min(int(own[i]), int(other[i])), max(int(own[i]), int(other[i])))
+        if key in without:
+            continue
         people, places = (int(own[i]), int(other[i])), (int(own_rows[i]), int(other_rows[i]))
         pairs.setdefault(key, PeoplePair(people, places, float(scores[i])))
     return list(pairs.values())

@@ -35,6 +35,7 @@ COMMANDS = (
     "backup",
     "restore",
     "calibrate",
+    "worklist",
     "web",
     "sync",
     "backend",

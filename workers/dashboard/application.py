@@ -30,6 +30,7 @@ from workers.dashboard import (
     settings_routes,
     site_routes,
     stranger_routes,
+    worklist_routes,
 )
 from workers.dashboard.site import Site
 from workers.serving.gate import request_id_of
@@ -40,6 +41,7 @@ MAX_BODY_BYTES = 64 << 10  # of each connection, and nobody has to be signed in 
 _MAX_FAULTS = 20
 _ROUTES = (
     session_routes.router,
+    worklist_routes.router,  # before the people: "worklist" is nobody's id
     people_routes.router,
     enrol_routes.router,
     enrol_routes.others,

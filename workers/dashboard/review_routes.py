@@ -50,7 +50,7 @@ class NewPerson(BaseModel):
 
 
 class Different(BaseModel):
-    """`person`: the id of the person who the stranger is not."""
+    """`person`: the id of the person who this one is not."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -21,6 +21,7 @@ from workers.dashboard.live_views import LiveViews
 from workers.dashboard.photo_desk import PhotoDesk
 from workers.dashboard.settings_desk import SettingsDesk
 from workers.dashboard.sighting_feed import SightingFeed
+from workers.dashboard.worklist import WorklistKeeper
 from workers.dashboard.writer_link import WriterLink
 from workers.serving.brake import Brake
 from workers.serving.callers import caller_of
@@ -68,6 +69,7 @@ class Site:
         self.scrypt = asyncio.Semaphore(_SCRYPTS)
         self.side_work = asyncio.Semaphore(1)  # commands that run beside this process, one at a time
         self.jobs = Jobs()
+        self.worklist = WorklistKeeper(self.settings)
         self.models: Any = None  # the answer of `models --json`
         self.models_until = 0.0
 

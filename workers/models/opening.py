@@ -3,12 +3,13 @@ constructed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shared.settings.engine_sharing import unfit_for_dlib
 from shared.settings.schema import Settings
 from workers import recognizer_dlib
 from workers.recognition.engine import Engine
+from workers.recognition.pack import read_pack
 
 if TYPE_CHECKING:
     from workers.recognizer_arcface import ArcFaceEngine
@@ -22,6 +23,25 @@ def engine_class(settings: Settings) -> type[ArcFaceEngine] | type[DlibEngine]:
     from workers.recognizer_arcface import ArcFaceEngine  # onnxruntime
 
     return ArcFaceEngine
+
+
+class OwnPoint(NamedTuple):
+    """What is known of the configured model without loading it: the fingerprint, and its own threshold and margin, raw cosines."""
+
+    fingerprint: str
+    threshold: float
+    margin: float
+
+
+def own_point(settings: Settings) -> OwnPoint:
+    """The configured model's own threshold and margin. Raises ConfigurationError when it is missing or unfit."""
+    if settings.recognition.engine == recognizer_dlib.ENGINE:
+        return OwnPoint(recognizer_dlib.dlib_fingerprint(), recognizer_dlib.THRESHOLD, recognizer_dlib.MARGIN)
+    from workers.recognizer_arcface import working_point
+
+    pack = read_pack((settings.models_dir / settings.model).absolute())
+    threshold, margin, _ = working_point(pack)
+    return OwnPoint(pack.fingerprint(), threshold, margin)
 
 
 def open_engine(

@@ -67,13 +67,18 @@ class WorkingPoint:
         return "unknown" if clear and not self.is_near(standing) else "uncertain"
 
 
-class ModelDefaults(Protocol):
-    """What an engine says of its model: its own threshold and margin, raw cosines, and its law of false matches."""
+class ModelPoint(Protocol):
+    """A model's own threshold and margin, raw cosines."""
 
     @property
     def threshold(self) -> float: ...
     @property
     def margin(self) -> float: ...
+
+
+class ModelDefaults(ModelPoint, Protocol):
+    """What an engine says of its model: its own threshold and margin, and its law of false matches."""
+
     @property
     def law(self) -> FalseMatchLaw: ...
 

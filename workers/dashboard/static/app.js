@@ -8,12 +8,11 @@ import { Cameras } from "./cameras.js";
 import { Calibrate } from "./calibrate.js";
 import { Events } from "./events.js";
 import { Live } from "./live.js";
-import { More } from "./more.js";
 import { Notices, attempt, whyNot } from "./parts.js";
 import { People, PersonPage } from "./people.js";
 import { Review } from "./review.js";
 import { Settings } from "./settings.js";
-import { choose, loadTexts, t } from "./text.js";
+import { LANGUAGES, choice, choose, loadTexts, t } from "./text.js";
 
 const ORDER = ["viewer", "operator", "admin"];
 // `under`: the page is not in the bar, but reached from this one.
@@ -49,6 +48,23 @@ function Entry({ fault, onSignIn }) {
     </form>
   </main>`;
 }
+
+/** What is not in the bar: further pages, the language, and who is signed in. */
+const More = ({ pages, me, onLanguage, onLeave }) => html`
+  <header class="top"><h1>${t("page.more")}</h1></header>
+  <div class="further">
+    ${pages.length > 0 && html`<ul class="doors">${pages.map((one) => html`<li key=${one.name}><a href=${`#/${one.name}`}>
+      <svg viewBox="0 0 24 24" aria-hidden="true"><path d=${one.icon} /></svg>
+      <span><b>${t(`page.${one.name}`)}</b><span class="faint">${t(`more.what.${one.name}`)}</span></span></a></li>`)}</ul>`}
+    <section aria-labelledby="language"><h2 id="language">${t("more.language")}</h2>
+      <label class="short">${t("more.pages")}<select value=${choice()} onChange=${(event) => onLanguage(event.target.value)}>
+        <option value="">${t("more.automatic")}</option>
+        ${Object.entries(LANGUAGES).map(([name, own]) => html`<option value=${name} lang=${name} translate=${false}>${own}</option>`)}
+      </select></label></section>
+    <section aria-labelledby="me"><h2 id="me">${t("more.me")}</h2>
+      <p><b translate=${false}>${me.label}</b> · ${t(`role.${me.role}`)}</p>
+      <p class="actions"><button type="button" onClick=${onLeave}>${t("leave")}</button></p></section>
+  </div>`;
 
 function Shell({ me, onLeave, onLanguage }) {
   const [where, setWhere] = useState(place());

@@ -7,7 +7,6 @@ import { Change } from "./settings.js";
 import { ago, cosine, number, percent, plural, rounded, t } from "./text.js";
 
 const LOOK_MS = 700;
-const SHOWN = 10;
 const [LEFT, RIGHT, TOP, BOTTOM] = [56, 24, 14, 34];
 const isNarrow = matchMedia("(max-width: 700px)");
 const BECAUSE = { "set by hand": "hand", strangers_named: "risk", "lowest for the model": "lowest" };
@@ -92,24 +91,13 @@ function Use({ at, now, may }) {
     ${isAsked && html`<${Change} title=${t("calibrate.use")} changes=${changes} onClose=${() => setAsked(false)} />`}`;
 }
 
-const List = ({ title, rows }) => rows.length > 0 && html`<section><h2>${title}</h2>
-  <ul class="pairs">${rows.slice(0, SHOWN).map((row) => html`<li>${row}</li>`)}</ul>
-  ${rows.length > SHOWN && html`<p class="faint">${plural("calibrate.rest", rows.length - SHOWN)}</p>`}</section>`;
-
-const Name = ({ name }) => html`<b translate=${false}>${name}</b>`;
-
 function Report({ found, when, may }) {
   const { curve, now, strangers } = found;
   const [threshold, setThreshold] = useState(now.threshold);
   const at = nearest(curve, threshold);
   const step = curve[1].threshold - curve[0].threshold;
-  const pairs = found.look_alikes.map((one) => html`<span>${cosine(one.score)}</span> <${Name} name=${one.person} /> · <${Name} name=${one.looks_like} />
-    ${one.one_person && html` <span class="why">${t("calibrate.twins")}</span>`}`);
-  const odd = found.disagrees.map((one) => html`<span>${cosine(one.score)}</span> <${Name} name=${one.person} /> <span class="faint" translate=${false}>${one.photo ?? ""}</span>
-    ${one.looks_like && html` <span class="why">${t("calibrate.looksLike", { person: one.looks_like })}</span>`}`);
   return html`
-    <p class="faint">${plural("calibrate.of", found.people, { when: ago(when), references: number(found.references) })}
-      ${found.single_photo_people > 0 && html` ${plural("calibrate.single", found.single_photo_people)}`}</p>
+    <p class="faint">${plural("calibrate.of", found.people, { when: ago(when), references: number(found.references) })}</p>
     <figure><${Plot} curve=${curve} now=${now.threshold} at=${at} onMove=${setThreshold} />
       <figcaption><span class="people">● ${t("calibrate.people")}</span><span class="strangers">◆ ${t("calibrate.strangers")}</span><span class="faint">┆ ${t("calibrate.now", { threshold: number(now.threshold, 3) })}</span></figcaption></figure>
     <label>${t("calibrate.threshold")}<input type="range" min=${curve[0].threshold} max=${curve[curve.length - 1].threshold} step=${step}
@@ -118,8 +106,7 @@ function Report({ found, when, may }) {
     <section><h2>${t("calibrate.use")}</h2>
       <p>${t("calibrate.inForce", { threshold: number(now.threshold, 3) })} ${t(`calibrate.because.${BECAUSE[now.basis]}`, { risk: rounded(found.proposed.wanted_rate) })}</p>
       <${Use} at=${at} now=${now} may=${may} /></section>
-    <${List} title=${t("calibrate.alike")} rows=${pairs} />
-    <${List} title=${t("calibrate.disagree")} rows=${odd} />`;
+    <p><a href="#/people">${t("page.people")}: ${t("worklist.title")}</a></p>`;
 }
 
 export function Calibrate({ may }) {

@@ -3,9 +3,8 @@
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask } from "./api.js";
 import { Picture, useFrames } from "./live.js";
-import { Dialog, Face, Jpeg, Mark, attempt, blobOf, notify, whyNot } from "./parts.js";
-import { Search, usePeople } from "./people.js";
-import { Quality } from "./quality.js";
+import { Dialog, Face, Jpeg, Mark, Quality, attempt, blobOf, notify, whyNot } from "./parts.js";
+import { Choose } from "./people.js";
 import { cosine, plural, t } from "./text.js";
 
 const MOST = 50;
@@ -112,16 +111,6 @@ function AtCamera({ site, person, onCrops, onClose }) {
       <p role="status">${busy ? t("enrol.standing") : t("enrol.stand", { seconds: CAPTURE_S })}</p>
       ${fault && html`<p class="why" role="alert">${fault}</p>`}
       <p class="actions"><button type="button" class="main" disabled=${busy} onClick=${look}>${t("enrol.start")}</button></p>`}
-  </${Dialog}>`;
-}
-
-function Somebody({ onChoose, onClose }) {
-  const [begins, setBegins] = useState("");
-  const [{ people }] = usePeople(begins);
-  return html`<${Dialog} title=${t("enrol.known")} onClose=${onClose}>
-    <${Search} value=${begins} onInput=${setBegins} />
-    <ul class="choose">${(people ?? []).map((one) => html`<li key=${one.id}>
-      <button type="button" onClick=${() => onChoose(one)}><${Face} path=${`people/${one.id}/photo`} alt="" /><b>${one.person}</b></button></li>`)}</ul>
   </${Dialog}>`;
 }
 
@@ -240,5 +229,5 @@ export function Enrol({ id, site }) {
     </form>
     ${open === "webcam" && html`<${Webcam} onPhoto=${add} onClose=${close} />`}
     ${open === "camera" && html`<${AtCamera} site=${site} person=${person} onCrops=${addCrops} onClose=${close} />`}
-    ${open === "known" && html`<${Somebody} onChoose=${(one) => { setPerson(one); close(); }} onClose=${close} />`}`;
+    ${open === "known" && html`<${Choose} title=${t("enrol.known")} onChoose=${(one) => { setPerson(one); close(); }} onClose=${close} />`}`;
 }

@@ -2,7 +2,7 @@
 
 import { Component, html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { urlOf } from "./api.js";
-import { isText, t } from "./text.js";
+import { isText, number, t } from "./text.js";
 
 // A shape beside each colour: a disc, a lozenge, a ring, a bar, a square, a tick.
 const SHAPES = {
@@ -105,4 +105,24 @@ export async function attempt(doing) {
     notify(whyNot(error));
     return undefined;
   }
+}
+
+const WEAK = 0.5;
+
+/** The part's value as a word: by it a bar has its colour and its shape. */
+const wordOf = (value) => (value === 0 ? "bad" : value < WEAK ? "weak" : "good");
+const MARKS = { good: "camera_up", weak: "uncertain", bad: "withdrawn" };
+const measuredOf = ({ part, measured }) => t(`measured.${part}`, { value: number(measured, part === "size" || part === "brightness" ? 0 : 2) });
+
+/** The quality of a face: a bar for each part, what was measured, and what to do. */
+export function Quality({ parts }) {
+  return html`<ul class="quality">${parts.map((one) => {
+    const word = wordOf(one.value);
+    return html`<li class=${word}>
+      <span class="part"><${Mark} verdict=${MARKS[word]} />${t(`quality.${one.part}`)}</span>
+      <span class="faint">${measuredOf(one)}</span>
+      <span class="bar" role="img" aria-label=${t(`quality.${word}`)}><span style=${{ inlineSize: `${Math.max(3, 100 * one.value)}%` }}></span></span>
+      ${word !== "good" && html`<span class="todo">${t(`todo.${one.part}`)}</span>`}
+    </li>`;
+  })}</ul>`;
 }

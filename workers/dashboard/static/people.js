@@ -1,13 +1,17 @@
-// Everybody who is enrolled; and one person: photos, sightings, and what can be done with them.
+// Everybody who is enrolled, and what is worth a look among them; and one person: photos, sightings, and what can be done with them.
 
-import { html, useEffect, useState } from "./vendor/preact-htm.js";
+import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask, query, urlOf } from "./api.js";
 import { Row } from "./events.js";
-import { Dialog, Face, attempt, notify } from "./parts.js";
-import { Quality } from "./quality.js";
-import { cosine, date, plural, t } from "./text.js";
+import { Dialog, Face, Quality, attempt, notify } from "./parts.js";
+import { cosine, date, number, plural, t } from "./text.js";
 
 const PAGE = 60;
+const AGAIN_MS = 3000;
+const OTHERS = 4;
+const SINGLE = 8; // shown, of people with one picture only
+const isNarrow = matchMedia("(max-width: 700px)");
+const photoOf = (person, reference) => `people/${person.id}/references/${reference}/photo`;
 
 /** People in the order of their names; with `begins`, only those whose names begin so. */
 async function listPeople(begins, after) {
@@ -19,7 +23,7 @@ async function listPeople(begins, after) {
   return { people: fitting, next: fitting.length < page.people.length ? null : page.next };
 }
 
-export function usePeople(begins) {
+function usePeople(begins) {
   const [state, setState] = useState({ people: null, next: null });
   const load = (after) => attempt(async () => {
     const page = await listPeople(begins, after);
@@ -29,14 +33,140 @@ export function usePeople(begins) {
   return [state, load];
 }
 
+const Search = ({ value, onInput }) => html`
+  <label class="search">${t("people.search")}<input type="search" value=${value} maxlength="300" onInput=${(event) => onInput(event.target.value)} /></label>`;
+
 const undo = (then) => () => attempt(async () => {
   const answer = await ask("people/undo", "POST");
   notify(t("people.undone", { before: answer.before, person: answer.person }));
   then();
 });
 
-export const Search = ({ value, onInput }) => html`
-  <label class="search">${t("people.search")}<input type="search" value=${value} maxlength="300" onInput=${(event) => onInput(event.target.value)} /></label>`;
+const Somebody = ({ one, onChoose }) => html`<li><button type="button" onClick=${() => onChoose(one)}>
+  <${Face} path=${`people/${one.id}/photo`} alt="" /><b>${one.person}</b></button></li>`;
+
+/** A dialog in which one of all people is chosen. `what`: what then happens; `without`: the id of one who can't be chosen. */
+export function Choose({ title, what, without, onChoose, onClose }) {
+  const [begins, setBegins] = useState("");
+  const [{ people }] = usePeople(begins);
+  return html`<${Dialog} title=${title} onClose=${onClose}>
+    ${what && html`<p>${what}</p>`}
+    <${Search} value=${begins} onInput=${setBegins} />
+    <ul class="choose">${(people ?? []).filter((one) => one.id !== without).map((one) => html`<${Somebody} key=${one.id} one=${one} onChoose=${onChoose} />`)}</ul>
+  </${Dialog}>`;
+}
+
+
+/** What is worth a look, asked for again while something newer is to come and the page is seen; and what asks at once. */
+function useWorklist() {
+  const [found, setFound] = useState(null);
+  const load = async () => setFound(await ask("people/worklist"));
+  useEffect(() => void attempt(load), []);
+  useEffect(() => {
+    if (!found?.looking) return undefined;
+    const timer = setInterval(() => document.hidden || load().catch(() => {}), AGAIN_MS); // the network is away: asked again, later
+    return () => clearInterval(timer);
+  }, [found?.looking]);
+  return [found, load];
+}
+
+const Name = ({ person }) => html`<b><a href=${`#/people/${person.id}`}>${person.person}</a></b>`;
+
+function Which({ pair, onChoose, onClose }) {
+  return html`<${Dialog} title=${t("worklist.which")} onClose=${onClose}>
+    <p>${t("people.mergeHow")}</p>
+    <ul class="choose">${pair.people.map((one, at) => html`<${Somebody} key=${one.id} one=${one} onChoose=${() => onChoose(one, pair.people[1 - at])} />`)}</ul>
+  </${Dialog}>`;
+}
+
+function Pair({ pair, onDone }) {
+  const [asked, setAsked] = useState(false);
+  const [one, other] = pair.people;
+  const merge = (into, gone) => attempt(async () => {
+    const answer = await ask(`people/${gone.id}/merge`, "POST", { into: into.id });
+    notify(answer.warning ?? t("people.merged", { person: gone.person, into: into.person }), undo(onDone));
+    onDone();
+  });
+  const different = () => attempt(async () => {
+    await ask(`people/${one.id}/different`, "POST", { person: other.id });
+    notify(t("review.different", { person: other.person }), () => attempt(async () => {
+      await ask(`people/${one.id}/different/${other.id}`, "DELETE");
+      onDone();
+    }));
+    onDone();
+  });
+  return html`<li class="look">
+    <div class="pair">${pair.people.map((person, at) => html`<figure key=${person.id}>
+      <${Face} path=${photoOf(person, pair.references[at])} alt=${t("review.reference", { person: person.person })} className="huge" />
+      <figcaption><${Name} person=${person} /><span class="faint">${plural("people.photos", person.references)}</span></figcaption></figure>`)}</div>
+    <p class="faint">${t("worklist.alike", { score: cosine(pair.score) })}</p>
+    <p class="actions"><button type="button" onClick=${() => setAsked(true)}>${t("worklist.isSame")}</button>
+      <button type="button" onClick=${different}>${t("worklist.isDifferent")}</button></p>
+    ${asked && html`<${Which} pair=${pair} onChoose=${merge} onClose=${() => setAsked(false)} />`}
+  </li>`;
+}
+
+function Odd({ odd, onDone }) {
+  const [others, setOthers] = useState([odd.nearest]);
+  const { person, other } = odd;
+  useEffect(() => void attempt(async () => {
+    const found = (await ask(`people/${person.id}/references?limit=${2 * OTHERS}`)).references;
+    const further = found.filter((one) => one.set_aside_since === null && ![odd.reference, odd.nearest].includes(one.id));
+    setOthers([odd.nearest, ...further.map((one) => one.id)].slice(0, OTHERS));
+  }), [odd.reference]);
+  const change = (reason) => ask(`people/${person.id}/references/${odd.reference}`, "PATCH", { set_aside: reason });
+  const setAside = () => attempt(async () => {
+    const answer = await change(t("people.byHand"));
+    notify(answer.warning ?? plural("people.aside", 1), () => attempt(async () => {
+      await change(null);
+      onDone();
+    }));
+    onDone();
+  });
+  return html`<li class="look">
+    <div class="pair"><figure><${Face} path=${photoOf(person, odd.reference)} alt=${t("review.reference", { person: person.person })} className="huge" />
+        <figcaption><b>${t("review.same", { person: person.person })}</b><span class="faint">${t("worklist.alike", { score: cosine(odd.score) })}</span></figcaption></figure>
+      <figure><div class="four">${others.map((one) => html`<${Face} key=${one} path=${photoOf(person, one)} alt=${t("review.reference", { person: person.person })} />`)}</div>
+        <figcaption><${Name} person=${person} /><span class="faint">${plural("people.photos", person.references)}</span></figcaption></figure></div>
+    <p>${other && odd.other_score > odd.score && html`<a class="faint" href=${`#/people/${other.id}`}>${t("worklist.like", { person: other.person })}, ${cosine(odd.other_score)}</a>`}</p>
+    <p class="actions"><button type="button" onClick=${setAside}>${t("people.setAside")}</button>
+      <a class="button" href=${`#/people/${person.id}`}>${t("worklist.open")}</a></p>
+  </li>`;
+}
+
+function Single({ people, count }) {
+  return html`<h3>${plural("worklist.single", count)}</h3>
+    <p class="actions">${people.slice(0, SINGLE).map((one) => html`<a class="button" key=${one.id} href=${`#/enrol/${one.id}`}>${one.person}</a>`)}</p>`;
+}
+
+/** What is worth a look. `onChange`: called when an answer has changed the people. */
+function Worklist({ onChange }) {
+  const [found, load] = useWorklist();
+  const [all, setAll] = useState(false);
+  const [answered, setAnswered] = useState(false);
+  const heading = useRef(null);
+  const done = () => attempt(async () => {
+    onChange();
+    setAnswered(true);
+    await load();
+    heading.current?.focus(); // what was pressed is gone
+  });
+  if (!found) return null;
+  const cards = [
+    ...found.pairs.map((pair) => html`<${Pair} key=${pair.references.join()} pair=${pair} onDone=${done} />`),
+    ...found.odd.map((odd) => html`<${Odd} key=${odd.reference} odd=${odd} onDone=${done} />`),
+  ];
+  const shown = all ? cards.length : isNarrow.matches ? 1 : 3;
+  if (!cards.length && !found.single.length && !answered && !found.fault) return null;
+  return html`<section class="worklist" aria-labelledby="worklist">
+    <h2 id="worklist" tabindex="-1" ref=${heading}>${t("worklist.title")}</h2>
+    ${found.fault && html`<p class="faint">${found.fault}</p>`}
+    ${answered && !cards.length && html`<p class="faint">${t("review.empty")}</p>`}
+    ${cards.length > 0 && html`<ul class="looks">${cards.slice(0, shown)}</ul>`}
+    ${cards.length > shown && html`<p class="more"><button type="button" onClick=${() => setAll(true)}>${t("worklist.all", { count: number(cards.length) })}</button></p>`}
+    ${found.single.length > 0 && html`<${Single} people=${found.single} count=${found.single_found} />`}
+  </section>`;
+}
 
 export function People() {
   const [begins, setBegins] = useState("");
@@ -45,6 +175,7 @@ export function People() {
     <header class="top"><h1>${t("page.people")}</h1>
       <p class="actions"><button type="button" onClick=${undo(() => load())}>${t("people.undo")}</button>
         <a class="button main" href="#/enrol">${t("page.enrol")}</a></p></header>
+    ${!begins && html`<${Worklist} onChange=${() => load()} />`}
     <form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}><${Search} value=${begins} onInput=${setBegins} /></form>
     ${people?.length === 0 && html`<p class="empty">${begins ? t("people.nobody") : t("people.empty")}</p>`}
     <ul class="cards">${(people ?? []).map((one) => html`<li key=${one.id ?? one.person}><a href=${`#/people/${one.id}`}>
@@ -55,38 +186,38 @@ export function People() {
     ${next !== null && html`<p class="more"><button type="button" onClick=${() => load(next)}>${t("people.more")}</button></p>`}`;
 }
 
-function Rename({ person, onClose, onDone }) {
-  const [name, setName] = useState(person.person);
+/** A dialog that asks for a name. `what`: what then happens. */
+export function Naming({ title, what, name = "", onSave, onClose }) {
+  const [typed, setTyped] = useState(name);
   const submit = (event) => {
     event.preventDefault();
-    attempt(async () => {
-      await ask(`people/${person.id}`, "PATCH", { name });
-      notify(t("people.renamed", { name }), undo(onDone));
-      onDone();
-      onClose();
-    });
+    onSave(typed);
   };
-  return html`<${Dialog} title=${t("people.rename")} onClose=${onClose}><form class="ask" onSubmit=${submit}>
-    <label>${t("people.name")}<input value=${name} maxlength="300" required onInput=${(event) => setName(event.target.value)} /></label>
-    <p class="actions"><button class="main">${t("save")}</button><button type="button" onClick=${onClose}>${t("cancel")}</button></p>
+  return html`<${Dialog} title=${title} onClose=${onClose}><form class="ask" onSubmit=${submit}>
+    ${what && html`<p>${what}</p>`}
+    <label>${t("people.name")}<input value=${typed} maxlength="300" required autocomplete="off" autofocus=${!name} onInput=${(event) => setTyped(event.target.value)} /></label>
+    <p class="actions"><button class="main" disabled=${!typed.trim()}>${t("save")}</button><button type="button" onClick=${onClose}>${t("cancel")}</button></p>
   </form></${Dialog}>`;
 }
 
+function Rename({ person, onClose, onDone }) {
+  const save = (name) => attempt(async () => {
+    await ask(`people/${person.id}`, "PATCH", { name });
+    notify(t("people.renamed", { name }), undo(onDone));
+    onDone();
+    onClose();
+  });
+  return html`<${Naming} title=${t("people.rename")} name=${person.person} onSave=${save} onClose=${onClose} />`;
+}
+
 function Merge({ person, onClose }) {
-  const [begins, setBegins] = useState("");
-  const [{ people }] = usePeople(begins);
   const merge = (into) => attempt(async () => {
     const answer = await ask(`people/${person.id}/merge`, "POST", { into: into.id });
     notify(answer.warning ?? t("people.merged", { person: person.person, into: into.person }), undo(() => { location.hash = `#/people/${person.id}`; }));
     onClose();
     location.hash = `#/people/${into.id}`;
   });
-  return html`<${Dialog} title=${t("people.merge", { person: person.person })} onClose=${onClose}>
-    <p>${t("people.mergeHow")}</p>
-    <${Search} value=${begins} onInput=${setBegins} />
-    <ul class="choose">${(people ?? []).filter((one) => one.id !== person.id).map((one) => html`<li key=${one.id}>
-      <button type="button" onClick=${() => merge(one)}><${Face} path=${`people/${one.id}/photo`} alt="" /><b>${one.person}</b></button></li>`)}</ul>
-  </${Dialog}>`;
+  return html`<${Choose} title=${t("people.merge", { person: person.person })} what=${t("people.mergeHow")} without=${person.id} onChoose=${merge} onClose=${onClose} />`;
 }
 
 function Forget({ person, onClose }) {
@@ -114,7 +245,7 @@ function Judged({ person, one, onClose }) {
   useEffect(() => void attempt(async () => setPhoto(await ask(`people/${person.id}/references/${one.id}/quality`))), []);
   const face = photo?.faces.find((found) => found.proposed);
   return html`<${Dialog} title=${t("quality.title")} onClose=${onClose}>
-    <div class="detail"><${Face} path=${`people/${person.id}/references/${one.id}/photo`} alt=${t("people.photoAlt", { person: person.person, date: date(one.enrolled_at) })} className="big" />
+    <div class="detail"><${Face} path=${photoOf(person, one.id)} alt=${t("people.photoAlt", { person: person.person, date: date(one.enrolled_at) })} className="big" />
     <div class="judged">
       ${!photo && html`<p role="status">${t("enrol.looking")}</p>`}
       ${photo && !face && html`<p class="why">${photo.fault?.what ?? t("enrol.noface")}</p>`}
@@ -133,7 +264,7 @@ function Reference({ person, one, onDone }) {
     onDone();
   });
   return html`<li class=${isAside ? "aside" : ""}>
-    <${Face} path=${one.image_path ? `people/${person.id}/references/${one.id}/photo` : null} alt=${t("people.photoAlt", { person: person.person, date: date(one.enrolled_at) })} />
+    <${Face} path=${one.image_path ? photoOf(person, one.id) : null} alt=${t("people.photoAlt", { person: person.person, date: date(one.enrolled_at) })} />
     <span class="faint">${isAside ? t("people.asideSince", { date: date(one.set_aside_since), reason: one.set_aside_reason }) : t("people.since", { date: date(one.enrolled_at) })}</span>
     <button type="button" onClick=${change}>${t(isAside ? "people.bringBack" : "people.setAside")}</button>
     ${one.image_path && html`<button type="button" onClick=${() => setJudged(true)}>${t("quality.title")}</button>`}

@@ -4,7 +4,7 @@ import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask } from "./api.js";
 import { cropOf } from "./events.js";
 import { Dialog, Face, Mark, attempt, notify } from "./parts.js";
-import { Search, usePeople } from "./people.js";
+import { Choose, Naming } from "./people.js";
 import { clock, cosine, date, plural, t } from "./text.js";
 
 const SWIPE_PX = 90;
@@ -38,34 +38,11 @@ function useSwipe(onRight, onLeft) {
   return { drawn, handlers: { onPointerDown, onPointerMove, onPointerUp: end, onPointerCancel: end } };
 }
 
-function NewPerson({ item, onSave, onClose }) {
-  const [name, setName] = useState("");
-  const submit = (event) => {
-    event.preventDefault();
-    onSave(name);
-  };
-  return html`<${Dialog} title=${t("review.new")} onClose=${onClose}><form class="ask" onSubmit=${submit}>
-    <p>${plural("review.becomes", item.stranger.photos.length)}</p>
-    <label>${t("people.name")}<input value=${name} maxlength="200" required autocomplete="off" autofocus onInput=${(event) => setName(event.target.value)} /></label>
-    <p class="actions"><button class="main" disabled=${!name.trim()}>${t("save")}</button><button type="button" onClick=${onClose}>${t("cancel")}</button></p>
-  </form></${Dialog}>`;
-}
-
 function Confirm({ item, person, onSave, onClose }) {
   return html`<${Dialog} title=${t("review.is", { person: person.person })} onClose=${onClose}><div class="ask">
     <p>${plural("review.joins", item.stranger.photos.length, { person: person.person })}</p>
     <p class="actions"><button type="button" class="main" autofocus onClick=${onSave}>${t("review.yes")}</button>
       <button type="button" onClick=${onClose}>${t("cancel")}</button></p></div></${Dialog}>`;
-}
-
-function Known({ onChoose, onClose }) {
-  const [begins, setBegins] = useState("");
-  const [{ people }] = usePeople(begins);
-  return html`<${Dialog} title=${t("review.other")} onClose=${onClose}>
-    <${Search} value=${begins} onInput=${setBegins} />
-    <ul class="choose">${(people ?? []).map((one) => html`<li key=${one.id}>
-      <button type="button" onClick=${() => onChoose(one)}><${Face} path=${`people/${one.id}/photo`} alt="" /><b>${one.person}</b></button></li>`)}</ul>
-  </${Dialog}>`;
 }
 
 export function Review() {
@@ -163,8 +140,8 @@ export function Review() {
         </p>
         <p class="faint hint">${t("review.hint")}</p>
       </article>`}
-    ${dialog === "new" && html`<${NewPerson} item=${item} onClose=${close}
+    ${dialog === "new" && html`<${Naming} title=${t("review.new")} what=${plural("review.becomes", item.stranger.photos.length)} onClose=${close}
       onSave=${(name) => answer(t("review.named", { person: name }), `strangers/${sid}/name`, { name })} />`}
-    ${dialog === "other" && html`<${Known} onClose=${close} onChoose=${(one) => setDialog({ confirm: one })} />`}
+    ${dialog === "other" && html`<${Choose} title=${t("review.other")} onClose=${close} onChoose=${(one) => setDialog({ confirm: one })} />`}
     ${dialog?.confirm && html`<${Confirm} item=${item} person=${dialog.confirm} onClose=${close} onSave=${() => becomes(dialog.confirm)} />`}`;
 }

@@ -1,0 +1,137 @@
+"""The worklist of the people, in a running site: found beside it, answered, remembered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from shared.ipc.client import SiteClient
+from shared.ipc.requests import Save
+from shared.records import NewReference, Role
+from shared.uuid7 import new_uuids
+from tests.support.paths import needs_dlib
+from tests.support.site_process import command, command_json
+from tests.support.vectors import noise, unit
+from tests.support.web_site import Visitor, WebSite, web_site
+
+pytestmark = needs_dlib
+API = "/api/v1"
+
+
+def save(web: WebSite, people: dict[str, NDArray[np.float32]]) -> None:
+    """Save references, (n, 128) for each of these names."""
+    names = [name for name, rows in people.items() for _ in rows]
+    references = [NewReference(name, uuid=uuid) for name, uuid in zip(names, new_uuids(len(names)), strict=True)]
+    client = SiteClient(web.site.settings.run_dir, patience_s=30)
+    client.ask(Save(references, vectors=np.concatenate(list(people.values()))))
+    client.close()
+
+
+def photos(rng: np.random.Generator, centre: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """References of one person: cosines of some .97."""
+    return unit(centre + noise(rng, count, 128) * np.float32(0.17))
+
+
+def enrolled(web: WebSite) -> None:
+    """Ten people who are nobody else; Ada under two names; Bo, of whose references one shows somebody else; Cy with one."""
+    rng = np.random.default_rng(2)
+    people = {f"person {n}": photos(rng, noise(rng, 1, 128), 3) for n in range(10)}
+    ada = noise(rng, 1, 128)
+    people |= {"Ada": photos(rng, ada, 3), "Ada Lovelace": photos(rng, ada, 3)}
+    people["Bo"] = np.concatenate([photos(rng, noise(rng, 1, 128), 3), noise(rng, 1, 128)])
+    save(web, people | {"Cy": noise(rng, 1, 128)})
+
+
+def looked(web: WebSite, who: Visitor) -> dict[str, Any]:
+    """The worklist, once it is of the people as they are."""
+    found: dict[str, Any] = {}
+
+    def is_there() -> bool:
+        found.update(who.get(f"{API}/people/worklist"))
+        return not found["looking"]
+
+    web.site.wait_for(is_there, "worklist")
+    assert found["fault"] is None
+    return found
+
+
+def pairs_of(page: dict[str, Any]) -> list[list[str]]:
+    return [sorted(one["person"] for one in pair["people"]) for pair in page["pairs"]]
+
+
+_ADAS = ["Ada", "Ada Lovelace"]
+
+
+def test_different_is_remembered(tmp_path: Path) -> None:
+    """A pair marked as different is gone at once, comes back when that is taken back, and stays away after a restart; `calibrate` takes it for
+    two people, too. A repeated answer changes nothing. The command finds the same."""
+    with web_site(tmp_path) as web:
+        enrolled(web)
+        operator = web.visitor(Role.OPERATOR, ["door"])
+        page = looked(web, operator)
+        assert pairs_of(page) == [_ADAS]
+        assert [one["person"]["person"] for one in page["odd"]] == ["Bo"]
+        assert ([one["person"] for one in page["single"]], page["single_found"]) == (["Cy"], 1)
+        printed = command_json(tmp_path, "worklist")
+        assert [pair["references"] for pair in printed["pairs"]] == [page["pairs"][0]["references"]]
+        assert "one person under two names?" in command(tmp_path, "worklist").stdout
+        one, other = (person["id"] for person in page["pairs"][0]["people"])
+        where, body = f"{API}/people/{one}/different", {"person": other}
+        assert operator.ask("POST", where, json={"person": one}).status_code == 409
+        assert operator.ask("POST", where, json={"person": "nobody"}).status_code == 404
+        key = {"Idempotency-Key": "different-1"}
+        assert operator.ask("POST", where, json=body, headers=key).json() == {"already": False, "warning": None}
+        assert operator.ask("POST", where, json=body, headers=key).json() == {"already": False, "warning": None}
+        assert operator.ask("POST", where, json=body).json()["already"] is True
+        assert pairs_of(operator.get(f"{API}/people/worklist")) == []
+        assert operator.ask("DELETE", f"{API}/people/{other}/different/{one}").json()["already"] is False
+        assert pairs_of(operator.get(f"{API}/people/worklist")) == [_ADAS]
+        operator.ask("POST", where, json=body).raise_for_status()
+    with web_site(tmp_path) as web:
+        operator = web.visitor(Role.OPERATOR)
+        page = looked(web, operator)
+        assert (pairs_of(page), len(page["odd"])) == ([], 1)
+        assert [pair["one_person"] for pair in command_json(tmp_path, "calibrate")["look_alikes"][:1]] == [False]
+
+
+def test_what_is_answered_or_forgotten_is_gone_at_once(tmp_path: Path) -> None:
+    """Merged: no pair, until that is undone. Set aside: not odd. Forgotten: in no answer, and what comes later is found by itself."""
+    with web_site(tmp_path) as web:
+        enrolled(web)
+        admin = web.visitor(Role.ADMIN)
+        page = looked(web, admin)
+        one, other = (person["id"] for person in page["pairs"][0]["people"])
+        admin.ask("POST", f"{API}/people/{one}/merge", json={"into": other}).raise_for_status()
+        assert pairs_of(admin.get(f"{API}/people/worklist")) == []
+        admin.ask("POST", f"{API}/people/undo").raise_for_status()
+        assert pairs_of(looked(web, admin)) == [_ADAS]
+        (odd,) = page["odd"]
+        place = f"{API}/people/{odd['person']['id']}/references/{odd['reference']}"
+        admin.ask("PATCH", place, json={"set_aside": "somebody else"}).raise_for_status()
+        assert admin.get(f"{API}/people/worklist")["odd"] == []
+        admin.ask("PATCH", place, json={"set_aside": None}).raise_for_status()
+        assert [one["reference"] for one in looked(web, admin)["odd"]] == [odd["reference"]]
+        for person in (odd["person"]["id"], one, page["single"][0]["id"]):
+            admin.ask("DELETE", f"{API}/people/{person}").raise_for_status()
+        left = admin.get(f"{API}/people/worklist")
+        assert (left["pairs"], left["odd"], left["single"]) == ([], [], [])
+        rng = np.random.default_rng(9)
+        save(web, {"Dee": noise(rng, 1, 128)})
+        assert [one["person"] for one in looked(web, admin)["single"]] == ["Dee"]
+
+
+def test_a_search_ends_with_the_site(tmp_path: Path) -> None:
+    """The web process is stopped while it runs: its child ends with it, and the site stops in order."""
+    with web_site(tmp_path) as web:
+        enrolled(web)
+        operator = web.visitor(Role.OPERATOR)
+        assert operator.get(f"{API}/people/worklist")["looking"] is True
+        children = psutil.Process(web.site.child_pid("web")).children(recursive=True)
+        assert children
+        web.site.stop()
+        gone, alive = psutil.wait_procs(children, timeout=10)
+        assert (len(gone), alive) == (len(children), [])
