@@ -13,7 +13,14 @@ from shared.service.changes import Changes
 from shared.service.negatives import negative_step
 from shared.store.corrections import meet
 from shared.store.marks import is_marked
-from shared.store.references import count_references, delete_references, list_people, list_references, vector_of
+from shared.store.references import (
+    count_references,
+    delete_references,
+    find_cover,
+    list_people,
+    list_references,
+    vector_of,
+)
 from shared.store.saving import save, save_by_uuid
 from shared.store.store import Store
 
@@ -94,6 +101,11 @@ class ReferenceRequests:
         return requests.ReferencesPage(
             references=list_references(self._store, request.person, request.after_id, request.limit)
         )
+
+    def cover(self, request: requests.FindCover) -> requests.CoverFound:
+        """The reference whose photo stands for a person."""
+        is_known, reference = find_cover(self._store, request.id)
+        return requests.CoverFound(is_known=is_known, reference=reference)
 
     def is_marked(self, request: requests.IsMarked) -> requests.Marked:
         """Whether a person, or a photo of theirs, was deleted and not enrolled again since."""

@@ -131,6 +131,7 @@ class StoreService:
             requests.Count: references.count,
             requests.People: references.people,
             requests.References: references.references,
+            requests.FindCover: references.cover,
             requests.IsMarked: references.is_marked,
             requests.Cosine: references.cosine,
             requests.Sightings: self._sightings.listed,

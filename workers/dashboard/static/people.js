@@ -8,6 +8,8 @@ import { Quality } from "./quality.js";
 import { cosine, date, plural, t } from "./text.js";
 
 const PAGE = 60;
+/** What the list asks first. */
+export const FIRST_PEOPLE = `people?${query({ limit: PAGE })}`;
 
 /** People in the order of their names; with `begins`, only those whose names begin so. */
 async function listPeople(begins, after) {
