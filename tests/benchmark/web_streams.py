@@ -19,7 +19,7 @@ from shared.records import Role
 from tests.benchmark.web_figures import Figures, cores_over, cpu_s, median, percentiles, pss_mb
 from tests.support.paths import ROOT
 from tests.support.sites import save_references
-from tests.support.stalled_readers import FILLING, stalled_readers
+from tests.support.stalled_readers import FILLING, fill, stalled_readers
 from tests.support.stores import event
 from tests.support.web_site import WebSite, web_site
 
@@ -31,7 +31,6 @@ _AT_ONCE = 1000  # people that are saved with one request
 _PAGES = 9
 # Clients that read nothing. The site ends such a connection after 20 s: a round is shorter.
 _STALLED, _ROUNDS, _ROUND_S = 20, 3, 6.0
-_BULK = 100  # sightings that are sent at once, to fill what lies between the site and them
 _TRACKS = itertools.count()
 
 
@@ -135,22 +134,14 @@ def _stalled(web: WebSite, pid: int) -> Figures:
         for _ in range(_ROUNDS):
             found["alone"] += delays_s(web, readers, round(_ROUND_S * _PER_SECOND))
             with stalled_readers(web, _STALLED):
-                _fill(web, readers)
+                tracks = [next(_TRACKS) for _ in range(FILLING)]
+                fill(web, tracks)
+                for track in tracks:
+                    readers.read(track)
                 found["beside"] += delays_s(web, readers, round(_ROUND_S * _PER_SECOND))
                 most = max(most, pss_mb(pid))
     alone, beside = percentiles(found["alone"]), percentiles(found["beside"])
     return {"clients": _STALLED, **beside, "alone_p95_ms": alone["p95_ms"], "pss_mb": most, "alone_pss_mb": before}
-
-
-def _fill(web: WebSite, readers: Readers) -> None:
-    """So many sightings that nothing more fits between the site and a client that does not read."""
-    client, tracks = SiteClient(web.site.settings.run_dir), [next(_TRACKS) for _ in range(FILLING)]
-    for first in range(0, FILLING, _BULK):
-        several = tracks[first : first + _BULK]
-        client.ask(Record([event(f"bench-{track}", kind="unknown", track=track) for track in several]))
-        for track in several:
-            readers.read(track)
-    client.close()
 
 
 def _people(web: WebSite, people: int) -> Figures:

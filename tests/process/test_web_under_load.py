@@ -17,18 +17,16 @@ import pytest
 import requests
 
 from shared.ipc import wire
-from shared.ipc.client import SiteClient
-from shared.ipc.requests import Record
 from shared.records import Role
 from shared.settings.file import load_settings
 from tests.support.clips import wait_until, write_clip
 from tests.support.flood import PER_SECOND
 from tests.support.paths import ROOT
 from tests.support.site_process import SiteProcess
-from tests.support.stalled_readers import FILLING, stalled_readers
-from tests.support.stores import DLIB, event
+from tests.support.stalled_readers import FILLING, fill, stalled_readers
+from tests.support.stores import DLIB
 from tests.support.tiny_pack import write_pack
-from tests.support.web_site import Visitor, WebSite, free_port, read_stream, web_site
+from tests.support.web_site import Visitor, WebSite, free_port, web_site
 
 _ENDS_WITHIN_S = 3.0
 _WATCH_S = 10.0
@@ -91,18 +89,22 @@ def test_it_ends_in_time_with_streams_that_nobody_reads(tmp_path: Path) -> None:
             viewer = web.visitor(Role.VIEWER)
             wait_until(lambda: _is_followed(viewer), "writer that is followed")
             with stalled_readers(web, 20), viewer.ask("GET", "/api/v1/events/stream", stream=True) as reader:
-                client = SiteClient(site.settings.run_dir)
-                for first in range(0, FILLING, 100):
-                    client.ask(
-                        Record([event(f"full-{first + one}", kind="unknown", track=first + one) for one in range(100)])
-                    )
-                client.close()
-                next(track for _, _, one in read_stream(reader) if (track := one.get("track")) == FILLING - 1)
+                fill(web, range(FILLING))
+                _read_until(reader, f'"track":{FILLING - 1},'.encode())
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(_ENDS_WITHIN_S) == 0
         finally:
             process.kill()
             process.wait()
+
+
+def _read_until(answer: requests.Response, text: bytes) -> None:
+    last = b""
+    for part in answer.iter_content(None):
+        if text in last + part:
+            return
+        last = part[-len(text) :]
+    raise AssertionError(f"the stream ended before {text!r}")
 
 
 def _is_followed(viewer: Visitor) -> bool:

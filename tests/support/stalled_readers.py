@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from shared.ipc.client import SiteClient
+from shared.ipc.requests import Record
 from shared.records import Role
+from tests.support.stores import event
 from tests.support.web_site import WebSite
 
-# So many sightings fill what lies between the site and such a program.
-FILLING = 3000
+# So many sightings, each so large, are more than the system holds for a connection (net.ipv4.tcp_wmem, 4 MiB).
+FILLING = 2000
+_FILLER = "x" * 4000
+_BULK = 100
 _BUFFER_BYTES = 4096
 _CONNECT_S = 10.0
 
@@ -34,3 +39,12 @@ def stalled_readers(web: WebSite, count: int) -> Iterator[None]:
     finally:
         for one in opened:
             one.close()
+
+
+def fill(web: WebSite, tracks: Sequence[int]) -> None:
+    """Have a sighting of each of these tracks stored, FILLING of them: nothing more fits between the site and a program that does not read."""
+    client = SiteClient(web.site.settings.run_dir)
+    for first in range(0, len(tracks), _BULK):
+        several = tracks[first : first + _BULK]
+        client.ask(Record([event(f"full-{one}", kind="unknown", track=one, filler=_FILLER) for one in several]))
+    client.close()
