@@ -148,6 +148,8 @@ def _switch(web: WebSite, *, enabled: bool) -> None:
     def is_done() -> bool:
         try:
             return requests.get(f"{web.address}/livez", timeout=2).ok is enabled
+        except requests.Timeout:  # it is ending, or beginning
+            return False
         except requests.ConnectionError:
             return not enabled
 
