@@ -271,6 +271,23 @@ class FindReferences(Request[ReferencesFound]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CoverFound(Answer):
+    """`is_known`: there is such a person. `reference`: None if no photo of theirs is kept."""
+
+    is_known: bool
+    reference: Reference | None
+
+
+@dataclass(frozen=True)
+class FindCover(Request[CoverFound]):
+    """The reference whose photo stands for the person `id`: the first that has a photo, of those in use if one of these has."""
+
+    op: ClassVar[str] = "find_cover"
+    answer: ClassVar[type[Any]] = CoverFound
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Marked(Answer):
     marked: bool
 
@@ -1276,7 +1293,7 @@ class PutStatus(Request[Done]):
 REQUESTS: dict[str, type[Request[Any]]] = {
     one.op: one
     for one in (
-        Save, Delete, Count, People, References, FindReferences, IsMarked, Cosine, SetAside, BringBack, Forget, Rename, Merge, UndoPeople,
+        Save, Delete, Count, People, References, FindReferences, FindCover, IsMarked, Cosine, SetAside, BringBack, Forget, Rename, Merge, UndoPeople,
         Strangers, ForgetStranger, NameStranger, Review, MarkDifferent, DifferentPeople, UndoDifferent, IgnoreStranger, HeedStranger,
         Record, Sightings, FindSightings, FindCrop,
         Follow, Wrong, Right, UndoCorrection, Corrections, ForgetCorrection, AddAccess, UseLink, FindAccess, Accesses,

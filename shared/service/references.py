@@ -16,6 +16,7 @@ from shared.store.marks import is_marked
 from shared.store.references import (
     count_references,
     delete_references,
+    find_cover,
     list_people,
     list_references,
     people_named,
@@ -117,6 +118,11 @@ class ReferenceRequests:
             different=different_among(self._store, [one.id for one in people if one.id is not None]),
             change_number=self._store.change_number,
         )
+
+    def cover(self, request: requests.FindCover) -> requests.CoverFound:
+        """The reference whose photo stands for a person."""
+        is_known, reference = find_cover(self._store, request.id)
+        return requests.CoverFound(is_known=is_known, reference=reference)
 
     def is_marked(self, request: requests.IsMarked) -> requests.Marked:
         """Whether a person, or a photo of theirs, was deleted and not enrolled again since."""

@@ -132,6 +132,7 @@ class StoreService:
             requests.People: references.people,
             requests.References: references.references,
             requests.FindReferences: references.found,
+            requests.FindCover: references.cover,
             requests.IsMarked: references.is_marked,
             requests.Cosine: references.cosine,
             requests.Sightings: self._sightings.listed,

@@ -21,6 +21,11 @@ from shared.store.store import Store
 from shared.store.tombstones import note_deleted, note_forgotten
 from shared.store.unsound_rows import forget_damaged_rows
 
+_REFERENCE = (
+    "e.id, e.person_name, e.image_path, f.photo_digest, f.change_number, e.created_at, s.since, s.reason "
+    "FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id LEFT JOIN set_aside s ON s.embedding_id=e.id"
+)
+
 
 def count_references(store: Store) -> int:
     """How many references are stored."""
@@ -129,15 +134,28 @@ def references_of_ids(store: Store, ids: Collection[int]) -> list[Reference]:
 def _references_where(store: Store, wanted: str, given: Mapping[str, str | int | None]) -> list[Reference]:
     """`wanted`: a condition and an order of ours, with names for what is `given`."""
     rows = store.connection.execute(
-        "SELECT e.id, e.person_name, e.image_path, f.photo_digest, f.change_number, e.created_at, s.since, s.reason "  # noqa: S608  # a constant
-        "FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id LEFT JOIN set_aside s ON s.embedding_id=e.id "
-        f"WHERE {wanted}",
+        f"SELECT {_REFERENCE} WHERE {wanted}",
         given,
     )
-    return [
-        Reference(row_id, person, path, digest, change, _iso(created), since, reason)
-        for row_id, person, path, digest, change, created, since, reason in rows
-    ]
+    return [_reference_of(row) for row in rows]
+
+
+def find_cover(store: Store, person_id: str) -> tuple[bool, Reference | None]:
+    """Whether there is this person, and their first reference with a photo; one that is set aside only if no other has one."""
+    known = store.connection.execute("SELECT name FROM people WHERE uuid=?", (person_id,)).fetchone()
+    if known is None:
+        return False, None
+    row = store.connection.execute(
+        f"SELECT {_REFERENCE} WHERE e.person_name=? AND e.image_path IS NOT NULL "
+        "ORDER BY s.since IS NOT NULL, e.id LIMIT 1",
+        known,
+    ).fetchone()
+    return True, None if row is None else _reference_of(row)
+
+
+def _reference_of(row: tuple[int, str, str | None, str | None, int | None, str, str | None, str | None]) -> Reference:
+    row_id, person, path, digest, change, created, since, reason = row
+    return Reference(row_id, person, path, digest, change, _iso(created), since, reason)
 
 
 def delete_references(

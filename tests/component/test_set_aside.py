@@ -40,7 +40,7 @@ from shared.store.copying import copy_to
 from shared.store.loading import sound_batches, vectors_of_person
 from shared.store.migration import copy_of_backup
 from shared.store.opening import backup_path, open_read_only
-from shared.store.references import list_people, list_references, user_id_of
+from shared.store.references import find_cover, list_people, list_references, user_id_of
 from shared.store.store import Store
 from tests.conftest import SmallDisk
 from tests.support.full_disks import fill
@@ -536,3 +536,19 @@ def test_a_person_alone_has_no_scores(tmp_path: Path) -> None:
         one.ask(Save([NewReference("Ada", "a.jpg")], vectors=noise(_RNG, 1, DIM)))
         assert _scored(one, "Ada") == [(1, None, None, None)]
         one.close()
+
+
+def test_the_cover_is_a_photo_in_use_if_there_is_one(gallery: Gallery) -> None:
+    """The first; one that is set aside only if no other has a photo; none of somebody without a photo; nobody of an unknown id."""
+    ids = {one.person: one.id or "" for one in list_people(gallery.store)}
+
+    def cover(person: str) -> tuple[bool, str | None]:
+        is_known, reference = find_cover(gallery.store, ids.get(person, "nobody"))
+        return is_known, None if reference is None else reference.image_path
+
+    photos = [one.image_path for one in list_references(gallery.store, "Ada")]
+    assert cover("Ada") == (True, photos[0])
+    gallery.ask(SetAside("Ada", str(photos[0]), BY_HAND))
+    assert cover("Ada") == (True, photos[1])
+    assert cover("Cy") == (True, None)
+    assert cover("Nobody") == (False, None)

@@ -192,3 +192,23 @@ def test_many_readers_share_an_encoding(server: ViewServer, tmp_path: Path, monk
     assert len({reader.take()[1] for reader in readers}) == 1
     assert len(encoded) == 1
     assert threading.get_ident() not in encoded
+
+
+@pytest.mark.parametrize("divide", [1, 2, 4, 8])
+def test_a_small_picture_is_the_mean_of_the_large_one(server: ViewServer, tmp_path: Path, divide: int) -> None:
+    """Each pixel is the mean of those that it stands for, to a level or two and what JPEG does; what is left over at the edge is cut off."""
+    rng = np.random.default_rng(4)
+    blocks = (
+        rng.integers(20, 236, (9, 12, 1)).repeat(16, 0).repeat(16, 1).repeat(3, 2)
+    )  # grey: JPEG keeps less of colours
+    image = (blocks + rng.integers(-20, 20, (*blocks.shape[:2], 1))).astype(np.uint8)[:-5, :-3]
+    reader = Reader(view_path(tmp_path, "door"))
+    reader.ask(divide=divide)
+    wait_until(lambda: server.wanted, "reader that looks")
+    server.show(image, 1.0, list)
+    shown = cv2.imdecode(np.frombuffer(reader.take()[1], np.uint8), cv2.IMREAD_COLOR)
+    assert shown is not None
+    height, width = (side // divide for side in image.shape[:2])
+    assert shown.shape[:2] == (height, width)
+    whole = image[: height * divide, : width * divide].reshape(height, divide, width, divide, 3)
+    assert np.abs(shown.astype(float) - whole.mean((1, 3))).mean() < 6

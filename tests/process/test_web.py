@@ -448,6 +448,7 @@ def test_a_photo_is_shown_small_and_made_anew(tmp_path: Path) -> None:
         assert b"a secret" not in answers[0].content
         assert answers[0].headers["Cache-Control"] == "private, no-store"
         assert operator.ask("GET", f"{where}/photo").content == answers[0].content
+        assert operator.ask("GET", f"{API}/people/nobody/photo").status_code == 404
         exported = web.visitor(Role.ADMIN).ask("GET", f"{where}/export")
         with zipfile.ZipFile(io.BytesIO(exported.content)) as archive:
             names = archive.namelist()

@@ -17,13 +17,16 @@ import pytest
 import requests
 
 from shared.ipc import wire
+from shared.records import Role
 from shared.settings.file import load_settings
 from tests.support.clips import wait_until, write_clip
 from tests.support.flood import PER_SECOND
 from tests.support.paths import ROOT
+from tests.support.site_process import SiteProcess
+from tests.support.stalled_readers import FILLING, fill, stalled_readers
 from tests.support.stores import DLIB
 from tests.support.tiny_pack import write_pack
-from tests.support.web_site import WebSite, free_port, web_site
+from tests.support.web_site import Visitor, WebSite, free_port, web_site
 
 _ENDS_WITHIN_S = 3.0
 _WATCH_S = 10.0
@@ -68,6 +71,45 @@ def test_without_a_writer_it_lives_and_ends_in_time(
         finally:
             process.kill()
             process.wait()
+
+
+def test_it_ends_in_time_with_streams_that_nobody_reads(tmp_path: Path) -> None:
+    """SIGTERM to the process itself, with streams that are full to the brim beside one that is read: exit 0 within three seconds."""
+    port = free_port()
+    (tmp_path / "site.toml").write_text(DLIB, encoding="utf-8")
+    (tmp_path / "web.toml").write_text(f"{DLIB}\n[web]\nenabled = true\nport = {port}\n", encoding="utf-8")
+    with SiteProcess(tmp_path) as site:
+        site.wait_until_ready()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workers.web", "--config", str(tmp_path / "web.toml")], cwd=ROOT
+        )
+        try:
+            wait_until(lambda: _listens(port), "web process that listens")
+            web = WebSite(site, f"http://127.0.0.1:{port}")
+            viewer = web.visitor(Role.VIEWER)
+            wait_until(lambda: _is_followed(viewer), "writer that is followed")
+            with stalled_readers(web, 20), viewer.ask("GET", "/api/v1/events/stream", stream=True) as reader:
+                fill(web, range(FILLING))
+                _read_until(reader, f'"track":{FILLING - 1},'.encode())
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(_ENDS_WITHIN_S) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _read_until(answer: requests.Response, text: bytes) -> None:
+    last = b""
+    for part in answer.iter_content(None):
+        if text in last + part:
+            return
+        last = part[-len(text) :]
+    raise AssertionError(f"the stream ended before {text!r}")
+
+
+def _is_followed(viewer: Visitor) -> bool:
+    with viewer.ask("GET", "/api/v1/events/stream", stream=True) as answer:
+        return answer.status_code == HTTPStatus.OK
 
 
 def _listens(port: int) -> bool:

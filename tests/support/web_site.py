@@ -36,13 +36,15 @@ class WebSite:
 
     def visitor(self, role: Role | None, cameras: list[str] | None = None) -> Visitor:
         """A program with a token of this role; None: without one."""
-        if role is None:
-            return Visitor(self.address, None)
+        return Visitor(self.address, None if role is None else self.token(role, cameras))
+
+    def token(self, role: Role, cameras: list[str] | None = None) -> str:
+        """A new token of this role."""
         secret = new_secret()
         client = SiteClient(self.site.settings.run_dir)
         client.ask(AddAccess(secret.id, AccessKind.TOKEN, role, "test", secret.hash, 3600.0, cameras))
         client.close()
-        return Visitor(self.address, secret.shown)
+        return secret.shown
 
 
 class Visitor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 
 from tests.support.paths import ROOT
 
@@ -17,3 +18,9 @@ def test_the_front_end_is_small() -> None:
     sizes = {one: len(gzip.compress(one.read_bytes())) for one in files}
     languages = [size for one, size in sizes.items() if one.parent.name == "lang"]
     assert sum(sizes.values()) - sum(languages) + max(languages) <= _MAX_BYTES
+
+
+def test_the_first_page_asks_for_every_module_at_once() -> None:
+    """A module that another one names is known only when that one is there: index.html names all, so that none waits for another."""
+    named = set(re.findall(r'<link rel="modulepreload" href="static/([^"]+)">', (_STATIC / "index.html").read_text()))
+    assert named == {one.relative_to(_STATIC).as_posix() for one in _STATIC.rglob("*.js")}

@@ -57,6 +57,7 @@ ASKED: list[Request[Any]] = [
     requests.People(),
     requests.People("Ada", 10),
     requests.People(name="Ada"),
+    requests.FindCover("0198-u"),
     requests.References(),
     requests.References("Ada", 7, 10),
     requests.IsMarked("Ada"),
@@ -162,6 +163,8 @@ ANSWERED: list[Answer] = [
     requests.Counted(count=0),
     requests.PeoplePage(people=[]),
     requests.PeoplePage(people=[Person("Ada", None, 1, None, None), Person("Zoë", "e-17", 2, _EVENT.time, _EVENT.time, 1)]),
+    requests.CoverFound(is_known=True, reference=Reference(2, "Zoë", "z.jpg", "d" * 64, 9)),
+    requests.CoverFound(is_known=False, reference=None),
     requests.ReferencesPage(
         references=[
             Reference(1, "Ada", None, None, None),

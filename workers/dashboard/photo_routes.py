@@ -53,11 +53,10 @@ class ExportResponse(StreamingResponse):
 @router.get("/people/{person_id}/photo", response_class=PhotoResponse, responses=_NONE)
 async def cover(person_id: str, _: Operator, request: Request) -> Response:
     """A photo of a person, at most 320 pixels a side: of the first reference that is in use and has one."""
-    known = await person_of(request, person_id)
-    found = (await site_of(request).ask(requests.References(known.person, None, _PAGE))).references
-    with_photo = [one for one in found if one.image_path is not None]
-    with_photo.sort(key=lambda one: one.set_aside_since is not None)
-    return await _answer(site_of(request), with_photo[0] if with_photo else None)
+    found = await site_of(request).ask(requests.FindCover(person_id))  # one question: a page shows sixty of them
+    if not found.is_known:
+        raise not_found("person", person_id)
+    return await _answer(site_of(request), found.reference)
 
 
 @router.get("/people/{person_id}/references/{reference}/photo", response_class=PhotoResponse, responses=_NONE)
@@ -100,7 +99,8 @@ def _small(path: Path) -> bytes | None:
         with Image.open(path) as opened:
             if opened.width * opened.height > _MAX_PIXELS:
                 return None
-            opened.draft("RGB", (2 * _SIDE_PX, 2 * _SIDE_PX))  # a JPEG is decoded in a fraction of its size
+            # A JPEG is decoded in a fraction of its size: the shorter side stays at least so long, and is made smaller still.
+            opened.draft("RGB", (_SIDE_PX, _SIDE_PX))
             small = ImageOps.exif_transpose(opened).convert("RGB")
             small.thumbnail((_SIDE_PX, _SIDE_PX))
             encoded = io.BytesIO()

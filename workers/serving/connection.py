@@ -16,6 +16,7 @@ _REQUEST_S = 20.0  # a request has to be here, from its first byte to its last, 
 # A large request gets this time anew with so many bytes. Only the routes that take photos read so much, of those who are signed in.
 _PROGRESS_BYTES = 256 << 10
 _UNREAD_S = 20.0  # so long an answer may wait for its reader
+_STALLED_S = 0.5  # at the stop: an answer that nobody took anything of for so long is not waited for
 _WHOLE = (h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
 
 
@@ -25,11 +26,17 @@ class _Deadline:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
+        self._began_at = 0.0
 
     def begin(self, transport: asyncio.Transport, seconds: float) -> None:
         """Begin to count, if it has not begun."""
         if self._timer is None:
+            self._began_at = self._loop.time()
             self._timer = self._loop.call_later(seconds, transport.abort)
+
+    def has_run(self, seconds: float) -> bool:
+        """Whether it has been counting for so long."""
+        return self._timer is not None and self._loop.time() >= self._began_at + seconds
 
     def end(self) -> None:
         if self._timer is not None:
@@ -66,6 +73,11 @@ class Connection(H11Protocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._unread.end()
+
+    def abort_if_stalled(self) -> None:
+        """The process stops: whoever reads nothing of the answer does not hold it up."""
+        if self._unread.has_run(_STALLED_S):
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._request.end()

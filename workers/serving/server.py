@@ -57,6 +57,9 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more requests, and let those that are being answered finish."""
         self._on_stop()
+        for one in list(self.server_state.connections):
+            if isinstance(one, Connection):
+                one.abort_if_stalled()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager

@@ -284,14 +284,23 @@ def _asked(document: dict[str, Any]) -> View:
 def _jpeg(shot: _Shot, divide: int) -> bytes:
     """The frame as a JPEG, made once for all who ask."""
     if divide not in shot.jpegs:
-        image = shot.image
-        if divide > 1:
-            height, width = (max(1, side // divide) for side in image.shape[:2])
-            # Whole divisors: OpenCV's averaging has a fast path for them.
-            part = image[: height * divide, : width * divide]
-            image = np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        image = _smaller(shot.image, divide)
         encoded, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         if not encoded:
             raise ValueError("OpenCV could not write a JPEG")
         shot.jpegs[divide] = data.tobytes()
     return shot.jpegs[divide]
+
+
+def _smaller(image: Image, divide: int) -> Image:
+    """The picture with its width and height divided, each pixel the mean of those that it stands for. `divide`: one of DIVISORS.
+
+    Halved and halved again: OpenCV has a fast path for halves only. A quarter takes .3 ms of 720p so, and .9 ms in one step.
+    """
+    height, width = (side // divide * divide for side in image.shape[:2])
+    smaller: Image = image[:height, :width] if height and width else image
+    while divide > 1:
+        size = (max(1, smaller.shape[1] // 2), max(1, smaller.shape[0] // 2))
+        smaller = np.asarray(cv2.resize(smaller, size, interpolation=cv2.INTER_AREA), np.uint8)
+        divide //= 2
+    return smaller

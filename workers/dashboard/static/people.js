@@ -12,6 +12,8 @@ const OTHERS = 4;
 const SINGLE = 8; // shown, of people with one picture only
 const isNarrow = matchMedia("(max-width: 700px)");
 const photoOf = (person, reference) => `people/${person.id}/references/${reference}/photo`;
+/** What the list asks first. */
+export const FIRST_PEOPLE = `people?${query({ limit: PAGE })}`;
 
 /** People in the order of their names; with `begins`, only those whose names begin so. */
 async function listPeople(begins, after) {
