@@ -33,8 +33,8 @@ function galleryFacts({ gallery, disk }) {
   const isShort = disk.total_bytes && disk.free_bytes < DISK_SHORT * disk.total_bytes;
   return [
     ...(gallery ? [
-      [t("about.people"), number(gallery.people ?? 0)],
-      [t("about.references"), number(gallery.references ?? 0)],
+      [t("page.people"), number(gallery.people ?? 0)],
+      [t("people.references"), number(gallery.references ?? 0)],
       [t("about.live"), t(gallery.all_live ? "about.live.yes" : "about.live.no"), !gallery.all_live],
       [t("about.writable"), gallery.nothing_stored ? html`<span translate=${false}>${gallery.nothing_stored}</span>` : t("about.writable.yes"), Boolean(gallery.nothing_stored)],
       gallery.damaged_rows > 0 && [t("about.damaged"), number(gallery.damaged_rows), true],
@@ -73,7 +73,7 @@ export function About({ may }) {
       <section aria-labelledby="models"><h2 id="models">${t("about.models")}</h2>
         ${models && html`<ul class="models">${models.models.map((one) => html`<${Model} key=${`${one.engine}/${one.name}`} model=${one} />`)}</ul>
           <p class="faint">${t("about.models.runs", { device: models.runs_on })}</p>`}</section>
-      <section aria-labelledby="versions"><h2 id="versions">${t("about.versions")}</h2>
+      <section aria-labelledby="versions"><h2 id="versions">${t("settings.versions")}</h2>
         <dl class="facts"><div><dt translate=${false}>Rollcall</dt><dd>${versions.program}</dd></div>
           <div><dt>${t("about.database.schema")}</dt><dd>${versions.schema}</dd></div></dl>
         <details><summary>${t("about.libraries")}</summary><dl class="facts" translate=${false}>${[["Python", versions.python], ["SQLite", versions.sqlite], ["System", versions.system], ...Object.entries(versions.libraries)].map(

@@ -6,24 +6,8 @@ const KINDS = ["named", "withdrawn", "unknown", "left", "corrected", "camera_up"
 
 export const urlOf = (path) => new URL(path, API).href;
 
-const early = new Map();
-
-/** Ask now what a page will ask in a moment: its answer is on the way while the page is being made. */
-export function askEarly(path) {
-  const asked = send(path);
-  asked.catch(() => early.delete(path)); // told to whoever asked already; who asks later, signed in perhaps, asks anew
-  early.set(path, asked);
-}
-
-/** The answer to one question, the early one if there is one. Throws as `send` does. */
-export function ask(path, method = "GET", body, headers = {}) {
-  const asked = method === "GET" ? early.get(path) : undefined;
-  early.delete(path); // once: later it would be old
-  return asked ?? send(path, method, body, headers);
-}
-
 /** The answer to one question. Throws an Error with `status`, `type`, `values`, `remedy` and all `faults` for a refusal; status 0: the network is away. */
-async function send(path, method = "GET", body, headers = {}) {
+export async function ask(path, method = "GET", body, headers = {}) {
   let answer;
   try {
     answer = await fetch(urlOf(path), {

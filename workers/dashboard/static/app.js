@@ -2,14 +2,14 @@
 
 import { html, render, useEffect, useState } from "./vendor/preact-htm.js";
 import { About } from "./about.js";
-import { ask, askEarly, follow } from "./api.js";
+import { ask, follow } from "./api.js";
 import { Enrol } from "./enrol.js";
 import { Cameras } from "./cameras.js";
 import { Calibrate } from "./calibrate.js";
 import { Events } from "./events.js";
 import { Live } from "./live.js";
 import { Notices, attempt, whyNot } from "./parts.js";
-import { FIRST_PEOPLE, People, PersonPage } from "./people.js";
+import { People, PersonPage } from "./people.js";
 import { Review } from "./review.js";
 import { Settings } from "./settings.js";
 import { LANGUAGES, choice, choose, loadTexts, t } from "./text.js";
@@ -28,10 +28,6 @@ const PAGES = [
   { name: "calibrate", role: "operator", under: "more", icon: "M4 20V4M4 20h16M7 16c4 0 4-9 7-9s3 3 6 3M14 4v16" },
   { name: "about", role: "operator", under: "more", icon: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 11v5M12 8h.01" },
 ];
-
-const NEWEST = "events?limit=1";
-// What a page asks before it can show anything. Not Events: it has to ask after the newest sighting is known, or one could be left out.
-const FIRST = { live: "cameras", people: FIRST_PEOPLE };
 
 const place = () => location.hash.replace(/^#\/?/, "").split("/").filter(Boolean);
 
@@ -87,7 +83,7 @@ function Shell({ me, onLeave, onLanguage }) {
     let end = () => {};
     let ended = false;
     attempt(async () => {
-      const newest = (await ask(NEWEST)).events[0]?.id ?? 0;
+      const newest = (await ask("events?limit=1")).events[0]?.id ?? 0;
       if (ended) return;
       setStart(newest);
       const pass = (kind) => (one) => listeners.forEach((listener) => listener[kind]?.(one));
@@ -161,7 +157,6 @@ if (code) history.replaceState(null, "", new URL(".", document.baseURI));
 // At once, since each takes a way to the site and back.
 const entering = code ? ask("session", "POST", { code }) : ask("me");
 entering.catch(() => {}); // told by the page, once there are texts for it
-if (!code) for (const path of [NEWEST, place().length < 2 && FIRST[place()[0] ?? "live"]]) if (path) askEarly(path);
 await loadTexts();
 document.body.replaceChildren();
 render(html`<${App} entering=${entering} />`, document.body);

@@ -85,8 +85,7 @@ function Use({ at, now, may }) {
   const changes = [{ section: "recognition", key: "strangers_named", value: risk }];
   // A threshold that was set by hand wins over the risk.
   if (now.basis === "set by hand") changes.push({ section: "recognition", key: "threshold", value: null });
-  return html`<p>${t("calibrate.use.how")} ${now.basis === "set by hand" && t("calibrate.use.hand")}</p>
-    <pre translate=${false}><code>${`[recognition]\nstrangers_named = ${risk.toFixed(12).replace(/0+$/, "")}`}</code></pre>
+  return html`<p>${t("calibrate.use.how", { risk: risk.toFixed(12).replace(/0+$/, "") })}</p>
     ${may("admin") && html`<p class="actions"><button type="button" onClick=${() => setAsked(true)}>${t("calibrate.use.do")}</button></p>`}
     ${isAsked && html`<${Change} title=${t("calibrate.use")} changes=${changes} onClose=${() => setAsked(false)} />`}`;
 }

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask, urlOf } from "./api.js";
-import { Dialog, Face, Mark, attempt } from "./parts.js";
+import { Dialog, Face, Mark, attempt, whyNot } from "./parts.js";
 import { Change, Outcome, Wrong } from "./settings.js";
 import { number, plural, t } from "./text.js";
 
@@ -115,7 +115,7 @@ function Edit({ camera, onClose }) {
   const Told = ({ name }) => faultOf(name) && html`<${Wrong} fault=${faultOf(name)} id=${`wrong-${name}`} />`;
   return html`<${Dialog} title=${camera ?? t("cameras.add")} onClose=${close}>
     <form class="ask" onSubmit=${(event) => { event.preventDefault(); save(); }}>
-      ${!camera && html`<label>${t("cameras.name")}<input name="name" value=${given.name} maxlength="64" required pattern="[A-Za-z0-9][A-Za-z0-9_.\\-]*" onInput=${change("name")} /></label>`}
+      ${!camera && html`<label>${t("entry.name")}<input name="name" value=${given.name} maxlength="64" required pattern="[A-Za-z0-9][A-Za-z0-9_.\\-]*" onInput=${change("name")} /></label>`}
       <${Told} name="" />
       <label>${t("cameras.source")}<input name="source" translate=${false} value=${given.source} maxlength="4096" required spellcheck=${false} autocomplete="off" placeholder="rtsp://user:password@192.0.2.10/stream"
         aria-invalid=${faultOf("source") ? "true" : undefined} aria-describedby="wrong-source" onInput=${change("source")} /></label>
@@ -124,7 +124,7 @@ function Edit({ camera, onClose }) {
       <${Told} name="tls" />
       ${/^rtsp/i.test(given.source) && html`<label>${t("cameras.transport")}<select name="transport" value=${given.transport} onChange=${change("transport")}><option value="tcp">TCP</option><option value="udp">UDP</option></select></label>`}
       ${others.length > 0 && html`<div role="alert">${others.map((one) => html`<${Wrong} fault=${one} />`)}</div>`}
-      ${state.error && state.faults.length === 0 && html`<p class="why" role="alert">${state.error.status === 412 ? t("settings.conflict") : state.error.status === 0 ? t("offline") : state.error.message}</p>`}
+      ${state.error && state.faults.length === 0 && html`<p class="why" role="alert">${whyNot(state.error)}</p>`}
       ${state.tested && html`<${Tested} tested=${state.tested} />`}
       <p class="actions"><button type="button" disabled=${state.busy !== "" || !given.source} onClick=${test}>${t(isTesting ? "cameras.testing" : "cameras.test")}</button>
         <button class="main" disabled=${state.busy !== ""}>${t(state.busy === "save" ? "settings.applying" : camera ? "save" : "cameras.add")}</button></p>

@@ -207,7 +207,7 @@ export function Enrol({ id, site }) {
     <form class="enrol" onSubmit=${save}>
       <div class="whose">
         ${person ? html`<p class="chosen"><${Face} path=${`people/${person.id}/photo`} alt="" /><b>${person.person}</b></p>`
-          : html`<label>${t("people.name")}<input value=${name} maxlength="200" required autocomplete="off" onInput=${(event) => setName(event.target.value)} /></label>`}
+          : html`<label>${t("entry.name")}<input value=${name} maxlength="200" required autocomplete="off" onInput=${(event) => setName(event.target.value)} /></label>`}
         <button type="button" onClick=${() => (person ? setPerson(null) : setOpen("known"))}>${t(person ? "enrol.new" : "enrol.known")}</button>
       </div>
       <div class=${over ? "drop over" : "drop"} onDragOver=${(event) => { event.preventDefault(); setOver(true); }} onDragLeave=${() => setOver(false)} onDrop=${dropped}>

@@ -62,7 +62,7 @@ export function Row({ event, onOpen }) {
 function Detail({ event, may, onOnly, onClose }) {
   const [said, setSaid] = useState("");
   const facts = [
-    [t("event.camera"), event.camera],
+    [t("events.camera"), event.camera],
     [t("event.time"), `${date(event.time)}, ${clock(event.time)}`],
     event.score != null && [t("track.score"), cosine(event.score)],
     event.margin != null && [t("track.margin"), cosine(event.margin)],

@@ -12,8 +12,6 @@ const OTHERS = 4;
 const SINGLE = 8; // shown, of people with one picture only
 const isNarrow = matchMedia("(max-width: 700px)");
 const photoOf = (person, reference) => `people/${person.id}/references/${reference}/photo`;
-/** What the list asks first. */
-export const FIRST_PEOPLE = `people?${query({ limit: PAGE })}`;
 
 /** People in the order of their names; with `begins`, only those whose names begin so. */
 async function listPeople(begins, after) {
@@ -57,7 +55,6 @@ export function Choose({ title, what, without, onChoose, onClose }) {
     <ul class="choose">${(people ?? []).filter((one) => one.id !== without).map((one) => html`<${Somebody} key=${one.id} one=${one} onChoose=${onChoose} />`)}</ul>
   </${Dialog}>`;
 }
-
 
 /** What is worth a look, asked for again while something newer is to come and the page is seen; and what asks at once. */
 function useWorklist() {
@@ -197,7 +194,7 @@ export function Naming({ title, what, name = "", onSave, onClose }) {
   };
   return html`<${Dialog} title=${title} onClose=${onClose}><form class="ask" onSubmit=${submit}>
     ${what && html`<p>${what}</p>`}
-    <label>${t("people.name")}<input value=${typed} maxlength="300" required autocomplete="off" autofocus=${!name} onInput=${(event) => setTyped(event.target.value)} /></label>
+    <label>${t("entry.name")}<input value=${typed} maxlength="300" required autocomplete="off" autofocus=${!name} onInput=${(event) => setTyped(event.target.value)} /></label>
     <p class="actions"><button class="main" disabled=${!typed.trim()}>${t("save")}</button><button type="button" onClick=${onClose}>${t("cancel")}</button></p>
   </form></${Dialog}>`;
 }

@@ -3,7 +3,7 @@
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask } from "./api.js";
-import { Dialog, Mark, attempt } from "./parts.js";
+import { Dialog, Mark, attempt, whyNot } from "./parts.js";
 import { clock, date, t } from "./text.js";
 
 const ORDER = ["cameras", "recognition", "site", "sync", "web", "backend"];
@@ -126,7 +126,7 @@ export function Apply({ title, checked, doing, onDone, onClose }) {
   const close = () => onClose(state.applied, state.error);
   return html`<${Dialog} title=${title} wide onClose=${close}>
     ${state.applied ? html`<${Outcome} applied=${state.applied} />` : html`<${Effects} checked=${checked} />`}
-    ${state.error && html`<p class="why" role="alert">${state.error.status === 412 ? t("settings.conflict") : state.error.status === 0 ? t("offline") : [state.error.message, ...state.error.faults.map((one) => one.remedy)].filter(Boolean).join(". ")}</p>`}
+    ${state.error && html`<p class="why" role="alert">${whyNot(state.error)}</p>`}
     <p class="actions">
       ${!state.applied && state.error?.status !== 412 && html`<button type="button" class="main" disabled=${state.busy || !checked.diff && !checked.new_secrets.length} onClick=${go}>${t(state.busy ? "settings.applying" : "settings.do")}</button>`}
       <button type="button" onClick=${close}>${t(state.applied ? "close" : state.error?.status === 412 ? "settings.reload" : "cancel")}</button></p>
