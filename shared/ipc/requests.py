@@ -501,12 +501,14 @@ class NameStranger(Request[StrangerNamed]):
 
 @dataclass(frozen=True)
 class ReviewItem:
-    """What is left to decide: a stranger, or an uncertain sighting as `event`. `person`: whom it resembles most, with the cosine `score`."""
+    """What is left to decide: a stranger, or an uncertain sighting as `event`. `person`: whom it resembles most, with the cosine `score`;
+    `reference`: that person's most similar one that has a photo."""
 
     stranger: Stranger | None = None
     event: dict[str, Any] | None = None
     person: Person | None = None
     score: float | None = None
+    reference: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

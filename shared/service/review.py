@@ -15,11 +15,11 @@ from shared.records import Person
 from shared.service.changes import Changes
 from shared.service.strangers import no_such_stranger
 from shared.store import review
-from shared.store.references import list_people
+from shared.store.references import list_people, nearest_photo
 from shared.store.resemblance import Search
 from shared.store.review import Pair
 from shared.store.sighting_crops import with_crops
-from shared.store.sighting_probes import alike_of
+from shared.store.sighting_probes import alike_of, probe_of
 from shared.store.store import Store
 from shared.strangers.strangers import Strangers
 
@@ -48,13 +48,16 @@ class ReviewRequests:
 
     def _strangers_left(self, request: requests.Review, people: _Known) -> list[requests.ReviewItem]:
         search, items = self._search(), []
+        traces = self._strangers.vectors_of
         for number in review.newest_heeded(self._store, _MAX_STRANGERS):
             beat()
             (stranger,) = self._strangers.listed(number - 1, 1)
             if request.cameras is not None and not set(stranger.cameras) & set(request.cameras):
                 continue
             person, score = self._nearest(number, search)
-            items.append(requests.ReviewItem(stranger=stranger, person=people.of(person), score=score))
+            known = people.of(person)
+            nearest = None if known is None else nearest_photo(self._store, known.person, traces(number)[:_TRACES])
+            items.append(requests.ReviewItem(stranger=stranger, person=known, score=score, reference=nearest))
         return items
 
     def _nearest(self, number: int, search: Search | None) -> tuple[str | None, float | None]:
@@ -79,7 +82,9 @@ class ReviewRequests:
             if event is None or known is None or (request.cameras is not None and event.camera not in request.cameras):
                 continue
             shown = replace(event, crop=True if sighting in pictured else None)
-            items.append(requests.ReviewItem(event=shown.to_json(), person=known, score=event.score))
+            probe = probe_of(self._store, sighting)
+            nearest = None if probe is None else nearest_photo(self._store, known.person, probe.vector[None])
+            items.append(requests.ReviewItem(event=shown.to_json(), person=known, score=event.score, reference=nearest))
         return items
 
     # --- decisions ---------------------------------------------------------------------------------------------

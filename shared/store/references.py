@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import (
-    RefusedError,
-)
+from shared.embeddings import cosines
+from shared.errors import RefusedError
 from shared.person_names import name_key
 from shared.records import Person, Reference
 from shared.store import corrections, people
@@ -21,6 +20,7 @@ from shared.store.store import Store
 from shared.store.tombstones import note_deleted, note_forgotten
 from shared.store.unsound_rows import forget_damaged_rows
 
+_MAX_COMPARED = 200  # of a person's references, for a picture to show
 _REFERENCE = (
     "e.id, e.person_name, e.image_path, f.photo_digest, f.change_number, e.created_at, s.since, s.reason "
     "FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id LEFT JOIN set_aside s ON s.embedding_id=e.id"
@@ -50,6 +50,19 @@ def uuid_of(store: Store, row_id: int) -> str:
     return str(
         store.connection.execute("SELECT uuid FROM reference_facts WHERE embedding_id=?", (row_id,)).fetchone()[0]
     )
+
+
+def nearest_photo(store: Store, name: str, vectors: NDArray[np.float32]) -> int | None:
+    """Of a person's references in use that have a photo, the one that resembles one of `vectors` (n, dim) most. None if there is none."""
+    rows = store.connection.execute(
+        "SELECT e.id, e.embedding FROM embeddings e LEFT JOIN set_aside s ON s.embedding_id=e.id WHERE e.person_name=? "
+        "AND e.image_path IS NOT NULL AND s.embedding_id IS NULL AND LENGTH(e.embedding)=? ORDER BY e.id LIMIT ?",
+        (name, 4 * vectors.shape[1], _MAX_COMPARED),
+    ).fetchall()
+    if not rows:
+        return None
+    known = np.frombuffer(b"".join(blob for _, blob in rows), "<f4").reshape(len(rows), -1)
+    return int(rows[int(cosines(known, vectors).max(axis=1).argmax())][0])
 
 
 def vectors_of(store: Store, names: Sequence[str], most: int) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from shared.errors import RefusedError
@@ -24,14 +25,17 @@ from shared.ipc.requests import (
     Review,
     ReviewItem,
     Right,
+    Save,
+    SetAside,
     UndoDifferent,
     UndoPeople,
     Wrong,
 )
+from shared.records import NewReference
 from shared.store import migration
 from shared.store.check import store_faults
 from shared.store.copying import copy_to
-from shared.store.references import list_people
+from shared.store.references import list_people, list_references
 from tests.component.test_corrections import ADA, BO, MODEL, Site, Vector, like
 from tests.support.stores import bytes_under, everything, rows, store_in
 from tests.support.stranger_events import seen, trace
@@ -91,6 +95,18 @@ def test_the_nearest_misses_come_first(site: Site) -> None:
     site.seen(ADA)  # named: nothing to decide
     assert listed(site) == [(near, "Bo"), (doubt, "Ada"), (far, "Ada")]
     assert listed(site, limit=1) == [(near, "Bo")]
+
+
+def test_each_stands_beside_the_persons_most_similar_photo(site: Site) -> None:
+    """For a stranger and for a sighting; not one that is set aside, and none without a photo."""
+    other = like(ADA, 0.5, 7)
+    site.ask(Save([NewReference("Ada", "faces/Ada/side.jpg"), NewReference("Ada")], vectors=np.stack([other, other])))
+    front, side = (one.id for one in list_references(site.store, "Ada") if one.image_path)
+    stranger(site, like(other, 0.4, 1), "near")
+    doubtful(site, like(ADA, 0.43, 2), "Ada", score=0.43)
+    assert {one.reference for one in site.ask(Review()).items} == {front, side}
+    site.ask(SetAside("Ada", "faces/Ada/side.jpg", "a trial"))
+    assert {one.reference for one in site.ask(Review()).items} == {front}
 
 
 def test_only_what_a_visitors_cameras_saw(site: Site) -> None:

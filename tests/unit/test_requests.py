@@ -207,6 +207,7 @@ ANSWERED: list[Answer] = [
                 stranger=Stranger("stranger-7", _EVENT.time, _EVENT.time, 2, ["door"], ["strangers/7.jpg"]),
                 person=Person("Zoë", "e-17", 3, _EVENT.time, None, 1, "u-1"),
                 score=0.41,
+                reference=3,
             ),
             requests.ReviewItem(event={"id": 7, "event": "left"}),
         ]

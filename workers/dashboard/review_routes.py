@@ -28,12 +28,14 @@ Operator = Annotated[Visitor, Depends(Needs(Role.OPERATOR))]
 
 
 class ReviewItem(BaseModel):
-    """Either `stranger` or `event`, an uncertain sighting. `person`: whom the face resembles most, with the cosine `score`; null: nobody."""
+    """Either `stranger` or `event`, an uncertain sighting. `person`: whom the face resembles most, with the cosine `score`; null: nobody.
+    `reference`: that person's most similar photo; null: none is kept."""
 
     stranger: Stranger | None
     event: EventDocument | None
     person: Person | None
     score: float | None
+    reference: int | None
 
 
 class ReviewList(BaseModel):
@@ -66,7 +68,8 @@ async def review(visitor: Operator, request: Request, limit: Annotated[int, Quer
         stranger = one.stranger
         if stranger is not None and not visitor.sees_all:
             stranger = replace(stranger, cameras=[camera for camera in stranger.cameras if visitor.sees(camera)])
-        items.append({"stranger": stranger, "event": one.event, "person": one.person, "score": one.score})
+        beside = {"person": one.person, "score": one.score, "reference": one.reference}
+        items.append({"stranger": stranger, "event": one.event, **beside})
     return {"items": items}
 
 

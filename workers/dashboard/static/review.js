@@ -126,7 +126,7 @@ export function Review() {
           <figure><${Face} path=${sid ? `strangers/${sid}/photo` : cropOf(item.event)} alt=${t(sid ? "review.stranger" : "review.seen")} className="huge" />
             <figcaption><b><${Mark} verdict=${sid ? "unknown" : "uncertain"} />${sid ? t("stranger", { number: sid.replace(/\D/g, "") }) : t("verdict.uncertain")}</b>
               <span class="faint">${factsOf(item).join(" · ")}</span></figcaption></figure>
-          ${person && html`<figure><${Face} path=${`people/${person.id}/photo`} alt=${t("review.reference", { person: person.person })} className="huge" />
+          ${person && html`<figure><${Face} path=${`people/${person.id}/${item.reference === null ? "" : `references/${item.reference}/`}photo`} alt=${t("review.reference", { person: person.person })} className="huge" />
             <figcaption><b><${Mark} verdict="named" />${person.person}</b><span class="faint">${t("review.score", { score: cosine(item.score) })}</span></figcaption></figure>`}
         </div>
         ${sid && item.stranger.photos.length > 1 && html`<ul class="others">${item.stranger.photos.slice(1).map((_, at) => html`<li key=${at}>
