@@ -102,9 +102,9 @@ def test_each_stands_beside_the_persons_most_similar_photo(site: Site) -> None:
     other = like(ADA, 0.5, 7)
     site.ask(Save([NewReference("Ada", "faces/Ada/side.jpg"), NewReference("Ada")], vectors=np.stack([other, other])))
     front, side = (one.id for one in list_references(site.store, "Ada") if one.image_path)
-    stranger(site, like(other, 0.4, 1), "near")
-    doubtful(site, like(ADA, 0.43, 2), "Ada", score=0.43)
-    assert {one.reference for one in site.ask(Review()).items} == {front, side}
+    near = stranger(site, like(other, 0.4, 1), "near")
+    doubt = doubtful(site, like(ADA, 0.43, 2), "Ada", score=0.43)
+    assert {what(one): one.reference for one in site.ask(Review()).items} == {near: side, doubt: front}
     site.ask(SetAside("Ada", "faces/Ada/side.jpg", "a trial"))
     assert {one.reference for one in site.ask(Review()).items} == {front}
 
