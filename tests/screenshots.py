@@ -145,7 +145,7 @@ def _wait_until_seen(web: WebSite) -> None:
 
 
 def _take(pages: Pages, shot: Shot, path: Path, somebody: str, folder: Path) -> Path:
-    with pages.page(shot.size, shot.scheme) as watched:
+    with pages.page(shot.size, shot.scheme, touch=shot.size == "phone") as watched:
         watched.open(shot.path.format(person=somebody), shot.ready)
         if shot.prepare:
             shot.prepare(watched.page, folder)

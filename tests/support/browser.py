@@ -54,13 +54,20 @@ class Pages:
 
     @contextmanager
     def page(
-        self, size: str = "desk", scheme: Any = "light", *, signed_in: bool = True, language: str = "en-US"
+        self,
+        size: str = "desk",
+        scheme: Any = "light",
+        *,
+        signed_in: bool = True,
+        language: str = "en-US",
+        touch: bool = False,
     ) -> Iterator[Watched]:
         width, height = SIZES[size]
         context = self._browser.new_context(
             permissions=["camera"],
             storage_state=self._state if signed_in else None,
             viewport={"width": width, "height": height},
+            has_touch=touch,
             color_scheme=scheme,
             reduced_motion="reduce",
             locale=language,
