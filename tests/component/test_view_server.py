@@ -95,6 +95,28 @@ def test_while_nobody_looks_nothing_is_kept(
     assert not server.wanted
 
 
+def test_a_tile_alone_wants_no_moving_pictures(
+    server: ViewServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes gets a picture at once. Then a tile takes those that there are anyway; a large picture has to move."""
+    monkeypatch.setattr(view_server, "NO_FRAME_S", 0.5)
+    reader = Reader(view_path(tmp_path, "door"))
+    reader.ask(divide=4)
+    wait_until(lambda: server.wanted_moving, "first look")
+    server.show(picture(1), 0.0, list)
+    view, _ = reader.take()
+    for number in range(2, 100_000):  # the first look ends after half a second
+        reader.ask(after=view.number, divide=4)
+        server.show(picture(number % 1000), 0.0, list)
+        view, _ = reader.take()
+        if not server.wanted_moving:
+            break
+    assert server.wanted
+    assert not server.wanted_moving
+    reader.ask(after=view.number, divide=2)
+    wait_until(lambda: server.wanted_moving, "closer look")
+
+
 def test_the_socket_is_private_and_is_made_anew(
     server: ViewServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -35,6 +35,7 @@ _UNREAD_S = 10.0  # a reader that leaves an answer unread for so long is dropped
 _IDLE_S = 60.0  # and one that asks nothing for so long
 _CHECK_FILE_S = 2.0
 _STOP_S = 2.0
+_TILE = 4  # the divisor of a tile of the wall; smaller ones are looked at closely
 _JPEG_QUALITY = 80
 
 _log = logging.getLogger("rollcall.camera")
@@ -61,14 +62,14 @@ class _Reader:
 
 
 class ViewServer:
-    """The socket of one camera. Use `wanted` and `show` from the work loop."""
+    """The socket of one camera. Use `wanted`, `wanted_moving` and `show` from the work loop."""
 
     def __init__(self, run_dir: Path, camera: str) -> None:
         self._run_dir, self._camera, self._path = run_dir, camera, view_path(run_dir, camera)
         self._lock = threading.Lock()
         self._newest: _Shot | None = None
         self._number = 0
-        self._wanted_until = float("-inf")
+        self._wanted_until = self._close_until = float("-inf")
         self._readers: dict[int, _Reader] = {}
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -89,6 +90,12 @@ class ViewServer:
     def wanted(self) -> bool:
         """Whether somebody looks."""
         return time.monotonic() < self._wanted_until
+
+    @property
+    def wanted_moving(self) -> bool:
+        """Whether somebody has just come, or looks at more than a tile. A tile of a room in which nothing moves needs no more pictures than
+        the camera looks at by itself."""
+        return time.monotonic() < self._close_until
 
     def show(self, image: Image, wall_time: float, tracks: Callable[[], Sequence[LiveTrack]]) -> None:
         """Hand over a frame, if somebody looks. Never waits. `image`: BGR (height, width, 3), not changed any more. `wall_time`: seconds since
@@ -222,6 +229,8 @@ class ViewServer:
         reader.asked = _asked(message[0])
         reader.active_at = time.monotonic()
         self._wanted_until = reader.active_at + NO_FRAME_S
+        if reader.asked.divide < _TILE or not reader.asked.after:
+            self._close_until = self._wanted_until
 
     def _answer(self) -> None:
         """Send the newest frame to those who ask for one after theirs; and tell those who have waited long that there is none."""
