@@ -142,7 +142,7 @@ class Camera:
         try:
             while not self._child.stopping and not capture.ended:
                 events = self._step(capture, pipeline, gallery)
-                capture.watch(pipeline.in_view or self._view.wanted_moving)
+                capture.watch(people=pipeline.in_view or self._view.wanted_moving, shown=self._view.wanted)
                 if time.monotonic() - self._stats_at >= _STATS_EVERY_S or self._is_up != self._status.up:
                     self._status = self._status_now(capture, pipeline, client)
                     self._stats_at = time.monotonic()

@@ -35,6 +35,7 @@ _KEYFRAME_S = 2.0
 _WARM_S = 8.0
 _ROUNDS, _ROUND_S = 3, 8.0
 _SETTLES_S = 2.0  # after the wall, or the web part, came or went
+_QUIET_S = 10.0  # until a camera passes pictures over again
 _WAIT_S = 30.0
 
 
@@ -98,7 +99,7 @@ def _live(web: WebSite) -> Figures:
     for _ in range(_ROUNDS):
         before = cores_over(_ROUND_S, cameras, [pid])
         wall = Wall(web, names)
-        threading.Event().wait(NO_FRAME_S + _SETTLES_S)  # whoever comes gets moving pictures for a moment
+        threading.Event().wait(NO_FRAME_S + _QUIET_S)  # whoever comes gets moving pictures for a moment
         frames, began = wall.frames, time.monotonic()
         watched = cores_over(_ROUND_S, cameras, [pid])
         rates.append((wall.frames - frames) / (time.monotonic() - began) / len(names))

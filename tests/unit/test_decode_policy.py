@@ -113,6 +113,15 @@ def test_where_the_sizes_would_just_tell_a_face_keyframes_are_looked_at_more_oft
     assert max(steps) == pytest.approx(8.0, abs=0.1)
 
 
+def test_while_somebody_looks_on_no_keyframe_is_passed_over() -> None:
+    """Nothing else is decoded for that, and afterwards they are passed over again."""
+    one = asleep(keyframe_s=2.0)
+    one.policy.shown = True
+    assert len(one.looks_within(20.0)) == 10
+    one.policy.shown = False
+    assert len(one.looks_within(20.0)) < 5
+
+
 def test_a_keyframe_of_another_size_is_looked_at() -> None:
     """Whenever it comes: what it shows may differ."""
     one = asleep()

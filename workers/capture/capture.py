@@ -168,7 +168,7 @@ class Capture:
         self._cadence, self._fps = Cadence(fps), fps
         self._turn, self._waits = turn, waits
         self._wanted_device, self._device = decode_device, cast("str | None", None)
-        self._min_face_px, self._people = min_face_px, False
+        self._min_face_px, self._people, self._shown = min_face_px, False, False
         self._policy: DecodePolicy | None = None
         self._codec = ""  # of the video that was open last
         self._decoding: Decoding | None = None
@@ -244,11 +244,11 @@ class Capture:
         except OSError:  # the thread has ended
             return None
 
-    def watch(self, people: bool) -> None:
-        """Somebody is in view, or nobody any more: with people in view everything is decoded."""
-        self._people = people
+    def watch(self, *, people: bool, shown: bool) -> None:
+        """`people`: somebody is in view, and everything is decoded. `shown`: somebody looks at the pictures, and no keyframe is passed over."""
+        self._people, self._shown = people, shown
         if self._policy is not None:
-            self._policy.people = people
+            self._policy.people, self._policy.shown = people, shown
 
     def _what_decodes(self) -> str | None:
         wanted, used = self._wanted_device, self._device
@@ -410,7 +410,7 @@ class Capture:
                 self._policy = DecodePolicy(self._min_face_px)
             else:
                 self._policy.reopened()
-            self._policy.people = self._people
+            self._policy.people, self._policy.shown = self._people, self._shown
         self._codec = video.codec
         return self._policy
 

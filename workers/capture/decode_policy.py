@@ -121,7 +121,8 @@ class DecodePolicy:
         """`min_face_px`: the width of the smallest face that matters. `always`: why everything is decoded whatever is seen."""
         self._face_px, self._given = min_face_px, always
         self._always = always
-        self.people = False  # somebody is in view; set from outside
+        # Set from outside: somebody is in view; the pictures are shown, so that each keyframe is looked at.
+        self.people = self.shown = False
         self.told_s = 0.0  # how long the latest motion had been there, as far as is known, when the sizes told it
         self._checks_s, self._distrust_s, self._distrust_until = _FIRST_CHECK_S, _FIRST_DISTRUST_S, _NEVER
         self._distrust_why = ""
@@ -233,7 +234,9 @@ class DecodePolicy:
         if self.asleep:
             self._group_bytes = size
             self._kept_bytes += size
-            look = unlike or self.people or self._kept_bytes > _MOST_KEPT_BYTES or self._look_is_due(time_s)
+            look = (
+                unlike or self.people or self.shown or self._kept_bytes > _MOST_KEPT_BYTES or self._look_is_due(time_s)
+            )
             return Action.LOOK if look else Action.KEEP
         self._judge(time_s)
         if self._is_quiet(time_s) and not self._unfit and self._limits:
