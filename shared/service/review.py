@@ -44,20 +44,29 @@ class ReviewRequests:
         items = [*self._strangers_left(request, people), *self._sightings_left(request, people)]
         alike = alike_of(self._store) or 1.0
         items.sort(key=lambda one: 2.0 if one.score is None else abs(one.score - alike))
-        return requests.ReviewPage(items=items[: max(0, min(request.limit, _MAX_PAGE))])
+        listed = items[: max(0, min(request.limit, _MAX_PAGE))]
+        return requests.ReviewPage(items=[replace(one, reference=self._beside(one)) for one in listed])
+
+    def _beside(self, item: requests.ReviewItem) -> int | None:
+        """The photo of its person that an item is shown beside: the one that resembles its face most."""
+        if item.person is None:
+            return None
+        if item.stranger is not None:
+            vectors = list(self._strangers.vectors_of(stranger_number(item.stranger.id))[:_TRACES])
+        else:
+            probe = probe_of(self._store, int(item.event["id"])) if item.event else None
+            vectors = [] if probe is None else [probe.vector]
+        return nearest_photo(self._store, item.person.person, np.stack(vectors)) if vectors else None
 
     def _strangers_left(self, request: requests.Review, people: _Known) -> list[requests.ReviewItem]:
         search, items = self._search(), []
-        traces = self._strangers.vectors_of
         for number in review.newest_heeded(self._store, _MAX_STRANGERS):
             beat()
             (stranger,) = self._strangers.listed(number - 1, 1)
             if request.cameras is not None and not set(stranger.cameras) & set(request.cameras):
                 continue
             person, score = self._nearest(number, search)
-            known = people.of(person)
-            nearest = None if known is None else nearest_photo(self._store, known.person, traces(number)[:_TRACES])
-            items.append(requests.ReviewItem(stranger=stranger, person=known, score=score, reference=nearest))
+            items.append(requests.ReviewItem(stranger=stranger, person=people.of(person), score=score))
         return items
 
     def _nearest(self, number: int, search: Search | None) -> tuple[str | None, float | None]:
@@ -82,9 +91,7 @@ class ReviewRequests:
             if event is None or known is None or (request.cameras is not None and event.camera not in request.cameras):
                 continue
             shown = replace(event, crop=True if sighting in pictured else None)
-            probe = probe_of(self._store, sighting)
-            nearest = None if probe is None else nearest_photo(self._store, known.person, probe.vector[None])
-            items.append(requests.ReviewItem(event=shown.to_json(), person=known, score=event.score, reference=nearest))
+            items.append(requests.ReviewItem(event=shown.to_json(), person=known, score=event.score))
         return items
 
     # --- decisions ---------------------------------------------------------------------------------------------

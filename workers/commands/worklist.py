@@ -12,7 +12,7 @@ from workers.calibration.calibration import MAX_PROBES
 from workers.calibration.gallery_copy import References, load_references
 from workers.calibration.worklist import Worklist, worklist
 from workers.commands.context import Context
-from workers.commands.output import say, say_json, warn
+from workers.commands.output import counted, say, say_json, warn
 from workers.models.opening import own_point
 
 HELP = "what is worth a look: people who look like one, photos that disagree, people with one picture"
@@ -60,8 +60,7 @@ def _say(found: Worklist, references: References) -> None:
         say(f"{odd.score:.2f}  {names[odd.reference]}, reference {odd.reference}: unlike the others{like}")
     if found.single:
         shown = ", ".join(names[one.reference] for one in found.single)
-        say(
-            f"with one picture only, {found.single_found} people: {shown}{', …' if found.single_found > len(found.single) else ''}"
-        )
+        further = ", …" if found.single_found > len(found.single) else ""
+        say(f"with one picture only, {counted(found.single_found, 'person', 'people')}: {shown}{further}")
     if not (found.pairs or found.odd or found.single):
         say("nothing is worth a look")
