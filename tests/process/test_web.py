@@ -71,7 +71,7 @@ _NEEDS = {
     ("POST", "/people/{person_id}/references"): Role.OPERATOR,
     ("GET", "/people/{person_id}/references/{reference}/quality"): Role.OPERATOR,
     ("POST", "/cameras/{camera}/capture"): Role.OPERATOR,
-    ("GET", "/people/worklist"): Role.OPERATOR,
+    ("GET", "/worklist"): Role.OPERATOR,
     ("POST", "/people/{person_id}/different"): Role.OPERATOR,
     ("DELETE", "/people/{person_id}/different/{other_id}"): Role.OPERATOR,
     ("GET", "/people/{person_id}"): Role.OPERATOR,

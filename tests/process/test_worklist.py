@@ -51,7 +51,7 @@ def looked(web: WebSite, who: Visitor) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     def is_there() -> bool:
-        found.update(who.get(f"{API}/people/worklist"))
+        found.update(who.get(f"{API}/worklist"))
         return not found["looking"]
 
     web.site.wait_for(is_there, "worklist")
@@ -87,9 +87,9 @@ def test_different_is_remembered(tmp_path: Path) -> None:
         assert operator.ask("POST", where, json=body, headers=key).json() == {"already": False, "warning": None}
         assert operator.ask("POST", where, json=body, headers=key).json() == {"already": False, "warning": None}
         assert operator.ask("POST", where, json=body).json()["already"] is True
-        assert pairs_of(operator.get(f"{API}/people/worklist")) == []
+        assert pairs_of(operator.get(f"{API}/worklist")) == []
         assert operator.ask("DELETE", f"{API}/people/{other}/different/{one}").json()["already"] is False
-        assert pairs_of(operator.get(f"{API}/people/worklist")) == [_ADAS]
+        assert pairs_of(operator.get(f"{API}/worklist")) == [_ADAS]
         operator.ask("POST", where, json=body).raise_for_status()
     with web_site(tmp_path) as web:
         operator = web.visitor(Role.OPERATOR)
@@ -106,18 +106,18 @@ def test_what_is_answered_or_forgotten_is_gone_at_once(tmp_path: Path) -> None:
         page = looked(web, admin)
         one, other = (person["id"] for person in page["pairs"][0]["people"])
         admin.ask("POST", f"{API}/people/{one}/merge", json={"into": other}).raise_for_status()
-        assert pairs_of(admin.get(f"{API}/people/worklist")) == []
+        assert pairs_of(admin.get(f"{API}/worklist")) == []
         admin.ask("POST", f"{API}/people/undo").raise_for_status()
         assert pairs_of(looked(web, admin)) == [_ADAS]
         (odd,) = page["odd"]
         place = f"{API}/people/{odd['person']['id']}/references/{odd['reference']}"
         admin.ask("PATCH", place, json={"set_aside": "somebody else"}).raise_for_status()
-        assert admin.get(f"{API}/people/worklist")["odd"] == []
+        assert admin.get(f"{API}/worklist")["odd"] == []
         admin.ask("PATCH", place, json={"set_aside": None}).raise_for_status()
         assert [one["reference"] for one in looked(web, admin)["odd"]] == [odd["reference"]]
         for person in (odd["person"]["id"], one, page["single"][0]["id"]):
             admin.ask("DELETE", f"{API}/people/{person}").raise_for_status()
-        left = admin.get(f"{API}/people/worklist")
+        left = admin.get(f"{API}/worklist")
         assert (left["pairs"], left["odd"], left["single"]) == ([], [], [])
         rng = np.random.default_rng(9)
         save(web, {"Dee": noise(rng, 1, 128)})
@@ -129,7 +129,7 @@ def test_a_search_ends_with_the_site(tmp_path: Path) -> None:
     with web_site(tmp_path) as web:
         enrolled(web)
         operator = web.visitor(Role.OPERATOR)
-        assert operator.get(f"{API}/people/worklist")["looking"] is True
+        assert operator.get(f"{API}/worklist")["looking"] is True
         children = psutil.Process(web.site.child_pid("web")).children(recursive=True)
         assert children
         web.site.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +14,9 @@ from tests.support.paths import astronaut, needs_dlib, six_faces
 from tests.support.portraits import portrait_clip, webcam_file
 from tests.support.stores import DLIB
 from tests.support.web_site import WebSite, web_site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
 
 pytestmark = [needs_dlib, needs_browser]
 API = "/api/v1"
@@ -104,6 +108,23 @@ def test_a_person_enrolled_at_a_camera_is_named_there(pages: Pages) -> None:
         watched.page.locator(".enrol .end button").click()
         watched.page.wait_for_selector("h1:text-is('Eileen Door')", timeout=_JUDGED_MS)
         is_named_live(watched, "Eileen Door")
+
+
+def test_cameras_that_become_known_later_are_seen(pages: Pages) -> None:
+    """Whoever is faster than the first answer about the site still sees the camera, without another click."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    with pages.page() as watched:
+        watched.page.route("**/events?limit=1", hold)
+        watched.open("enrol", "form.enrol")
+        watched.page.click("button:text-is('At a camera')")
+        watched.page.wait_for_selector("dialog .empty")
+        (asked,) = held
+        asked.continue_()
+        watched.page.wait_for_selector("dialog .picture img")
 
 
 def test_of_several_faces_one_is_chosen_by_keyboard(pages: Pages) -> None:

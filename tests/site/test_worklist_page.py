@@ -43,7 +43,7 @@ def worklist(pages: Pages) -> list[str]:
     hand_in(f"people/{ids[odd]['id']}/references", photos[other][:1])
 
     def is_found() -> bool:
-        found = admin.get(f"{API}/people/worklist")
+        found = admin.get(f"{API}/worklist")
         return bool(found["pairs"] and found["odd"] and found["single"] and not found["looking"])
 
     pages.web.site.wait_for(is_found, "worklist")

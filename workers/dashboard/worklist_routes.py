@@ -20,7 +20,7 @@ router = APIRouter(prefix=API, tags=["people"])
 Operator = Annotated[Visitor, Depends(Needs(Role.OPERATOR))]
 
 
-@router.get("/people/worklist", response_model=WorklistPage)
+@router.get("/worklist", response_model=WorklistPage)
 async def worklist(_: Operator, request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 50) -> WorklistPage:
     """What is worth a look. Found beside the site, and kept until the people change: the answer comes at once, with what is known."""
     site = site_of(request)

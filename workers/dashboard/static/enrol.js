@@ -87,7 +87,8 @@ function Webcam({ onPhoto, onClose }) {
 
 function AtCamera({ site, person, onCrops, onClose }) {
   const names = Object.keys(site.cameras);
-  const [camera, setCamera] = useState(names[0] ?? "");
+  const [chosen, setChosen] = useState("");
+  const camera = chosen || (names[0] ?? ""); // asked each time: the dialog may be opened before the cameras are known
   const [busy, setBusy] = useState(false);
   const [fault, setFault] = useState("");
   const { frames } = useFrames(camera && `${camera}:2`);
@@ -105,7 +106,7 @@ function AtCamera({ site, person, onCrops, onClose }) {
   };
   return html`<${Dialog} title=${t("enrol.camera")} onClose=${onClose}>
     ${names.length === 0 ? html`<p class="empty">${t("live.empty")}</p>` : html`
-      <label>${t("events.camera")}<select value=${camera} disabled=${busy} onChange=${(event) => setCamera(event.target.value)}>
+      <label>${t("events.camera")}<select value=${camera} disabled=${busy} onChange=${(event) => setChosen(event.target.value)}>
         ${names.map((one) => html`<option value=${one}>${one}</option>`)}</select></label>
       <${Picture} frame=${frames[camera]} name=${camera} state=${site.cameras[camera]} />
       <p role="status">${busy ? t("enrol.standing") : t("enrol.stand", { seconds: CAPTURE_S })}</p>

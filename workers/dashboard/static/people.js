@@ -59,7 +59,7 @@ export function Choose({ title, what, without, onChoose, onClose }) {
 /** What is worth a look, asked for again while something newer is to come and the page is seen; and what asks at once. */
 function useWorklist() {
   const [found, setFound] = useState(null);
-  const load = async () => setFound(await ask("people/worklist"));
+  const load = async () => setFound(await ask("worklist"));
   useEffect(() => void attempt(load), []);
   useEffect(() => {
     if (!found?.looking) return undefined;
