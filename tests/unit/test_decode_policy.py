@@ -113,13 +113,17 @@ def test_where_the_sizes_would_just_tell_a_face_keyframes_are_looked_at_more_oft
     assert max(steps) == pytest.approx(8.0, abs=0.1)
 
 
-def test_while_somebody_looks_on_no_keyframe_is_passed_over() -> None:
-    """Nothing else is decoded for that, and afterwards they are passed over again."""
-    one = asleep(keyframe_s=2.0)
+@pytest.mark.parametrize(("keyframe_s", "step_s"), [(1.0, 4.0), (2.0, 4.0), (2.4, 2.4), (3.0, 3.0), (4.0, 4.0)])
+def test_while_somebody_looks_on_a_keyframe_is_looked_at_every_four_seconds(keyframe_s: float, step_s: float) -> None:
+    """Or sooner, where the next one would come later. Nothing else is decoded for that, and afterwards they are looked at more rarely again."""
+    one = asleep(keyframe_s=keyframe_s)
     one.policy.shown = True
-    assert len(one.looks_within(20.0)) == 10
+    list(one.run(2 * step_s))
+    looks = one.looks_within(40.0)
+    assert [later - earlier for earlier, later in pairwise(looks)] == pytest.approx([step_s] * (len(looks) - 1), abs=0.1)
+    assert len(looks) >= 9
     one.policy.shown = False
-    assert len(one.looks_within(20.0)) < 5
+    assert len(one.looks_within(40.0)) <= 6
 
 
 def test_a_keyframe_of_another_size_is_looked_at() -> None:

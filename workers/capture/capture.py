@@ -245,7 +245,7 @@ class Capture:
             return None
 
     def watch(self, *, people: bool, shown: bool) -> None:
-        """`people`: somebody is in view, and everything is decoded. `shown`: somebody looks at the pictures, and no keyframe is passed over."""
+        """`people`: somebody is in view, and everything is decoded. `shown`: somebody looks at the pictures, and one comes every four seconds."""
         self._people, self._shown = people, shown
         if self._policy is not None:
             self._policy.people, self._policy.shown = people, shown

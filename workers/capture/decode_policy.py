@@ -59,6 +59,7 @@ _MOST_GROUP_BYTES = 24 << 20
 # face, `_LONGEST_LOOK_S` is the shorter one.
 _FIRST_LOOK_S = 4.0
 _LONGEST_LOOK_S, _LONGEST_SURE_LOOK_S = 8.0, 30.0
+_SHOWN_EVERY_S = 4.0  # while somebody looks at the pictures, but not longer than keyframes are apart
 _SURELY = 0.5  # of a face's bytes: sizes that tell so little are sure to tell a face
 _MOST_KEPT_BYTES = 8 << 20  # by a keyframe that is not looked at; then it is
 _KEYFRAME_SHARE = 0.02  # of a keyframe's bytes: one that differs by more, and by more than the others do, is looked at
@@ -121,7 +122,7 @@ class DecodePolicy:
         """`min_face_px`: the width of the smallest face that matters. `always`: why everything is decoded whatever is seen."""
         self._face_px, self._given = min_face_px, always
         self._always = always
-        # Set from outside: somebody is in view; the pictures are shown, so that each keyframe is looked at.
+        # Set from outside: somebody is in view; the pictures are shown, so that keyframes are looked at more often.
         self.people = self.shown = False
         self.told_s = 0.0  # how long the latest motion had been there, as far as is known, when the sizes told it
         self._checks_s, self._distrust_s, self._distrust_until = _FIRST_CHECK_S, _FIRST_DISTRUST_S, _NEVER
@@ -234,9 +235,7 @@ class DecodePolicy:
         if self.asleep:
             self._group_bytes = size
             self._kept_bytes += size
-            look = (
-                unlike or self.people or self.shown or self._kept_bytes > _MOST_KEPT_BYTES or self._look_is_due(time_s)
-            )
+            look = unlike or self.people or self._kept_bytes > _MOST_KEPT_BYTES or self._look_is_due(time_s)
             return Action.LOOK if look else Action.KEEP
         self._judge(time_s)
         if self._is_quiet(time_s) and not self._unfit and self._limits:
@@ -272,6 +271,8 @@ class DecodePolicy:
     def _look_is_due(self, time_s: float) -> bool:
         if self._check_at is not None and time_s >= self._check_at:
             return True
+        if self.shown and time_s + self._apart_s() - self._looked_at > _SHOWN_EVERY_S + _SLACK_S:
+            return True  # with the next keyframe it would be too late
         return time_s - self._looked_at > self._look_s - _SLACK_S
 
     def _is_quiet(self, time_s: float) -> bool:
