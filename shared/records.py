@@ -78,6 +78,16 @@ class Person:
 
 
 @dataclass(frozen=True)
+class PeopleChange:
+    """A rename or a merge that can be undone: who was called `before` is called `person` since `at` (ISO 8601, UTC)."""
+
+    before: str
+    person: str
+    merged: bool
+    at: str
+
+
+@dataclass(frozen=True)
 class Reference:
     """A stored reference without its vector. `image_path`: relative to data_dir; `photo_digest`: SHA-256 of the photo's bytes.
 

@@ -16,7 +16,7 @@ from pydantic import FailFast, TypeAdapter, ValidationError
 from shared.errors import TemporaryError, UsageError
 from shared.events import Sighting
 from shared.model_id import ModelId
-from shared.records import Access, AccessKind, Correction, NewReference, Person, Reference, Role, Stranger
+from shared.records import Access, AccessKind, Correction, NewReference, PeopleChange, Person, Reference, Role, Stranger
 from shared.status import SiteSnapshot
 
 if TYPE_CHECKING:
@@ -219,7 +219,10 @@ class Count(Request[Counted]):
 
 @dataclass(frozen=True, kw_only=True)
 class PeoplePage(Answer):
+    """`last_change`: what `UndoPeople` undoes."""
+
     people: list[Person]
+    last_change: PeopleChange | None
 
 
 @dataclass(frozen=True)
@@ -430,10 +433,12 @@ class Merge(Request[Renamed]):
 
 @dataclass(frozen=True)
 class UndoPeople(Request[Renamed]):
-    """Undo the last rename or merge."""
+    """Undo the last rename or merge; or, with `before` and `person`, the one by which `before` is called `person`."""
 
     op: ClassVar[str] = "undo_people"
     answer: ClassVar[type[Any]] = Renamed
+    before: str | None = None
+    person: str | None = None
 
 
 # --- strangers ------------------------------------------------------------------------------------------------------

@@ -56,9 +56,10 @@ class PeopleRequests:
         ]
         return [contradiction(sighting, into) for sighting in found[:_MAX_WARNINGS]]
 
-    def undo(self, _: requests.UndoPeople, changes: Changes) -> requests.Renamed:
-        """Undo the last rename or merge. Raises RefusedError if there is none that can be undone."""
-        moved = people.undo(self._store)
+    def undo(self, request: requests.UndoPeople, changes: Changes) -> requests.Renamed:
+        """Undo the last rename or merge, or the named one. Raises RefusedError if it can't be undone."""
+        names = None if request.before is None or request.person is None else (request.before, request.person)
+        moved = people.undo(self._store, names)
         self.follow(moved, changes)
         changes.backup.append(lambda backup: _undo_in_backup(backup, moved))
         return _answer(moved)

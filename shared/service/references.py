@@ -13,6 +13,7 @@ from shared.service.changes import Changes
 from shared.service.negatives import negative_step
 from shared.store.corrections import meet
 from shared.store.marks import is_marked
+from shared.store.people import last_change
 from shared.store.references import (
     count_references,
     delete_references,
@@ -97,7 +98,8 @@ class ReferenceRequests:
     def people(self, request: requests.People) -> requests.PeoplePage:
         """One page of the enrolled people, by name."""
         return requests.PeoplePage(
-            people=list_people(self._store, request.after, request.limit, request.id, request.name)
+            people=list_people(self._store, request.after, request.limit, request.id, request.name),
+            last_change=last_change(self._store),
         )
 
     def references(self, request: requests.References) -> requests.ReferencesPage:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from shared.errors import RefusedError
 from shared.person_names import MAX_NAME_CHARACTERS, name_key, unfitness
+from shared.records import PeopleChange
 from shared.store import corrections, schema, tombstones
 from shared.store.checksums import write_checksums
 from shared.store.marks import mark_of
@@ -217,11 +218,21 @@ def merge(store: Store, name: str, into: str, places: Mapping[str, str] | None =
     return moved
 
 
-def undo(store: Store) -> Moved:
-    """Undo the last rename or merge. Raises RefusedError if there is none that can be undone."""
+def last_change(store: Store) -> PeopleChange | None:
+    """The rename or merge that `undo` undoes; None: there is none."""
     row = store.connection.execute(
-        "SELECT id, kind, name, other, document FROM people_changes WHERE at>=? ORDER BY id DESC LIMIT 1",
-        (_now(-UNDO_DAYS),),
+        "SELECT name, other, kind, at FROM people_changes WHERE at>=? ORDER BY id DESC LIMIT 1", (_now(-UNDO_DAYS),)
+    ).fetchone()
+    return None if row is None else PeopleChange(row[0], row[1], merged=row[2] == _MERGED, at=row[3])
+
+
+def undo(store: Store, names: tuple[str, str] | None = None) -> Moved:
+    """Undo the last rename or merge; or the one by which the first of `names` is called the second. No two that can be undone are of the same
+    person, so their order does not matter. Raises RefusedError if there is none."""
+    row = store.connection.execute(
+        "SELECT id, kind, name, other, document FROM people_changes WHERE at>=?1 AND (?2 IS NULL OR (name=?2 AND other=?3)) "
+        "ORDER BY id DESC LIMIT 1",
+        (_now(-UNDO_DAYS), *(names or (None, None))),
     ).fetchone()
     if row is None:
         raise RefusedError(

@@ -17,6 +17,7 @@ from shared.ipc.requests import (
     Answer,
     Forget,
     Merge,
+    People,
     Record,
     Rename,
     Renamed,
@@ -196,6 +197,23 @@ def test_the_last_change_of_each_is_what_can_be_undone(gallery: Gallery) -> None
     assert [gallery.ask(UndoPeople()).person for _ in range(2)] == ["Cy", "Ada B"]  # type: ignore[attr-defined]  # all are Renamed
     with pytest.raises(RefusedError, match="nothing to undo"):
         gallery.service.ask(UndoPeople())
+
+
+def test_a_change_is_undone_by_its_names_whatever_came_after(gallery: Gallery) -> None:
+    """So whoever sees a change undoes that one, and nobody else's. The last one is told with the list of people."""
+    assert gallery.service.ask(People(limit=0)).last_change is None
+    gallery.ask(Rename("Ada", "Zed"))
+    gallery.ask(Merge("Bo", "Cy"))
+    last = gallery.service.ask(People(limit=0)).last_change
+    assert last is not None
+    assert (last.before, last.person, last.merged) == ("Bo", "Cy", True)
+    with pytest.raises(RefusedError, match="nothing to undo"):
+        gallery.service.ask(UndoPeople("Ada", "Cy"))
+    assert gallery.service.ask(UndoPeople("Ada", "Zed")).person == "Ada"
+    assert gallery.service.ask(People(limit=0)).last_change == last
+    assert gallery.service.ask(UndoPeople("Bo", "Cy")).person == "Bo"
+    assert gallery.service.ask(People(limit=0)).last_change is None
+    assert gallery.service.check() == []
 
 
 def test_a_merge_is_final_once_the_model_has_changed(gallery: Gallery) -> None:

@@ -325,7 +325,13 @@ def test_people_are_paged_renamed_merged_and_undone(tmp_path: Path) -> None:
         assert operator.get(f"{API}/people/{ada}")["person"] == "Ada L"
         assert operator.ask("POST", f"{API}/people/{bo}/merge", json={"into": ada}).json()["person"] == "Ada L"
         assert operator.ask("GET", f"{API}/people/{bo}").status_code == 404
-        assert operator.ask("POST", f"{API}/people/undo").json()["person"] == "Bo"
+        change = operator.get(f"{API}/people?limit=1")["last_change"]
+        assert (change["before"], change["person"], change["merged"]) == ("Bo", "Ada L", True)
+        undo = {"before": "Bo", "person": "Somebody"}
+        assert operator.ask("POST", f"{API}/people/undo", json=undo).status_code == 409
+        assert operator.ask("POST", f"{API}/people/undo", json=undo | {"person": "Ada L"}).json()["person"] == "Bo"
+        assert operator.ask("POST", f"{API}/people/undo").json()["person"] == "Ada"
+        operator.ask("PATCH", f"{API}/people/{ada}", json={"name": "Ada L"}).raise_for_status()
         references = operator.get(f"{API}/people/{ada}/references")["references"]
         refused = operator.ask(
             "PATCH", f"{API}/people/{ada}/references/{references[0]['id']}", json={"set_aside": "blurred"}

@@ -257,6 +257,26 @@ def test_a_person_is_renamed_merged_and_brought_back(pages: Pages) -> None:
         assert watched.said == []
 
 
+def test_people_offers_to_undo_the_last_change_and_says_which(pages: Pages) -> None:
+    """Only while there is one, and also if its name is a long word."""
+    one = next(iter(people_of(pages.web)))
+    long, undo = "Some" + "body" * 40, ".top button"
+    with pages.page("phone") as watched:
+        watched.open("people", ".cards li")
+        assert watched.page.locator(undo).count() == 0
+        person = people_of(pages.web)[one]["id"]
+        change = pages.web.visitor(Role.ADMIN).ask("PATCH", f"{API}/people/{person}", json={"name": long})
+        change.raise_for_status()
+        watched.page.reload()
+        watched.page.wait_for_selector(undo)
+        assert watched.page.inner_text(undo) == f"Undo: {one} → {long}"
+        assert not watched.page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        watched.page.click(undo)
+        watched.page.wait_for_selector(undo, state="detached")
+        assert one in people_of(pages.web)
+        assert watched.said == []
+
+
 def test_an_export_has_everything_of_a_person(pages: Pages, tmp_path: Path) -> None:
     """Facts, photos, sightings and their pictures, as a ZIP file."""
     import json

@@ -17,7 +17,7 @@ from shared.events import Event, Sighting
 from shared.ipc import requests, wire
 from shared.ipc.requests import REQUESTS, Answer, Request, request_of
 from shared.model_id import ModelId
-from shared.records import Access, AccessKind, Correction, NewReference, Person, Reference, Role, Stranger
+from shared.records import Access, AccessKind, Correction, NewReference, PeopleChange, Person, Reference, Role, Stranger
 from shared.status import CameraStatus, ChildState, SiteSnapshot, WriterStatus
 
 _RNG = np.random.default_rng(3)
@@ -70,6 +70,7 @@ ASKED: list[Request[Any]] = [
     requests.Rename("Ada", "Zoë"),
     requests.Merge("Ada", "Zoë"),
     requests.UndoPeople(),
+    requests.UndoPeople("Ada", "Zoë"),
     requests.Strangers(),
     requests.Strangers("stranger-1", "stranger-0", 5),
     requests.ForgetStranger("stranger-1"),
@@ -161,8 +162,11 @@ ANSWERED: list[Answer] = [
     requests.Saved(ids=[3, 1, 2], updated=2),
     requests.Deleted(deleted=3),
     requests.Counted(count=0),
-    requests.PeoplePage(people=[]),
-    requests.PeoplePage(people=[Person("Ada", None, 1, None, None), Person("Zoë", "e-17", 2, _EVENT.time, _EVENT.time, 1)]),
+    requests.PeoplePage(people=[], last_change=None),
+    requests.PeoplePage(
+        people=[Person("Ada", None, 1, None, None), Person("Zoë", "e-17", 2, _EVENT.time, _EVENT.time, 1)],
+        last_change=PeopleChange("Zoe", "Zoë", merged=False, at=_EVENT.time),
+    ),
     requests.CoverFound(is_known=True, reference=Reference(2, "Zoë", "z.jpg", "d" * 64, 9)),
     requests.CoverFound(is_known=False, reference=None),
     requests.ReferencesPage(

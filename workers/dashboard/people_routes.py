@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.ipc import requests
-from shared.records import Person, Reference, Role
+from shared.records import PeopleChange, Person, Reference, Role
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.site import API, Needs, site_of
 from workers.serving.problems import not_found
@@ -26,9 +26,10 @@ Name = Annotated[str, Field(min_length=1, max_length=300)]
 
 
 class PeoplePage(BaseModel):
-    """`next`: give it as `after` for the next page; null: there is no more."""
+    """`next`: give it as `after` for the next page; null: there is no more. `last_change`: what `/people/undo` takes back."""
 
     people: list[Person]
+    last_change: PeopleChange | None
     next: str | None
 
 
@@ -51,6 +52,15 @@ class MergeInto(BaseModel):
     into: Annotated[str, Field(max_length=64)]
 
 
+class ChangeToUndo(BaseModel):
+    """The rename or merge by which who was called `before` is called `person`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    before: Name
+    person: Name
+
+
 class ReferenceChange(BaseModel):
     """`set_aside`: the reason for which it is set aside; null: bring it back."""
 
@@ -69,8 +79,9 @@ async def person_of(request: Request, person_id: str) -> Person:
 @router.get("/people", response_model=PeoplePage)
 async def list_people(_: Operator, request: Request, after: str | None = None, limit: Limit = 100) -> PeoplePage:
     """Everybody who is enrolled, by name."""
-    people = (await site_of(request).ask(requests.People(after, limit))).people
-    return PeoplePage(people=people, next=people[-1].person if len(people) == limit else None)
+    page = await site_of(request).ask(requests.People(after, limit))
+    following = page.people[-1].person if len(page.people) == limit else None
+    return PeoplePage(people=page.people, last_change=page.last_change, next=following)
 
 
 @router.get("/people/{person_id}", response_model=Person)
@@ -94,9 +105,10 @@ async def merge(person_id: str, given: MergeInto, _: Operator, request: Request)
 
 
 @router.post("/people/undo", response_model=requests.Renamed)
-async def undo(_: Operator, request: Request) -> requests.Renamed:
-    """Take back the last renaming or merging."""
-    return await site_of(request).ask(requests.UndoPeople())
+async def undo(_: Operator, request: Request, given: ChangeToUndo | None = None) -> requests.Renamed:
+    """Take back a renaming or merging; without a body, the last one."""
+    wanted = requests.UndoPeople() if given is None else requests.UndoPeople(given.before, given.person)
+    return await site_of(request).ask(wanted)
 
 
 @router.delete("/people/{person_id}", response_model=requests.Forgotten)

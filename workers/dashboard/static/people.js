@@ -20,14 +20,14 @@ async function listPeople(begins, after) {
   const from = after ?? (begins ? `${begins.slice(0, -1)}${String.fromCharCode(last)}\u{10ffff}` : undefined);
   const page = await ask(`people?${query({ limit: PAGE, after: from })}`);
   const fitting = page.people.filter((one) => one.person.startsWith(begins));
-  return { people: fitting, next: fitting.length < page.people.length ? null : page.next };
+  return { people: fitting, next: fitting.length < page.people.length ? null : page.next, change: page.last_change };
 }
 
 function usePeople(begins) {
-  const [state, setState] = useState({ people: null, next: null });
+  const [state, setState] = useState({ people: null, next: null, change: null });
   const load = (after) => attempt(async () => {
     const page = await listPeople(begins, after);
-    setState((known) => ({ people: after ? [...known.people, ...page.people] : page.people, next: page.next }));
+    setState((known) => ({ ...page, people: after ? [...known.people, ...page.people] : page.people }));
   });
   useEffect(() => void load(), [begins]);
   return [state, load];
@@ -36,8 +36,9 @@ function usePeople(begins) {
 const Search = ({ value, onInput }) => html`
   <label class="search">${t("people.search")}<input type="search" value=${value} maxlength="300" onInput=${(event) => onInput(event.target.value)} /></label>`;
 
-const undo = (then) => () => attempt(async () => {
-  const answer = await ask("people/undo", "POST");
+/** Takes back the rename or merge by which `before` is called `person`. */
+const undo = ({ before, person }, then) => () => attempt(async () => {
+  const answer = await ask("people/undo", "POST", { before, person });
   notify(t("people.undone", { before: answer.before, person: answer.person }));
   then();
 });
@@ -83,7 +84,7 @@ function Pair({ pair, onDone }) {
   const [one, other] = pair.people;
   const merge = (into, gone) => attempt(async () => {
     const answer = await ask(`people/${gone.id}/merge`, "POST", { into: into.id });
-    notify(answer.warning ?? t("people.merged", { person: gone.person, into: into.person }), undo(onDone));
+    notify(answer.warning ?? t("people.merged", { person: gone.person, into: into.person }), undo(answer, onDone));
     onDone();
   });
   const different = () => attempt(async () => {
@@ -169,10 +170,10 @@ function Worklist({ onChange }) {
 
 export function People() {
   const [begins, setBegins] = useState("");
-  const [{ people, next }, load] = usePeople(begins);
+  const [{ people, next, change }, load] = usePeople(begins);
   return html`
     <header class="top"><h1>${t("page.people")}</h1>
-      <p class="actions"><button type="button" onClick=${undo(() => load())}>${t("people.undo")}</button>
+      <p class="actions">${change && html`<button type="button" onClick=${undo(change, () => load())}>${t("people.undo", change)}</button>`}
         <a class="button main" href="#/enrol">${t("page.enrol")}</a></p></header>
     ${!begins && html`<${Worklist} onChange=${() => load()} />`}
     <form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}><${Search} value=${begins} onInput=${setBegins} /></form>
@@ -201,8 +202,8 @@ export function Naming({ title, what, name = "", onSave, onClose }) {
 
 function Rename({ person, onClose, onDone }) {
   const save = (name) => attempt(async () => {
-    await ask(`people/${person.id}`, "PATCH", { name });
-    notify(t("people.renamed", { name }), undo(onDone));
+    const answer = await ask(`people/${person.id}`, "PATCH", { name });
+    notify(t("people.renamed", { name }), undo(answer, onDone));
     onDone();
     onClose();
   });
@@ -212,7 +213,7 @@ function Rename({ person, onClose, onDone }) {
 function Merge({ person, onClose }) {
   const merge = (into) => attempt(async () => {
     const answer = await ask(`people/${person.id}/merge`, "POST", { into: into.id });
-    notify(answer.warning ?? t("people.merged", { person: person.person, into: into.person }), undo(() => { location.hash = `#/people/${person.id}`; }));
+    notify(answer.warning ?? t("people.merged", { person: person.person, into: into.person }), undo(answer, () => { location.hash = `#/people/${person.id}`; }));
     onClose();
     location.hash = `#/people/${into.id}`;
   });
