@@ -120,7 +120,9 @@ def test_while_somebody_looks_on_a_keyframe_is_looked_at_every_four_seconds(keyf
     one.policy.shown = True
     list(one.run(2 * step_s))
     looks = one.looks_within(40.0)
-    assert [later - earlier for earlier, later in pairwise(looks)] == pytest.approx([step_s] * (len(looks) - 1), abs=0.1)
+    assert [later - earlier for earlier, later in pairwise(looks)] == pytest.approx(
+        [step_s] * (len(looks) - 1), abs=0.1
+    )
     assert len(looks) >= 9
     one.policy.shown = False
     assert len(one.looks_within(40.0)) <= 6

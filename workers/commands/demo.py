@@ -164,7 +164,7 @@ class _LinkMaker:
         if self._is_made or web is None or web.state is not ChildState.RUNNING:
             return None
         self._is_made = True
-        return make_link(self._settings, Role.ADMIN, _SESSION_S)
+        return make_link(self._settings, "demo", Role.ADMIN, _SESSION_S)
 
 
 class _Watcher:

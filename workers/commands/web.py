@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import sys
 from pathlib import Path
 
@@ -29,6 +30,9 @@ _ROLES = [str(role) for role in Role]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     words = parser.add_subparsers(dest="word", metavar="WORD", required=True)
     login = _word(words, "login", "print a link that signs one browser in, valid for ten minutes")
+    login.add_argument(
+        "--name", default=_own_name(), help="who will use it, as it is shown later; default: %(default)s"
+    )
     _add_rights(login, Role.ADMIN, 7, "days that the browser stays signed in")
     token = _word(words, "token", "make a token for a program, and print it")
     token.add_argument("label", metavar="LABEL", help="what it is for")
@@ -40,6 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     access.add_argument("--revoke", metavar="ID", help="take this one back, and the sessions that came of it")
     certificate = _word(words, "certificate", "make a certificate that this machine signs itself, and its key")
     certificate.add_argument("--days", type=int, default=825, help="days that it is valid; default: %(default)s")
+
+
+def _own_name() -> str:
+    """The name of the user who types; behind sudo, of the one who called it."""
+    if (caller := os.environ.get("SUDO_USER")) is not None:
+        return caller
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without an entry in the system's list, as in a container
+        return f"user {os.getuid()}"
 
 
 def _word(words: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str) -> argparse.ArgumentParser:
@@ -75,7 +89,8 @@ def _login(context: Context, arguments: argparse.Namespace) -> int:
     require_libraries("the web part is asked for", "web")
     if not site_is_running(settings.run_dir):
         raise RefusedError("no site runs", where=str(settings.data_dir), remedy="start it: python supervisor.py")
-    address = make_link(settings, Role(arguments.role), arguments.days * _DAY_S, _cameras(context, arguments))
+    lasts_s = arguments.days * _DAY_S
+    address = make_link(settings, arguments.name, Role(arguments.role), lasts_s, _cameras(context, arguments))
     if context.as_json:
         say_json({"url": address, "role": arguments.role, "valid_s": _LINK_LASTS_S})
         return EXIT_DONE
@@ -88,11 +103,12 @@ def _login(context: Context, arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def make_link(settings: Settings, role: Role, session_s: float, cameras: list[str] | None = None) -> str:
-    """The address that signs one browser in, once, within ten minutes. `session_s`: how long the browser stays signed in."""
+def make_link(settings: Settings, name: str, role: Role, session_s: float, cameras: list[str] | None = None) -> str:
+    """The address that signs one browser in, once, within ten minutes. `name`: who will use it; `session_s`: how long the browser stays
+    signed in."""
     secret = new_secret()
     add = requests.AddAccess(
-        secret.id, AccessKind.LINK, role, "shell", secret.hash, _LINK_LASTS_S, cameras, session_s=session_s
+        secret.id, AccessKind.LINK, role, name, secret.hash, _LINK_LASTS_S, cameras, session_s=session_s
     )
     _add(settings, add)
     return link_of(settings.web, secret.shown)
