@@ -118,6 +118,34 @@ def test_the_wall_shows_who_is_there(pages: Pages) -> None:
         assert watched.said == []
 
 
+_NAMES_ABOVE = """async (boxes) => {
+  const { namesAbove } = await import(new URL('static/live.js', document.baseURI));
+  const tracks = boxes.map((box, track) => ({ track, box }));
+  return namesAbove({ tracks, width: 1000, height: 1000 }).map((one) => one.track).sort();
+}"""
+
+
+@pytest.mark.parametrize(
+    ("boxes", "above"),
+    [
+        ([(100, 300, 200, 400)], []),
+        ([(100, 300, 200, 400), (300, 310, 400, 410)], [1]),
+        ([(300, 310, 400, 410), (100, 300, 200, 400), (500, 300, 600, 400)], [0]),  # from the left: below, above, below
+        ([(100, 300, 200, 400), (500, 300, 600, 400)], []),  # far apart
+        ([(100, 300, 200, 400), (200, 500, 300, 600)], []),  # not in one line
+        ([(400, 300, 500, 400), (650, 300, 750, 400)], [1]),  # at the right, a name ends with its box
+        ([(100, 870, 200, 960)], [0]),  # none leaves the picture
+        ([(100, 20, 200, 400), (300, 20, 400, 410)], []),  # no room above: they overlap, within the picture
+        ([(100, 300, 200, 400), (200, 300, 300, 400), (300, 300, 400, 400)], [1]),  # no room at all for the third
+    ],
+)
+def test_no_name_on_the_wall_covers_another(pages: Pages, boxes: list[tuple[int, ...]], above: list[int]) -> None:
+    """Names are below the boxes, and above where they would cover one that is there."""
+    with pages.page() as watched:
+        watched.open("live", _WITH_PICTURE)
+        assert watched.page.evaluate(_NAMES_ABOVE, boxes) == above
+
+
 def test_while_a_page_is_hidden_nothing_is_asked_for(pages: Pages) -> None:
     """No wall is open then, and none of sightings; shown again, both go on."""
     viewer = pages.web.visitor(Role.VIEWER)

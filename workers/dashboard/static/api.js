@@ -33,10 +33,7 @@ export const query = (fields) => {
   return given.toString();
 };
 
-/**
- * Follows sightings after `last`. A stream that ended, or that a browser gave up, is opened again after the last id that came: nothing is
- * left out. While the page is hidden there is no stream. Returns a function that ends it.
- */
+/** Follows sightings after `last`. A stream that ended is opened again after the last id that came; a hidden page has none. Returns what ends it. */
 export function follow(last, { onEvent, onStatus, onGap, onLive }) {
   let stream = null;
   let timer = 0;

@@ -151,7 +151,7 @@ function App({ entering }) {
     <${Notices} />`;
 }
 
-// The code of a link is a secret: out of the address line and the history before anything else, though it is used up in a moment.
+// The code of a link is a secret: out of the address line and the history before anything else.
 const code = location.hash.startsWith("#/") ? "" : location.hash.slice(1);
 if (code) history.replaceState(null, "", new URL(".", document.baseURI));
 // At once, since each takes a way to the site and back.

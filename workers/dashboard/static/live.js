@@ -26,7 +26,7 @@ export function useFrames(wanted) {
       try {
         for await (const { head, jpeg } of watch(wanted, mine.signal)) show(head, jpeg);
       } catch (error) {
-        // The network or the site is away, all places are taken, or we ended it: tried again below.
+        // The network is away, all places are taken, or we ended it: tried again below.
         setFull(error.status === 503);
       }
       if (control === mine) {
@@ -64,13 +64,31 @@ export function useFrames(wanted) {
 
 const nameOf = (track) => track.person ?? t(`verdict.${track.verdict}`);
 
+const [LONG, LINE] = [0.35, 0.12]; // a name, in shares of a small picture
+
+/** The tracks whose names are over their boxes: below, they would leave the picture or cover another name. */
+export function namesAbove({ tracks, width, height }) {
+  const taken = [];
+  return [...tracks].sort((one, other) => one.box[0] - other.box[0]).filter(({ box }) => {
+    const [left, top, right, bottom] = box.map((value, axis) => value / (axis % 2 ? height : width));
+    const from = left > 0.6 ? right - LONG : left;
+    const covers = (at) => taken.some(([x, y]) => Math.abs(x - from) < LONG && Math.abs(y - at) < LINE);
+    const above = bottom > 0.86 || (covers(bottom) && top > LINE && !covers(top - LINE));
+    taken.push([from, above ? top - LINE : bottom]);
+    return above;
+  });
+}
+
 function Boxes({ head }) {
   const part = (value, whole) => `${(100 * value) / whole}%`;
-  return head.tracks.map(({ box: [left, top, right, bottom], ...track }) => html`
-    <span key=${track.track} class="box ${track.verdict} ${bottom > 0.86 * head.height ? "low" : ""} ${left > 0.6 * head.width ? "end" : ""}" style=${{
+  const above = namesAbove(head);
+  return head.tracks.map((track) => {
+    const [left, top, right, bottom] = track.box;
+    return html`<span key=${track.track} class="box ${track.verdict} ${above.includes(track) ? "above" : ""} ${left > 0.6 * head.width ? "end" : ""}" style=${{
       insetInlineStart: part(left, head.width), insetBlockStart: part(top, head.height),
       inlineSize: part(right - left, head.width), blockSize: part(bottom - top, head.height),
-    }}><span><${Mark} verdict=${track.verdict} />${nameOf(track)}</span></span>`);
+    }}><span><${Mark} verdict=${track.verdict} />${nameOf(track)}</span></span>`;
+  });
 }
 
 export function Picture({ frame, name, state }) {

@@ -15,7 +15,7 @@ const photoOf = (person, reference) => `people/${person.id}/references/${referen
 
 /** People in the order of their names; with `begins`, only those whose names begin so. */
 async function listPeople(begins, after) {
-  // The list goes on after a name. The last text before all that begin so ends with the highest character.
+  // The list goes on after a name: the last one before all that begin so.
   const last = begins.charCodeAt(begins.length - 1) - 1;
   const from = after ?? (begins ? `${begins.slice(0, -1)}${String.fromCharCode(last)}\u{10ffff}` : undefined);
   const page = await ask(`people?${query({ limit: PAGE, after: from })}`);

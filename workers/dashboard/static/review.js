@@ -40,7 +40,7 @@ function useSwipe(onRight, onLeft) {
 
 function Confirm({ item, person, onSave, onClose }) {
   return html`<${Dialog} title=${t("review.is", { person: person.person })} onClose=${onClose}><div class="ask">
-    <p>${plural("review.joins", item.stranger.photos.length, { person: person.person })}</p>
+    <p>${t("review.joins")}</p>
     <p class="actions"><button type="button" class="main" autofocus onClick=${onSave}>${t("review.yes")}</button>
       <button type="button" onClick=${onClose}>${t("cancel")}</button></p></div></${Dialog}>`;
 }
@@ -140,7 +140,7 @@ export function Review() {
         </p>
         <p class="faint hint">${t("review.hint")}</p>
       </article>`}
-    ${dialog === "new" && html`<${Naming} title=${t("review.new")} what=${plural("review.becomes", item.stranger.photos.length)} onClose=${close}
+    ${dialog === "new" && html`<${Naming} title=${t("review.new")} what=${t("review.joins")} onClose=${close}
       onSave=${(name) => answer(t("review.named", { person: name }), `strangers/${sid}/name`, { name })} />`}
     ${dialog === "other" && html`<${Choose} title=${t("review.other")} onClose=${close} onChoose=${(one) => setDialog({ confirm: one })} />`}
     ${dialog?.confirm && html`<${Confirm} item=${item} person=${dialog.confirm} onClose=${close} onSave=${() => becomes(dialog.confirm)} />`}`;

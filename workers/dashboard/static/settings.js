@@ -1,5 +1,4 @@
-// The settings: a form made from the schema beside the text of the file. Each change is checked by the site as it is made; nothing is written
-// before it is applied.
+// The settings: a form made from the schema, beside the text of the file. The site checks each change as it is made; only applying writes it.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask } from "./api.js";

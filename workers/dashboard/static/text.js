@@ -32,10 +32,8 @@ export function choose(name) {
   return loadTexts(name);
 }
 
-/**
- * Load the catalogue of one language: of `?lang=`, of the choice, or of the first of the browser's languages that there is. With
- * `?lang=pseudo` every text is marked and longer, so that a text that is written in the code is seen, and one that has no room.
- */
+/** Load the texts of `?lang=`, of the choice, or of the browser's first language that there is. `?lang=pseudo` marks and lengthens each text: so
+ * one that is written in the code is seen, and one that has no room. */
 export async function loadTexts(name = "") {
   const asked = new URLSearchParams(location.search).get("lang");
   isPseudo = asked === "pseudo";
