@@ -41,21 +41,12 @@ from shared.files.private_folder import make_private_folder
 from shared.files.run_folder import is_read_only
 from shared.gallery.publisher import GalleryPublisher
 from shared.ipc import wire
-from shared.ipc.requests import (
-    Answer,
-    ChangeNews,
-    Done,
-    Follow,
-    FollowChanges,
-    PutStatus,
-    Record,
-    Request,
-    Restore,
-    SightingsPage,
-    SiteStatus,
-    Status,
-    request_of,
-)
+from shared.ipc.requests.base import Answer, Done, Request
+from shared.ipc.requests.gallery import Restore
+from shared.ipc.requests.sightings import Follow, Record, SightingsPage
+from shared.ipc.requests.site import PutStatus, SiteStatus, Status
+from shared.ipc.requests.sync import ChangeNews, FollowChanges
+from shared.ipc.requests.table import request_of
 from shared.process.work_progress import Worker, beat
 from shared.progress import progress_bar
 from shared.service.service import StoreService, request_fault

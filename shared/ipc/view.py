@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from shared.ipc.requests import Answer, Request
+from shared.ipc.requests.base import Answer, Request
 
 DIVISORS = (1, 2, 4, 8)  # of the frame's width and height
 MAX_REQUEST_BYTES = 4096

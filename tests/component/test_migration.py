@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, TemporaryError
-from shared.ipc.requests import Forget
+from shared.ipc.requests.forgetting import Forget
 from shared.photos.kept import stored_photo
 from shared.settings.file import load_settings
 from shared.settings.schema import Settings

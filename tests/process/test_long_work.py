@@ -22,7 +22,9 @@ import pytest
 from shared.files.private_folder import make_private_folder
 from shared.gallery.files import remove_left_behind
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Forget, Restore, SwitchModel
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.gallery import Restore
+from shared.ipc.requests.model import SwitchModel
 from shared.model_id import ModelId
 from shared.process.work_progress import Worker, beat
 from shared.records import NewReference

@@ -13,7 +13,7 @@ from PIL import Image
 
 from shared.events import iso_time
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Record
+from shared.ipc.requests.sightings import Record
 from shared.photos.reading import read_photo
 from shared.records import Role
 from tests.support.browser import Pages, Watched, browser, needs_browser

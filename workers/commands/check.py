@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from shared.errors import EXIT_CONFIGURATION, EXIT_DONE, EXIT_REFUSED, ConfigurationError, FaultList, RollcallError
 from shared.gallery.tail import Tail
 from shared.ipc.client import SiteClient, site_is_running
-from shared.ipc.requests import Status
+from shared.ipc.requests.site import Status
 from shared.service.access import SiteAccess
 from shared.settings.schema import Settings
 from shared.settings.sources import SourceKind
