@@ -24,7 +24,8 @@ from shared.ipc.requests.site import Status
 from shared.service.access import SiteAccess
 from shared.settings.schema import Settings
 from shared.status import ChildState, SyncStatus
-from shared.supervision.child import Child, run_child, settings_of
+from shared.supervision.child import Child, run_child
+from shared.supervision.child_settings import settings_of
 from workers.sync.backend_client import target_of
 from workers.sync.loop import SyncLoop
 from workers.sync.once import exchange_once

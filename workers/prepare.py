@@ -25,7 +25,8 @@ from shared.service.access import FilesOfSite
 from shared.settings.schema import Settings
 from shared.status import ChildState, ChildStatus
 from shared.store.references import count_references
-from shared.supervision.child import Child, StopAsked, run_child, settings_of
+from shared.supervision.child import Child, StopAsked, run_child
+from shared.supervision.child_settings import settings_of
 from workers.models.opening import open_engine
 from workers.models.packs import ensure_pack
 from workers.photos.enrolling import enrol_photos
@@ -61,7 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     files = _done_by(worker, lambda: _open_files(settings))
     try:
         child.progress()
-        engine = open_engine(settings, det_size=settings.recognition.det_size, threads=settings.recognition.threads)
+        engine = open_engine(
+            settings.engine_choice, det_size=settings.recognition.det_size, threads=settings.recognition.threads
+        )
         child.progress()
         require_same_model(files, engine, settings, assume=arguments.assume_model)
         child.progress()

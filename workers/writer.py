@@ -36,7 +36,7 @@ from shared.errors import (
     read_only_fault,
 )
 from shared.events import Sighting
-from shared.files.folder_lock import identity
+from shared.files.identity import identity
 from shared.files.private_folder import make_private_folder
 from shared.files.run_folder import is_read_only
 from shared.gallery.publisher import GalleryPublisher
@@ -59,7 +59,8 @@ from shared.store.lost_file import DatabaseFile
 from shared.store.opening import backup_path, close_store, damage_of, open_store, open_store_or_read_only
 from shared.store.proof import IntegrityProof
 from shared.store.store import Store
-from shared.supervision.child import Child, run_child, settings_of
+from shared.supervision.child import Child, run_child
+from shared.supervision.child_settings import settings_of
 
 _log = logging.getLogger("writer")
 

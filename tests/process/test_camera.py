@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from shared.gallery.publisher import GalleryPublisher
+from shared.settings.engine_sharing import task_of
 from tests.support.channel_process import ChannelProcess
 from tests.support.clips import write_clip
 from tests.support.paths import astronaut
@@ -22,10 +23,15 @@ from workers.recognizer_arcface import ArcFaceEngine
 
 
 class CameraProcess(ChannelProcess):
-    """`python -m workers.camera`."""
+    """`python -m workers.camera`, with its task from a supervisor or, `by_hand`, with the settings file."""
 
-    def __init__(self, folder: Path, camera: str = "door") -> None:
-        super().__init__(folder, "-m", "workers.camera", "--settings-stdin", "--camera", camera)
+    def __init__(self, folder: Path, camera: str = "door", *, by_hand: bool = False) -> None:
+        self._name, self._by_hand = camera, by_hand
+        given = ["--config", str(folder / "site.toml")] if by_hand else ["--settings-stdin"]
+        super().__init__(folder, "-m", "workers.camera", *given, "--camera", camera)
+
+    def told(self) -> Mapping[str, Any]:
+        return {} if self._by_hand else task_of(self.settings, self._name).to_json()
 
 
 @pytest.fixture
@@ -105,15 +111,16 @@ def test_gallery_made_with_another_pack_of_the_same_name_is_refused(site: Path, 
 
 def test_camera_that_is_not_in_the_settings_is_refused(site: Path) -> None:
     """Exit code 78, and the cameras there are are named."""
-    with CameraProcess(site, camera="dor") as camera:
+    with CameraProcess(site, camera="dor", by_hand=True) as camera:
         assert camera.process.wait(30) == 78
         assert "dor" in (output := camera.output())
         assert "door" in output
 
 
-def test_it_waits_for_the_gallery_and_can_be_stopped_meanwhile(site: Path) -> None:
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_it_waits_for_the_gallery_and_can_be_stopped_meanwhile(site: Path, *, by_hand: bool) -> None:
     """No block yet: it says that it is loading, and a stop is no failure."""
-    with CameraProcess(site) as camera:
+    with CameraProcess(site, by_hand=by_hand) as camera:
         camera.wait_for(lambda stats: stats.get("state") == "loading")
         camera.process.send_signal(signal.SIGTERM)
         assert camera.process.wait(20) == 0

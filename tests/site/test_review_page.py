@@ -78,7 +78,7 @@ def model_of(web: WebSite) -> dict[str, Any]:
     """What cameras send of their model."""
     from workers.models.opening import open_engine
 
-    engine = open_engine(web.site.settings, det_size=640, threads=1)
+    engine = open_engine(web.site.settings.engine_choice, det_size=640, threads=1)
     return {"fingerprint": engine.fingerprint, "alike": engine.threshold, "engine": engine}
 
 

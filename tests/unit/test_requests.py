@@ -614,7 +614,9 @@ def test_a_message_of_nothing_but_faults_costs_no_more_than_one(op: str, argumen
     """Millions of them fit a message: to list them all would take the writer minutes and gigabytes."""
     with pytest.raises(UsageError) as refused:
         request_of(*over_the_wire({"op": op, "arguments": arguments}, b"1234"))
-    cause = refused.value.__cause__
+    unfit = refused.value.__cause__
+    assert unfit is not None
+    cause = unfit.__cause__
     assert isinstance(cause, ValidationError)
     assert cause.error_count() == 1
 

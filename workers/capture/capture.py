@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import cv2
 
-from shared.settings.schema import Flip
+from shared.settings.camera_task import Flip
 from shared.settings.sources import Source, SourceKind
 from workers.capture.arrivals import Arrivals
 from workers.capture.cadence import Cadence

@@ -223,7 +223,10 @@ def main() -> int:
         settings = Settings.from_json(first["settings"])
         try:
             engine = open_engine(
-                settings, det_size=settings.recognition.det_size, threads=max(1, usable_cpus() // 2), device=CPU
+                settings.engine_choice,
+                det_size=settings.recognition.det_size,
+                threads=max(1, usable_cpus() // 2),
+                device=CPU,
             )
             site = RunningSite(settings)
             require_same_model(site, engine, settings)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from shared.ipc.requests.base import Answer, Counted, Done, Many, Request
+from shared.ipc.requests.base import Answer, Counted, Done, Request
+from shared.ipc.requests.checking import Many
 from shared.records import Access, AccessKind, Role
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar, cast
-
-from pydantic import FailFast, TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from shared.errors import TemporaryError, UsageError
 
@@ -21,11 +19,8 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
 else:  # The supervisor imports this module and sends no vectors, so it need not load numpy.
     Vectors = Any
-_MAX_LISTED = 100  # if a request has more faults, the error has only their number
 Answer_co = TypeVar("Answer_co", bound="Answer", covariant=True)
-_Item = TypeVar("_Item")
-# A list whose check stops at the first fault: to list millions of faults takes minutes and gigabytes.
-Many = Annotated[list[_Item], FailFast()]
+_Kind = TypeVar("_Kind")
 
 
 def _no_vectors() -> Vectors:
@@ -34,13 +29,16 @@ def _no_vectors() -> Vectors:
     return np.empty((0, 0), np.float32)
 
 
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+class Unfit(ValueError):
+    """A document is not of the type that it should be. The text is the place and the kind of the first fault, without the value."""
 
 
-def _adapter(kind: type) -> TypeAdapter[Any]:
-    if kind not in _ADAPTERS:
-        _ADAPTERS[kind] = TypeAdapter(kind)
-    return _ADAPTERS[kind]
+def _checked(kind: type[_Kind], document: object) -> _Kind:
+    """The document as a `kind`. Raises Unfit."""
+    # Pydantic takes 6 MB. A camera asks and is asked so little that those types check it themselves.
+    from shared.ipc.requests.checking import checked
+
+    return checked(kind, document)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +59,13 @@ class Answer:
             raise TemporaryError(
                 "the site sent an answer that this program does not know",
                 where=cls.__name__,
-                got=_first_fault(error) if isinstance(error, ValidationError) else type(error).__name__,
+                got=str(error) if isinstance(error, Unfit) else type(error).__name__,
                 remedy="restart the site, so that it runs the same version of Rollcall as this command",
             ) from None  # the cause would show the values
 
     @classmethod
     def _read(cls, document: Mapping[str, Any]) -> Self:
-        return cast(Self, _adapter(cls).validate_python(dict(document)))
+        return _checked(cls, dict(document))
 
     def with_warnings(self, warnings: Sequence[str]) -> Self:
         return replace(self, warning="; ".join(filter(None, [self.warning, *warnings])) or None)
@@ -94,17 +92,9 @@ class Request(Generic[Answer_co]):
     @classmethod
     def _checked(cls, arguments: object) -> Self:
         try:
-            return cast(Self, _adapter(cls).validate_python(arguments))
-        except ValidationError as error:
-            raise UsageError("not a request of this operation", where=cls.op, got=_first_fault(error)) from error
-
-
-def _first_fault(error: ValidationError) -> str:
-    """The place and the kind of the first fault, without the value."""
-    if (count := error.error_count()) > _MAX_LISTED:
-        return f"{count} faults"
-    fault = error.errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(map(str, fault['loc'][:3]))[:80]}: {fault['type']}"
+            return _checked(cls, arguments)
+        except Unfit as error:
+            raise UsageError("not a request of this operation", where=cls.op, got=str(error)) from error
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from shared.ipc.requests.base import Answer, Done, Many, Request, WithVectors
+from shared.ipc.requests.base import Answer, Done, Request, WithVectors
+from shared.ipc.requests.checking import Many
 from shared.model_id import ModelId
 
 

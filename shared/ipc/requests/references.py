@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from shared.ipc.requests.base import Answer, Counted, Many, Request, WithVectors
+from shared.ipc.requests.base import Answer, Counted, Request, WithVectors
+from shared.ipc.requests.checking import Many
 from shared.records import NewReference, Person, Reference
 
 

@@ -18,6 +18,16 @@ class Recorded(Answer):
     recorded: int
     refused: list[str]
 
+    @classmethod
+    def _read(cls, document: Mapping[str, Any]) -> Self:
+        """By hand: a camera reads it, and has no pydantic (base.py)."""
+        recorded, refused, warning = document["recorded"], document["refused"], document.get("warning")
+        if type(recorded) is not int or not isinstance(warning, str | None):
+            raise TypeError
+        if not isinstance(refused, list) or not all(isinstance(reason, str) for reason in refused):
+            raise TypeError
+        return cls(recorded=recorded, refused=refused, warning=warning)
+
 
 @dataclass(frozen=True)
 class Record(Request[Recorded]):
