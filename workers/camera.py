@@ -35,7 +35,6 @@ from shared.supervision.child import Child, run_child  # noqa: E402
 from workers.capture.capture import Capture, CaptureState, Frame, Turn  # noqa: E402
 from workers.capture.picture_watch import PictureWatch  # noqa: E402
 from workers.capture.source_news import SourceNews  # noqa: E402
-from workers.models.opening import open_engine  # noqa: E402
 from workers.pipeline.pipeline import CameraPipeline  # noqa: E402
 from workers.pipeline.risky_settings import risks_of  # noqa: E402
 from workers.pipeline.stages import DecodeCost, Stages  # noqa: E402
@@ -285,6 +284,8 @@ class Camera:
             _return_unused_memory()
             return self._remote
         self._remote = None
+        from workers.models.opening import open_engine  # 0.4 MB that a camera with a shared engine does not need
+
         engine = open_engine(choice, det_size=camera.det_size, threads=camera.threads, least_face_px=camera.min_face_px)
         self._runs_on = engine.device
         _return_unused_memory()

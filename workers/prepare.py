@@ -19,7 +19,7 @@ from shared.errors import EXIT_DONE
 from shared.files.private_folder import make_private_folder
 from shared.gallery.files import remove_left_behind
 from shared.printing import names_are_withheld
-from shared.process.work_progress import Worker
+from shared.process.worker import Worker
 from shared.progress import progress_bar
 from shared.service.access import FilesOfSite
 from shared.settings.schema import Settings

@@ -47,7 +47,8 @@ from shared.ipc.requests.sightings import Follow, Record, SightingsPage
 from shared.ipc.requests.site import PutStatus, SiteStatus, Status
 from shared.ipc.requests.sync import ChangeNews, FollowChanges
 from shared.ipc.requests.table import request_of
-from shared.process.work_progress import Worker, beat
+from shared.process.work_progress import beat
+from shared.process.worker import Worker
 from shared.progress import progress_bar
 from shared.service.service import StoreService, request_fault
 from shared.service.sync_key import sync_key_or_none
