@@ -56,7 +56,6 @@ try:
         from shared.ipc.following import EventStream
         from shared.printing import start_logging
         from shared.process.private_memory import keep_memory_private
-        from shared.settings.engine_sharing import with_sharing_decided
         from shared.settings.file import load_settings
         from shared.settings.schema import Settings
         from shared.status import CameraStatus, ChildState, SiteSnapshot, WriterStatus
@@ -193,9 +192,8 @@ class Supervisor:
 
     def _equip(self, child: ChildProcess) -> None:
         """Give a child its settings. Of the secrets it gets only those that its own settings name."""
-        camera = child.kind.camera_of(child.name)
         needed = set(child.kind.variables(self.settings, child.name))
-        child.settings = with_sharing_decided(self.settings).for_child(camera, child.kind.sections).to_json()
+        child.settings = child.kind.told(self.settings, child.name)
         all_variables = self.settings.variables() | self.settings.backend_variables()
         child.hidden = (all_variables | _SECRETS) - needed - _ORDINARY
         if not needed:

@@ -18,7 +18,7 @@ def main() -> int:
     """Import the process's module and run it. Returns the exit code."""
     try:
         with imports_explained():
-            from shared.supervision.child import run_child  # pydantic and setproctitle
+            from shared.supervision.child import run_child  # setproctitle
 
             process = importlib.import_module(f"workers.{sys.argv[1]}")
     except ConfigurationError as error:

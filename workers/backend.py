@@ -16,7 +16,8 @@ from pathlib import Path
 
 from shared.errors import EXIT_DONE, ConfigurationError
 from shared.settings.schema import Settings
-from shared.supervision.child import Child, run_child, settings_of
+from shared.supervision.child import Child, run_child
+from shared.supervision.child_settings import settings_of
 from workers.serving.libraries import missing_library
 
 try:

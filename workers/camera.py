@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import json
 import logging
 import os
 import sys
@@ -27,14 +28,13 @@ from shared.ipc.event_sender import EventSender  # noqa: E402
 from shared.model_id import other_model  # noqa: E402
 from shared.process.large_blocks import return_large_blocks  # noqa: E402
 from shared.process.own_limits import may_allocate  # noqa: E402
-from shared.settings.engine_sharing import shares_engine  # noqa: E402
-from shared.settings.schema import Settings  # noqa: E402
+from shared.settings.camera_task import CameraTask, source_of  # noqa: E402
+from shared.settings.engine_choice import DLIB, EngineChoice  # noqa: E402
 from shared.status import CameraStatus, ChildState, ChildStatus  # noqa: E402
-from shared.supervision.child import Child, run_child, settings_of  # noqa: E402
+from shared.supervision.child import Child, run_child  # noqa: E402
 from workers.capture.capture import Capture, CaptureState, Frame, Turn  # noqa: E402
 from workers.capture.picture_watch import PictureWatch  # noqa: E402
 from workers.capture.source_news import SourceNews  # noqa: E402
-from workers.models.opening import open_engine  # noqa: E402
 from workers.pipeline.pipeline import CameraPipeline  # noqa: E402
 from workers.pipeline.risky_settings import risks_of  # noqa: E402
 from workers.pipeline.stages import DecodeCost, Stages  # noqa: E402
@@ -63,25 +63,17 @@ _log = logging.getLogger("rollcall.camera")
 class Camera:
     """One camera's work, from its source to the sightings that it sends to the writer."""
 
-    def __init__(self, settings: Settings, name: str, child: Child) -> None:
-        """Raises ConfigurationError when there is no such camera, or its source names a variable that is not set."""
-        if name not in settings.cameras:
-            raise ConfigurationError(
-                "no such camera",
-                where=str(settings.path or "settings"),
-                got=name,
-                expected="one of " + (", ".join(settings.cameras) or "none"),
-                remedy=f"add [cameras.{name}], or correct the name",
-            )
-        self._settings, self._child = settings, child
-        self._camera = settings.camera(name)
-        self._source = settings.source_of(name)
+    def __init__(self, task: CameraTask, child: Child) -> None:
+        """Raises ConfigurationError when the camera's source names a variable that is not set."""
+        self._task, self._child = task, child
+        self._camera = task.camera
+        self._source = source_of(task.camera, task.path, task.base)
         self._is_up = False
         self._losses = 0
         self._news = SourceNews()
         self._status = CameraStatus(state=ChildState.LOADING)
         self._watch = PictureWatch()
-        self._view = ViewServer(settings.run_dir, name)
+        self._view = ViewServer(task.run_dir, task.camera.name)
         self._stats_at = float("-inf")
         self._remote: RemoteEngine | None = None  # None: this process runs the models itself
         self._runs_on: str | None = None
@@ -109,20 +101,20 @@ class Camera:
         return EXIT_DONE
 
     def _work(self, engine: Engine, gallery: GalleryReader) -> None:
-        camera, settings = self._camera, self._settings
+        camera = self._camera
         liveness = self._open_liveness(engine)
         pipeline = CameraPipeline(
             camera,
             engine,
             gallery,
             liveness=liveness,
-            keep_unknowns=settings.site.keep_unknowns_days > 0,
-            keep_probes=settings.site.keep_crops_days > 0,
+            keep_unknowns=self._task.keep_unknowns,
+            keep_probes=self._task.keep_probes,
             stages=Stages(self._cpu_s),
         )
         for line in risks_of(camera, engine.threshold, pipeline.limits):
             _log.warning("camera %s: %s", camera.name, line)
-        client = EventSender(self._settings.run_dir)
+        client = EventSender(self._task.run_dir)
         # Capture starts after the engine has loaded: until then a file's clock must not run, and a stream must not pile up.
         turn = Turn(camera.rotate, camera.flip)
         capture = Capture(
@@ -273,14 +265,14 @@ class Camera:
 
     # -- the model ----------------------------------------------------------------------------------------------------
 
-    def _open_engine(self, settings: Settings) -> Engine:
+    def _open_engine(self, choice: EngineChoice) -> Engine:
         camera = self._camera
         if self._remote is not None:
             self._remote.close()
-        if shares_engine(settings):
+        if choice.shared_engine is True and choice.engine != DLIB:
             self._remote = RemoteEngine(
-                settings.run_dir,
-                settings.model_label,
+                self._task.run_dir,
+                choice.label,
                 det_size=camera.det_size,
                 least_face_px=camera.min_face_px,
                 liveness=camera.liveness != "off",
@@ -292,9 +284,9 @@ class Camera:
             _return_unused_memory()
             return self._remote
         self._remote = None
-        engine = open_engine(
-            settings, det_size=camera.det_size, threads=camera.threads, least_face_px=camera.min_face_px
-        )
+        from workers.models.opening import open_engine  # 0.4 MB that a camera with a shared engine does not need
+
+        engine = open_engine(choice, det_size=camera.det_size, threads=camera.threads, least_face_px=camera.min_face_px)
         self._runs_on = engine.device
         _return_unused_memory()
         return engine
@@ -303,13 +295,15 @@ class Camera:
         camera = self._camera
         if self._remote is not None:
             return None if camera.liveness == "off" else RemoteLiveness(self._remote)
-        return open_liveness(self._settings.models_dir, camera.liveness, threads=camera.threads, points=engine.points)
+        return open_liveness(
+            self._task.engine.models_dir, camera.liveness, threads=camera.threads, points=engine.points
+        )
 
     def _open_gallery(self) -> GalleryReader:
         deadline = time.monotonic() + _GALLERY_WAIT_S
         while True:
             try:
-                return GalleryReader(self._settings.run_dir)
+                return GalleryReader(self._task.run_dir)
             except TemporaryError:
                 self._child.heartbeat(ChildStatus(ChildState.LOADING))
                 if self._child.wait(0.1) or time.monotonic() > deadline:
@@ -325,11 +319,10 @@ class Camera:
     def _engine_for(self, gallery: GalleryReader) -> Engine:
         """The engine with the gallery's model. Raises ConfigurationError when that model is not installed, or when the
         installed one has the same name but another fingerprint."""
-        settings = self._settings
+        choice = self._task.engine
         if (wanted := gallery.model_id) is not None:
-            chosen = {"engine": wanted.engine, "model": None if wanted.engine == wanted.pack else wanted.pack}
-            settings = replace(settings, recognition=settings.recognition.model_copy(update=chosen))
-        engine = self._open_engine(settings)
+            choice = replace(choice, engine=wanted.engine, model=wanted.pack)
+        engine = self._open_engine(choice)
         _require_same_model(engine, gallery, f"camera {self._camera.name}")
         return engine
 
@@ -365,17 +358,28 @@ def _require_same_model(engine: Engine, gallery: GalleryReader, where: str) -> N
         )
 
 
+def _task_of(arguments: argparse.Namespace) -> CameraTask:
+    """From the supervisor on standard input, or from the settings file if the camera was started by hand. Raises ConfigurationError."""
+    if arguments.settings_stdin:
+        return CameraTask.from_json(json.loads(sys.stdin.readline()))
+    # Only by hand: the schema and pydantic take 7 MB, and a site has dozens of cameras.
+    from shared.settings.engine_sharing import task_of
+    from shared.settings.file import find_config, load_settings
+
+    return task_of(load_settings(find_config(arguments.config)), arguments.camera)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one camera until it is asked to stop or its file has ended. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m workers.camera", description="One camera of a running site.")
     parser.add_argument("--config")
-    parser.add_argument("--settings-stdin", action="store_true", help="settings as one line of JSON on standard input")
+    parser.add_argument("--settings-stdin", action="store_true", help="its task as one line of JSON on standard input")
     parser.add_argument("--camera", required=True, help="its name in the settings")
     arguments = parser.parse_args(argv)
-    settings = settings_of(arguments)
+    task = _task_of(arguments)
     child = Child(f"rollcall: camera {arguments.camera}")
     try:
-        return Camera(settings, arguments.camera, child).run()
+        return Camera(task, child).run()
     except TemporaryError:
         if child.stopping:  # it was asked to stop while it waited for the gallery
             return EXIT_DONE

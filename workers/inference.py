@@ -31,7 +31,7 @@ import cv2  # noqa: E402  # see above
 import numpy as np  # noqa: E402
 
 from shared.errors import EXIT_DONE, ConfigurationError, TemporaryError  # noqa: E402
-from shared.files.folder_lock import identity  # noqa: E402
+from shared.files.identity import identity  # noqa: E402
 from shared.files.private_folder import make_private_folder  # noqa: E402
 from shared.inference import link  # noqa: E402
 from shared.inference.slot import FACE_FLOATS, Answer, Kind, Outcome, SlotFault  # noqa: E402
@@ -39,7 +39,8 @@ from shared.ipc import wire  # noqa: E402
 from shared.process.machine import usable_cpus  # noqa: E402
 from shared.settings.schema import Settings  # noqa: E402
 from shared.status import ChildState, InferenceStatus  # noqa: E402
-from shared.supervision.child import Child, run_child, settings_of  # noqa: E402
+from shared.supervision.child import Child, run_child  # noqa: E402
+from shared.supervision.child_settings import settings_of  # noqa: E402
 from workers.recognition.liveness import FILE_NAME, LivenessModel  # noqa: E402
 from workers.recognition.pack import ENGINE, PACK_NAME  # noqa: E402
 from workers.recognition.recogniser import MAX_CROPS_AT_ONCE  # noqa: E402

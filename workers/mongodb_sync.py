@@ -18,12 +18,14 @@ from typing import Any
 
 from shared import embedding_db
 from shared.errors import EXIT_DONE, RefusedError, RollcallError
-from shared.ipc import requests
 from shared.ipc.client import SiteClient, site_is_running
+from shared.ipc.requests import sync as sync_requests
+from shared.ipc.requests.site import Status
 from shared.service.access import SiteAccess
 from shared.settings.schema import Settings
 from shared.status import ChildState, SyncStatus
-from shared.supervision.child import Child, run_child, settings_of
+from shared.supervision.child import Child, run_child
+from shared.supervision.child_settings import settings_of
 from workers.sync.backend_client import target_of
 from workers.sync.loop import SyncLoop
 from workers.sync.once import exchange_once
@@ -79,7 +81,7 @@ def get_sync_status() -> dict[str, Any]:
     last = status.last_sync if status is not None else None
     if last is None and settings.db_path.exists():
         with SiteAccess(settings, _log.warning) as gallery:
-            last = gallery.ask(requests.SyncStatus()).exchanged_at
+            last = gallery.ask(sync_requests.SyncStatus()).exchanged_at
     return {
         "running": status is not None,
         "enabled": settings.sync.enabled,
@@ -102,7 +104,7 @@ def _process_of(settings: Settings) -> SyncStatus | None:
         return None
     client = SiteClient(settings.run_dir)
     try:
-        site = client.ask(requests.Status()).site
+        site = client.ask(Status()).site
     finally:
         client.close()
     found = None if site is None else site.processes.get("sync")

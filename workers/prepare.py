@@ -19,13 +19,14 @@ from shared.errors import EXIT_DONE
 from shared.files.private_folder import make_private_folder
 from shared.gallery.files import remove_left_behind
 from shared.printing import names_are_withheld
-from shared.process.work_progress import Worker
+from shared.process.worker import Worker
 from shared.progress import progress_bar
 from shared.service.access import FilesOfSite
 from shared.settings.schema import Settings
 from shared.status import ChildState, ChildStatus
 from shared.store.references import count_references
-from shared.supervision.child import Child, StopAsked, run_child, settings_of
+from shared.supervision.child import Child, StopAsked, run_child
+from shared.supervision.child_settings import settings_of
 from workers.models.opening import open_engine
 from workers.models.packs import ensure_pack
 from workers.photos.enrolling import enrol_photos
@@ -61,7 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     files = _done_by(worker, lambda: _open_files(settings))
     try:
         child.progress()
-        engine = open_engine(settings, det_size=settings.recognition.det_size, threads=settings.recognition.threads)
+        engine = open_engine(
+            settings.engine_choice, det_size=settings.recognition.det_size, threads=settings.recognition.threads
+        )
         child.progress()
         require_same_model(files, engine, settings, assume=arguments.assume_model)
         child.progress()

@@ -36,27 +36,19 @@ from shared.errors import (
     read_only_fault,
 )
 from shared.events import Sighting
-from shared.files.folder_lock import identity
+from shared.files.identity import identity
 from shared.files.private_folder import make_private_folder
 from shared.files.run_folder import is_read_only
 from shared.gallery.publisher import GalleryPublisher
 from shared.ipc import wire
-from shared.ipc.requests import (
-    Answer,
-    ChangeNews,
-    Done,
-    Follow,
-    FollowChanges,
-    PutStatus,
-    Record,
-    Request,
-    Restore,
-    SightingsPage,
-    SiteStatus,
-    Status,
-    request_of,
-)
-from shared.process.work_progress import Worker, beat
+from shared.ipc.requests.base import Answer, Done, Request
+from shared.ipc.requests.gallery import Restore
+from shared.ipc.requests.sightings import Follow, Record, SightingsPage
+from shared.ipc.requests.site import PutStatus, SiteStatus, Status
+from shared.ipc.requests.sync import ChangeNews, FollowChanges
+from shared.ipc.requests.table import request_of
+from shared.process.work_progress import beat
+from shared.process.worker import Worker
 from shared.progress import progress_bar
 from shared.service.service import StoreService, request_fault
 from shared.service.sync_key import sync_key_or_none
@@ -68,7 +60,8 @@ from shared.store.lost_file import DatabaseFile
 from shared.store.opening import backup_path, close_store, damage_of, open_store, open_store_or_read_only
 from shared.store.proof import IntegrityProof
 from shared.store.store import Store
-from shared.supervision.child import Child, run_child, settings_of
+from shared.supervision.child import Child, run_child
+from shared.supervision.child_settings import settings_of
 
 _log = logging.getLogger("writer")
 

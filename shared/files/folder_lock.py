@@ -101,12 +101,3 @@ class FolderLock:
         if self._folder is not None:
             os.close(self._folder)
             self._folder = None
-
-
-def identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of the file with this name, which identify it. None if there is no such file."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

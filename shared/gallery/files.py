@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shared.errors import RollcallError
-from shared.files.folder_lock import identity
+from shared.files.identity import identity
 from shared.files.run_folder import memory_folder, site_prefix
 from shared.gallery.block import HEAD_SIZE, Head, parse_head
 from shared.gallery.tail import Tail

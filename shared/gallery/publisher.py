@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from shared.embeddings import Batch, UnsoundRowError
 from shared.errors import TemporaryError
-from shared.files.folder_lock import identity
+from shared.files.identity import identity
 from shared.gallery.block import MAX_TEXT_BYTES, Constants, Head, Shape
 from shared.gallery.builder import Building, People, text_entry
 from shared.gallery.check import check_segment, check_tail

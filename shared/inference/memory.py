@@ -10,7 +10,6 @@ import fcntl
 import mmap
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from shared.inference.slot import MAX_SLOT_BYTES, SlotFault
@@ -35,6 +34,8 @@ def new_memory(size_bytes: int, folder: Path) -> tuple[int, mmap.mmap]:
 def _new_file(folder: Path) -> int:
     if sys.platform == "linux":
         return os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    import tempfile  # not on Linux, where each camera would have it for nothing
+
     with tempfile.TemporaryFile(dir=folder) as file:  # 0600, and unlinked
         return os.dup(file.fileno())
 

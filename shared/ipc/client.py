@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from shared.errors import RollcallError, TemporaryError
 from shared.ipc import wire
-from shared.ipc.requests import SENT_ONCE, Answer_co, Request, Status
+from shared.ipc.requests.base import Answer_co, Request
+from shared.ipc.requests.site import Status
 
 REQUEST_TIMEOUT_S = 60.0
 _WHOLE_GALLERY_TIMEOUT_S = 3600.0
@@ -50,11 +51,11 @@ class SiteClient:
         """The answer to one request. Raises the error that the writer raised, or NoAnswerError if there is no writer.
 
         If the connection breaks, the client connects again and repeats the request. A repeated request counts once, since saves carry
-        UUIDs and sightings carry keys. A request in SENT_ONCE is never repeated, since the writer may have done it already.
+        UUIDs and sightings carry keys. A request that is `sent_once` is never repeated, since the writer may have done it already.
         """
         arguments, blob = request.to_wire()
-        once = isinstance(request, SENT_ONCE)
-        return cast(Answer_co, request.answer.from_json(self._exchange(request.op, arguments, blob, once=once)))
+        answer = self._exchange(request.op, arguments, blob, once=request.sent_once)
+        return cast(Answer_co, request.answer.from_json(answer))
 
     def ask_to_reload(self) -> None:
         """Make the running supervisor read its settings again (SIGHUP). Its pid is in the site's status."""

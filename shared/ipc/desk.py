@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from shared.ipc.requests import Answer, Request
+from shared.ipc.requests.base import Answer, Request
 
 MAX_PHOTO_BYTES = 20 << 20
 MAX_CROPS = 5  # that a capture at a camera gives

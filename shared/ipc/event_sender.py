@@ -11,7 +11,7 @@ from pathlib import Path
 from shared.errors import RollcallError, TemporaryError
 from shared.events import Event
 from shared.ipc.client import RETRY_S, SiteClient
-from shared.ipc.requests import Record
+from shared.ipc.requests.sightings import Record
 
 # An hour of a busy camera. When the queue is full, the oldest events are dropped.
 _MAX_QUEUED_EVENTS = 20_000

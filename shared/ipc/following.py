@@ -11,7 +11,8 @@ from shared.errors import RollcallError
 from shared.events import Sighting
 from shared.ipc import wire
 from shared.ipc.client import REQUEST_TIMEOUT_S, SiteClient
-from shared.ipc.requests import ChangeNews, Follow, FollowChanges, Sightings
+from shared.ipc.requests.sightings import Follow, Sightings
+from shared.ipc.requests.sync import ChangeNews, FollowChanges
 
 _RETRY_S = 0.2
 _LAST_EVENTS_S = 5.0

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from shared.ipc.requests import Answer, Request
+from shared.errors import UsageError
+from shared.ipc.requests.base import Answer, Request
 
 DIVISORS = (1, 2, 4, 8)  # of the frame's width and height
 MAX_REQUEST_BYTES = 4096
@@ -63,3 +64,15 @@ class View(Request[Viewed]):
     answer: ClassVar[type[Any]] = Viewed
     after: int = 0
     divide: int = 4
+
+    @classmethod
+    def _checked(cls, arguments: object) -> Self:
+        """By hand: a camera reads it, and has no pydantic (requests/base.py)."""
+        given = (
+            {name: arguments[name] for name in ("after", "divide") if name in arguments}
+            if isinstance(arguments, dict)
+            else None
+        )
+        if given is None or any(type(value) is not int for value in given.values()):
+            raise UsageError("not a request of this operation", where=cls.op, expected="an object with whole numbers")
+        return cls(**given)

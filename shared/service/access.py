@@ -27,9 +27,37 @@ from shared.gallery.match import Gallery
 from shared.gallery.memory import MemoryGallery
 from shared.gallery.reader import GalleryReader
 from shared.gallery.tail import Tail, tail_of_batches
-from shared.ipc import requests
 from shared.ipc.client import SiteClient, site_is_running
-from shared.ipc.requests import Answer_co, Request, Vectors
+from shared.ipc.requests.base import Answer_co, Request, Vectors
+from shared.ipc.requests.corrections import (
+    CorrectionForgotten,
+    Corrections,
+    ForgetCorrection,
+    Judged,
+    Right,
+    UndoCorrection,
+    Undone,
+    Wrong,
+)
+from shared.ipc.requests.forgetting import Forget, Forgotten
+from shared.ipc.requests.gallery import GalleryInfo, Info, Restore, Restored
+from shared.ipc.requests.model import Stage, Stamp, Switched, SwitchModel, Unstage
+from shared.ipc.requests.people import Merge, People, Rename, Renamed, UndoPeople
+from shared.ipc.requests.references import (
+    BringBack,
+    Cosine,
+    Count,
+    Delete,
+    IsMarked,
+    References,
+    ReferenceState,
+    Save,
+    Saved,
+    SetAside,
+)
+from shared.ipc.requests.review import DifferentPeople
+from shared.ipc.requests.sightings import Record, Recorded, Sightings
+from shared.ipc.requests.strangers import ForgetStranger, NameStranger, StrangerForgotten, StrangerNamed, Strangers
 from shared.model_id import ModelId
 from shared.records import Correction, NewReference, Person, Reference, Stranger
 from shared.service.check import check_running
@@ -82,7 +110,7 @@ class GalleryClient(ABC):
         """Copy the database to `target`. The copy is complete in one file. Can also raise OSError."""
 
     @abstractmethod
-    def restore(self, staged: Path) -> requests.Restored:
+    def restore(self, staged: Path) -> Restored:
         """Restore the references of `staged`, a file in the site's folder for copies, except people deleted since."""
 
     @abstractmethod
@@ -98,53 +126,53 @@ class GalleryClient(ABC):
 
     # --- references --------------------------------------------------------------------------------------------
 
-    def save(self, rows: Sequence[NewReference], vectors: Vectors, fingerprint: str | None = None) -> requests.Saved:
+    def save(self, rows: Sequence[NewReference], vectors: Vectors, fingerprint: str | None = None) -> Saved:
         """Save references. `vectors`: (n, dim) float32. `fingerprint`: that of their model, if it is known."""
-        return self.ask(requests.Save(self._repeatable(rows), fingerprint, vectors=vectors))
+        return self.ask(Save(self._repeatable(rows), fingerprint, vectors=vectors))
 
     def _repeatable(self, rows: Sequence[NewReference]) -> list[NewReference]:
         """The rows with everything that is needed so that a repeated request saves them once."""
         return list(rows)
 
     def delete(self, person_name: str, image_path: str | None = None) -> int:
-        return self.ask(requests.Delete(person_name, image_path)).deleted
+        return self.ask(Delete(person_name, image_path)).deleted
 
     def count(self) -> int:
-        return self.ask(requests.Count()).count
+        return self.ask(Count()).count
 
     def people(self) -> Iterator[Person]:
         """All people who are enrolled, in the order of their names."""
         after: str | None = None
-        while page := self.ask(requests.People(after, _ROWS_A_PAGE)).people:
+        while page := self.ask(People(after, _ROWS_A_PAGE)).people:
             yield from page
             after = page[-1].person
 
     def references(self, person: str | None = None) -> Iterator[Reference]:
         """The references of one person or of all, in the order of their ids."""
         after_id: int | None = None
-        while page := self.ask(requests.References(person, after_id, _ROWS_A_PAGE)).references:
+        while page := self.ask(References(person, after_id, _ROWS_A_PAGE)).references:
             yield from page
             after_id = page[-1].id
 
     def is_marked(self, person: str, photo_digest: str | None = None) -> bool:
         """Whether this person, or this photo of theirs, was deleted."""
-        return self.ask(requests.IsMarked(person, photo_digest)).marked
+        return self.ask(IsMarked(person, photo_digest)).marked
 
     def cosine(self, reference_id: int, vector: Vectors) -> float:
         """The cosine of a stored reference and `vector`, (dim,) float32."""
-        return self.ask(requests.Cosine(reference_id, vectors=vector.reshape(1, -1))).cosine
+        return self.ask(Cosine(reference_id, vectors=vector.reshape(1, -1))).cosine
 
-    def forget(self, person: str, photo: str | None = None) -> requests.Forgotten:
-        return self.ask(requests.Forget(person, photo))
+    def forget(self, person: str, photo: str | None = None) -> Forgotten:
+        return self.ask(Forget(person, photo))
 
     # --- references that are set aside -------------------------------------------------------------------------
 
-    def set_aside(self, person: str, photo: str, reason: str) -> requests.ReferenceState:
-        """Set a reference aside. `photo`: see requests.SetAside."""
-        return self.ask(requests.SetAside(person, photo, reason))
+    def set_aside(self, person: str, photo: str, reason: str) -> ReferenceState:
+        """Set a reference aside. `photo`: see SetAside."""
+        return self.ask(SetAside(person, photo, reason))
 
-    def bring_back(self, person: str, photo: str) -> requests.ReferenceState:
-        return self.ask(requests.BringBack(person, photo))
+    def bring_back(self, person: str, photo: str) -> ReferenceState:
+        return self.ask(BringBack(person, photo))
 
     def scored_references(self, person: str, say: Say) -> list[ScoredReference]:
         """All references of a person in the order of their ids, also those that are set aside, with their scores in the gallery.
@@ -165,21 +193,21 @@ class GalleryClient(ABC):
 
     # --- people ------------------------------------------------------------------------------------------------
 
-    def rename(self, person: str, new: str) -> requests.Renamed:
-        return self.ask(requests.Rename(person, new))
+    def rename(self, person: str, new: str) -> Renamed:
+        return self.ask(Rename(person, new))
 
-    def merge(self, person: str, into: str) -> requests.Renamed:
+    def merge(self, person: str, into: str) -> Renamed:
         """Merge `person` into the person `into`."""
-        return self.ask(requests.Merge(person, into))
+        return self.ask(Merge(person, into))
 
-    def undo_people(self) -> requests.Renamed:
+    def undo_people(self) -> Renamed:
         """Undo the last rename or merge."""
-        return self.ask(requests.UndoPeople())
+        return self.ask(UndoPeople())
 
     def different_people(self) -> Iterator[tuple[str, str]]:
         """The names of all pairs of people who are remembered as different."""
         after = 0
-        while page := self.ask(requests.DifferentPeople(after, _ROWS_A_PAGE)).pairs:
+        while page := self.ask(DifferentPeople(after, _ROWS_A_PAGE)).pairs:
             yield from ((one.person, one.other) for one in page)
             after = page[-1].number
 
@@ -188,75 +216,75 @@ class GalleryClient(ABC):
     def strangers(self) -> Iterator[Stranger]:
         """All people who were seen and are not enrolled, in the order of their ids."""
         after: str | None = None
-        while page := self.ask(requests.Strangers(after=after)).strangers:
+        while page := self.ask(Strangers(after=after)).strangers:
             yield from page
             after = page[-1].id
 
     def stranger(self, stranger_id: str) -> Stranger:
-        return self.ask(requests.Strangers(id=stranger_id)).strangers[0]
+        return self.ask(Strangers(id=stranger_id)).strangers[0]
 
-    def forget_stranger(self, stranger_id: str) -> requests.StrangerForgotten:
-        return self.ask(requests.ForgetStranger(stranger_id))
+    def forget_stranger(self, stranger_id: str) -> StrangerForgotten:
+        return self.ask(ForgetStranger(stranger_id))
 
-    def name_stranger(self, stranger_id: str, person: str) -> requests.StrangerNamed:
-        return self.ask(requests.NameStranger(stranger_id, person))
+    def name_stranger(self, stranger_id: str, person: str) -> StrangerNamed:
+        return self.ask(NameStranger(stranger_id, person))
 
     # --- sightings ---------------------------------------------------------------------------------------------
 
-    def record(self, events: Sequence[object]) -> requests.Recorded:
+    def record(self, events: Sequence[object]) -> Recorded:
         """Store events, given as JSON documents."""
-        return self.ask(requests.Record(list(events)))
+        return self.ask(Record(list(events)))
 
     def sightings(self, after_id: int = 0, since: str | None = None) -> Iterator[Sighting]:
         """The stored sightings, oldest first. `since`: ISO 8601, UTC."""
-        while page := self.ask(requests.Sightings(after_id, since, _SIGHTINGS_A_PAGE)).events:
+        while page := self.ask(Sightings(after_id, since, _SIGHTINGS_A_PAGE)).events:
             yield from page
             after_id = page[-1].id
 
     def last_sighting_id(self) -> int:
         """The highest id that any sighting was ever given."""
-        return self.ask(requests.Sightings(limit=0)).last_id
+        return self.ask(Sightings(limit=0)).last_id
 
     # --- corrections -------------------------------------------------------------------------------------------
 
-    def wrong(self, sighting: int) -> requests.Judged:
-        return self.ask(requests.Wrong(sighting))
+    def wrong(self, sighting: int) -> Judged:
+        return self.ask(Wrong(sighting))
 
-    def right(self, sighting: int, *, learn: bool = False) -> requests.Judged:
-        return self.ask(requests.Right(sighting, learn))
+    def right(self, sighting: int, *, learn: bool = False) -> Judged:
+        return self.ask(Right(sighting, learn))
 
-    def undo_correction(self, sighting: int) -> requests.Undone:
-        return self.ask(requests.UndoCorrection(sighting))
+    def undo_correction(self, sighting: int) -> Undone:
+        return self.ask(UndoCorrection(sighting))
 
     def corrections(self) -> Iterator[Correction]:
         """All corrections, in the order of their sightings."""
         after = 0
-        while page := self.ask(requests.Corrections(after)).corrections:
+        while page := self.ask(Corrections(after)).corrections:
             yield from page
             after = page[-1].sighting
 
-    def forget_correction(self, sighting: int) -> requests.CorrectionForgotten:
-        return self.ask(requests.ForgetCorrection(sighting))
+    def forget_correction(self, sighting: int) -> CorrectionForgotten:
+        return self.ask(ForgetCorrection(sighting))
 
     # --- the model ---------------------------------------------------------------------------------------------
 
-    def info(self) -> requests.GalleryInfo:
-        return self.ask(requests.Info())
+    def info(self) -> GalleryInfo:
+        return self.ask(Info())
 
     def stamp(self, model: ModelId) -> None:
         """Store which model made the embeddings."""
-        self.ask(requests.Stamp(model))
+        self.ask(Stamp(model))
 
     def stage(self, references: Sequence[Reference], vectors: Vectors, fingerprint: str) -> int:
         """Store embeddings of another model beside the active ones. Returns how many were stored. `vectors`: (n, dim) float32."""
         ids, changes = [one.id for one in references], [one.change_number or 0 for one in references]
-        return self.ask(requests.Stage(ids, changes, fingerprint, vectors=vectors)).staged
+        return self.ask(Stage(ids, changes, fingerprint, vectors=vectors)).staged
 
     def unstage(self) -> None:
-        self.ask(requests.Unstage())
+        self.ask(Unstage())
 
-    def switch_model(self, model: ModelId, leave_out: Sequence[int]) -> requests.Switched:
-        return self.ask(requests.SwitchModel(model, list(leave_out)))
+    def switch_model(self, model: ModelId, leave_out: Sequence[int]) -> Switched:
+        return self.ask(SwitchModel(model, list(leave_out)))
 
 
 class RunningSite(GalleryClient):
@@ -305,8 +333,8 @@ class RunningSite(GalleryClient):
         finally:
             store.close()
 
-    def restore(self, staged: Path) -> requests.Restored:
-        return self.ask(requests.Restore(staged.name))
+    def restore(self, staged: Path) -> Restored:
+        return self.ask(Restore(staged.name))
 
     def check(self) -> list[str]:
         """This process reads the store and the block. The writer only answers `info` and goes on with its work."""
@@ -377,7 +405,7 @@ class FilesOfSite(GalleryClient):
     def backup_to(self, target: Path) -> None:
         copy_to(self.store, target)
 
-    def restore(self, staged: Path) -> requests.Restored:
+    def restore(self, staged: Path) -> Restored:
         return self.service.restore(staged)
 
     def check(self) -> list[str]:

@@ -6,8 +6,18 @@ import hmac
 import re
 
 from shared.errors import RefusedError, UsageError
-from shared.ipc import requests
-from shared.ipc.requests import Done
+from shared.ipc.requests.accesses import (
+    AccessAnswer,
+    Accesses,
+    AccessesPage,
+    AccessesUsed,
+    AccessFound,
+    AddAccess,
+    FindAccess,
+    RevokeAccess,
+    UseLink,
+)
+from shared.ipc.requests.base import Counted, Done
 from shared.person_names import text_of
 from shared.records import Access, AccessKind
 from shared.service.changes import Changes
@@ -26,7 +36,7 @@ class AccessRequests:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def add(self, request: requests.AddAccess, changes: Changes) -> requests.AccessAnswer:  # noqa: ARG002  # nothing is published
+    def add(self, request: AddAccess, changes: Changes) -> AccessAnswer:  # noqa: ARG002  # nothing is published
         """Raises RefusedError for an id that is taken or can't be one, too long a time, too many accesses, or a parent that is taken back."""
         label = (text_of(request.label) or "").strip()
         if not _ID.fullmatch(request.id) or not 0 < len(label) <= accesses.MAX_LABEL_CHARACTERS:
@@ -44,7 +54,7 @@ class AccessRequests:
             raise RefusedError("it was taken back meanwhile", where=request.parent, remedy="sign in in another way")
         again = accesses.access_of(self._store, request.id)
         if again is not None and again[0].kind is request.kind and hmac.compare_digest(again[1], request.secret):
-            return requests.AccessAnswer(access=again[0])  # the answer to the first request was lost
+            return AccessAnswer(access=again[0])  # the answer to the first request was lost
         access = Access(
             request.id,
             request.kind,
@@ -57,13 +67,13 @@ class AccessRequests:
             session_s=request.session_s,
         )
         accesses.note_access(self._store, access, request.secret)
-        return requests.AccessAnswer(access=access)
+        return AccessAnswer(access=access)
 
-    def use_link(self, request: requests.UseLink, changes: Changes) -> requests.AccessAnswer:  # noqa: ARG002  # as above
+    def use_link(self, request: UseLink, changes: Changes) -> AccessAnswer:  # noqa: ARG002  # as above
         """Raises RefusedError if there is no such link: it never was, is over, or was used."""
         again = accesses.access_of(self._store, request.session)
         if again is not None and hmac.compare_digest(again[1], request.session_secret):
-            return requests.AccessAnswer(access=again[0])  # the answer to the first request was lost
+            return AccessAnswer(access=again[0])  # the answer to the first request was lost
         found = accesses.access_of(self._store, request.link)
         known = found[1] if found else ""
         if not hmac.compare_digest(known, request.secret) or found is None or found[0].kind is not AccessKind.LINK:
@@ -87,18 +97,18 @@ class AccessRequests:
             parent=link.id,
         )
         accesses.note_access(self._store, session, request.session_secret)
-        return requests.AccessAnswer(access=session)
+        return AccessAnswer(access=session)
 
-    def revoke(self, request: requests.RevokeAccess, changes: Changes) -> requests.Counted:  # noqa: ARG002  # as above
-        return requests.Counted(count=accesses.remove_accesses(self._store, [request.id]))
+    def revoke(self, request: RevokeAccess, changes: Changes) -> Counted:  # noqa: ARG002  # as above
+        return Counted(count=accesses.remove_accesses(self._store, [request.id]))
 
-    def used(self, request: requests.AccessesUsed, changes: Changes) -> Done:  # noqa: ARG002  # as above
+    def used(self, request: AccessesUsed, changes: Changes) -> Done:  # noqa: ARG002  # as above
         accesses.note_used(self._store, request.ids)
         return Done()
 
-    def found(self, request: requests.FindAccess) -> requests.AccessFound:
+    def found(self, request: FindAccess) -> AccessFound:
         access, secret = accesses.access_of(self._store, request.id) or (None, None)
-        return requests.AccessFound(access=access, secret=secret)
+        return AccessFound(access=access, secret=secret)
 
-    def listed(self, request: requests.Accesses) -> requests.AccessesPage:  # noqa: ARG002  # it has no fields
-        return requests.AccessesPage(accesses=accesses.list_accesses(self._store))
+    def listed(self, request: Accesses) -> AccessesPage:  # noqa: ARG002  # it has no fields
+        return AccessesPage(accesses=accesses.list_accesses(self._store))

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.ipc.requests import Forgotten, StrangerForgotten
+from shared.ipc.requests.forgetting import Forgotten
+from shared.ipc.requests.strangers import StrangerForgotten
 from shared.photos.kept import Kept
 from shared.records import NewReference
 from shared.store.saving import Saved

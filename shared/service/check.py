@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from shared.errors import RollcallError, TemporaryError
 from shared.gallery.reader import GalleryReader
-from shared.ipc.requests import GalleryInfo
+from shared.ipc.requests.gallery import GalleryInfo
 from shared.service.block_differences import differences
 from shared.settings.schema import Settings
 from shared.store.check import store_faults

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from shared.errors import RefusedError
 from shared.events import Sighting
-from shared.ipc import requests
+from shared.ipc.requests.corrections import Corrections, CorrectionsPage, Judged, Right, UndoCorrection, Undone, Wrong
 from shared.records import Correction, NewReference
 from shared.service.changes import Changes
 from shared.service.negatives import negative_rows, negative_step
@@ -52,7 +52,7 @@ class CorrectionRequests:
         self._store, self._sightings, self._references = store, sightings, references
         self._keep_days, self._search = keep_days, search
 
-    def wrong(self, request: requests.Wrong, changes: Changes) -> requests.Judged:
+    def wrong(self, request: Wrong, changes: Changes) -> Judged:
         """Judge a sighting wrong. One that was judged so before is answered as done.
 
         Raises RefusedError if nobody was named, not even nearly; if the face is no longer kept; or if the person is not enrolled any more.
@@ -73,7 +73,7 @@ class CorrectionRequests:
         answer = self._answer(made, replaced=known)
         return replace(answer, looks_like=theirs.person if theirs else None)
 
-    def right(self, request: requests.Right, changes: Changes) -> requests.Judged:
+    def right(self, request: Right, changes: Changes) -> Judged:
         """Judge a sighting right. One that was judged so before is answered as done; its face can still be learned.
 
         Raises RefusedError as `wrong`; and if the face can't be learned.
@@ -90,7 +90,7 @@ class CorrectionRequests:
         self._sightings.tell_correction(made, RIGHT)
         return self._answer(made, replaced=known).with_warnings([warning] if warning else [])
 
-    def undo(self, request: requests.UndoCorrection, changes: Changes) -> requests.Undone:
+    def undo(self, request: UndoCorrection, changes: Changes) -> Undone:
         """Take back what was judged of a sighting, with the reference that was learned from it. Raises RefusedError if nothing was."""
         known = correction_of(self._store, request.sighting)
         if known is None:
@@ -99,13 +99,11 @@ class CorrectionRequests:
             )
         unlearned = self._take_back(known, changes)
         self._sightings.tell_correction(known, "undone")
-        return requests.Undone(sighting=known.sighting, judged=known.judged, person=known.person, unlearned=unlearned)
+        return Undone(sighting=known.sighting, judged=known.judged, person=known.person, unlearned=unlearned)
 
-    def listed(self, request: requests.Corrections) -> requests.CorrectionsPage:
+    def listed(self, request: Corrections) -> CorrectionsPage:
         """One page of corrections, by the ids of their sightings."""
-        return requests.CorrectionsPage(
-            corrections=list_corrections(self._store, request.after, min(request.limit, _MAX_PAGE))
-        )
+        return CorrectionsPage(corrections=list_corrections(self._store, request.after, min(request.limit, _MAX_PAGE)))
 
     # --- the steps ---------------------------------------------------------------------------------------------
 
@@ -194,10 +192,8 @@ class CorrectionRequests:
         changes.steps.append([known.reference])
         return 1
 
-    def _answer(
-        self, known: Correction, *, already: bool = False, replaced: Correction | None = None
-    ) -> requests.Judged:
-        return requests.Judged(
+    def _answer(self, known: Correction, *, already: bool = False, replaced: Correction | None = None) -> Judged:
+        return Judged(
             sighting=known.sighting,
             judged=known.judged,
             person=known.person,

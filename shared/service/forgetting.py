@@ -36,7 +36,10 @@ from numpy.typing import NDArray
 
 from shared.errors import RefusedError, RollcallError, Say
 from shared.events import stranger_id, stranger_number
-from shared.ipc import requests
+from shared.ipc.requests.base import Answer
+from shared.ipc.requests.corrections import CorrectionForgotten, ForgetCorrection
+from shared.ipc.requests.forgetting import Forget, Forgotten
+from shared.ipc.requests.strangers import ForgetStranger, StrangerForgotten
 from shared.person_names import name_key, name_of, text_of
 from shared.photos.kept import Kept, Left, kept_digest, kept_of_person, kept_photo, remove
 from shared.process.freed_arrays import overwrite_small_arrays
@@ -103,7 +106,7 @@ class Forgetting:
 
     # --- in the transaction ------------------------------------------------------------------------------------
 
-    def forget(self, request: requests.Forget, changes: Changes) -> requests.Forgotten:
+    def forget(self, request: Forget, changes: Changes) -> Forgotten:
         """Forget a person, or one photo of theirs.
 
         A repeated request is answered as done already: a client that lost its answer may ask again. Raises RefusedError if there is no
@@ -127,7 +130,7 @@ class Forgetting:
         changes.backup.append(lambda backup: delete_learned(backup, row_id, person))
         self._note_erasure(changes)
 
-    def _forget_person(self, person: str, changes: Changes, *, is_known: bool = False) -> requests.Forgotten:
+    def _forget_person(self, person: str, changes: Changes, *, is_known: bool = False) -> Forgotten:
         store = self._store
         spellings, was_marked = spellings_of(store, person), is_marked(store, person)
         former = [name for name in names_of(store, person) if name not in spellings]
@@ -155,7 +158,7 @@ class Forgetting:
         changes.backup.append(lambda backup: corrections.forget_like(backup, vectors))
         return gone
 
-    def _forget_photo(self, person: str, photo: str, changes: Changes) -> requests.Forgotten:
+    def _forget_photo(self, person: str, photo: str, changes: Changes) -> Forgotten:
         store = self._store
         path = erasure.photo_named(self._data_dir, store, person, photo)
         if path is None:
@@ -202,11 +205,11 @@ class Forgetting:
         *,
         already: bool,
         warning: str | None = None,
-    ) -> requests.Forgotten:
+    ) -> Forgotten:
         changes.steps.append(deleted.row_ids)
         removals.note_removals(self._store, self._data_dir, kept)
         self._note_erasure(changes)
-        answer = requests.Forgotten(
+        answer = Forgotten(
             person=person,
             spelt_otherwise=others,
             references=len(deleted.row_ids),
@@ -223,7 +226,7 @@ class Forgetting:
         changes.promised.append((answer, [*kept.photos, *kept.folders]))
         return answer
 
-    def forget_stranger(self, request: requests.ForgetStranger, changes: Changes) -> requests.StrangerForgotten:
+    def forget_stranger(self, request: ForgetStranger, changes: Changes) -> StrangerForgotten:
         """Forget a stranger. One that is gone already is answered as done. Raises RefusedError for an id that was never given out."""
         number = stranger_number(request.id)
         kept = Kept(self._strangers.pictures.of(number))
@@ -238,7 +241,7 @@ class Forgetting:
             lambda backup: erasure.knows_strangers(backup) and backup.sightings.forget_stranger(number)
         )
         self._note_erasure(changes)
-        answer = requests.StrangerForgotten(
+        answer = StrangerForgotten(
             unknown=stranger_id(number),
             photos=len(kept.photos),
             sightings=sightings,
@@ -252,7 +255,7 @@ class Forgetting:
         changes.promised.append((answer, kept.photos))
         return answer
 
-    def forget_correction(self, request: requests.ForgetCorrection, changes: Changes) -> requests.CorrectionForgotten:
+    def forget_correction(self, request: ForgetCorrection, changes: Changes) -> CorrectionForgotten:
         """Forget the face of a sighting: its correction and its probe. If there is neither, that is answered as done.
 
         Raises RefusedError for an id that was never given out.
@@ -269,7 +272,7 @@ class Forgetting:
         if known is not None:
             self._sightings.tell_correction(known, "undone")
         self._note_erasure(changes)
-        return requests.CorrectionForgotten(
+        return CorrectionForgotten(
             sighting=sighting,
             already=not (removed or probes),
             other_copies=leftovers.other_copies(self._store.path),
@@ -310,7 +313,7 @@ class Forgetting:
             self._drop_what_is_cached(time.monotonic())
         return warnings
 
-    def with_files_left(self, answer: requests.Answer, changes: Changes) -> requests.Answer:
+    def with_files_left(self, answer: Answer, changes: Changes) -> Answer:
         """The answer to a forgetting, completed by which of its files are still there. Any other answer is returned as it is."""
         for promised, files in changes.promised:
             if promised is answer:

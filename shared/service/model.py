@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from shared.errors import RefusedError
-from shared.ipc import requests
+from shared.ipc.requests.base import Done
+from shared.ipc.requests.model import Stage, Staged, Stamp, Switched, SwitchModel, Unstage
+from shared.ipc.requests.sync import ElsewhereReferences, FromElsewhere
 from shared.person_names import name_of
 from shared.service.changes import Changes
 from shared.store import people, staging, synced
@@ -21,25 +23,25 @@ class ModelRequests:
     def __init__(self, store: Store, strangers: Strangers) -> None:
         self._store, self._strangers = store, strangers
 
-    def from_elsewhere(self, _: requests.FromElsewhere) -> requests.ElsewhereReferences:
+    def from_elsewhere(self, _: FromElsewhere) -> ElsewhereReferences:
         """The references that came from other sites. They need no photo here: those sites embed them anew, and they come again."""
-        return requests.ElsewhereReferences(ids=synced.from_elsewhere(self._store))
+        return ElsewhereReferences(ids=synced.from_elsewhere(self._store))
 
-    def stage(self, request: requests.Stage, _: Changes) -> requests.Staged:
+    def stage(self, request: Stage, _: Changes) -> Staged:
         """Store another model's embeddings beside the ones in use."""
         staged = staging.stage(self._store, request.ids, request.changes, request.vectors, request.fingerprint)
-        return requests.Staged(staged=staged)
+        return Staged(staged=staged)
 
-    def unstage(self, _: requests.Unstage, __: Changes) -> requests.Done:
+    def unstage(self, _: Unstage, __: Changes) -> Done:
         """Delete all staged embeddings."""
         staging.unstage(self._store)
-        return requests.Done()
+        return Done()
 
-    def switch(self, request: requests.SwitchModel, changes: Changes) -> requests.Switched:
+    def switch(self, request: SwitchModel, changes: Changes) -> Switched:
         """Switch to the staged model. If a reference that is not in `leave_out` was not staged, return which, and change nothing."""
         waiting = sorted({*staging.not_staged(self._store, request.model.fingerprint)} - {*request.leave_out})
         if waiting:
-            return requests.Switched(switched=False, not_staged=waiting)
+            return Switched(switched=False, not_staged=waiting)
         left_out = staging.switch_model(self._store, request.model)
         changes.republish = True
         strangers = self._strangers.of_model_only(request.model.fingerprint)
@@ -58,7 +60,7 @@ class ModelRequests:
             warnings.append(
                 f"{merges} merges can't be undone any more: one of two references of a photo was kept with the old model"
             )
-        answer = requests.Switched(switched=True, references=count_references(self._store), left_out=left_out)
+        answer = Switched(switched=True, references=count_references(self._store), left_out=left_out)
         return answer.with_warnings(warnings)
 
     def _faces_of_model_only(self, fingerprint: str) -> tuple[int, int]:
@@ -70,7 +72,7 @@ class ModelRequests:
         drop_lost_crops(self._store)
         return faces, probes
 
-    def stamp(self, request: requests.Stamp, changes: Changes) -> requests.Done:
+    def stamp(self, request: Stamp, changes: Changes) -> Done:
         """Note which model the embeddings come from. Raises RefusedError if they have another dimension than the model's."""
         dim = self._store.dim
         if dim is not None and dim != request.model.dim and count_references(self._store):
@@ -86,4 +88,4 @@ class ModelRequests:
         self._strangers.of_model_only(request.model.fingerprint)
         self._faces_of_model_only(request.model.fingerprint)
         changes.republish = True
-        return requests.Done()
+        return Done()

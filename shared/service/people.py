@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.errors import RefusedError
-from shared.ipc import requests
+from shared.ipc.requests.people import Merge, Rename, Renamed, UndoPeople
 from shared.person_names import name_of, new_name_of
 from shared.service.changes import Changes
 from shared.service.negatives import negative_step
@@ -27,7 +27,7 @@ class PeopleRequests:
     def __init__(self, store: Store, sightings: SightingRequests) -> None:
         self._store, self._sightings = store, sightings
 
-    def rename(self, request: requests.Rename, changes: Changes) -> requests.Renamed:
+    def rename(self, request: Rename, changes: Changes) -> Renamed:
         """Rename a person. Raises RefusedError as store/people.py does."""
         person, new = name_of(request.person), new_name_of(request.new)
         moved = people.rename(self._store, person, new)
@@ -38,7 +38,7 @@ class PeopleRequests:
         )
         return _answer(moved)
 
-    def merge(self, request: requests.Merge, changes: Changes) -> requests.Renamed:
+    def merge(self, request: Merge, changes: Changes) -> Renamed:
         """Merge two people into one. Raises RefusedError as store/people.py does."""
         person, into = name_of(request.person), name_of(request.into)
         warnings = self._contradictions(person, into)
@@ -56,7 +56,7 @@ class PeopleRequests:
         ]
         return [contradiction(sighting, into) for sighting in found[:_MAX_WARNINGS]]
 
-    def undo(self, request: requests.UndoPeople, changes: Changes) -> requests.Renamed:
+    def undo(self, request: UndoPeople, changes: Changes) -> Renamed:
         """Undo the last rename or merge, or the named one. Raises RefusedError if it can't be undone."""
         names = None if request.before is None or request.person is None else (request.before, request.person)
         moved = people.undo(self._store, names)
@@ -97,8 +97,8 @@ def _undo_in_backup(backup: Store, moved: Moved) -> None:
         people.rename(backup, moved.person, moved.other, dict(moved.files))
 
 
-def _answer(moved: Moved) -> requests.Renamed:
-    return requests.Renamed(
+def _answer(moved: Moved) -> Renamed:
+    return Renamed(
         person=moved.other,
         before=moved.person,
         references=len(moved.row_ids) + len(moved.restored),

@@ -6,7 +6,25 @@ from collections.abc import Sequence
 
 from shared.embeddings import unit_vector
 from shared.errors import RefusedError
-from shared.ipc import requests
+from shared.ipc.requests.base import Counted, Vectors
+from shared.ipc.requests.people import People, PeoplePage
+from shared.ipc.requests.references import (
+    Compared,
+    Cosine,
+    Count,
+    CoverFound,
+    Delete,
+    Deleted,
+    FindCover,
+    FindReferences,
+    IsMarked,
+    Marked,
+    References,
+    ReferencesFound,
+    ReferencesPage,
+    Save,
+    Saved,
+)
 from shared.person_names import name_of, new_name_of, text_of
 from shared.records import NewReference
 from shared.service.changes import Changes
@@ -46,7 +64,7 @@ class ReferenceRequests:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def save(self, request: requests.Save, changes: Changes) -> requests.Saved:
+    def save(self, request: Save, changes: Changes) -> Saved:
         """Save references. Raises RefusedError for an unsound name, text or vector, or for embeddings of another model."""
         self._require_fingerprint(request.fingerprint)
         names = {name: new_name_of(name) for name in {row.person_name for row in request.rows}}
@@ -55,19 +73,19 @@ class ReferenceRequests:
             text_of(text)
         return self.add(rows, request.vectors, changes)
 
-    def add(self, rows: Sequence[NewReference], vectors: requests.Vectors, changes: Changes) -> requests.Saved:
+    def add(self, rows: Sequence[NewReference], vectors: Vectors, changes: Changes) -> Saved:
         """Save references of sound names, `vectors` (n, dim). A face that was judged wrong and resembles one of them is narrowed to the
         person whose it is not; if it is that very person, the answer warns."""
         saved = save(self._store, rows, vectors)
         if not saved.row_ids:
-            return requests.Saved(ids=[], updated=0)
+            return Saved(ids=[], updated=0)
         changes.steps.append((saved, rows))
         met = meet(self._store, [row.person_name for row in rows], saved.vectors)
         changes.steps += negative_step(self._store, met.narrowed)
         warnings = [contradiction(sighting, person) for sighting, person in met.contradicted[:_MAX_WARNINGS]]
-        return requests.Saved(ids=saved.row_ids, updated=sum(saved.replaced)).with_warnings(warnings)
+        return Saved(ids=saved.row_ids, updated=sum(saved.replaced)).with_warnings(warnings)
 
-    def add_as_given(self, rows: Sequence[NewReference], vectors: requests.Vectors, changes: Changes) -> None:
+    def add_as_given(self, rows: Sequence[NewReference], vectors: Vectors, changes: Changes) -> None:
         """Save references that came from another site, as `add` does. Each is known by its UUID alone."""
         saved = save_by_uuid(self._store, rows, vectors)
         changes.steps.append((saved, rows))
@@ -85,55 +103,53 @@ class ReferenceRequests:
                 remedy="try again with the gallery's model; see: supervisor.py models",
             )
 
-    def delete(self, request: requests.Delete, changes: Changes) -> requests.Deleted:
+    def delete(self, request: Delete, changes: Changes) -> Deleted:
         """Delete the references of a person, or of one photo of theirs."""
         deleted = delete_references(self._store, name_of(request.person_name), text_of(request.image_path))
         changes.steps.append(deleted.row_ids)
-        return requests.Deleted(deleted=len(deleted.row_ids))
+        return Deleted(deleted=len(deleted.row_ids))
 
-    def count(self, _: requests.Count) -> requests.Counted:
+    def count(self, _: Count) -> Counted:
         """How many references are stored."""
-        return requests.Counted(count=count_references(self._store))
+        return Counted(count=count_references(self._store))
 
-    def people(self, request: requests.People) -> requests.PeoplePage:
+    def people(self, request: People) -> PeoplePage:
         """One page of the enrolled people, by name."""
-        return requests.PeoplePage(
+        return PeoplePage(
             people=list_people(self._store, request.after, request.limit, request.id, request.name),
             last_change=last_change(self._store),
         )
 
-    def references(self, request: requests.References) -> requests.ReferencesPage:
+    def references(self, request: References) -> ReferencesPage:
         """One page of references, by id, of one person or of all."""
-        return requests.ReferencesPage(
-            references=list_references(self._store, request.person, request.after_id, request.limit)
-        )
+        return ReferencesPage(references=list_references(self._store, request.person, request.after_id, request.limit))
 
-    def found(self, request: requests.FindReferences) -> requests.ReferencesFound:
+    def found(self, request: FindReferences) -> ReferencesFound:
         """Some references by their ids, and their people. Raises RefusedError for too many."""
         if len(request.ids) > _MAX_FOUND:
             raise RefusedError("too many references at once", got=len(request.ids), expected=f"at most {_MAX_FOUND}")
         references = references_of_ids(self._store, request.ids)
         people = people_named(self._store, {one.person for one in references})
-        return requests.ReferencesFound(
+        return ReferencesFound(
             references=references,
             people=people,
             different=different_among(self._store, [one.id for one in people if one.id is not None]),
             change_number=self._store.change_number,
         )
 
-    def cover(self, request: requests.FindCover) -> requests.CoverFound:
+    def cover(self, request: FindCover) -> CoverFound:
         """The reference whose photo stands for a person."""
         is_known, reference = find_cover(self._store, request.id)
-        return requests.CoverFound(is_known=is_known, reference=reference)
+        return CoverFound(is_known=is_known, reference=reference)
 
-    def is_marked(self, request: requests.IsMarked) -> requests.Marked:
+    def is_marked(self, request: IsMarked) -> Marked:
         """Whether a person, or a photo of theirs, was deleted and not enrolled again since."""
-        return requests.Marked(marked=is_marked(self._store, request.person, request.photo_digest))
+        return Marked(marked=is_marked(self._store, request.person, request.photo_digest))
 
-    def cosine(self, request: requests.Cosine) -> requests.Compared:
+    def cosine(self, request: Cosine) -> Compared:
         """The cosine between a stored reference and a given vector. Raises RefusedError for an unknown id or another dimension."""
         stored = vector_of(self._store, request.id)
         probe = unit_vector(request.vectors[0], "probe")
         if len(stored) != len(probe):
             raise RefusedError("an embedding of another model", got=len(probe), expected=str(len(stored)))
-        return requests.Compared(cosine=float(stored @ probe))
+        return Compared(cosine=float(stored @ probe))

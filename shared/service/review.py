@@ -9,7 +9,19 @@ import numpy as np
 
 from shared.errors import RefusedError
 from shared.events import stranger_number
-from shared.ipc import requests
+from shared.ipc.requests.review import (
+    Decided,
+    DifferentPage,
+    DifferentPeople,
+    HeedStranger,
+    IgnoreStranger,
+    MarkDifferent,
+    PairOfPeople,
+    Review,
+    ReviewItem,
+    ReviewPage,
+    UndoDifferent,
+)
 from shared.process.work_progress import beat
 from shared.records import Person
 from shared.service.changes import Changes
@@ -38,16 +50,16 @@ class ReviewRequests:
         """`search()`: the search in the published gallery, or None."""
         self._store, self._strangers, self._search = store, strangers, search
 
-    def listed(self, request: requests.Review) -> requests.ReviewPage:
+    def listed(self, request: Review) -> ReviewPage:
         """What is left to decide, those first whose score is nearest to that which names somebody: they teach most."""
         people = _Known(self._store)
         items = [*self._strangers_left(request, people), *self._sightings_left(request, people)]
         alike = alike_of(self._store) or 1.0
         items.sort(key=lambda one: 2.0 if one.score is None else abs(one.score - alike))
         listed = items[: max(0, min(request.limit, _MAX_PAGE))]
-        return requests.ReviewPage(items=[replace(one, reference=self._beside(one)) for one in listed])
+        return ReviewPage(items=[replace(one, reference=self._beside(one)) for one in listed])
 
-    def _beside(self, item: requests.ReviewItem) -> int | None:
+    def _beside(self, item: ReviewItem) -> int | None:
         """The photo of its person that an item is shown beside: the one that resembles its face most."""
         if item.person is None:
             return None
@@ -58,7 +70,7 @@ class ReviewRequests:
             vectors = [] if probe is None else [probe.vector]
         return nearest_photo(self._store, item.person.person, np.stack(vectors)) if vectors else None
 
-    def _strangers_left(self, request: requests.Review, people: _Known) -> list[requests.ReviewItem]:
+    def _strangers_left(self, request: Review, people: _Known) -> list[ReviewItem]:
         search, items = self._search(), []
         for number in review.newest_heeded(self._store, _MAX_STRANGERS):
             beat()
@@ -66,7 +78,7 @@ class ReviewRequests:
             if request.cameras is not None and not set(stranger.cameras) & set(request.cameras):
                 continue
             person, score = self._nearest(number, search)
-            items.append(requests.ReviewItem(stranger=stranger, person=people.of(person), score=score))
+            items.append(ReviewItem(stranger=stranger, person=people.of(person), score=score))
         return items
 
     def _nearest(self, number: int, search: Search | None) -> tuple[str | None, float | None]:
@@ -81,7 +93,7 @@ class ReviewRequests:
             best = max(filter(None, (best, near)), default=None)
         return (None, None) if best is None else (best[1], round(best[0], 4))
 
-    def _sightings_left(self, request: requests.Review, people: _Known) -> list[requests.ReviewItem]:
+    def _sightings_left(self, request: Review, people: _Known) -> list[ReviewItem]:
         items = []
         found = review.newest_doubtful(self._store, _LOOKED_THROUGH, _MAX_SIGHTINGS)
         pictured = with_crops(self._store, [sighting for sighting, _ in found])
@@ -91,31 +103,31 @@ class ReviewRequests:
             if event is None or known is None or (request.cameras is not None and event.camera not in request.cameras):
                 continue
             shown = replace(event, crop=True if sighting in pictured else None)
-            items.append(requests.ReviewItem(event=shown.to_json(), person=known, score=event.score))
+            items.append(ReviewItem(event=shown.to_json(), person=known, score=event.score))
         return items
 
     # --- decisions ---------------------------------------------------------------------------------------------
 
-    def mark_different(self, request: requests.MarkDifferent, _: Changes) -> requests.Decided:
+    def mark_different(self, request: MarkDifferent, _: Changes) -> Decided:
         """Remember that two are not one person. Raises RefusedError if one of them is not there."""
-        return requests.Decided(already=not review.note_different(self._store, self._pair(request)))
+        return Decided(already=not review.note_different(self._store, self._pair(request)))
 
-    def different(self, request: requests.DifferentPeople) -> requests.DifferentPage:
+    def different(self, request: DifferentPeople) -> DifferentPage:
         """One page of the pairs of people who are remembered as different."""
         found = review.different_people(self._store, request.after, max(0, min(request.limit, _MAX_DIFFERENT_PAGE)))
-        return requests.DifferentPage(pairs=[requests.PairOfPeople(*one) for one in found])
+        return DifferentPage(pairs=[PairOfPeople(*one) for one in found])
 
-    def undo_different(self, request: requests.UndoDifferent, _: Changes) -> requests.Decided:
-        return requests.Decided(already=not review.drop_different(self._store, self._pair(request)))
+    def undo_different(self, request: UndoDifferent, _: Changes) -> Decided:
+        return Decided(already=not review.drop_different(self._store, self._pair(request)))
 
-    def ignore(self, request: requests.IgnoreStranger, _: Changes) -> requests.Decided:
+    def ignore(self, request: IgnoreStranger, _: Changes) -> Decided:
         """Let a stranger not come up any more. Raises RefusedError for an id that is not kept."""
-        return requests.Decided(already=not review.ignore(self._store, self._kept(request.id)))
+        return Decided(already=not review.ignore(self._store, self._kept(request.id)))
 
-    def heed(self, request: requests.HeedStranger, _: Changes) -> requests.Decided:
-        return requests.Decided(already=not review.heed(self._store, self._kept(request.id)))
+    def heed(self, request: HeedStranger, _: Changes) -> Decided:
+        return Decided(already=not review.heed(self._store, self._kept(request.id)))
 
-    def _pair(self, request: requests.MarkDifferent | requests.UndoDifferent) -> Pair:
+    def _pair(self, request: MarkDifferent | UndoDifferent) -> Pair:
         if (request.stranger is None) == (request.other is None) or request.person == request.other:
             raise RefusedError("not two people", expected="a person, and a stranger or another person")
         for person_id in filter(None, (request.person, request.other)):

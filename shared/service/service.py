@@ -23,8 +23,54 @@ from typing import Any, TypeVar, cast
 from shared.errors import DamagedError, RefusedError, RollcallError, Say, UsageError
 from shared.events import Sighting
 from shared.gallery.publisher import GalleryPublisher
-from shared.ipc import requests
-from shared.ipc.requests import Answer, Answer_co, Request
+from shared.ipc.requests import strangers as stranger_requests
+from shared.ipc.requests.accesses import Accesses, AccessesUsed, AddAccess, FindAccess, RevokeAccess, UseLink
+from shared.ipc.requests.base import Answer, Answer_co, Request
+from shared.ipc.requests.corrections import Corrections, ForgetCorrection, Right, UndoCorrection, Wrong
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.gallery import GalleryInfo, Info, Restored
+from shared.ipc.requests.model import Stage, Stamp, SwitchModel, Unstage
+from shared.ipc.requests.people import Merge, People, Rename, UndoPeople
+from shared.ipc.requests.references import (
+    BringBack,
+    Cosine,
+    Count,
+    Delete,
+    FindCover,
+    FindReferences,
+    IsMarked,
+    References,
+    Save,
+    SetAside,
+)
+from shared.ipc.requests.review import (
+    DifferentPeople,
+    HeedStranger,
+    IgnoreStranger,
+    MarkDifferent,
+    Review,
+    UndoDifferent,
+)
+from shared.ipc.requests.sightings import FindCrop, FindSightings, Record, Sightings
+from shared.ipc.requests.strangers import ForgetStranger, NameStranger
+from shared.ipc.requests.sync import (
+    BeginAnew,
+    ChangeNews,
+    CountUnshown,
+    Exchanged,
+    FromElsewhere,
+    Outgoing,
+    OutgoingPlain,
+    OutgoingSightings,
+    Resend,
+    Sent,
+    SentPlain,
+    SentSightings,
+    SetBack,
+    SyncStatus,
+    TakeIn,
+    TakeInPlain,
+)
 from shared.progress import Progress
 from shared.service.accesses import AccessRequests
 from shared.service.changes import Changes
@@ -88,67 +134,67 @@ class StoreService:
         sync = SyncRequests(store, references, people, self._forgetting)
         plain, sightings_up = PlainSyncRequests(store, references), SightingsUp(store)
         self._writes: dict[type[Request[Any]], _Write] = {
-            requests.Save: references.save,
-            requests.Delete: references.delete,
-            requests.SetAside: aside.set_aside,
-            requests.BringBack: aside.bring_back,
-            requests.Forget: sync.forget,
-            requests.ForgetStranger: self._forgetting.forget_stranger,
-            requests.NameStranger: strangers.name,
-            requests.MarkDifferent: review.mark_different,
-            requests.UndoDifferent: review.undo_different,
-            requests.IgnoreStranger: review.ignore,
-            requests.HeedStranger: review.heed,
-            requests.Record: self._sightings.record,
-            requests.Stage: model.stage,
-            requests.Unstage: model.unstage,
-            requests.SwitchModel: model.switch,
-            requests.Stamp: model.stamp,
-            requests.Rename: people.rename,
-            requests.Merge: people.merge,
-            requests.UndoPeople: people.undo,
-            requests.Wrong: corrections.wrong,
-            requests.Right: corrections.right,
-            requests.UndoCorrection: corrections.undo,
-            requests.ForgetCorrection: self._forgetting.forget_correction,
-            requests.AddAccess: access.add,
-            requests.UseLink: access.use_link,
-            requests.RevokeAccess: access.revoke,
-            requests.AccessesUsed: access.used,
-            requests.Outgoing: sync.outgoing,
-            requests.Sent: sync.sent,
-            requests.Resend: sync.resend,
-            requests.SetBack: sync.set_back,
-            requests.BeginAnew: sync.begin_anew,
-            requests.TakeIn: sync.take_in,
-            requests.TakeInPlain: plain.take_in,
-            requests.SentPlain: plain.sent,
-            requests.OutgoingSightings: sightings_up.outgoing,
-            requests.SentSightings: sightings_up.sent,
-            requests.Exchanged: sightings_up.exchanged,
+            Save: references.save,
+            Delete: references.delete,
+            SetAside: aside.set_aside,
+            BringBack: aside.bring_back,
+            Forget: sync.forget,
+            ForgetStranger: self._forgetting.forget_stranger,
+            NameStranger: strangers.name,
+            MarkDifferent: review.mark_different,
+            UndoDifferent: review.undo_different,
+            IgnoreStranger: review.ignore,
+            HeedStranger: review.heed,
+            Record: self._sightings.record,
+            Stage: model.stage,
+            Unstage: model.unstage,
+            SwitchModel: model.switch,
+            Stamp: model.stamp,
+            Rename: people.rename,
+            Merge: people.merge,
+            UndoPeople: people.undo,
+            Wrong: corrections.wrong,
+            Right: corrections.right,
+            UndoCorrection: corrections.undo,
+            ForgetCorrection: self._forgetting.forget_correction,
+            AddAccess: access.add,
+            UseLink: access.use_link,
+            RevokeAccess: access.revoke,
+            AccessesUsed: access.used,
+            Outgoing: sync.outgoing,
+            Sent: sync.sent,
+            Resend: sync.resend,
+            SetBack: sync.set_back,
+            BeginAnew: sync.begin_anew,
+            TakeIn: sync.take_in,
+            TakeInPlain: plain.take_in,
+            SentPlain: plain.sent,
+            OutgoingSightings: sightings_up.outgoing,
+            SentSightings: sightings_up.sent,
+            Exchanged: sightings_up.exchanged,
         }
         self._reads: dict[type[Request[Any]], _Read] = {
-            requests.Count: references.count,
-            requests.People: references.people,
-            requests.References: references.references,
-            requests.FindReferences: references.found,
-            requests.FindCover: references.cover,
-            requests.IsMarked: references.is_marked,
-            requests.Cosine: references.cosine,
-            requests.Sightings: self._sightings.listed,
-            requests.FindSightings: self._sightings.found,
-            requests.FindCrop: self._sightings.crop,
-            requests.Strangers: strangers.listed,
-            requests.Review: review.listed,
-            requests.DifferentPeople: review.different,
-            requests.Corrections: corrections.listed,
-            requests.FindAccess: access.found,
-            requests.Accesses: access.listed,
-            requests.OutgoingPlain: plain.outgoing,
-            requests.CountUnshown: plain.count_unshown,
-            requests.SyncStatus: sync.state,
-            requests.FromElsewhere: model.from_elsewhere,
-            requests.Info: lambda _: self.info(),
+            Count: references.count,
+            People: references.people,
+            References: references.references,
+            FindReferences: references.found,
+            FindCover: references.cover,
+            IsMarked: references.is_marked,
+            Cosine: references.cosine,
+            Sightings: self._sightings.listed,
+            FindSightings: self._sightings.found,
+            FindCrop: self._sightings.crop,
+            stranger_requests.Strangers: strangers.listed,
+            Review: review.listed,
+            DifferentPeople: review.different,
+            Corrections: corrections.listed,
+            FindAccess: access.found,
+            Accesses: access.listed,
+            OutgoingPlain: plain.outgoing,
+            CountUnshown: plain.count_unshown,
+            SyncStatus: sync.state,
+            FromElsewhere: model.from_elsewhere,
+            Info: lambda _: self.info(),
         }
 
     def begin(self) -> None:
@@ -248,7 +294,7 @@ class StoreService:
 
     # --- the whole gallery -------------------------------------------------------------------------------------
 
-    def restore(self, file: Path) -> requests.Restored:
+    def restore(self, file: Path) -> Restored:
         """Replace the references by those of a backup, except people deleted since. Raises RollcallError; then nothing has changed."""
         backup = open_read_only(file)
         try:
@@ -267,24 +313,22 @@ class StoreService:
             "(marks.key)"
         )
         warnings = [line for line in (marks if replaced.marks_lost else None, published) if line]
-        answer = requests.Restored(
-            restored=replaced.restored, kept_deleted=replaced.kept_deleted, set_aside=replaced.set_aside
-        )
+        answer = Restored(restored=replaced.restored, kept_deleted=replaced.kept_deleted, set_aside=replaced.set_aside)
         return answer.with_warnings(warnings)
 
     def sightings_since(self, after_id: int, limit: int) -> list[Sighting]:
         """At most `limit` kept sightings with id > `after_id`, oldest first."""
         return self._sightings.since(after_id, None, limit)
 
-    def change_news(self) -> requests.ChangeNews:
+    def change_news(self) -> ChangeNews:
         """Up to where the store has changed."""
-        return requests.ChangeNews(change_number=self.store.change_number, sighting=self.store.sightings.last_id())
+        return ChangeNews(change_number=self.store.change_number, sighting=self.store.sightings.last_id())
 
-    def info(self) -> requests.GalleryInfo:
+    def info(self) -> GalleryInfo:
         """Model, counts, and the state of the block. A value that a damaged database can't give is None."""
         store, block = self.store, self._block
         crops = self._unless_damaged(partial(kept_crops, store))
-        return requests.GalleryInfo(
+        return GalleryInfo(
             model=self._unless_damaged(lambda: store.model),
             fingerprint=self._unless_damaged(lambda: store.fingerprint),
             dim=self._unless_damaged(lambda: store.dim),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from shared.embeddings import require_sound
 from shared.errors import RefusedError
-from shared.ipc import requests
+from shared.ipc.requests.references import BringBack, ReferenceState, SetAside
 from shared.person_names import name_of, text_of
 from shared.records import Reference
 from shared.service.changes import Changes
@@ -28,7 +28,7 @@ class SetAsideRequests:
     def __init__(self, store: Store, data_dir: Path) -> None:
         self._store, self._data_dir = store, data_dir
 
-    def set_aside(self, request: requests.SetAside, changes: Changes) -> requests.ReferenceState:
+    def set_aside(self, request: SetAside, changes: Changes) -> ReferenceState:
         """Set a reference aside. One that is set aside already is answered as done, with the reason that it has.
 
         Raises RefusedError if there is no such person or reference, or if it is the person's last one in use.
@@ -50,7 +50,7 @@ class SetAsideRequests:
         self._follow(found, aside, changes)
         return self._state(found, aside, already=False)
 
-    def bring_back(self, request: requests.BringBack, changes: Changes) -> requests.ReferenceState:
+    def bring_back(self, request: BringBack, changes: Changes) -> ReferenceState:
         """Bring a reference back. One that is in use already is answered as done.
 
         Raises RefusedError if there is no such person or reference; UnsoundRowError if its row was damaged meanwhile.
@@ -90,8 +90,8 @@ class SetAsideRequests:
         reference_uuid = uuid_of(self._store, found.id)
         changes.backup.append(lambda backup: follow(backup, reference_uuid, aside))
 
-    def _state(self, found: Reference, aside: Aside | None, *, already: bool) -> requests.ReferenceState:
-        return requests.ReferenceState(
+    def _state(self, found: Reference, aside: Aside | None, *, already: bool) -> ReferenceState:
+        return ReferenceState(
             person=found.person,
             id=found.id,
             photo=found.image_path,

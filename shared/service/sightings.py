@@ -13,7 +13,16 @@ from typing import NamedTuple
 
 from shared.errors import RefusedError, RollcallError, Say
 from shared.events import Event, Sighting, iso_time, stranger_number
-from shared.ipc import requests
+from shared.ipc.requests.sightings import (
+    CropFound,
+    FindCrop,
+    FindSightings,
+    Record,
+    Recorded,
+    Sightings,
+    SightingsFound,
+    SightingsPage,
+)
 from shared.photos.kept import remove
 from shared.presence import WITHIN_S, Presence
 from shared.records import Correction
@@ -53,7 +62,7 @@ class SightingRequests:
         self._presence: Presence | None = None
         self.new: list[Sighting] = []  # added by the current group of writes
 
-    def record(self, request: requests.Record, _: Changes) -> requests.Recorded:
+    def record(self, request: Record, _: Changes) -> Recorded:
         """Keep events as sightings. Unsound events are refused, each by itself. Raises RefusedError if all are."""
         presence = self._presence = self._presence or self._stored_presence()
         sound, faults = [], []
@@ -70,7 +79,7 @@ class SightingRequests:
             replace(one, probe=None, traces=None, picture=None, crop=True if one.id in with_crop else None)
             for one in kept
         ]
-        return requests.Recorded(recorded=len(kept), refused=faults)
+        return Recorded(recorded=len(kept), refused=faults)
 
     def _keep_faces(self, kept: Sequence[Sighting]) -> set[int]:
         """Keep the embeddings and pictures that decided these sightings. None of somebody who was deleted meanwhile, and no picture that
@@ -127,12 +136,12 @@ class SightingRequests:
         """Forget who was seen where, because a person was forgotten. It is read anew from the sightings that are left."""
         self._presence = None
 
-    def listed(self, request: requests.Sightings) -> requests.SightingsPage:
+    def listed(self, request: Sightings) -> SightingsPage:
         """One page of kept sightings, oldest first, and the last id given out."""
         found = self.since(request.after_id, request.since, min(request.limit, _MAX_EVENTS))
-        return requests.SightingsPage(events=found, last_id=self._store.sightings.last_id())
+        return SightingsPage(events=found, last_id=self._store.sightings.last_id())
 
-    def found(self, request: requests.FindSightings) -> requests.SightingsFound:
+    def found(self, request: FindSightings) -> SightingsFound:
         """One page of kept sightings, newest first."""
         events, before_id = self._store.sightings.found(
             request.before_id,
@@ -144,15 +153,15 @@ class SightingRequests:
             Span(request.since, request.until),
             None if request.unknown is None else stranger_number(request.unknown),
         )
-        return requests.SightingsFound(events=self._marked(events), before_id=before_id)
+        return SightingsFound(events=self._marked(events), before_id=before_id)
 
-    def crop(self, request: requests.FindCrop) -> requests.CropFound:
+    def crop(self, request: FindCrop) -> CropFound:
         """The picture of the face that decided a sighting, if it is still kept."""
         sighting = self._store.sightings.find(request.sighting)
         jpeg = None if sighting is None else crop_of(self._store, request.sighting)
         if sighting is None or jpeg is None:
-            return requests.CropFound(camera=None, jpeg=None)
-        return requests.CropFound(camera=sighting.camera, jpeg=base64.b64encode(jpeg).decode())
+            return CropFound(camera=None, jpeg=None)
+        return CropFound(camera=sighting.camera, jpeg=base64.b64encode(jpeg).decode())
 
     def _marked(self, found: list[Sighting]) -> list[Sighting]:
         """The sightings with their `crop`."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from shared.errors import RefusedError
 from shared.events import stranger_id, stranger_number
-from shared.ipc import requests
+from shared.ipc.requests import strangers as stranger_requests
+from shared.ipc.requests.strangers import NameStranger, StrangerNamed, StrangersPage
 from shared.person_names import new_name_of
 from shared.service.changes import Changes
 from shared.store.erasure import knows_strangers
@@ -21,18 +22,18 @@ class StrangerRequests:
     def __init__(self, strangers: Strangers, store: Store) -> None:
         self._strangers, self._store = strangers, store
 
-    def listed(self, request: requests.Strangers) -> requests.StrangersPage:
+    def listed(self, request: stranger_requests.Strangers) -> StrangersPage:
         """One stranger, or one page of them by id. Raises RefusedError for an id that is not kept."""
         if request.id is not None:
             number = stranger_number(request.id)
             if not self._strangers.is_kept(number):
                 raise no_such_stranger(number)
-            return requests.StrangersPage(strangers=self._strangers.listed(number - 1, 1))
+            return StrangersPage(strangers=self._strangers.listed(number - 1, 1))
         after = 0 if request.after is None else stranger_number(request.after)
         limit = _MAX_PAGE if request.limit is None else min(request.limit, _MAX_PAGE)
-        return requests.StrangersPage(strangers=self._strangers.listed(after, limit))
+        return StrangersPage(strangers=self._strangers.listed(after, limit))
 
-    def name(self, request: requests.NameStranger, changes: Changes) -> requests.StrangerNamed:
+    def name(self, request: NameStranger, changes: Changes) -> StrangerNamed:
         """Give a stranger's sightings to an enrolled person. Raises RefusedError if nobody of that name is enrolled."""
         person = new_name_of(request.person)
         # The stranger may be gone already: a camera that recognised the newly enrolled person has reported that they are the same.
@@ -43,7 +44,7 @@ class StrangerRequests:
         self._strangers.remove(number)
         # In the backup, too: `person` may be forgotten after the backup was restored, and these sightings with them.
         changes.backup.append(lambda backup: knows_strangers(backup) and backup.sightings.give_to(number, person))
-        return requests.StrangerNamed(unknown=stranger_id(number), person=person, sightings=sightings)
+        return StrangerNamed(unknown=stranger_id(number), person=person, sightings=sightings)
 
 
 def no_such_stranger(number: int) -> RefusedError:

@@ -18,7 +18,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from shared.errors import RefusedError
-from shared.ipc import requests
+from shared.ipc.requests.base import Done
+from shared.ipc.requests.forgetting import Forget, Forgotten
+from shared.ipc.requests.sync import (
+    BeginAnew,
+    Outgoing,
+    OutgoingBatch,
+    RefusedItem,
+    Resend,
+    Sent,
+    SetBack,
+    SyncStanding,
+    SyncStatus,
+    TakeIn,
+    TakenIn,
+)
 from shared.records import NewReference
 from shared.service.changes import Changes
 from shared.service.forgetting import Forgetting
@@ -64,7 +78,7 @@ class SyncRequests:
 
     # --- what is to be sent ------------------------------------------------------------------------------------
 
-    def outgoing(self, request: requests.Outgoing, changes: Changes) -> requests.OutgoingBatch:
+    def outgoing(self, request: Outgoing, changes: Changes) -> OutgoingBatch:
         """The next batch: own changes in their order, whole up to `through`. Without a `next_lineage` there is nothing to send.
 
         A batch whose answer was lost is sent again first, up to the same change. Otherwise the hub would take this store for a copy.
@@ -79,13 +93,13 @@ class SyncRequests:
         if store.fingerprint is not None:
             items, through = self._own_items(state, request.max_bytes, state.next_sent if is_again else None)
         if not items and not is_again:
-            return requests.OutgoingBatch(origin=state.origin, after=state.sent, through=state.sent, items=[])
+            return OutgoingBatch(origin=state.origin, after=state.sent, through=state.sent, items=[])
         # The same mark for a batch that is cut smaller: whichever of the two the hub took, it goes on from there.
         lineage = state.next_lineage or sync_state.new_lineage()
         documents = [sent_by(state.origin, one.to_json()) for one in items]
         sync_state.write_state(store, next_lineage=lineage, next_sent=through)
         sync_state.note_under_way(store, {name_of_item(one): one["revision"] for one in documents})
-        return requests.OutgoingBatch(
+        return OutgoingBatch(
             origin=state.origin,
             after=state.sent,
             through=through,
@@ -118,33 +132,33 @@ class SyncRequests:
         through = min((page[-1] for page in pages if len(page) == _AT_ONCE), default=store.change_now)
         return _cut([each for each in found if each[0] <= through], through, max_bytes)
 
-    def sent(self, request: requests.Sent, changes: Changes) -> requests.Done:  # noqa: ARG002  # as above
+    def sent(self, request: Sent, changes: Changes) -> Done:  # noqa: ARG002  # as above
         """The hub has everything of the last batch. What it refused is noted with its reason, and not sent again until it changes."""
         store, state = self._store, sync_state.read_state(self._store)
         if request.through != state.next_sent or request.lineage != state.next_lineage:
-            return requests.Done()  # the answer to an earlier request
+            return Done()  # the answer to an earlier request
         refused = {one.what for one in request.refused}
         under_way = sync_state.take_under_way(store).items()
         taken = [revision for what, revision in under_way if what not in refused]
         change_times.note_seen(store.connection, max(taken, default=0))
         note_refused(store, [(one.what, one.reason) for one in request.refused], None)
         sync_state.write_state(store, sent=request.through, lineage=request.lineage, next_lineage="", next_sent=0)
-        return requests.Done()
+        return Done()
 
-    def resend(self, request: requests.Resend, changes: Changes) -> requests.Done:  # noqa: ARG002  # as above
+    def resend(self, request: Resend, changes: Changes) -> Done:  # noqa: ARG002  # as above
         """The hub lacks changes after `after`: it was restored, or another one takes its place. They are sent again."""
         store, state = self._store, sync_state.read_state(self._store)
         if request.origin != state.origin:
-            return requests.Done()  # the answer to a batch of before this store was restored
+            return Done()  # the answer to a batch of before this store was restored
         # Before it was restored it may have taken the batch, and given it to other sites; but nothing of a clock that was wrong.
         now_ms = change_times.time_ms(store.connection)
         taken = [one for one in sync_state.take_under_way(store).values() if not is_ahead(one, now_ms)]
         change_times.note_seen(store.connection, max(taken, default=0))
         synced.send_again(store, request.after)
         sync_state.write_state(store, sent=request.after, lineage=request.lineage or "", next_lineage="", next_sent=0)
-        return requests.Done()
+        return Done()
 
-    def set_back(self, request: requests.SetBack, changes: Changes) -> requests.Done:  # noqa: ARG002  # as above
+    def set_back(self, request: SetBack, changes: Changes) -> Done:  # noqa: ARG002  # as above
         """The hub was restored from a backup, and lacks what was read of it, whose sites may be gone. All that came from elsewhere is sent again;
         what was lost there is read again if those sites send it."""
         store, state = self._store, sync_state.read_state(self._store)
@@ -152,15 +166,15 @@ class SyncRequests:
         if request.hub == state.hub and position != state.position:
             synced.send_again(store, 0)
             sync_state.write_state(store, position=position)
-        return requests.Done()
+        return Done()
 
-    def begin_anew(self, request: requests.BeginAnew, changes: Changes) -> requests.Done:  # noqa: ARG002  # as above
+    def begin_anew(self, request: BeginAnew, changes: Changes) -> Done:  # noqa: ARG002  # as above
         """This store is a copy, or was restored: it takes a new origin."""
         self._own.note(changes)
         sync_state.begin_anew(self._store)
-        return requests.Done()
+        return Done()
 
-    def forget(self, request: requests.Forget, changes: Changes) -> requests.Forgotten:
+    def forget(self, request: Forget, changes: Changes) -> Forgotten:
         """Forget a person or a photo, after own changes are noted. Somebody whose merger was undone has the other one's UUID until then, and
         would take them along at all sites."""
         if not sync_state.read_state(self._store).origin:
@@ -172,14 +186,14 @@ class SyncRequests:
         tombstones.send_forgettings_last(self._store, before)
         return answer
 
-    def state(self, request: requests.SyncStatus) -> requests.SyncStanding:  # noqa: ARG002  # it has no fields
+    def state(self, request: SyncStatus) -> SyncStanding:  # noqa: ARG002  # it has no fields
         """How far the exchange has come."""
         state, store = sync_state.read_state(self._store), self._store
         (waiting,) = store.connection.execute("SELECT COUNT(*) FROM quarantine").fetchone()
         reasons = store.connection.execute(
             "SELECT reason, COUNT(*) FROM quarantine GROUP BY reason ORDER BY 2 DESC LIMIT 20"
         ).fetchall()
-        return requests.SyncStanding(
+        return SyncStanding(
             origin=state.origin,
             hub=state.hub,
             position=state.position,
@@ -195,7 +209,7 @@ class SyncRequests:
 
     # --- what came ---------------------------------------------------------------------------------------------
 
-    def take_in(self, request: requests.TakeIn, changes: Changes) -> requests.TakenIn:
+    def take_in(self, request: TakeIn, changes: Changes) -> TakenIn:
         """Apply a batch that came from the hub, and note the position behind it."""
         store = self._store
         self._own.note(changes)
@@ -222,12 +236,12 @@ class SyncRequests:
         note_refused(store, [(one.what, one.reason) for one in refused], request.hub)
         self._lift_quarantine(items)
         sync_state.note_position(store, request.hub, request.after, request.position, early)
-        return requests.TakenIn(taken=taken, unchanged=len(items) - taken, refused=refused)
+        return TakenIn(taken=taken, unchanged=len(items) - taken, refused=refused)
 
-    def _fit(self, documents: Sequence[object]) -> tuple[list[Item], list[requests.RefusedItem], list[int]]:
+    def _fit(self, documents: Sequence[object]) -> tuple[list[Item], list[RefusedItem], list[int]]:
         """The items that can be used; why others can't; and the revisions of those that are too early for this site's clock."""
         items: list[Item] = []
-        refused: list[requests.RefusedItem] = []
+        refused: list[RefusedItem] = []
         early: list[int] = []
         now_ms = change_times.time_ms(self._store.connection)
         fingerprint, dim = self._store.fingerprint, self._store.dim
@@ -246,7 +260,7 @@ class SyncRequests:
                     )
                 items.append(item)
             except RefusedError as error:
-                refused.append(requests.RefusedItem(what=name_of_item(document), reason=error.line()[:200]))
+                refused.append(RefusedItem(what=name_of_item(document), reason=error.line()[:200]))
         change_times.note_seen(self._store.connection, max((one.version.revision for one in items), default=0))
         return items, refused, early
 

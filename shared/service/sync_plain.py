@@ -16,7 +16,16 @@ import numpy as np
 
 from shared.embeddings import unit_vector
 from shared.errors import RefusedError
-from shared.ipc import requests
+from shared.ipc.requests.base import Counted, Done
+from shared.ipc.requests.sync import (
+    CountUnshown,
+    OutgoingPlain,
+    PlainBatch,
+    RefusedItem,
+    SentPlain,
+    TakeInPlain,
+    TakenIn,
+)
 from shared.records import NewReference
 from shared.service.changes import Changes
 from shared.service.references import ReferenceRequests
@@ -39,18 +48,18 @@ class PlainSyncRequests:
     def __init__(self, store: Store, references: ReferenceRequests) -> None:
         self._store, self._references = store, references
 
-    def take_in(self, request: requests.TakeInPlain, changes: Changes) -> requests.TakenIn:
+    def take_in(self, request: TakeInPlain, changes: Changes) -> TakenIn:
         """Take in some items of the server's list. What was here once and is gone, and people who were forgotten, are not taken again."""
         this_round = self._round(begins=request.begins)
         given: dict[str, PlainReference] = {}
-        refused: list[requests.RefusedItem] = []
+        refused: list[RefusedItem] = []
         for document in request.items:
             try:
                 one = plain_reference_of(document)
                 self._require_fit(one)
                 given.setdefault(plain_items.identity_of_reference(self._store, one), one)
             except RefusedError as error:
-                refused.append(requests.RefusedItem(what=_what(document), reason=error.line()[:200]))
+                refused.append(RefusedItem(what=_what(document), reason=error.line()[:200]))
         known = plain_items.known_items(self._store, list(given))
         notes = [
             PlainItem(one.identity, one.uuid, one.change_number, this_round, one.sent_at) for one in known.values()
@@ -63,7 +72,7 @@ class PlainSyncRequests:
             taken += is_new
         plain_items.note_items(self._store, notes)
         note_refused(self._store, [(one.what, one.reason) for one in refused], _PLAIN)
-        return requests.TakenIn(taken=taken, unchanged=len(request.items) - len(refused) - taken, refused=refused)
+        return TakenIn(taken=taken, unchanged=len(request.items) - len(refused) - taken, refused=refused)
 
     def _round(self, *, begins: bool) -> int:
         """The number of the list that is being read: higher with each one."""
@@ -109,7 +118,7 @@ class PlainSyncRequests:
 
     # --- what is to be sent ------------------------------------------------------------------------------------
 
-    def outgoing(self, request: requests.OutgoingPlain) -> requests.PlainBatch:
+    def outgoing(self, request: OutgoingPlain) -> PlainBatch:
         """The next references that the server's last list did not have, at most so many bytes as JSON but at least one; in the order of their
         change numbers, from `after` on. None left: `items` is empty."""
         this_round = sync_state.read_number(self._store, "plain_round")
@@ -121,15 +130,15 @@ class PlainSyncRequests:
                 item = PlainReference(one.person_name, vector, one.image_path, one.user_id).to_json()
                 size += len(json.dumps(item, separators=(",", ":"))) + 1
                 if items and size > request.max_bytes:
-                    return requests.PlainBatch(items=items, through=after)
+                    return PlainBatch(items=items, through=after)
                 items.append(item)
                 after = one.change_number
             after = page[-1].change_number
             if items:
                 break
-        return requests.PlainBatch(items=items, through=after)
+        return PlainBatch(items=items, through=after)
 
-    def sent(self, request: requests.SentPlain, changes: Changes) -> requests.Done:  # noqa: ARG002  # as all requests that write
+    def sent(self, request: SentPlain, changes: Changes) -> Done:  # noqa: ARG002  # as all requests that write
         """The server took the references of the batch with change numbers above `after`, up to `through`."""
         this_round, now = sync_state.read_number(self._store, "plain_round"), datetime.now(UTC)
         after = request.after
@@ -139,12 +148,12 @@ class PlainSyncRequests:
             if len(within) < len(page):
                 break
             after = page[-1].change_number
-        return requests.Done()
+        return Done()
 
-    def count_unshown(self, _: requests.CountUnshown) -> requests.Counted:
+    def count_unshown(self, _: CountUnshown) -> Counted:
         """How many references are here that the server's last list did not have."""
         this_round = sync_state.read_number(self._store, "plain_round")
-        return requests.Counted(count=plain_items.count_unshown(self._store, this_round))
+        return Counted(count=plain_items.count_unshown(self._store, this_round))
 
 
 def _what(document: object) -> str:

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from shared.events import Sighting
-from shared.ipc import requests
+from shared.ipc.requests.base import Done
+from shared.ipc.requests.sync import Exchanged, OutgoingSightings, OutgoingSightingsBatch, SentSightings
 from shared.service.changes import Changes
 from shared.store import people, sync_state, tombstones
 from shared.store.store import Store
@@ -23,7 +24,7 @@ class SightingsUp:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def outgoing(self, request: requests.OutgoingSightings, changes: Changes) -> requests.OutgoingSightingsBatch:  # noqa: ARG002  # as above
+    def outgoing(self, request: OutgoingSightings, changes: Changes) -> OutgoingSightingsBatch:  # noqa: ARG002  # as above
         """The next batch: the sightings of enrolled people, whole up to `through`, at most so many bytes as JSON but at least one."""
         state = sync_state.begin(self._store)
         after = state.sightings_sent
@@ -37,7 +38,7 @@ class SightingsUp:
         if not found:
             sync_state.write_state(self._store, sightings_scanned=through)
             through = after
-        return requests.OutgoingSightingsBatch(origin=state.origin, after=after, through=through, sightings=found)
+        return OutgoingSightingsBatch(origin=state.origin, after=after, through=through, sightings=found)
 
     def _within(self, page: list[Sighting], through: int, max_bytes: int) -> tuple[list[dict[str, Any]], int]:
         """As many of these sightings as fit, as documents, and the id that they reach to."""
@@ -72,12 +73,12 @@ class SightingsUp:
         shown = {field: value for field, value in sighting.to_json().items() if field not in _STAY_HERE}
         return {**shown, **known[name]}
 
-    def sent(self, request: requests.SentSightings, changes: Changes) -> requests.Done:  # noqa: ARG002  # as all requests that write
+    def sent(self, request: SentSightings, changes: Changes) -> Done:  # noqa: ARG002  # as all requests that write
         """The hub has the sightings up to this id."""
         sync_state.write_state(self._store, sightings_sent=request.through, sightings_scanned=request.through)
-        return requests.Done()
+        return Done()
 
-    def exchanged(self, request: requests.Exchanged, changes: Changes) -> requests.Done:  # noqa: ARG002  # as above
+    def exchanged(self, request: Exchanged, changes: Changes) -> Done:  # noqa: ARG002  # as above
         """Remember when the last exchange came to its end."""
         sync_state.write_state(self._store, last_exchange=request.at)
-        return requests.Done()
+        return Done()

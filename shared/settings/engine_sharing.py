@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from shared.errors import ConfigurationError
-from shared.settings.schema import RecognitionSettings, Settings
+from shared.settings.camera_task import CameraTask
+from shared.settings.engine_choice import DLIB
+from shared.settings.schema import Settings
 
 # On a processor a shared engine saves memory: a camera more costs no weights. With a model of this size that is more than all else that a
 # camera needs; w600k_r50 of buffalo_l has 174 MB, w600k_mbf of buffalo_s 14.
@@ -28,7 +30,7 @@ _OPENVINO_PLUGIN = "onnxruntime_ep_openvino"
 def shares_engine(settings: Settings) -> bool:
     """Whether cameras use the models of the inference process."""
     chosen = settings.recognition
-    if chosen.engine == "dlib":
+    if chosen.engine == DLIB:
         return False
     if chosen.shared_engine != "auto":
         return chosen.shared_engine
@@ -44,21 +46,25 @@ def with_sharing_decided(settings: Settings) -> Settings:
     return replace(settings, recognition=decided)
 
 
-def unfit_for_dlib(chosen: RecognitionSettings) -> ConfigurationError | None:
-    """The error for settings that the dlib engine can't follow: it runs in each camera, on the processor. None: there is no such fault."""
-    for key, value, expected in (
-        ("device", chosen.device not in ("auto", "cpu"), '"auto" or "cpu"'),
-        ("shared_engine", chosen.shared_engine is True, '"auto" or false'),
-    ):
-        if chosen.engine == "dlib" and value:
-            return ConfigurationError(
-                "the dlib engine runs in each camera, on the processor",
-                where=f"[recognition] {key}",
-                got=str(getattr(chosen, key)).lower(),
-                expected=expected,
-                remedy='remove the key, or set engine = "insightface"',
-            )
-    return None
+def task_of(settings: Settings, name: str) -> CameraTask:
+    """What the process of camera `name` is told. Raises ConfigurationError if there is no such camera."""
+    if name not in settings.cameras:
+        raise ConfigurationError(
+            "no such camera",
+            where=str(settings.path or "settings"),
+            got=name,
+            expected="one of " + (", ".join(settings.cameras) or "none"),
+            remedy=f"add [cameras.{name}], or correct the name",
+        )
+    return CameraTask(
+        settings.camera(name),
+        with_sharing_decided(settings).engine_choice,
+        settings.run_dir,
+        settings.path,
+        settings.base,
+        keep_unknowns=settings.site.keep_unknowns_days > 0,
+        keep_probes=settings.site.keep_crops_days > 0,
+    )
 
 
 def uses_accelerator(device: str) -> bool:

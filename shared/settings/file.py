@@ -16,7 +16,7 @@ from pydantic import (
 
 from shared.errors import ConfigurationError, FaultList, RollcallError
 from shared.process.program import PROGRAM_DIR
-from shared.settings.engine_sharing import unfit_for_dlib
+from shared.settings.engine_choice import unfit_for_dlib
 from shared.settings.schema import (
     CAMERA_NAME,
     LOOPBACK,

@@ -25,13 +25,13 @@ from pydantic import (
 
 from shared.errors import ConfigurationError
 from shared.files.run_folder import run_folder
+from shared.settings.camera_task import Decode, EffectiveCamera, Flip, LivenessMode, Rotation, source_of
+from shared.settings.engine_choice import EngineChoice
 from shared.settings.sources import (
-    Reached,
     Source,
     Tls,
     Transport,
     looks_like_file,
-    resolve_source,
     variables_of,
     why_no_source,
 )
@@ -113,11 +113,8 @@ HttpAddress = Annotated[Text, AfterValidator(_http_address)]
 Cosine = Annotated[float, Field(ge=0.0, le=1.0)]
 # Less is no promise that anybody can keep: in a large gallery the threshold would reach 1, and nobody would ever be named.
 LEAST_STRANGERS_NAMED, MOST_STRANGERS_NAMED = 1e-6, 0.1
-LivenessMode = Literal["off", "observe", "require"]
-Decode = Literal["on_demand", "always"]
 DecodeDevice = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{2,20}$")]
 Device = Literal["auto", "cpu", "cuda", "openvino", "coreml"]
-Flip = Literal["none", "horizontal", "vertical"]
 PerCent = Annotated[float, Field(ge=0.0, le=100.0)]
 Box = Annotated[list[PerCent], Field(min_length=4, max_length=4)]
 
@@ -231,7 +228,7 @@ class CameraSettings(PerCamera):
         description="PEM file of certificates that verify a TLS camera; relative to this file; default: the system's",
     )
     transport: Transport = Field(default="tcp", description="how an rtsp stream travels: tcp or udp")
-    rotate: Literal[0, 90, 180, 270] = Field(default=0, description="degrees the picture is turned clockwise")
+    rotate: Rotation = Field(default=0, description="degrees the picture is turned clockwise")
     flip: Flip = Field(default="none", description="none, horizontal or vertical: the turned picture is mirrored")
     ignore: Annotated[list[Box], Field(max_length=32)] = Field(
         default=[],
@@ -375,18 +372,6 @@ class File(_Section):
     backend: BackendSettings = Field(default_factory=BackendSettings)
 
 
-class EffectiveCamera(CameraSettings):
-    """One camera's settings, completed from [recognition]. `threshold` is None if it follows from `strangers_named`; `margin` is None for
-    the model's default.
-
-    `source` is the text of site.toml. Settings.source_of gives the source that is opened.
-    """
-
-    name: str
-    strangers_named: float
-    reached: Reached = Reached()
-
-
 _OF_ONE_PROCESS = ("sync", "web", "backend")
 
 
@@ -443,7 +428,12 @@ class Settings:
     @property
     def model_label(self) -> str:
         """The name of the configured model in the store and the block: "engine/pack"."""
-        return f"{self.recognition.engine}/{self.model}"
+        return self.engine_choice.label
+
+    @property
+    def engine_choice(self) -> EngineChoice:
+        chosen = self.recognition
+        return EngineChoice(chosen.engine, self.model, self.models_dir, chosen.device, chosen.shared_engine)
 
     def camera(self, name: str) -> EffectiveCamera:
         """The complete settings of camera `name`. Raises KeyError."""
@@ -451,23 +441,11 @@ class Settings:
         common = {key: getattr(self.recognition, key) for key in PerCamera.model_fields}
         left_out = common.keys() - own.model_fields_set
         filled = {**dict(own), **{key: common[key] for key in left_out}}
-        return EffectiveCamera.model_construct(
-            **filled, name=name, strangers_named=self.recognition.strangers_named, reached=self._reached(name)
-        )
+        return EffectiveCamera(**filled, name=name, strangers_named=self.recognition.strangers_named)
 
     def source_of(self, name: str, environ: Mapping[str, str] | None = None) -> Source:
-        """The source of camera `name`, with its variables filled in. A relative file is relative to the folder of the settings file.
-
-        Raises ConfigurationError if a variable is not set, or if the filled-in text is not a source. The error holds no value.
-        """
-        where = f"{self.path or 'settings'}: [cameras.{name}] source"
-        source = self.cameras[name].source
-        return resolve_source(source, where, base=self.base, environ=environ, reached=self._reached(name))
-
-    def _reached(self, name: str) -> Reached:
-        camera = self.cameras[name]
-        ca_file = self.base / Path(camera.ca_file).expanduser() if camera.ca_file else None
-        return Reached(camera.tls, camera.transport, ca_file)
+        """The source of camera `name`, see `camera_task.source_of`."""
+        return source_of(self.camera(name), self.path, self.base, environ)
 
     def ends(self, name: str) -> bool:
         """Whether camera `name` plays a file once, to its end."""
@@ -480,12 +458,11 @@ class Settings:
     def enabled_cameras(self) -> list[str]:
         return [name for name, camera in self.cameras.items() if camera.enabled]
 
-    def for_child(self, camera: str | None = None, sections: Collection[str] = ()) -> Settings:
-        """The settings that one child gets. Some hold passwords, so it has only its own camera, if any, and of the sections that are about one
+    def for_child(self, sections: Collection[str] = ()) -> Settings:
+        """The settings that a child gets that is no camera. Some hold passwords, so it has no camera's, and of the sections that are about one
         process only those that it needs."""
-        own = {} if camera is None else {camera: self.cameras[camera]}
         emptied = {name: type(getattr(self, name))() for name in _OF_ONE_PROCESS if name not in sections}
-        return replace(self, cameras=own, **emptied)
+        return replace(self, cameras={}, **emptied)
 
     def sync_path(self, text: str | None) -> Path | None:
         """The path of a file that [sync] names."""

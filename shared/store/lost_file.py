@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shared.errors import TemporaryError, disk_fault
 from shared.files.durable_folder import NO_LINKS, sync_folder
-from shared.files.folder_lock import identity
+from shared.files.identity import identity
 from shared.process.work_progress import beat, prove_progress
 from shared.store import schema
 from shared.store.copying import half_made

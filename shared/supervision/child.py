@@ -17,7 +17,6 @@ import time
 import traceback
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from setproctitle import setproctitle
 
@@ -26,11 +25,9 @@ from shared.printing import for_log, start_logging
 from shared.process.library_faults import library_fault
 from shared.process.private_memory import keep_memory_private
 from shared.process.work_progress import listen
-from shared.settings.file import find_config, load_settings
-from shared.settings.schema import Settings
 from shared.settings.sources import hide_addresses
 from shared.status import ChildStatus
-from shared.supervision.child_process import CHANNEL_VARIABLE, PARENT_VARIABLE
+from shared.supervision.variables import CHANNEL_VARIABLE, PARENT_VARIABLE
 
 _HEARTBEAT_S = 1.0
 _PR_SET_PDEATHSIG = 1
@@ -133,13 +130,6 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(parent):
         os._exit(EXIT_TEMPORARY)
-
-
-def settings_of(arguments: Any) -> Settings:
-    """The settings of a child: from the supervisor on standard input, or from the file if it was started by hand."""
-    if arguments.settings_stdin:
-        return Settings.from_json(json.loads(sys.stdin.readline()))
-    return load_settings(find_config(arguments.config))
 
 
 def _traceback() -> str:

@@ -5,10 +5,11 @@ To add a kind of process, write its module in `workers` and its entry here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from shared.settings.engine_sharing import shares_engine
+from shared.settings.engine_sharing import shares_engine, task_of, with_sharing_decided
 from shared.settings.schema import Settings
 from shared.status import CameraStatus, ChildStatus, InferenceStatus, SyncStatus, WriterStatus
 
@@ -39,8 +40,8 @@ class ChildKind:
     `stop_turn`: kinds stop in the order of this number; kinds with the same number stop together.
     `stop_grace_s`: how many seconds a child may take to stop.
     `names`: the names of its children under given settings.
-    `camera_of`: the camera whose source and passwords a child needs, if any.
     `sections`: those of the settings that are about one process, and that a child needs.
+    `task`: what a child gets in place of settings, if it does not need them whole.
     `variables`: the names of the variables whose values a child needs; they may be secrets.
     `status`: the type of what a child reports of itself.
     `restarts_with`: if a reload changes this value, the child is restarted.
@@ -59,11 +60,17 @@ class ChildKind:
     gives_up: bool = True
     overwrites: bool = True
     status: type[ChildStatus] = ChildStatus
-    camera_of: Callable[[str], str | None] = lambda _: None
     sections: tuple[str, ...] = ()
+    task: Callable[[Settings, str], Mapping[str, Any]] | None = None
     variables: Callable[[Settings, str], Collection[str]] = lambda _, __: ()
     restarts_with: Callable[[Settings, str], object] = lambda _, __: None
     arguments: Callable[[str, RunOptions], tuple[str, ...]] = lambda _, __: ()
+
+    def told(self, settings: Settings, name: str) -> Mapping[str, Any]:
+        """What the child `name` is told on standard input. Of passwords it has only those that this child needs."""
+        if self.task is not None:
+            return self.task(settings, name)
+        return with_sharing_decided(settings).for_child(self.sections).to_json()
 
 
 PREPARE = ChildKind(
@@ -103,7 +110,7 @@ CAMERA = ChildKind(
     names=lambda settings: settings.enabled_cameras(),
     needs=("writer",),
     status=CameraStatus,
-    camera_of=lambda name: name,
+    task=lambda settings, name: task_of(settings, name).to_json(),
     variables=lambda settings, name: settings.variables(name),
     restarts_with=lambda settings, name: (
         settings.models_dir,

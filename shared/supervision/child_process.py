@@ -21,9 +21,8 @@ from shared.process.program import PROGRAM_DIR
 from shared.status import ChildState, ChildStatus
 from shared.supervision.child_kinds import ChildKind
 from shared.supervision.restart_policy import RestartPolicy
+from shared.supervision.variables import CHANNEL_VARIABLE, PARENT_VARIABLE
 
-CHANNEL_VARIABLE = "ROLLCALL_SUPERVISOR_FD"
-PARENT_VARIABLE = "ROLLCALL_SUPERVISOR_PID"
 HEARTBEAT_TIMEOUT_S = 10.0
 # The time between two heartbeats may be longer while a child prepares or loads: a single step can be a model's first run, or a download
 # that stalls.

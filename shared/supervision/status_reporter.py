@@ -10,7 +10,7 @@ from types import TracebackType
 
 from shared.errors import RollcallError
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import PutStatus
+from shared.ipc.requests.site import PutStatus
 from shared.status import SiteSnapshot
 
 _EVERY_S = 1.0

@@ -26,7 +26,7 @@ import numpy as np
 import requests as http
 
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Count, Save
+from shared.ipc.requests.references import Count, Save
 from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.access import FilesOfSite

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Record, Save
+from shared.ipc.requests.references import Save
+from shared.ipc.requests.sightings import Record
 from shared.records import NewReference, Role
 from shared.uuid7 import new_uuids
 from tests.benchmark.web_cameras import camera_site

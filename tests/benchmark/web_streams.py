@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Record
+from shared.ipc.requests.sightings import Record
 from shared.records import Role
 from tests.benchmark.web_figures import Figures, cores_over, cpu_s, median, percentiles, pss_mb
 from tests.support.paths import ROOT

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared.errors import RefusedError, UsageError
-from shared.ipc.requests import Accesses, AccessesUsed, AddAccess, FindAccess, RevokeAccess, UseLink
+from shared.ipc.requests.accesses import Accesses, AccessesUsed, AddAccess, FindAccess, RevokeAccess, UseLink
 from shared.records import AccessKind, Role
 from shared.service.service import StoreService
 from shared.store import accesses

@@ -19,29 +19,14 @@ from shared.gallery.files import remove_left_behind, segment_path
 from shared.gallery.negatives import negative_row, negative_text
 from shared.gallery.publisher import Batch, GalleryPublisher
 from shared.gallery.reader import GalleryReader
-from shared.ipc.requests import (
-    Answer_co,
-    BringBack,
-    Corrections,
-    Delete,
-    Forget,
-    ForgetCorrection,
-    ForgetStranger,
-    Judged,
-    Merge,
-    Record,
-    Rename,
-    Request,
-    Right,
-    Save,
-    SetAside,
-    Stage,
-    Stamp,
-    SwitchModel,
-    UndoCorrection,
-    UndoPeople,
-    Wrong,
-)
+from shared.ipc.requests.base import Answer_co, Request
+from shared.ipc.requests.corrections import Corrections, ForgetCorrection, Judged, Right, UndoCorrection, Wrong
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.model import Stage, Stamp, SwitchModel
+from shared.ipc.requests.people import Merge, Rename, UndoPeople
+from shared.ipc.requests.references import BringBack, Delete, Save, SetAside
+from shared.ipc.requests.sightings import Record
+from shared.ipc.requests.strangers import ForgetStranger
 from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.service import StoreService

@@ -13,19 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.gallery.files import remove_left_behind
-from shared.ipc.requests import (
-    FindCrop,
-    FindSightings,
-    Forget,
-    ForgetCorrection,
-    ForgetStranger,
-    Info,
-    Merge,
-    Record,
-    Sightings,
-    Stage,
-    SwitchModel,
-)
+from shared.ipc.requests.corrections import ForgetCorrection
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.gallery import Info
+from shared.ipc.requests.model import Stage, SwitchModel
+from shared.ipc.requests.people import Merge
+from shared.ipc.requests.sightings import FindCrop, FindSightings, Record, Sightings
+from shared.ipc.requests.strangers import ForgetStranger
 from shared.model_id import ModelId
 from shared.store import sighting_crops
 from shared.store.copying import copy_to

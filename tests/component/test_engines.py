@@ -384,10 +384,10 @@ engine.embed([engine.crop(image, face) for face in engine.detect(image)])
 def test_open_engine_follows_the_settings(tmp_path: Path) -> None:
     """`engine` and `model` choose; a missing pack is the one error that says what to put where."""
     chosen = parse_settings({"recognition": {"engine": "dlib"}}, tmp_path / "site.toml", {})
-    assert open_engine(chosen, det_size=640, threads=1).name == "dlib"
+    assert open_engine(chosen.engine_choice, det_size=640, threads=1).name == "dlib"
     missing = parse_settings({"recognition": {"model": "antelopev2"}}, tmp_path / "site.toml", {})
     with pytest.raises(ConfigurationError, match="'antelopev2' is not installed"):
-        open_engine(missing, det_size=640, threads=1)
+        open_engine(missing.engine_choice, det_size=640, threads=1)
 
 
 def loaded_modules(code: str) -> set[str]:

@@ -18,13 +18,9 @@ from shared.gallery import publisher as gallery_publisher
 from shared.gallery.files import segment_path
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
-from shared.ipc.requests import (
-    Answer,
-    Delete,
-    Forget,
-    Request,
-    Save,
-)
+from shared.ipc.requests.base import Answer, Request
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.references import Delete, Save
 from shared.records import NewReference
 from shared.service.service import StoreService
 from shared.store.check import store_faults

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from shared.errors import ConfigurationError, FaultList
+from shared.settings.camera_task import LivenessMode
 from shared.settings.file import parse_settings
-from shared.settings.schema import LivenessMode
 from tests.support.clips import write_clip
 from tests.support.liveness_graph import write_any, write_blue_rim, write_graph
 from tests.support.paths import six_faces

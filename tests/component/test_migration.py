@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, TemporaryError
-from shared.ipc.requests import Forget
+from shared.ipc.requests.forgetting import Forget
 from shared.photos.kept import stored_photo
 from shared.settings.file import load_settings
 from shared.settings.schema import Settings
@@ -633,7 +633,7 @@ def _site_with_photos(folder: Path, paths: str) -> tuple[Settings, Engine, list[
     `paths`: "relative" to data_dir, "base" (to the configuration file's folder), or "absolute".
     """
     settings = load_settings(write_site(folder, {}) / "site.toml")
-    engine = open_engine(settings, det_size=640, threads=1)
+    engine = open_engine(settings.engine_choice, det_size=640, threads=1)
     found = []
     for person in sorted((FACES / "lfw_mini").iterdir())[:4]:
         photo = min(person.iterdir())
@@ -701,7 +701,7 @@ def test_a_gallery_of_another_length_is_refused(tmp_path: Path) -> None:
     settings = site_settings(tmp_path, DLIB)
     given, _ = originals()
     write_original(settings.db_path, given)
-    engine = open_engine(settings, det_size=640, threads=1)
+    engine = open_engine(settings.engine_choice, det_size=640, threads=1)
     with files_of(settings) as files:
         for assume in (False, True):
             with pytest.raises(ConfigurationError, match="another length"):

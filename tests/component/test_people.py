@@ -13,20 +13,12 @@ import pytest
 from shared.errors import RefusedError
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
-from shared.ipc.requests import (
-    Answer,
-    Forget,
-    Merge,
-    People,
-    Record,
-    Rename,
-    Renamed,
-    Request,
-    Save,
-    Stage,
-    SwitchModel,
-    UndoPeople,
-)
+from shared.ipc.requests.base import Answer, Request
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.model import Stage, SwitchModel
+from shared.ipc.requests.people import Merge, People, Rename, Renamed, UndoPeople
+from shared.ipc.requests.references import Save
+from shared.ipc.requests.sightings import Record
 from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.service import StoreService

@@ -19,7 +19,8 @@ from shared.embeddings import from_text
 from shared.errors import RefusedError
 from shared.events import iso_time
 from shared.gallery.tail import Tail
-from shared.settings.schema import EffectiveCamera
+from shared.settings.camera_task import EffectiveCamera
+from shared.settings.file import parse_settings
 from tests.support.brute_gallery import BruteGallery
 from tests.support.clips import source
 from tests.support.events import told
@@ -39,9 +40,8 @@ BEGAN_AT = 1_700_000_000.0
 
 def camera(**changes: Any) -> EffectiveCamera:
     """Defaults, on a file that is not real-time: all times are the file's."""
-    return EffectiveCamera(name="door", source="clip.mp4", realtime=False, strangers_named=0.001).model_copy(
-        update=changes
-    )
+    document = {"cameras": {"door": {"source": "clip.mp4", "realtime": False}}}
+    return replace(parse_settings(document, None, {}).camera("door"), **changes)
 
 
 @cache

@@ -11,26 +11,21 @@ import pytest
 
 from shared.errors import RefusedError
 from shared.gallery.files import remove_left_behind
-from shared.ipc.requests import (
+from shared.ipc.requests.corrections import Right, Wrong
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.people import Merge, Rename, UndoPeople
+from shared.ipc.requests.references import FindReferences, Save, SetAside
+from shared.ipc.requests.review import (
     DifferentPeople,
-    FindReferences,
-    Forget,
-    ForgetStranger,
     HeedStranger,
     IgnoreStranger,
     MarkDifferent,
-    Merge,
-    Record,
-    Rename,
     Review,
     ReviewItem,
-    Right,
-    Save,
-    SetAside,
     UndoDifferent,
-    UndoPeople,
-    Wrong,
 )
+from shared.ipc.requests.sightings import Record
+from shared.ipc.requests.strangers import ForgetStranger
 from shared.records import NewReference
 from shared.store import migration
 from shared.store.check import store_faults

@@ -13,10 +13,8 @@ import pytest
 from shared.errors import RefusedError, RollcallError, TemporaryError
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
-from shared.ipc.requests import (
-    Save,
-    Stamp,
-)
+from shared.ipc.requests.model import Stamp
+from shared.ipc.requests.references import Save
 from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.store.check import store_faults

@@ -9,16 +9,11 @@ import numpy as np
 import pytest
 
 from shared.errors import RefusedError, RollcallError, UsageError
-from shared.ipc.requests import (
-    Forget,
-    Record,
-    Request,
-    Stage,
-    Staged,
-    Switched,
-    SwitchModel,
-    request_of,
-)
+from shared.ipc.requests.base import Request
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.model import Stage, Staged, Switched, SwitchModel
+from shared.ipc.requests.sightings import Record
+from shared.ipc.requests.table import request_of
 from shared.model_id import ModelId
 from shared.records import NewReference, Reference
 from shared.store.check import store_faults

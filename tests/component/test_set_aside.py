@@ -17,21 +17,11 @@ from shared.errors import ConfigurationError, RefusedError
 from shared.gallery.memory import MemoryGallery
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
-from shared.ipc.requests import (
-    Answer,
-    BringBack,
-    Forget,
-    Forgotten,
-    Merge,
-    ReferenceState,
-    Rename,
-    Request,
-    Save,
-    SetAside,
-    Stage,
-    SwitchModel,
-    UndoPeople,
-)
+from shared.ipc.requests.base import Answer, Request
+from shared.ipc.requests.forgetting import Forget, Forgotten
+from shared.ipc.requests.model import Stage, SwitchModel
+from shared.ipc.requests.people import Merge, Rename, UndoPeople
+from shared.ipc.requests.references import BringBack, ReferenceState, Save, SetAside
 from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.scored_references import BY_HAND, scored_references

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.ipc.requests import Forget
+from shared.ipc.requests.forgetting import Forget
 from shared.records import NewReference
 from shared.store.check import store_faults
 from shared.store.connection import connect

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.ipc.requests import Forget, ForgetStranger, Stamp
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.model import Stamp
+from shared.ipc.requests.strangers import ForgetStranger
 from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.store.store import Store

@@ -17,18 +17,10 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import RefusedError, Say
-from shared.ipc.requests import (
-    Forget,
-    ForgetStranger,
-    NameStranger,
-    Record,
-    Recorded,
-    Sightings,
-    Stage,
-    Strangers,
-    Switched,
-    SwitchModel,
-)
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.model import Stage, Switched, SwitchModel
+from shared.ipc.requests.sightings import Record, Recorded, Sightings
+from shared.ipc.requests.strangers import ForgetStranger, NameStranger, Strangers
 from shared.model_id import ModelId
 from shared.photos.reading import read_photo
 from shared.records import NewReference, Stranger
@@ -498,7 +490,7 @@ import os, sys, sqlite3
 from pathlib import Path
 from shared.store.store import Store
 from shared.store.connection import connect
-from shared.ipc.requests import Record
+from shared.ipc.requests.sightings import Record
 from shared.service.service import StoreService
 from shared.settings.schema import SiteSettings
 from tests.support.stranger_events import seen, trace

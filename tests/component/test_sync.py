@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.ipc import requests
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.people import Merge, Rename, UndoPeople
+from shared.ipc.requests.references import Delete
+from shared.ipc.requests.sightings import Record
+from shared.ipc.requests.sync import FromElsewhere, Outgoing, RefusedItem, Sent, SyncStatus, TakeIn
 from shared.service.changes import Changes
 from shared.service.forgetting import Forgetting
 from shared.service.people import PeopleRequests
@@ -118,7 +122,7 @@ def test_one_name_with_two_user_ids_is_two_people(pair: Pair) -> None:
     pair.exchange()
     assert {one.user_id: one.person for one in pair.one.view().values()} == {"7": "Ada", "8": "Ada (8)"}
     assert pair.one.view()[first].person_id != pair.one.view()[second].person_id
-    pair.other.ask(requests.Delete("Ada", None))
+    pair.other.ask(Delete("Ada", None))
     pair.exchange()
     assert pair.one.people() == {"Ada": 1}
     assert pair.one.view()[second].user_id == "8"
@@ -129,7 +133,7 @@ def test_a_user_id_that_is_given_later_travels(pair: Pair) -> None:
     pair.one.save("Ada")
     pair.exchange()
     pair.other.save("Ada", user_id="7", image_path="faces/Ada/a.jpg")
-    pair.other.ask(requests.Delete("Ada", "faces/Ada/a.jpg"))
+    pair.other.ask(Delete("Ada", "faces/Ada/a.jpg"))
     pair.exchange()
     assert [one.user_id for one in pair.one.view().values()] == ["7"]
 
@@ -138,7 +142,7 @@ def test_a_rename_travels(pair: Pair) -> None:
     """To references that the other site saved meanwhile, too."""
     pair.one.save("Ada")
     pair.exchange()
-    pair.one.ask(requests.Rename("Ada", "Eve"))
+    pair.one.ask(Rename("Ada", "Eve"))
     pair.other.save("Ada")
     pair.exchange()
     assert pair.other.people() == {"Eve": 2}
@@ -148,9 +152,9 @@ def test_of_two_renames_the_later_one_counts(pair: Pair) -> None:
     """Whatever comes to the hub first."""
     pair.one.save("Ada")
     pair.exchange()
-    pair.other.ask(requests.Rename("Ada", "Bo"))
+    pair.other.ask(Rename("Ada", "Bo"))
     pair.clock.now += 1
-    pair.one.ask(requests.Rename("Ada", "Cy"))
+    pair.one.ask(Rename("Ada", "Cy"))
     pair.exchange()
     assert pair.other.people() == {"Cy": 1}
 
@@ -162,7 +166,7 @@ def test_what_was_renamed_here_is_not_lost_to_what_comes(pair: Pair) -> None:
     pair.other.save("Ada")
     while pair.other.push(pair.hub):
         pass
-    pair.one.ask(requests.Rename("Ada", "Eve"))
+    pair.one.ask(Rename("Ada", "Eve"))
     pair.one.pull(pair.hub)
     assert pair.one.people() == {"Eve": 2}
 
@@ -172,14 +176,14 @@ def test_a_merger_and_its_undoing_travel(pair: Pair) -> None:
     pair.one.save("Ada")
     pair.one.save("Bo")
     pair.exchange()
-    pair.one.ask(requests.Merge("Bo", "Ada"))
+    pair.one.ask(Merge("Bo", "Ada"))
     pair.other.save("Bo")
     pair.exchange()
     assert pair.other.people() == {"Ada": 3}
     pair.one.save("Cy")
-    pair.one.ask(requests.Merge("Cy", "Ada"))
+    pair.one.ask(Merge("Cy", "Ada"))
     pair.exchange()
-    pair.one.ask(requests.UndoPeople())
+    pair.one.ask(UndoPeople())
     pair.exchange()
     assert pair.other.people() == {"Ada": 3, "Cy": 1}
 
@@ -189,8 +193,8 @@ def test_two_opposite_mergers_make_one_person(pair: Pair) -> None:
     pair.one.save("Ada")
     pair.one.save("Bo")
     pair.exchange()
-    pair.one.ask(requests.Merge("Ada", "Bo"))
-    pair.other.ask(requests.Merge("Bo", "Ada"))
+    pair.one.ask(Merge("Ada", "Bo"))
+    pair.other.ask(Merge("Bo", "Ada"))
     pair.exchange()
     assert list(pair.one.people().values()) == [2]
 
@@ -201,11 +205,11 @@ def test_a_photo_that_both_had_is_there_once_after_a_merger(pair: Pair) -> None:
     twice = pair.one.save("Bo", image_path="faces/Bo/a.jpg", photo_digest="d")
     pair.one.save("Bo")
     pair.exchange()
-    pair.one.ask(requests.Merge("Bo", "Ada"))
+    pair.one.ask(Merge("Bo", "Ada"))
     pair.exchange()
     assert pair.other.people() == {"Ada": 2}
     assert twice not in pair.other.view()
-    pair.one.ask(requests.UndoPeople())
+    pair.one.ask(UndoPeople())
     pair.exchange()
     assert pair.other.people() == {"Ada": 1, "Bo": 2}
 
@@ -214,8 +218,8 @@ def test_photos_and_sightings_follow_a_person_who_is_renamed_elsewhere(pair: Pai
     """The photo's path and the sightings have the new name."""
     pair.one.save("Ada", image_path="faces/Ada/a.jpg")
     pair.exchange()
-    pair.one.ask(requests.Record([event("k", "Ada")]))
-    pair.other.ask(requests.Rename("Ada", "Eve"))
+    pair.one.ask(Record([event("k", "Ada")]))
+    pair.other.ask(Rename("Ada", "Eve"))
     pair.exchange()
     assert rows(pair.one.store, "SELECT image_path FROM embeddings") == [("faces/Eve/a.jpg",)]
     assert [one["person"] for one in sightings(pair.one.store)] == ["Eve"]
@@ -229,7 +233,7 @@ def test_a_deletion_wins_over_a_later_save(pair: Pair) -> None:
     uuid = pair.one.save("Ada", image_path="faces/Ada/a.jpg")
     pair.one.save("Ada")
     pair.exchange()
-    pair.one.ask(requests.Delete("Ada", "faces/Ada/a.jpg"))
+    pair.one.ask(Delete("Ada", "faces/Ada/a.jpg"))
     pair.clock.now += 1
     pair.other.save("Ada", uuid=uuid)
     pair.exchange()
@@ -241,11 +245,11 @@ def test_whoever_is_forgotten_at_one_site_is_forgotten_at_all(pair: Pair) -> Non
     """References that the forgetting site did not know of, and sightings, too; and nowhere is the name left."""
     pair.one.save("Ada")
     pair.exchange()
-    pair.other.ask(requests.Record([event("k", "Ada")]))
+    pair.other.ask(Record([event("k", "Ada")]))
     pair.other.save("Ada")
-    pair.one.ask(requests.Rename("Ada", "Ada B"))
-    pair.one.ask(requests.Rename("Ada B", "Ada"))
-    pair.one.ask(requests.Forget("Ada", None))
+    pair.one.ask(Rename("Ada", "Ada B"))
+    pair.one.ask(Rename("Ada B", "Ada"))
+    pair.one.ask(Forget("Ada", None))
     pair.exchange()
     assert pair.other.people() == {}
     assert sightings(pair.other.store) == []
@@ -259,7 +263,7 @@ def test_a_forgetting_with_a_key_finds_a_person_whom_the_site_never_knew(pair: P
     """Both enrolled Ada, and have not heard of each other."""
     pair.one.save("Ada")
     pair.other.save("Ada")
-    pair.one.ask(requests.Forget("Ada", None))
+    pair.one.ask(Forget("Ada", None))
     pair.exchange()
     assert pair.other.people() == {}
 
@@ -269,12 +273,12 @@ def test_a_forgetting_without_a_key_means_the_uuids_that_the_site_knew(keyless: 
     keyless.one.save("Ada")
     keyless.exchange()
     keyless.other.save("Ada")
-    keyless.one.ask(requests.Forget("Ada", None))
+    keyless.one.ask(Forget("Ada", None))
     keyless.exchange()
     assert keyless.other.people() == {}
     keyless.one.save("Bo")
     keyless.other.save("Bo")
-    keyless.one.ask(requests.Forget("Bo", None))
+    keyless.one.ask(Forget("Bo", None))
     keyless.exchange()
     assert keyless.other.people() == {"Bo": 1}
 
@@ -286,7 +290,7 @@ def test_whoever_is_enrolled_again_stays(tmp_path: Path, has_key: bool) -> None:
         pair = Pair(hub, one, other)
         one.save("Ada")
         pair.exchange()
-        one.ask(requests.Forget("Ada", None))
+        one.ask(Forget("Ada", None))
         pair.exchange()
         one.save("Ada")
         other.save("Ada")
@@ -301,7 +305,7 @@ def test_a_site_without_the_key_that_enrols_again_is_understood_by_those_who_hav
         pair = Pair(MemoryHub(), one, other)
         one.save("Ada")
         pair.exchange()
-        one.ask(requests.Forget("Ada", None))
+        one.ask(Forget("Ada", None))
         pair.exchange()
         other.save("Ada")
         pair.exchange()
@@ -315,7 +319,7 @@ def test_forgetting_one_of_two_of_a_name_leaves_the_other(pair: Pair) -> None:
     pair.one.save("Ada", user_id="7")
     pair.other.save("Ada", user_id="8")
     pair.exchange()
-    pair.one.ask(requests.Forget("Ada (8)", None))
+    pair.one.ask(Forget("Ada (8)", None))
     pair.other.save("Ada (8)")
     pair.exchange()
     assert [one.user_id for one in pair.one.view().values()] == ["7"]
@@ -327,10 +331,10 @@ def test_who_was_merged_by_mistake_is_forgotten_without_the_other(pair: Pair) ->
     uuid = pair.one.save("Cy")
     pair.one.save("Bo")
     pair.exchange()
-    pair.one.ask(requests.Merge("Bo", "Cy"))
+    pair.one.ask(Merge("Bo", "Cy"))
     pair.exchange()
-    pair.one.ask(requests.UndoPeople())
-    pair.one.ask(requests.Forget("Bo", None))
+    pair.one.ask(UndoPeople())
+    pair.one.ask(Forget("Bo", None))
     assert pair.one.people() == {"Cy": 1}
     pair.exchange()
     assert pair.other.people() == {"Cy": 1}
@@ -341,7 +345,7 @@ def test_a_tombstone_holds_the_hash_of_the_name_and_no_name(pair: Pair) -> None:
     """The key never leaves the site."""
     pair.one.save("Ada")
     pair.exchange()
-    pair.one.ask(requests.Forget("Ada", None))
+    pair.one.ask(Forget("Ada", None))
     pair.exchange()
     hashes = {one.get("person_hash") for one in pair.hub.documents.values() if one.get("kind") == "forgotten"}
     assert hashes == {hash_of(pair.one.store, "Ada")}
@@ -364,11 +368,11 @@ def test_what_is_unfit_is_set_apart_and_holds_up_nothing(pair: Pair) -> None:
     assert taken.taken == 1
     assert len(taken.refused) == 5
     assert pair.one.people() == {"Ada": 1}
-    standing = pair.one.ask(requests.SyncStatus())
+    standing = pair.one.ask(SyncStatus())
     assert standing.quarantined == 5
     assert any("model" in reason for reason in standing.reasons)
     pair.one.take(reference(bad[1]["id"], seq=3))
-    assert pair.one.ask(requests.SyncStatus()).quarantined == 4
+    assert pair.one.ask(SyncStatus()).quarantined == 4
 
 
 def test_what_plain_clients_sent_is_taken(pair: Pair) -> None:
@@ -385,13 +389,13 @@ def test_what_plain_clients_sent_is_taken(pair: Pair) -> None:
 def test_what_was_made_in_the_future_is_refused_until_then(pair: Pair) -> None:
     """A minute is allowed. Later it is read again."""
     ahead = (pair.clock.now + 61_000) << 10
-    pair.one.ask(requests.TakeIn("hub", "", "a:1", [reference(revision=ahead - (2_000 << 10))]))
-    pair.one.ask(requests.TakeIn("hub", "a:1", "a:2", [reference(revision=ahead)]))
+    pair.one.ask(TakeIn("hub", "", "a:1", [reference(revision=ahead - (2_000 << 10))]))
+    pair.one.ask(TakeIn("hub", "a:1", "a:2", [reference(revision=ahead)]))
     assert pair.one.people() == {"Ada": 1}
-    assert pair.one.ask(requests.SyncStatus()).position == "a:2"
+    assert pair.one.ask(SyncStatus()).position == "a:2"
     pair.clock.now += 2_000
     pair.one.outgoing()
-    assert pair.one.ask(requests.SyncStatus()).position == "a:1"
+    assert pair.one.ask(SyncStatus()).position == "a:1"
 
 
 def test_a_clock_that_was_years_ahead_does_no_harm(pair: Pair) -> None:
@@ -399,23 +403,21 @@ def test_a_clock_that_was_years_ahead_does_no_harm(pair: Pair) -> None:
     uuid = pair.one.save("Ada")
     pair.exchange()
     pair.one.ahead_ms = YEAR_MS
-    pair.one.ask(requests.Rename("Ada", "Eve"))
+    pair.one.ask(Rename("Ada", "Eve"))
     gone = pair.one.save("Bo", image_path="faces/Bo/a.jpg")
-    pair.one.ask(requests.Delete("Bo", "faces/Bo/a.jpg"))
+    pair.one.ask(Delete("Bo", "faces/Bo/a.jpg"))
     batch = pair.one.outgoing()
     assert batch is not None
-    refused = [
-        requests.RefusedItem(f"{one.get('kind', 'reference')} {one['id']}", "future") for one in batch["embeddings"]
-    ]
+    refused = [RefusedItem(f"{one.get('kind', 'reference')} {one['id']}", "future") for one in batch["embeddings"]]
     pair.hub.push(batch | {"embeddings": []})
-    pair.one.ask(requests.Sent(batch["through"], batch["next_lineage"], refused))
+    pair.one.ask(Sent(batch["through"], batch["next_lineage"], refused))
     pair.one.ahead_ms = 0
     pair.clock.now += 1000
     pair.exchange()
     assert pair.other.people() == {"Eve": 1}
     assert gone not in pair.hub.references()
     pair.clock.now += 1000
-    pair.other.ask(requests.Rename("Ada" if "Ada" in pair.other.people() else "Eve", "Di"))
+    pair.other.ask(Rename("Ada" if "Ada" in pair.other.people() else "Eve", "Di"))
     pair.exchange()
     assert pair.one.view()[uuid].person == "Di"
 
@@ -430,9 +432,9 @@ def test_what_a_wrong_clock_noted_keeps_its_order(pair: Pair, last: int) -> None
         pair.one.outgoing()
     batch = pair.one.outgoing()
     assert batch is not None
-    refused = [requests.RefusedItem(f"reference {one['id']}", "future") for one in batch["embeddings"]]
+    refused = [RefusedItem(f"reference {one['id']}", "future") for one in batch["embeddings"]]
     pair.hub.push(batch | {"embeddings": []})
-    pair.one.ask(requests.Sent(batch["through"], batch["next_lineage"], refused))
+    pair.one.ask(Sent(batch["through"], batch["next_lineage"], refused))
     pair.one.ahead_ms = 0
     pair.exchange()
     assert {one.user_id for one in pair.other.view().values()} == {str(last)}
@@ -443,7 +445,7 @@ def test_a_clock_that_jumps_back_loses_nothing(pair: Pair) -> None:
     pair.one.save("Ada")
     pair.exchange()
     pair.one.ahead_ms = -YEAR_MS
-    pair.one.ask(requests.Rename("Ada", "Eve"))
+    pair.one.ask(Rename("Ada", "Eve"))
     pair.one.save("Bo")
     pair.exchange()
     assert pair.other.people() == {"Eve": 1, "Bo": 1}
@@ -473,7 +475,7 @@ def test_a_batch_whose_answer_is_lost_is_sent_again_as_it_was(pair: Pair) -> Non
     first = pair.one.outgoing()
     assert first is not None
     pair.hub.push(first)
-    pair.one.ask(requests.Rename("Ada", "Eve"))
+    pair.one.ask(Rename("Ada", "Eve"))
     pair.one.save("Bo")
     again = pair.one.outgoing()
     assert again is not None
@@ -487,8 +489,8 @@ def test_a_batch_that_was_too_large_is_cut_anew(pair: Pair) -> None:
     """The hub said that it did not take it."""
     for number in range(8):
         pair.one.save(f"P{number}")
-    large = pair.one.ask(requests.Outgoing(10_000))
-    small = pair.one.ask(requests.Outgoing(600, was_too_large=True))
+    large = pair.one.ask(Outgoing(10_000))
+    small = pair.one.ask(Outgoing(600, was_too_large=True))
     assert 0 < len(small.items) < len(large.items)
     pair.exchange()
     assert len(pair.other.people()) == 8
@@ -522,7 +524,7 @@ def test_a_hub_that_was_set_back_gets_what_only_others_still_have(pair: Pair) ->
     assert uuid not in pair.other.view()
     pair.exchange()
     assert uuid in pair.other.view()
-    position = pair.one.ask(requests.SyncStatus()).position
+    position = pair.one.ask(SyncStatus()).position
     assert pair.hub.behind(position) == ""
 
 
@@ -541,7 +543,7 @@ def test_what_is_sent_again_for_another_site_is_still_that_sites(pair: Pair) -> 
     assert (sent["id"], sent["revision"], sent["author"]) == (uuid, revision, author) != sent["origin"]
     assert before[0] in rows(pair.one.store, "SELECT uuid, revision, origin FROM synced")
     [row] = rows(pair.one.store, "SELECT id FROM embeddings WHERE person_name='Bo'")
-    assert pair.one.ask(requests.FromElsewhere()).ids == [*row]
+    assert pair.one.ask(FromElsewhere()).ids == [*row]
 
 
 # --- copies ---------------------------------------------------------------------------------------------------------
@@ -555,7 +557,7 @@ def test_a_copied_site_takes_a_new_origin(pair: Pair, tmp_path: Path) -> None:
     pair.one.close()
     shutil.copytree(pair.one.folder, tmp_path / "copy")
     pair.one.open()
-    pair.other.ask(requests.Forget("Ada", None))
+    pair.other.ask(Forget("Ada", None))
     pair.one.save("Cy")
     pair.exchange()
     pair.other.close()
@@ -563,10 +565,10 @@ def test_a_copied_site_takes_a_new_origin(pair: Pair, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "copy", pair.other.folder)
     pair.other.open()
     pair.other.save("Di")
-    origin = pair.one.ask(requests.SyncStatus()).origin
-    assert pair.other.ask(requests.SyncStatus()).origin == origin
+    origin = pair.one.ask(SyncStatus()).origin
+    assert pair.other.ask(SyncStatus()).origin == origin
     pair.exchange()
-    assert pair.other.ask(requests.SyncStatus()).origin != origin
+    assert pair.other.ask(SyncStatus()).origin != origin
     assert pair.one.people() == {"Bo": 1, "Cy": 1, "Di": 1}
 
 
@@ -577,9 +579,9 @@ def test_a_restored_backup_brings_nobody_back(pair: Pair, tmp_path: Path) -> Non
     kept = pair.one.save("Bo")
     pair.exchange()
     copy_to(pair.one.store, tmp_path / "kept.db")
-    pair.other.ask(requests.Forget("Ada", None))
-    pair.one.ask(requests.Delete("Bo", "faces/Bo/a.jpg"))
-    pair.other.ask(requests.Rename("Bo", "Eve"))
+    pair.other.ask(Forget("Ada", None))
+    pair.one.ask(Delete("Bo", "faces/Bo/a.jpg"))
+    pair.other.ask(Rename("Bo", "Eve"))
     pair.exchange()
     new = pair.other.save("Ada")
     pair.exchange()
@@ -624,7 +626,7 @@ def test_a_batch_is_taken_whole_or_not_at_all(pair: Pair) -> None:
     def attempt(store: Store) -> None:
         store.sync_key = KEY
         with store.transaction():
-            sync_of(store, pair.one.folder).take_in(requests.TakeIn("hub", "", "elsewhere:1", items), Changes())
+            sync_of(store, pair.one.folder).take_in(TakeIn("hub", "", "elsewhere:1", items), Changes())
 
     failures, _ = fail_everywhere(pair.one.folder / "face_embeddings.db", FailingConnection, attempt)
     assert failures > 20

@@ -15,7 +15,7 @@ from shared.events import new_event
 from shared.gallery.reader import GalleryReader
 from shared.ipc.client import SiteClient
 from shared.ipc.event_sender import EventSender
-from shared.ipc.requests import References
+from shared.ipc.requests.references import References
 from shared.records import NewReference
 from shared.store.copying import copy_to
 from shared.store.opening import backup_path, damage_of

@@ -11,7 +11,7 @@ import pytest
 from shared.events import Event
 from shared.ipc.client import SiteClient
 from shared.ipc.event_sender import EventSender
-from shared.ipc.requests import Info
+from shared.ipc.requests.gallery import Info
 from tests.conftest import SmallDisk
 from tests.faults.test_bad_input import one_face
 from tests.support.clips import write_clip

@@ -17,7 +17,7 @@ import pytest
 from shared import embedding_db
 from shared.gallery.files import remove_left_behind
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Save
+from shared.ipc.requests.references import Save
 from shared.records import NewReference
 from shared.service.access import FilesOfSite, RunningSite
 from shared.settings.file import load_settings

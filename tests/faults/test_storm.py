@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from shared.gallery.files import head_path, remove_left_behind, segment_path
 from shared.gallery.publisher import NoRoomError
 from shared.gallery.reader import GalleryReader
-from shared.ipc.requests import Forget, Save, Saved
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.references import Save, Saved
 from shared.records import NewReference
 from shared.service.service import StoreService
 from shared.store.references import count_references

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,12 @@ import numpy as np
 import pytest
 
 from shared.gallery.publisher import GalleryPublisher
+from shared.ipc import wire
+from shared.ipc.view import View, view_path
+from shared.settings.engine_sharing import task_of
 from tests.support.channel_process import ChannelProcess
 from tests.support.clips import write_clip
-from tests.support.paths import astronaut
+from tests.support.paths import ROOT, astronaut
 from tests.support.strict_camera import StrictCamera
 from tests.support.tiny_pack import DIM, write_pack
 from workers.capture.picture_watch import why_empty
@@ -22,10 +28,15 @@ from workers.recognizer_arcface import ArcFaceEngine
 
 
 class CameraProcess(ChannelProcess):
-    """`python -m workers.camera`."""
+    """`python -m workers.camera`, with its task from a supervisor or, `by_hand`, with the settings file."""
 
-    def __init__(self, folder: Path, camera: str = "door") -> None:
-        super().__init__(folder, "-m", "workers.camera", "--settings-stdin", "--camera", camera)
+    def __init__(self, folder: Path, camera: str = "door", *, by_hand: bool = False) -> None:
+        self._name, self._by_hand = camera, by_hand
+        given = ["--config", str(folder / "site.toml")] if by_hand else ["--settings-stdin"]
+        super().__init__(folder, "-m", "workers.camera", *given, "--camera", camera)
+
+    def told(self) -> Mapping[str, Any]:
+        return {} if self._by_hand else task_of(self.settings, self._name).to_json()
 
 
 @pytest.fixture
@@ -55,6 +66,36 @@ def fingerprint_of(site: Path, pack: str) -> str:
 
 def is_running(stats: dict[str, Any]) -> bool:
     return stats.get("state") == "running" and stats.get("up") is True
+
+
+# What other processes use and a camera does not: the checks of settings and requests; locks, subprocesses and SQLite; what only some addresses
+# need, HTTP and TLS; what opens an engine; with pydantic and HTTP come email, zipfile and more.
+_NOT_LOADED = {
+    "pydantic", "shared.settings.schema", "shared.ipc.requests.table", "shared.supervision.child_kinds", "filelock", "subprocess", "sqlite3",
+    "concurrent.futures", "http.client", "ssl", "workers.models", "onnxruntime", "importlib.metadata", "email", "zipfile", "tempfile",
+}  # fmt: skip  # a subject a paragraph
+
+
+def test_it_loads_nothing_that_it_does_not_use() -> None:
+    """What it imports costs memory in each camera of a site: with all of this it would be 11 MB more."""
+    code = "import sys, workers.camera; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert _NOT_LOADED & set(done.stdout.split()) == set()
+
+
+@pytest.mark.usefixtures("gallery")
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc shows what is loaded")
+def test_at_work_it_has_no_pydantic(site: Path) -> None:
+    """Nothing loads it later on: neither a task, nor sightings, nor somebody who looks at the camera."""
+    with CameraProcess(site) as camera:
+        camera.wait_for(lambda stats: is_running(stats) and stats["looked_at"] >= 3)
+        with socket.socket(socket.AF_UNIX) as reader:
+            reader.settimeout(20)
+            with wire.address(view_path(site / "data" / "run", "door")) as where:
+                reader.connect(where)
+            reader.sendall(wire.encode({"op": View.op, "arguments": View().to_wire()[0]}))
+            assert wire.receive(reader, wire.MessageBuffer())[0]["number"] > 0
+        assert "pydantic" not in Path(f"/proc/{camera.process.pid}/maps").read_text()
 
 
 @pytest.mark.alone
@@ -105,15 +146,16 @@ def test_gallery_made_with_another_pack_of_the_same_name_is_refused(site: Path, 
 
 def test_camera_that_is_not_in_the_settings_is_refused(site: Path) -> None:
     """Exit code 78, and the cameras there are are named."""
-    with CameraProcess(site, camera="dor") as camera:
+    with CameraProcess(site, camera="dor", by_hand=True) as camera:
         assert camera.process.wait(30) == 78
         assert "dor" in (output := camera.output())
         assert "door" in output
 
 
-def test_it_waits_for_the_gallery_and_can_be_stopped_meanwhile(site: Path) -> None:
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_it_waits_for_the_gallery_and_can_be_stopped_meanwhile(site: Path, *, by_hand: bool) -> None:
     """No block yet: it says that it is loading, and a stop is no failure."""
-    with CameraProcess(site) as camera:
+    with CameraProcess(site, by_hand=by_hand) as camera:
         camera.wait_for(lambda stats: stats.get("state") == "loading")
         camera.process.send_signal(signal.SIGTERM)
         assert camera.process.wait(20) == 0

@@ -22,21 +22,14 @@ from shared.files.private_folder import make_private_folder
 from shared.ipc import wire
 from shared.ipc.client import SiteClient, site_is_running
 from shared.ipc.event_sender import EventSender
-from shared.ipc.requests import (
-    Count,
-    Forget,
-    Merge,
-    Record,
-    References,
-    Rename,
-    Request,
-    Restore,
-    Save,
-    Sightings,
-    SwitchModel,
-    UndoPeople,
-    request_of,
-)
+from shared.ipc.requests.base import Request
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.gallery import Restore
+from shared.ipc.requests.model import SwitchModel
+from shared.ipc.requests.people import Merge, Rename, UndoPeople
+from shared.ipc.requests.references import Count, References, Save
+from shared.ipc.requests.sightings import Record, Sightings
+from shared.ipc.requests.table import request_of
 from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.service import StoreService

@@ -19,7 +19,9 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import RefusedError, RollcallError
-from shared.ipc.requests import Answer, Delete, Deleted, Forget, Forgotten, Save, Saved
+from shared.ipc.requests.base import Answer
+from shared.ipc.requests.forgetting import Forget, Forgotten
+from shared.ipc.requests.references import Delete, Deleted, Save, Saved
 from shared.person_names import name_key, stored_name, unfitness
 from shared.photos.kept import Kept
 from shared.records import NewReference

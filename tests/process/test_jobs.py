@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Save
+from shared.ipc.requests.references import Save
 from shared.records import NewReference, Role
 from tests.support.paths import needs_dlib
 from tests.support.site_process import command_json

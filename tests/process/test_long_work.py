@@ -22,9 +22,12 @@ import pytest
 from shared.files.private_folder import make_private_folder
 from shared.gallery.files import remove_left_behind
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Forget, Restore, SwitchModel
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.gallery import Restore
+from shared.ipc.requests.model import SwitchModel
 from shared.model_id import ModelId
-from shared.process.work_progress import Worker, beat
+from shared.process.work_progress import beat
+from shared.process.worker import Worker
 from shared.records import NewReference
 from shared.service.access import RunningSite
 from shared.settings.schema import Settings
@@ -267,7 +270,7 @@ def test_a_hang_is_not_work() -> None:
 @pytest.mark.alone
 def test_computing_without_an_end_is_a_hang_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop without an end takes processor time for ever: without a word from the work that counts for a while only."""
-    monkeypatch.setattr("shared.process.work_progress._MAX_SILENT_S", 0.8)
+    monkeypatch.setattr("shared.process.worker._MAX_SILENT_S", 0.8)
     told: list[float] = []
     worker = Worker(lambda: told.append(time.monotonic()))
     began = time.monotonic()

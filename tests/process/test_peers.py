@@ -24,7 +24,11 @@ from shared.ipc import wire
 from shared.ipc.client import SiteClient
 from shared.ipc.event_sender import EventSender
 from shared.ipc.following import follow
-from shared.ipc.requests import Count, Counted, Follow, Forget, PutStatus, Record, Save, Sightings, Status
+from shared.ipc.requests.base import Counted
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.references import Count, Save
+from shared.ipc.requests.sightings import Follow, Record, Sightings
+from shared.ipc.requests.site import PutStatus, Status
 from shared.records import NewReference
 from shared.settings.schema import Settings
 from shared.status import SiteSnapshot
@@ -143,7 +147,7 @@ def test_only_the_supervisor_says_what_the_status_is(writer: Writer) -> None:
     writer.client.ask(PutStatus(SiteSnapshot("ours", 1, True, 0.0)))
     code = (
         "import sys; from pathlib import Path; from shared.ipc.client import SiteClient\n"
-        "from shared.ipc.requests import PutStatus; from shared.status import SiteSnapshot\n"
+        "from shared.ipc.requests.site import PutStatus; from shared.status import SiteSnapshot\n"
         "SiteClient(Path(sys.argv[1])).ask(PutStatus(SiteSnapshot('theirs', 1, True, 0.0)))"
     )
     words = [sys.executable, "-c", code, str(writer.settings.run_dir)]

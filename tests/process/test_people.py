@@ -20,7 +20,9 @@ import pytest
 from shared.errors import TemporaryError
 from shared.gallery.reader import GalleryReader
 from shared.ipc.client import SiteClient, site_is_running
-from shared.ipc.requests import Info, Merge, Rename, Request, UndoPeople
+from shared.ipc.requests.base import Request
+from shared.ipc.requests.gallery import Info
+from shared.ipc.requests.people import Merge, Rename, UndoPeople
 from shared.records import NewReference
 from shared.service.access import RunningSite, SiteAccess
 from shared.settings.file import load_settings

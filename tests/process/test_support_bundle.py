@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Record, Save
+from shared.ipc.requests.references import Save
+from shared.ipc.requests.sightings import Record
 from shared.records import NewReference, Role
 from tests.support.site_process import command, command_json
 from tests.support.stores import DLIB, event

@@ -17,7 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.ipc import requests
+from shared.ipc.requests.people import Merge, Rename, UndoPeople
+from shared.ipc.requests.references import Save
+from shared.ipc.requests.sightings import Record
+from shared.ipc.requests.sync import FromElsewhere, Outgoing, SentSightings
 from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.store.tombstones import hash_of
@@ -104,13 +107,13 @@ def test_renames_merges_and_undoing_travel(pair: tuple[SyncSite, SyncSite]) -> N
     one.enrol("Ada", 1)
     two.enrol("Ada L", 2)
     _settle(one, two)
-    two.gallery.ask(requests.Merge("Ada L", "Ada"))
+    two.gallery.ask(Merge("Ada L", "Ada"))
     _settle(two, one)
     assert one.people() == two.people() == {"Ada": 2}
-    two.gallery.ask(requests.UndoPeople())
+    two.gallery.ask(UndoPeople())
     _settle(two, one)
     assert one.people() == two.people() == {"Ada": 1, "Ada L": 1}
-    one.gallery.ask(requests.Rename("Ada", "Countess"))
+    one.gallery.ask(Rename("Ada", "Countess"))
     _settle(one, two)
     assert _view(one) == _view(two)
     assert one.people() == {"Countess": 1, "Ada L": 1}
@@ -152,7 +155,7 @@ def test_without_a_key_a_tombstone_knows_references(tmp_path: Path, own_hub: Bac
         _settle(one, two)
         assert not one.standing().has_key
         one.gallery.forget("Ada")
-        stones = [item for item in one.gallery.ask(requests.Outgoing(90_000)).items if item.get("kind") == "forgotten"]
+        stones = [item for item in one.gallery.ask(Outgoing(90_000)).items if item.get("kind") == "forgotten"]
         assert [item["person_hash"] for item in stones] == [None]
         assert "Ada" not in str(stones)
         _settle(one, two)
@@ -178,7 +181,7 @@ def test_a_deletion_beats_a_change_that_did_not_know_of_it(pair: tuple[SyncSite,
     _settle(one, two)
     [uuid] = [key for key, row in _view(two).items() if row[3] == face(1).tobytes().hex().upper()]
     one.gallery.delete("Ada", "faces/Ada/1.jpg")
-    two.gallery.ask(requests.Save([NewReference("Ada", None, None, uuid)], None, vectors=face(9)[np.newaxis]))
+    two.gallery.ask(Save([NewReference("Ada", None, None, uuid)], None, vectors=face(9)[np.newaxis]))
     _settle(two, one)
     assert one.people() == two.people() == {"Ada": 1}
     assert uuid not in _view(one)
@@ -371,7 +374,7 @@ def test_sightings_go_up_once_and_strangers_stay(pair: tuple[SyncSite, SyncSite]
     client = own_hub.client()
     assert [shown["person"] for shown in _sightings(client)] == ["Ada", "Ada"]
     assert not any("box" in shown or "unknown" in shown for shown in _sightings(client))
-    one.gallery.ask(requests.SentSightings(0))
+    one.gallery.ask(SentSightings(0))
     _settle(one)
     assert len(_sightings(client)) == 2
     one.gallery.forget("Ada")
@@ -384,7 +387,7 @@ def _see(site: SyncSite, person: str | None, key: str) -> None:
         "key": key, "event": "unknown" if person is None else "named", "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "camera": "gate", "person": person, "score": 0.5, "margin": 0.1, "track": 1, "frames": 3, "box": [1.0, 2.0, 3.0, 4.0],
     }  # fmt: skip  # an event
-    assert site.gallery.ask(requests.Record([document])).recorded == 1
+    assert site.gallery.ask(Record([document])).recorded == 1
 
 
 def _sightings(client: Any) -> list[dict[str, Any]]:
@@ -444,7 +447,7 @@ def test_another_model_is_kept_apart(pair: tuple[SyncSite, SyncSite]) -> None:
 
 def _change_model(site: SyncSite, seeds: dict[str, int]) -> None:
     """Switch to another model of the same dimension, as `models use` does: with new embeddings of what was enrolled here."""
-    elsewhere = set(site.gallery.ask(requests.FromElsewhere()).ids)
+    elsewhere = set(site.gallery.ask(FromElsewhere()).ids)
     references = [one for one in site.gallery.references() if one.id not in elsewhere]
     other = ModelId.parse("insightface/other", "cd" * 32, DIM)
     site.gallery.stage(references, np.stack([face(seeds[one.person]) for one in references]), other.fingerprint)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.errors import RollcallError
-from shared.ipc import requests
+from shared.ipc.requests.people import Rename
 from tests.support.plain_server import PlainServer
 from tests.support.sync_site import SyncSite, face
 from workers.sync.faults import BackendFault
@@ -163,7 +163,7 @@ def test_a_renamed_person_stays_one(tmp_path: Path, server: PlainServer) -> None
     with SyncSite(tmp_path / "a", server.address) as site:
         site.enrol("Ada", 1, "faces/Ada/1.jpg")
         site.sync()
-        site.gallery.ask(requests.Rename("Ada", "Ada L"))
+        site.gallery.ask(Rename("Ada", "Ada L"))
         site.sync()
         site.sync()
         assert site.people() == {"Ada L": 1}

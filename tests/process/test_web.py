@@ -33,7 +33,11 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from shared.events import Sighting
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Forget, Info, Record, Save, SiteStatus
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.gallery import Info
+from shared.ipc.requests.references import Save
+from shared.ipc.requests.sightings import Record
+from shared.ipc.requests.site import SiteStatus
 from shared.records import NewReference, Role
 from shared.status import CameraStatus, SiteSnapshot
 from tests.support.paths import ROOT

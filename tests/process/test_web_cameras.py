@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Info, Record
+from shared.ipc.requests.gallery import Info
+from shared.ipc.requests.sightings import Record
 from shared.records import Role
 from tests.support.site_process import command
 from tests.support.sites import save_references

@@ -10,7 +10,7 @@ import psutil
 from numpy.typing import NDArray
 
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Save
+from shared.ipc.requests.references import Save
 from shared.records import NewReference, Role
 from shared.uuid7 import new_uuids
 from tests.support.paths import needs_dlib

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Save
+from shared.ipc.requests.references import Save
 from shared.process.freed_arrays import overwrite_small_arrays
 from shared.process.freed_memory import overwriting
 from shared.records import NewReference

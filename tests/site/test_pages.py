@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Record
+from shared.ipc.requests.sightings import Record
 from shared.records import Role
 from tests.support.browser import Pages, Watched, browser, needs_browser
 from tests.support.demo_site import demo_site

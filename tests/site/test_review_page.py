@@ -13,7 +13,7 @@ from PIL import Image
 
 from shared.events import iso_time
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Record
+from shared.ipc.requests.sightings import Record
 from shared.photos.reading import read_photo
 from shared.records import Role
 from tests.support.browser import Pages, Watched, browser, needs_browser
@@ -78,7 +78,7 @@ def model_of(web: WebSite) -> dict[str, Any]:
     """What cameras send of their model."""
     from workers.models.opening import open_engine
 
-    engine = open_engine(web.site.settings, det_size=640, threads=1)
+    engine = open_engine(web.site.settings.engine_choice, det_size=640, threads=1)
     return {"fingerprint": engine.fingerprint, "alike": engine.threshold, "engine": engine}
 
 

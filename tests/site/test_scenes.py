@@ -17,8 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import RefusedError
+from shared.settings.camera_task import EffectiveCamera, LivenessMode
 from shared.settings.file import parse_settings
-from shared.settings.schema import EffectiveCamera, LivenessMode
 from tests.support.events import told
 from tests.support.liveness_graph import write_blue_rim
 from tests.support.paths import FACES, SMALL_PACK, needs_data

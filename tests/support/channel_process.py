@@ -8,14 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from shared.settings.file import load_settings
 from shared.settings.schema import Settings
-from shared.supervision.child_process import CHANNEL_VARIABLE
+from shared.supervision.variables import CHANNEL_VARIABLE
 from tests.support.paths import ROOT
 
 
@@ -35,9 +35,13 @@ class ChannelProcess:
         )  # fmt: skip  # options by kind
         theirs.close()
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(self.settings.to_json()) + "\n")
+        self.process.stdin.write(json.dumps(self.told()) + "\n")
         self.process.stdin.close()
         self.process.stdin = None
+
+    def told(self) -> Mapping[str, Any]:
+        """What the process gets on standard input: the settings. A camera gets less."""
+        return self.settings.to_json()
 
     def wait_for(self, ready: Callable[[dict[str, Any]], bool], deadline_s: float = 30.0) -> dict[str, Any]:
         """The first heartbeat that is `ready`."""

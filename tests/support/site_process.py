@@ -20,7 +20,7 @@ import psutil
 from shared.files.run_folder import site_prefix
 from shared.gallery.files import shm_folder
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Status
+from shared.ipc.requests.site import Status
 from shared.service.access import RunningSite
 from shared.settings.file import load_settings
 from shared.settings.schema import Settings

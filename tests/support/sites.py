@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Save
+from shared.ipc.requests.references import Save
 from shared.records import NewReference
 from shared.uuid7 import new_uuids
 from tests.support.paths import SMALL_PACK

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import Record
+from shared.ipc.requests.sightings import Record
 from shared.records import Role
 from tests.support.stores import event
 from tests.support.web_site import WebSite

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from shared.events import Event
 from shared.gallery.publisher import GalleryPublisher
-from shared.ipc.requests import Request, Save, request_of
+from shared.ipc.requests.base import Request
+from shared.ipc.requests.references import Save
+from shared.ipc.requests.table import request_of
 from shared.records import NewReference
 from shared.service.access import FilesOfSite
 from shared.service.service import StoreService

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from shared.gallery import publisher as gallery_publisher
 from shared.gallery.publisher import GalleryPublisher
 from shared.gallery.reader import GalleryReader
-from shared.ipc.requests import Delete, Forget, Save
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.references import Delete, Save
 from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.service import StoreService

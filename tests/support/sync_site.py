@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.ipc import requests
+from shared.ipc.requests.sync import SyncStanding, SyncStatus
 from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.access import FilesOfSite
@@ -64,8 +64,8 @@ class SyncSite:
         """Who is enrolled, with how many references."""
         return {one.person: one.references for one in self.gallery.people()}
 
-    def standing(self) -> requests.SyncStanding:
-        return self.gallery.ask(requests.SyncStatus())
+    def standing(self) -> SyncStanding:
+        return self.gallery.ask(SyncStatus())
 
     def close(self) -> None:
         self.backend.close()

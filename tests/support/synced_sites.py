@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 
 from shared import uuid7
 from shared.errors import RefusedError
-from shared.ipc import requests
-from shared.ipc.requests import Answer, Request
+from shared.ipc.requests.base import Answer, Request
+from shared.ipc.requests.forgetting import Forget
+from shared.ipc.requests.people import Merge, Rename, UndoPeople
+from shared.ipc.requests.references import Delete, Save
+from shared.ipc.requests.sync import BeginAnew, Outgoing, Resend, Sent, SetBack, SyncStatus, TakeIn, TakenIn
 from shared.model_id import ModelId
 from shared.records import NewReference
 from shared.service.service import StoreService
@@ -85,7 +88,7 @@ class SyncedSite:
     def __init__(self, folder: Path, clock: Clock, key: bytes | None = KEY) -> None:
         self.folder, self.clock, self.key = folder, clock, key
         self.ahead_ms = 0
-        self.page: requests.TakeIn | None = None
+        self.page: TakeIn | None = None
         folder.mkdir()
         self.open()
         with self.store.transaction():
@@ -121,7 +124,7 @@ class SyncedSite:
         uuid = fields.pop("uuid", None) or new_uuids(1)[0]
         if vector is None:
             vector = np.frombuffer(bytes.fromhex(uuid.replace("-", "")), np.uint8).astype(np.float32) + 1
-        self.ask(requests.Save([NewReference(name, uuid=uuid, **fields)], None, vectors=vector.reshape(1, -1)))
+        self.ask(Save([NewReference(name, uuid=uuid, **fields)], None, vectors=vector.reshape(1, -1)))
         return uuid
 
     def view(self) -> dict[str, Seen]:
@@ -141,7 +144,7 @@ class SyncedSite:
 
     def outgoing(self) -> dict[str, Any] | None:
         """The next batch as it goes over the wire."""
-        batch = self.ask(requests.Outgoing(_BATCH_BYTES))
+        batch = self.ask(Outgoing(_BATCH_BYTES))
         if not batch.next_lineage:
             return None
         return {
@@ -153,11 +156,11 @@ class SyncedSite:
         """Take the hub's answer to a batch."""
         match answer.get("reason"):
             case "fork":
-                self.ask(requests.BeginAnew())
+                self.ask(BeginAnew())
             case "gap":
-                self.ask(requests.Resend(batch["origin"], answer["seq"], answer["lineage"]))
+                self.ask(Resend(batch["origin"], answer["seq"], answer["lineage"]))
             case _:
-                self.ask(requests.Sent(batch["through"], batch["next_lineage"]))
+                self.ask(Sent(batch["through"], batch["next_lineage"]))
 
     def push(self, hub: MemoryHub) -> bool:
         """Send one batch. Returns whether there was one."""
@@ -169,22 +172,22 @@ class SyncedSite:
 
     def pull(self, hub: MemoryHub, limit: int = _PAGE) -> bool:
         """Take one page in. Returns whether there is more."""
-        standing = self.ask(requests.SyncStatus())
+        standing = self.ask(SyncStatus())
         others = ",".join(one for one in standing.position.split(",") if not one.startswith(standing.origin + ":"))
         if standing.origin and (lost := hub.behind(others)):
-            self.ask(requests.SetBack("hub", lost))
-            standing = self.ask(requests.SyncStatus())
+            self.ask(SetBack("hub", lost))
+            standing = self.ask(SyncStatus())
         items, position, more = hub.pull(standing.position, limit)
         items = [one for one in items if one["origin"] != standing.origin]
-        self.page = requests.TakeIn("hub", standing.position, position, items)
+        self.page = TakeIn("hub", standing.position, position, items)
         taken = self.ask(self.page)
         assert all("in the future" in one.reason for one in taken.refused), taken.refused
         return more
 
-    def take(self, *items: dict[str, Any]) -> requests.TakenIn:
+    def take(self, *items: dict[str, Any]) -> TakenIn:
         """Take items in that came from somewhere."""
-        position = self.ask(requests.SyncStatus()).position
-        return self.ask(requests.TakeIn("hub", position, position, list(items)))
+        position = self.ask(SyncStatus()).position
+        return self.ask(TakeIn("hub", position, position, list(items)))
 
     # --- what must always hold ---------------------------------------------------------------------------------
 
@@ -286,21 +289,21 @@ class World:
             chosen[0],
         )
         if path is not None:
-            self._deleting(at, requests.Delete(chosen[1].person, path))
+            self._deleting(at, Delete(chosen[1].person, path))
 
     def forget(self, at: int, name: str) -> None:
         self.loses = True
-        self._deleting(at, requests.Forget(name, None))
+        self._deleting(at, Forget(name, None))
 
     def rename(self, at: int, name: str, new: str) -> None:
-        self._try(at, requests.Rename(name, new))
+        self._try(at, Rename(name, new))
 
     def merge(self, at: int, name: str, into: str) -> None:
-        self._deleting(at, requests.Merge(name, into))  # of two references of one photo one is kept
+        self._deleting(at, Merge(name, into))  # of two references of one photo one is kept
 
     def undo(self, at: int) -> None:
         before = self.sites[at].view().keys()
-        self._try(at, requests.UndoPeople())
+        self._try(at, UndoPeople())
         self.deleted -= self.sites[at].view().keys() - before
 
     def _one(self, at: int, which: int) -> tuple[str, Seen] | None:

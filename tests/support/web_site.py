@@ -12,7 +12,7 @@ from typing import Any
 import requests
 
 from shared.ipc.client import SiteClient
-from shared.ipc.requests import AddAccess
+from shared.ipc.requests.accesses import AddAccess
 from shared.records import AccessKind, Role
 from tests.support.site_process import SiteProcess
 from tests.support.stores import DLIB

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from shared.settings.engine_sharing import shares_engine, unfit_for_dlib, uses_accelerator, with_sharing_decided
+from shared.settings.camera_task import CameraTask
+from shared.settings.engine_choice import unfit_for_dlib
+from shared.settings.engine_sharing import shares_engine, task_of, uses_accelerator
 from shared.settings.file import load_settings
 from shared.settings.schema import Settings
 
@@ -48,9 +51,9 @@ def test_auto_shares_among_many_cameras(tmp_path: Path, enabled: int, *, expecte
     off = '[cameras.off]\nsource = "rtsp://off.example/"\nenabled = false'
     settings = _settings(tmp_path, "\n".join(['device = "cpu"', *cameras, off]), {"w600k_mbf.onnx": 14})
     assert shares_engine(settings) is expected
-    told = Settings.from_json(with_sharing_decided(settings).for_child("c1").to_json())
-    assert told.recognition.shared_engine is expected
-    assert shares_engine(told) is expected
+    told = CameraTask.from_json(json.loads(json.dumps(task_of(settings, "c1").to_json())))
+    assert told == task_of(settings, "c1")
+    assert told.engine.shared_engine is expected
 
 
 @pytest.mark.parametrize("device", ["cuda", "openvino", "coreml"])

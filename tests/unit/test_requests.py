@@ -6,6 +6,7 @@ import json
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,120 @@ from pydantic import ValidationError
 
 from shared.errors import TemporaryError, UsageError
 from shared.events import Event, Sighting
-from shared.ipc import requests, wire
-from shared.ipc.requests import REQUESTS, Answer, Request, request_of
+from shared.ipc import wire
+from shared.ipc.requests.accesses import (
+    AccessAnswer,
+    Accesses,
+    AccessesPage,
+    AccessesUsed,
+    AccessFound,
+    AddAccess,
+    FindAccess,
+    RevokeAccess,
+    UseLink,
+)
+from shared.ipc.requests.base import Answer, Counted, Done, Request, Vectors
+from shared.ipc.requests.corrections import (
+    CorrectionForgotten,
+    Corrections,
+    CorrectionsPage,
+    ForgetCorrection,
+    Judged,
+    Right,
+    UndoCorrection,
+    Undone,
+    Wrong,
+)
+from shared.ipc.requests.forgetting import Forget, Forgotten
+from shared.ipc.requests.gallery import GalleryInfo, Info, Restore, Restored
+from shared.ipc.requests.model import Stage, Staged, Stamp, Switched, SwitchModel, Unstage
+from shared.ipc.requests.people import Merge, People, PeoplePage, Rename, Renamed, UndoPeople
+from shared.ipc.requests.references import (
+    BringBack,
+    Compared,
+    Cosine,
+    Count,
+    CoverFound,
+    Delete,
+    Deleted,
+    FindCover,
+    FindReferences,
+    IsMarked,
+    Marked,
+    References,
+    ReferencesFound,
+    ReferencesPage,
+    ReferenceState,
+    Save,
+    Saved,
+    SetAside,
+)
+from shared.ipc.requests.review import (
+    Decided,
+    DifferentPage,
+    DifferentPeople,
+    HeedStranger,
+    IgnoreStranger,
+    MarkDifferent,
+    PairOfPeople,
+    Review,
+    ReviewItem,
+    ReviewPage,
+    UndoDifferent,
+)
+from shared.ipc.requests.sightings import (
+    CropFound,
+    FindCrop,
+    FindSightings,
+    Follow,
+    Record,
+    Recorded,
+    Sightings,
+    SightingsFound,
+    SightingsPage,
+)
+from shared.ipc.requests.site import PutStatus, SiteStatus, Status
+from shared.ipc.requests.strangers import (
+    ForgetStranger,
+    NameStranger,
+    StrangerForgotten,
+    StrangerNamed,
+    Strangers,
+    StrangersPage,
+)
+from shared.ipc.requests.sync import (
+    BeginAnew,
+    ChangeNews,
+    CountUnshown,
+    ElsewhereReferences,
+    Exchanged,
+    FollowChanges,
+    FromElsewhere,
+    Outgoing,
+    OutgoingBatch,
+    OutgoingPlain,
+    OutgoingSightings,
+    OutgoingSightingsBatch,
+    PlainBatch,
+    RefusedItem,
+    Resend,
+    Sent,
+    SentPlain,
+    SentSightings,
+    SetBack,
+    SyncStanding,
+    SyncStatus,
+    TakeIn,
+    TakeInPlain,
+    TakenIn,
+)
+from shared.ipc.requests.table import REQUESTS, request_of
 from shared.model_id import ModelId
 from shared.records import Access, AccessKind, Correction, NewReference, PeopleChange, Person, Reference, Role, Stranger
 from shared.status import CameraStatus, ChildState, SiteSnapshot, WriterStatus
+from tests.support.paths import ROOT
 
+_FOLDER = ROOT / "shared" / "ipc" / "requests"
 _RNG = np.random.default_rng(3)
 _MODEL = ModelId("insightface", "buffalo_l", "f" * 64, 8)
 _EVENT = Event(key="k", event="unknown", time="2026-01-31T08:00:00.000Z", camera="door", box=[1.0, 2.0, 3.0, 4.5])
@@ -29,82 +138,82 @@ _SIGHTING = Sighting(
 _NAME = "Ada Lovelace"
 _ACCESS = Access("a2", AccessKind.SESSION, Role.VIEWER, "Zoë", ["door"], _EVENT.time, _EVENT.time, None, "a1", 60.0)
 
-_REFUSED = requests.RefusedItem("reference u-1", "of another model")
+_REFUSED = RefusedItem("reference u-1", "of another model")
 
 
-def vectors(count: int) -> requests.Vectors:
+def vectors(count: int) -> Vectors:
     return _RNG.standard_normal((count, 8), np.float32)
 
 
 _SNAPSHOT = SiteSnapshot(
     "site", 7, True, 1.5, WriterStatus(pid=8), {"door": CameraStatus(ChildState.RUNNING, up=True, age_p50_ms=1.5)}
 )
-_GALLERY = requests.GalleryInfo(
+_GALLERY = GalleryInfo(
     model="dlib/dlib", fingerprint="f" * 64, dim=128, references=5, set_aside=1, people=2, change_number=9, damaged_rows=1, generation=3,
     published_rows=4, behind=True, nothing_stored="the disk is full", unreadable_sightings=1, crops=3, crop_bytes=15000,
 )  # fmt: skip
 # Each kind with as little as it takes, and with all that it can have.
 ASKED: list[Request[Any]] = [
-    requests.Save([]),
-    requests.Save(
+    Save([]),
+    Save(
         [NewReference("Ada"), NewReference("Zoë", "faces/Zoë/1.jpg", "e-17", "u-1", "d" * 64)],
         "f" * 64,
         vectors=vectors(2),
     ),
-    requests.Delete("Ada"),
-    requests.Delete("Ada", "faces/Ada/1.jpg"),
-    requests.Count(),
-    requests.People(),
-    requests.People("Ada", 10),
-    requests.People(name="Ada"),
-    requests.FindCover("0198-u"),
-    requests.References(),
-    requests.References("Ada", 7, 10),
-    requests.IsMarked("Ada"),
-    requests.IsMarked("Ada", "d" * 64),
-    requests.Cosine(3, vectors=vectors(1)),
-    requests.SetAside("Ada", "faces/Ada/1.jpg", "by hand"),
-    requests.BringBack("Ada", "17"),
-    requests.Forget("Ada"),
-    requests.Forget("Ada", "1.jpg"),
-    requests.Rename("Ada", "Zoë"),
-    requests.Merge("Ada", "Zoë"),
-    requests.UndoPeople(),
-    requests.UndoPeople("Ada", "Zoë"),
-    requests.Strangers(),
-    requests.Strangers("stranger-1", "stranger-0", 5),
-    requests.ForgetStranger("stranger-1"),
-    requests.NameStranger("stranger-1", "Ada"),
-    requests.Review(),
-    requests.Review(7, ["door"]),
-    requests.MarkDifferent("u-1", "stranger-1"),
-    requests.MarkDifferent("u-1", None, "u-2"),
-    requests.DifferentPeople(),
-    requests.DifferentPeople(7, 10),
-    requests.FindReferences([]),
-    requests.FindReferences([3, 9]),
-    requests.UndoDifferent("u-1", "stranger-1"),
-    requests.UndoDifferent("u-1", None, "u-2"),
-    requests.IgnoreStranger("stranger-1"),
-    requests.HeedStranger("stranger-1"),
-    requests.Record([]),
-    requests.Record([_EVENT.to_json(), {"odd": [1, {"deep": None}]}, 7, None, "text"]),
-    requests.Sightings(),
-    requests.Sightings(5, "2026-01-31T08:00:00.000Z", 0),
-    requests.Follow(),
-    requests.Follow(1 << 40),
-    requests.Wrong(7),
-    requests.Right(7),
-    requests.Right(7, learn=True),
-    requests.UndoCorrection(7),
-    requests.Corrections(),
-    requests.Corrections(7, 10),
-    requests.ForgetCorrection(7),
-    requests.FindSightings(),
-    requests.FindSightings(9, 3, "Ada", ["door"], ["named"], 5, _EVENT.time, _EVENT.time, "stranger-3"),
-    requests.FindCrop(9),
-    requests.AddAccess("a1", AccessKind.LINK, Role.ADMIN, "shell", "sha256:" + "0" * 64, None),
-    requests.AddAccess(
+    Delete("Ada"),
+    Delete("Ada", "faces/Ada/1.jpg"),
+    Count(),
+    People(),
+    People("Ada", 10),
+    People(name="Ada"),
+    FindCover("0198-u"),
+    References(),
+    References("Ada", 7, 10),
+    IsMarked("Ada"),
+    IsMarked("Ada", "d" * 64),
+    Cosine(3, vectors=vectors(1)),
+    SetAside("Ada", "faces/Ada/1.jpg", "by hand"),
+    BringBack("Ada", "17"),
+    Forget("Ada"),
+    Forget("Ada", "1.jpg"),
+    Rename("Ada", "Zoë"),
+    Merge("Ada", "Zoë"),
+    UndoPeople(),
+    UndoPeople("Ada", "Zoë"),
+    Strangers(),
+    Strangers("stranger-1", "stranger-0", 5),
+    ForgetStranger("stranger-1"),
+    NameStranger("stranger-1", "Ada"),
+    Review(),
+    Review(7, ["door"]),
+    MarkDifferent("u-1", "stranger-1"),
+    MarkDifferent("u-1", None, "u-2"),
+    DifferentPeople(),
+    DifferentPeople(7, 10),
+    FindReferences([]),
+    FindReferences([3, 9]),
+    UndoDifferent("u-1", "stranger-1"),
+    UndoDifferent("u-1", None, "u-2"),
+    IgnoreStranger("stranger-1"),
+    HeedStranger("stranger-1"),
+    Record([]),
+    Record([_EVENT.to_json(), {"odd": [1, {"deep": None}]}, 7, None, "text"]),
+    Sightings(),
+    Sightings(5, "2026-01-31T08:00:00.000Z", 0),
+    Follow(),
+    Follow(1 << 40),
+    Wrong(7),
+    Right(7),
+    Right(7, learn=True),
+    UndoCorrection(7),
+    Corrections(),
+    Corrections(7, 10),
+    ForgetCorrection(7),
+    FindSightings(),
+    FindSightings(9, 3, "Ada", ["door"], ["named"], 5, _EVENT.time, _EVENT.time, "stranger-3"),
+    FindCrop(9),
+    AddAccess("a1", AccessKind.LINK, Role.ADMIN, "shell", "sha256:" + "0" * 64, None),
+    AddAccess(
         "a2",
         AccessKind.SESSION,
         Role.VIEWER,
@@ -115,157 +224,157 @@ ASKED: list[Request[Any]] = [
         parent="a1",
         session_s=3600.0,
     ),
-    requests.UseLink("a1", "sha256:" + "0" * 64, "a2", "sha256:" + "1" * 64),
-    requests.FindAccess("a1"),
-    requests.Accesses(),
-    requests.RevokeAccess("a1"),
-    requests.AccessesUsed(["a1", "a2"]),
-    requests.Outgoing(90_000),
-    requests.Outgoing(45_000, was_too_large=True),
-    requests.Sent(7, "b"),
-    requests.Sent(7, "b", [_REFUSED]),
-    requests.Resend("o", 3, None),
-    requests.Resend("o", 3, "a"),
-    requests.SetBack("h", "o:2,p:0"),
-    requests.BeginAnew(),
-    requests.TakeIn("h", "o:1", "o:2", []),
-    requests.TakeIn("h", "o:1", "o:2", [{"kind": "deleted", "id": "u-1"}, "no item"]),
-    requests.TakeInPlain([], begins=True),
-    requests.TakeInPlain([{"person_name": "Ada", "embedding": [0.5]}]),
-    requests.OutgoingPlain(0, 90_000),
-    requests.SentPlain(0, 7),
-    requests.CountUnshown(),
-    requests.OutgoingSightings(90_000),
-    requests.SentSightings(41),
-    requests.Exchanged(_EVENT.time),
-    requests.SyncStatus(),
-    requests.FollowChanges(),
-    requests.FromElsewhere(),
-    requests.Stage([], [], "f" * 64),
-    requests.Stage([1, 2, 3], [4, 5, 6], "f" * 64, vectors=vectors(3)),
-    requests.Unstage(),
-    requests.SwitchModel(_MODEL, []),
-    requests.SwitchModel(_MODEL, [1, 2]),
-    requests.Stamp(_MODEL),
-    requests.Info(),
-    requests.Restore("copy.db"),
-    requests.Status(),
-    requests.PutStatus(_SNAPSHOT),
+    UseLink("a1", "sha256:" + "0" * 64, "a2", "sha256:" + "1" * 64),
+    FindAccess("a1"),
+    Accesses(),
+    RevokeAccess("a1"),
+    AccessesUsed(["a1", "a2"]),
+    Outgoing(90_000),
+    Outgoing(45_000, was_too_large=True),
+    Sent(7, "b"),
+    Sent(7, "b", [_REFUSED]),
+    Resend("o", 3, None),
+    Resend("o", 3, "a"),
+    SetBack("h", "o:2,p:0"),
+    BeginAnew(),
+    TakeIn("h", "o:1", "o:2", []),
+    TakeIn("h", "o:1", "o:2", [{"kind": "deleted", "id": "u-1"}, "no item"]),
+    TakeInPlain([], begins=True),
+    TakeInPlain([{"person_name": "Ada", "embedding": [0.5]}]),
+    OutgoingPlain(0, 90_000),
+    SentPlain(0, 7),
+    CountUnshown(),
+    OutgoingSightings(90_000),
+    SentSightings(41),
+    Exchanged(_EVENT.time),
+    SyncStatus(),
+    FollowChanges(),
+    FromElsewhere(),
+    Stage([], [], "f" * 64),
+    Stage([1, 2, 3], [4, 5, 6], "f" * 64, vectors=vectors(3)),
+    Unstage(),
+    SwitchModel(_MODEL, []),
+    SwitchModel(_MODEL, [1, 2]),
+    Stamp(_MODEL),
+    Info(),
+    Restore("copy.db"),
+    Status(),
+    PutStatus(_SNAPSHOT),
 ]
-_PAGES = (requests.SightingsPage, requests.SightingsFound)  # they hand documents on whole
+_PAGES = (SightingsPage, SightingsFound)  # they hand documents on whole
 _EVERYWHERE: dict[str, Any] = {
     "other_copies": ["/old/copy.db"],
     "out_of_reach": ["the journal", "a file called \udcff"],
 }
 ANSWERED: list[Answer] = [
-    requests.Saved(ids=[], updated=0),
-    requests.Saved(ids=[3, 1, 2], updated=2),
-    requests.Deleted(deleted=3),
-    requests.Counted(count=0),
-    requests.PeoplePage(people=[], last_change=None),
-    requests.PeoplePage(
+    Saved(ids=[], updated=0),
+    Saved(ids=[3, 1, 2], updated=2),
+    Deleted(deleted=3),
+    Counted(count=0),
+    PeoplePage(people=[], last_change=None),
+    PeoplePage(
         people=[Person("Ada", None, 1, None, None), Person("Zoë", "e-17", 2, _EVENT.time, _EVENT.time, 1)],
         last_change=PeopleChange("Zoe", "Zoë", merged=False, at=_EVENT.time),
     ),
-    requests.CoverFound(is_known=True, reference=Reference(2, "Zoë", "z.jpg", "d" * 64, 9)),
-    requests.CoverFound(is_known=False, reference=None),
-    requests.ReferencesPage(
+    CoverFound(is_known=True, reference=Reference(2, "Zoë", "z.jpg", "d" * 64, 9)),
+    CoverFound(is_known=False, reference=None),
+    ReferencesPage(
         references=[
             Reference(1, "Ada", None, None, None),
             Reference(2, "Zoë", "z.jpg", "d" * 64, 9, _EVENT.time, _EVENT.time, "by hand"),
         ]
     ),
-    requests.Marked(marked=True),
-    requests.Compared(cosine=0.25),
-    requests.ReferenceState(person="Ada", id=17, photo="faces/Ada/1.jpg", reason="by hand", since=_EVENT.time, already=False, in_use=2),
-    requests.ReferenceState(person="Ada", id=18, photo=None, reason=None, since=None, already=True, in_use=3),
-    requests.Forgotten(person="Ada", references=0, photos=0, sightings=0, already=True, other_copies=[], out_of_reach=[]),
-    requests.Forgotten(
+    Marked(marked=True),
+    Compared(cosine=0.25),
+    ReferenceState(person="Ada", id=17, photo="faces/Ada/1.jpg", reason="by hand", since=_EVENT.time, already=False, in_use=2),
+    ReferenceState(person="Ada", id=18, photo=None, reason=None, since=None, already=True, in_use=3),
+    Forgotten(person="Ada", references=0, photos=0, sightings=0, already=True, other_copies=[], out_of_reach=[]),
+    Forgotten(
         person="Zoë", spelt_otherwise=["Zoe\u0308"], references=2, photos=1, sightings=3, already=False,
         not_removed=["faces/\udcff.jpg"], **_EVERYWHERE,
     ),
-    requests.Renamed(person="Zoë", before="Ada", references=2, kept_once=1, sightings=3),
-    requests.StrangersPage(
+    Renamed(person="Zoë", before="Ada", references=2, kept_once=1, sightings=3),
+    StrangersPage(
         strangers=[
             Stranger("stranger-1", _EVENT.time, _EVENT.time, 2, ["door", "yard"], ["strangers/a.jpg"]),
             Stranger("stranger-2", _EVENT.time, _EVENT.time, 1, [], []),
         ]
     ),
-    requests.StrangerForgotten(unknown="stranger-1", photos=1, sightings=2, already=False, not_removed=["a.jpg"], **_EVERYWHERE),
-    requests.StrangerNamed(unknown="stranger-1", person="Ada", sightings=2),
-    requests.Recorded(recorded=1, refused=["key must be text of 1 to 4096 bytes"]),
-    requests.SightingsPage(events=[], last_id=9),
-    requests.SightingsPage(events=[_SIGHTING, replace(_SIGHTING, id=42, also_at=[{"camera": "yard", "track": 1}])], last_id=42),
-    requests.Judged(
+    StrangerForgotten(unknown="stranger-1", photos=1, sightings=2, already=False, not_removed=["a.jpg"], **_EVERYWHERE),
+    StrangerNamed(unknown="stranger-1", person="Ada", sightings=2),
+    Recorded(recorded=1, refused=["key must be text of 1 to 4096 bytes"]),
+    SightingsPage(events=[], last_id=9),
+    SightingsPage(events=[_SIGHTING, replace(_SIGHTING, id=42, also_at=[{"camera": "yard", "track": 1}])], last_id=42),
+    Judged(
         sighting=7, judged="right", person="Ada", already=True, against_all=False, reference=None, expires_at=_EVENT.time
     ),
-    requests.Judged(
+    Judged(
         sighting=7, judged="wrong", person="Zoë", already=False, replaced="right", against_all=False, looks_like="Ada", reference=3,
         photo="faces/Zoë/1.jpg", expires_at=_EVENT.time,
     ),
-    requests.Undone(sighting=7, judged="right", person="Ada", unlearned=1),
-    requests.ReviewPage(items=[]),
-    requests.ReviewPage(
+    Undone(sighting=7, judged="right", person="Ada", unlearned=1),
+    ReviewPage(items=[]),
+    ReviewPage(
         items=[
-            requests.ReviewItem(
+            ReviewItem(
                 stranger=Stranger("stranger-7", _EVENT.time, _EVENT.time, 2, ["door"], ["strangers/7.jpg"]),
                 person=Person("Zoë", "e-17", 3, _EVENT.time, None, 1, "u-1"),
                 score=0.41,
                 reference=3,
             ),
-            requests.ReviewItem(event={"id": 7, "event": "left"}),
+            ReviewItem(event={"id": 7, "event": "left"}),
         ]
     ),
-    requests.Decided(already=True),
-    requests.DifferentPage(pairs=[requests.PairOfPeople(3, "Ada", "Zoë")]),
-    requests.ReferencesFound(references=[], people=[], different=[], change_number=0),
-    requests.ReferencesFound(
+    Decided(already=True),
+    DifferentPage(pairs=[PairOfPeople(3, "Ada", "Zoë")]),
+    ReferencesFound(references=[], people=[], different=[], change_number=0),
+    ReferencesFound(
         references=[Reference(3, "Ada", None, None, 2)],
         people=[Person("Ada", None, 1, None, None, 0, "u-1")],
         different=[("u-1", "u-2")],
         change_number=9,
     ),
-    requests.CorrectionsPage(corrections=[]),
-    requests.CorrectionsPage(
+    CorrectionsPage(corrections=[]),
+    CorrectionsPage(
         corrections=[
             Correction(7, "wrong", "Ada", "door", 3, _EVENT.time, _EVENT.time, True, True, None),
             Correction(8, "right", "Zoë", "yard", None, _EVENT.time, _EVENT.time, False, True, 3),
         ]
     ),
-    requests.CorrectionForgotten(sighting=7, already=False, **_EVERYWHERE),
-    requests.SightingsFound(events=[_SIGHTING], before_id=None),
-    requests.SightingsFound(events=[], before_id=7),
-    requests.CropFound(camera=None, jpeg=None),
-    requests.CropFound(camera="door", jpeg="/9j/"),
-    requests.AccessAnswer(access=_ACCESS),
-    requests.AccessFound(access=None, secret=None),
-    requests.AccessFound(access=_ACCESS, secret="sha256:" + "0" * 64),
-    requests.AccessesPage(accesses=[_ACCESS]),
-    requests.OutgoingBatch(origin="o", after=3, through=3, items=[]),
-    requests.OutgoingBatch(
+    CorrectionForgotten(sighting=7, already=False, **_EVERYWHERE),
+    SightingsFound(events=[_SIGHTING], before_id=None),
+    SightingsFound(events=[], before_id=7),
+    CropFound(camera=None, jpeg=None),
+    CropFound(camera="door", jpeg="/9j/"),
+    AccessAnswer(access=_ACCESS),
+    AccessFound(access=None, secret=None),
+    AccessFound(access=_ACCESS, secret="sha256:" + "0" * 64),
+    AccessesPage(accesses=[_ACCESS]),
+    OutgoingBatch(origin="o", after=3, through=3, items=[]),
+    OutgoingBatch(
         origin="o", after=3, through=7, items=[{"kind": "deleted", "id": "u-1"}], lineage="a", next_lineage="b"
     ),
-    requests.TakenIn(taken=1, unchanged=2, refused=[_REFUSED]),
-    requests.PlainBatch(items=[], through=0),
-    requests.PlainBatch(items=[{"person_name": "Ada", "embedding": [0.5]}], through=9),
-    requests.OutgoingSightingsBatch(origin="o", after=1, through=41, sightings=[{"id": 41, "person": "Zoë"}]),
-    requests.SyncStanding(
+    TakenIn(taken=1, unchanged=2, refused=[_REFUSED]),
+    PlainBatch(items=[], through=0),
+    PlainBatch(items=[{"person_name": "Ada", "embedding": [0.5]}], through=9),
+    OutgoingSightingsBatch(origin="o", after=1, through=41, sightings=[{"id": 41, "person": "Zoë"}]),
+    SyncStanding(
         origin="o", hub="h", position="o:2", noted=8, change_number=9, fingerprint="f" * 64, quarantined=1,
         reasons={"of another model": 1}, has_key=True, exchanged_at=_EVENT.time, last_tombstone=4,
     ),
-    requests.ChangeNews(change_number=9, sighting=41),
-    requests.ElsewhereReferences(ids=[2, 3]),
-    requests.Staged(staged=3),
-    requests.Done(),
-    requests.Switched(switched=False, not_staged=[2, 5]),
-    requests.Switched(switched=True, references=4, left_out=1),
-    requests.GalleryInfo(
+    ChangeNews(change_number=9, sighting=41),
+    ElsewhereReferences(ids=[2, 3]),
+    Staged(staged=3),
+    Done(),
+    Switched(switched=False, not_staged=[2, 5]),
+    Switched(switched=True, references=4, left_out=1),
+    GalleryInfo(
         model=None, fingerprint=None, dim=None, references=None, set_aside=None, people=None, change_number=None, damaged_rows=None, generation=None,
         published_rows=None, behind=False, nothing_stored=None, unreadable_sightings=0,
     ),
     _GALLERY,
-    requests.Restored(restored=5, kept_deleted=1, set_aside=2),
-    requests.SiteStatus(site=None, gallery=_GALLERY),
+    Restored(restored=5, kept_deleted=1, set_aside=2),
+    SiteStatus(site=None, gallery=_GALLERY),
 ]  # fmt: skip
 
 
@@ -290,6 +399,13 @@ def test_every_kind_is_tried_here() -> None:
     assert {type(one) for one in ASKED} == set(REQUESTS.values())
     assert {type(one) for one in ANSWERED} == {kind.answer for kind in REQUESTS.values()}
     assert [kind.op for kind in REQUESTS.values()] == list(REQUESTS)
+
+
+def test_the_table_lacks_no_request() -> None:
+    """Each request that a module of the folder defines can be sent."""
+    modules = [import_module(f"shared.ipc.requests.{path.stem}") for path in _FOLDER.glob("[!_]*.py")]
+    defined = {one for module in modules for one in vars(module).values() if hasattr(one, "op")}
+    assert defined == set(REQUESTS.values())
 
 
 @pytest.mark.parametrize("asked", ASKED, ids=kind_of)
@@ -337,15 +453,15 @@ def test_vectors_are_sent_as_rows_of_float32() -> None:
         np.repeat(wanted, 2, axis=0)[::2],
         np.asfortranarray(wanted),
     ):
-        arguments, blob = requests.Save(rows, vectors=given).to_wire()
+        arguments, blob = Save(rows, vectors=given).to_wire()
         found = request_of(*over_the_wire({"op": "save", "arguments": arguments}, blob))
-        assert isinstance(found, requests.Save)
+        assert isinstance(found, Save)
         assert np.array_equal(found.vectors, wanted)
 
 
 def test_warnings_are_put_together() -> None:
     """What was said already comes first; without any there is none."""
-    answer = requests.Deleted(deleted=1)
+    answer = Deleted(deleted=1)
     assert answer.with_warnings([]) == answer
     assert answer.with_warnings(["one"]).with_warnings(["two", "three"]).warning == "one; two; three"
 
@@ -375,9 +491,9 @@ def test_an_answer_of_a_newer_rollcall_is_read(answered: Answer) -> None:
 def test_a_request_of_a_newer_rollcall_is_read() -> None:
     """A field more among the arguments changes nothing; arguments that are left out are what they are without."""
     document = {"op": "delete", "arguments": {"person_name": "Ada", "newer": True}, "newer": 1}
-    assert request_of(document, b"") == requests.Delete("Ada")
-    assert request_of({"op": "people"}, b"") == requests.People()
-    assert request_of({"op": "events", "arguments": {}}, b"") == requests.Sightings(0, None, 1000)
+    assert request_of(document, b"") == Delete("Ada")
+    assert request_of({"op": "people"}, b"") == People()
+    assert request_of({"op": "events", "arguments": {}}, b"") == Sightings(0, None, 1000)
 
 
 @pytest.mark.parametrize("answered", ANSWERED, ids=kind_of)
@@ -502,7 +618,9 @@ def test_a_message_of_nothing_but_faults_costs_no_more_than_one(op: str, argumen
     """Millions of them fit a message: to list them all would take the writer minutes and gigabytes."""
     with pytest.raises(UsageError) as refused:
         request_of(*over_the_wire({"op": op, "arguments": arguments}, b"1234"))
-    cause = refused.value.__cause__
+    unfit = refused.value.__cause__
+    assert unfit is not None
+    cause = unfit.__cause__
     assert isinstance(cause, ValidationError)
     assert cause.error_count() == 1
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shared.gallery.tail import Tail
-from shared.settings.schema import EffectiveCamera
+from shared.settings.camera_task import EffectiveCamera
+from shared.settings.file import parse_settings
 from workers.pipeline.risky_settings import risks_of
 from workers.recognition.false_match_law import FalseMatchLaw, StrangerScores
 from workers.recognition.working_point import Limits, WorkingPoint
@@ -16,7 +18,7 @@ _LAW = FalseMatchLaw(((0.0, 0.5), (0.5, 1e-6)))
 
 
 def camera(**given: Any) -> EffectiveCamera:
-    return EffectiveCamera(name="door", source="clip.mp4", **{"strangers_named": 0.001, **given})
+    return replace(parse_settings({"cameras": {"door": {"source": "clip.mp4"}}}, None, {}).camera("door"), **given)
 
 
 def by_hand(threshold: float, references: int) -> Limits:

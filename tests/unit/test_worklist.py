@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shared.errors import RefusedError
-from shared.ipc.requests import ReferencesFound
+from shared.ipc.requests.references import ReferencesFound
 from shared.records import Person, Reference
 from shared.settings.file import load_settings
 from shared.settings.schema import Settings

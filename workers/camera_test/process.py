@@ -151,7 +151,7 @@ def _described(opened: Opened, settings: Settings) -> tuple[dict[str, Any], byte
 
 
 def _faces(image: Image, settings: Settings) -> list[Face]:
-    engine = open_engine(settings, det_size=settings.recognition.det_size, threads=1, device=CPU)
+    engine = open_engine(settings.engine_choice, det_size=settings.recognition.det_size, threads=1, device=CPU)
     return engine.detect(image)
 
 

@@ -26,14 +26,13 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import cv2
 
-from shared.settings.schema import Flip
+from shared.settings.camera_task import Flip
 from shared.settings.sources import Source, SourceKind
 from workers.capture.arrivals import Arrivals
 from workers.capture.cadence import Cadence
 from workers.capture.decode_device import AUTO, CPU, device_for, why_not_usable
 from workers.capture.decode_policy import DecodePolicy
 from workers.capture.decoding import Decoding, Packet, Picture, Stamp
-from workers.capture.snapshots import Snapshots
 from workers.capture.source_faults import is_regular, why_not_open
 from workers.capture.stream_probe import Finding, Verdict, probe
 from workers.capture.timeline import Timeline
@@ -350,6 +349,8 @@ class Capture:
         return finding
 
     def _read_snapshots(self, done: _Reading) -> None:
+        from workers.capture.snapshots import Snapshots  # Python's HTTP takes 2 MB, and most cameras speak RTSP
+
         snapshots = Snapshots(self._source, self._fps, self._sleep)
         try:
             for image in snapshots.images():

@@ -1,7 +1,7 @@
 """A camera's HTTP address as a file that FFmpeg reads. FFmpeg itself never opens an HTTP connection.
 
 So a camera can't send this machine to other hosts: a redirect, a playlist or a key that names another host is refused. The
-camera proves its identity as `stream_probe` requires it. A camera that sends without end, but no picture, is left after the
+camera proves its identity as tls.py requires it. A camera that sends without end, but no picture, is left after the
 time limit, or after `_MAX_BYTES`.
 """
 
@@ -12,7 +12,7 @@ import time
 from urllib.parse import urlsplit
 
 from shared.settings.sources import Address, Source
-from workers.capture.stream_probe import HttpCamera, is_same_host
+from workers.capture.http_camera import HttpCamera, is_same_host
 
 _MAX_BYTES = 64 << 20  # between two pictures; the largest keyframe seen from a camera has 4 MB
 

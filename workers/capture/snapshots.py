@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shared.settings.sources import Source, parse_address
-from workers.capture.stream_probe import HttpCamera
+from workers.capture.http_camera import HttpCamera
 from workers.capture.video import VideoFault, require_size
 
 if TYPE_CHECKING:

@@ -28,12 +28,11 @@ from numpy.typing import NDArray
 
 from shared.settings.sources import Source, SourceKind, parse_address
 from workers.capture.decode_device import CPU
-from workers.capture.http_stream import HttpStream
-from workers.capture.stream_probe import ca_bundle
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
+    from workers.capture.http_stream import HttpStream
     from workers.recognition.engine import Image
 
 MAX_PIXELS = 7680 * 4320 + 1_000_000  # a little more than 8K; such a picture takes 100 MB
@@ -136,12 +135,16 @@ class Video:
         options |= {"rtsp_transport": source.reached.transport, "allowed_media_types": "video"}
         options["protocol_whitelist"] = "tcp,tls,udp,rtp"
         if address.startswith("rtsps:"):
+            from workers.capture.tls import ca_bundle  # the probe has loaded it
+
             verify = source.reached.tls == "verify"
             options |= {"tls_verify": "1", "ca_file": os.fspath(ca_bundle(source))} if verify else {"tls_verify": "0"}
             options |= {"verifyhost": self._tls_name} if self._tls_name else {}
         return av.open(address, format="rtsp", options=options, timeout=timeouts, hwaccel=self._hwaccel)
 
     def _open_http(self, options: dict[str, str], timeouts: tuple[float, float]) -> InputContainer:
+        from workers.capture.http_stream import HttpStream  # Python's HTTP takes 2 MB, and most cameras speak RTSP
+
         address = parse_address(str(self._source.address))
         assert address is not None  # the probe has already reached this address
         self._http = HttpStream(self._source, address, max(timeouts))

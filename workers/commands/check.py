@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from shared.errors import EXIT_CONFIGURATION, EXIT_DONE, EXIT_REFUSED, ConfigurationError, FaultList, RollcallError
 from shared.gallery.tail import Tail
 from shared.ipc.client import SiteClient, site_is_running
-from shared.ipc.requests import Status
+from shared.ipc.requests.site import Status
 from shared.service.access import SiteAccess
 from shared.settings.schema import Settings
 from shared.settings.sources import SourceKind
@@ -79,7 +79,7 @@ def model_faults(settings: Settings) -> Iterator[str]:
 
 def _warn_of_risks(settings: Settings) -> None:
     """Warn of settings that are likely to name strangers, or that name nobody. They are allowed, since tests and trials need them."""
-    engine = open_engine(settings, det_size=settings.recognition.det_size, threads=1)
+    engine = open_engine(settings.engine_choice, det_size=settings.recognition.det_size, threads=1)
     tail = _tail(settings, engine.fingerprint)
     for camera in (settings.camera(name) for name in settings.enabled_cameras()):
         given = camera.strangers_named, camera.threshold, camera.margin
@@ -105,7 +105,9 @@ def _liveness_faults(settings: Settings) -> Iterator[str]:
     if camera is None:
         return
     try:
-        open_liveness(settings.models_dir, camera.liveness, threads=1, points=engine_class(settings).points)
+        open_liveness(
+            settings.models_dir, camera.liveness, threads=1, points=engine_class(settings.engine_choice).points
+        )
         warn(f"liveness: {LICENCE}")
     except RollcallError as error:
         yield error.line()

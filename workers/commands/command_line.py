@@ -13,7 +13,7 @@ from typing import Protocol, cast
 from shared.errors import EXIT_BUG, EXIT_DONE, EXIT_USAGE, FaultList, RollcallError, disk_fault
 from shared.process import early_signals
 from shared.process.library_faults import imports_explained, library_fault
-from shared.supervision.child_process import PARENT_VARIABLE
+from shared.supervision.variables import PARENT_VARIABLE
 from workers.commands.context import Context, SupervisorClass, common_options
 from workers.commands.output import say_json, warn
 

@@ -74,7 +74,7 @@ class Context:
         from workers.models.packs import ensure_pack
 
         ensure_pack(self.settings)
-        return open_engine(self.settings, det_size=self.settings.recognition.det_size, threads=threads)
+        return open_engine(self.settings.engine_choice, det_size=self.settings.recognition.det_size, threads=threads)
 
 
 def common_options() -> argparse.ArgumentParser:

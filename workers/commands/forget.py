@@ -7,7 +7,9 @@ import argparse
 from pathlib import Path
 
 from shared.errors import EXIT_DONE, EXIT_TEMPORARY, UsageError
-from shared.ipc.requests import CorrectionForgotten, Forgotten, StrangerForgotten
+from shared.ipc.requests.corrections import CorrectionForgotten
+from shared.ipc.requests.forgetting import Forgotten
+from shared.ipc.requests.strangers import StrangerForgotten
 from shared.service.access import SiteAccess
 from workers.commands.context import Context
 from workers.commands.output import counted, say, say_answer, say_json, warn

@@ -127,7 +127,7 @@ def _use(context: Context, name: str, *, leave_out: bool) -> int:
     _require_thresholds_to_fit(settings, fresh)
     path, text = _new_site_toml(settings, fresh)
     ensure_pack(fresh)
-    engine = open_engine(fresh, det_size=fresh.recognition.det_size, threads=usable_cpus())
+    engine = open_engine(fresh.engine_choice, det_size=fresh.recognition.det_size, threads=usable_cpus())
     with SiteAccess(settings, warn, create=True) as gallery:
         answer = switch_model(gallery, settings, fresh, engine, leave_out=leave_out)
         _write(path, text, fresh)
@@ -152,7 +152,7 @@ def _compare(context: Context, names: list[str]) -> int:
     for name in names:
         fresh = _with_model(settings, name)
         pack = installed_pack(fresh)
-        engine = open_engine(fresh, det_size=fresh.recognition.det_size, threads=1)
+        engine = open_engine(fresh.engine_choice, det_size=fresh.recognition.det_size, threads=1)
         with progress_bar(name) as progress:
             found.append(compare(photos, fresh, pack, engine, progress))
     if context.as_json:

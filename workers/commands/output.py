@@ -10,7 +10,7 @@ from shared.events import Sighting
 from shared.printing import printable
 
 if TYPE_CHECKING:
-    from shared.ipc.requests import Answer
+    from shared.ipc.requests.base import Answer
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shared.errors import EXIT_DONE, RefusedError, RollcallError, TemporaryError, disk_fault
 from shared.files.private_folder import make_private_folder
-from shared.ipc.requests import Restored
+from shared.ipc.requests.gallery import Restored
 from shared.model_id import other_model
 from shared.service.access import GalleryClient, SiteAccess
 from shared.settings.schema import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from shared.ipc.requests import Judged
+from shared.ipc.requests.corrections import Judged
 from shared.service.access import SiteAccess
 from workers.commands.context import Context
 from workers.commands.output import warn

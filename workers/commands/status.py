@@ -6,7 +6,7 @@ import argparse
 
 from shared.errors import EXIT_DONE, EXIT_REFUSED
 from shared.ipc.client import SiteClient, site_is_running
-from shared.ipc.requests import Status
+from shared.ipc.requests.site import Status
 from shared.status import CameraStatus, ChildState, InferenceStatus, SiteSnapshot, SyncStatus
 from workers.commands.context import Context
 from workers.commands.output import say, say_json

@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.errors import EXIT_DONE, RefusedError, RollcallError, disk_fault
 from shared.ipc.client import SiteClient, site_is_running
-from shared.ipc.requests import Status
+from shared.ipc.requests.site import Status
 from shared.process.versions import versions_here
 from shared.service.access import SiteAccess
 from shared.settings.schema import Settings

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from shared.errors import EXIT_DONE, ConfigurationError, RefusedError, UsageError
-from shared.ipc import requests
 from shared.ipc.client import site_is_running
+from shared.ipc.requests.accesses import Accesses, AddAccess, RevokeAccess
 from shared.records import Access, AccessKind, Role
 from shared.service.access import SiteAccess
 from shared.settings.schema import Settings
@@ -107,9 +107,7 @@ def make_link(settings: Settings, name: str, role: Role, session_s: float, camer
     """The address that signs one browser in, once, within ten minutes. `name`: who will use it; `session_s`: how long the browser stays
     signed in."""
     secret = new_secret()
-    add = requests.AddAccess(
-        secret.id, AccessKind.LINK, role, name, secret.hash, _LINK_LASTS_S, cameras, session_s=session_s
-    )
+    add = AddAccess(secret.id, AccessKind.LINK, role, name, secret.hash, _LINK_LASTS_S, cameras, session_s=session_s)
     _add(settings, add)
     return link_of(settings.web, secret.shown)
 
@@ -122,7 +120,7 @@ def _show_code(address: str) -> None:
 
 def _token(context: Context, arguments: argparse.Namespace) -> int:
     secret = new_secret()
-    add = requests.AddAccess(
+    add = AddAccess(
         secret.id, AccessKind.TOKEN, Role(arguments.role), arguments.label, secret.hash, arguments.days * _DAY_S,
         _cameras(context, arguments),
     )  # fmt: skip
@@ -142,7 +140,7 @@ def _password(context: Context, arguments: argparse.Namespace) -> int:
         raise UsageError("not a password", where="web password", got=f"{len(given)} characters", expected=expected)
     if sys.stdin.isatty() and getpass.getpass("again: ") != given:
         raise UsageError("the two differ", where="web password", remedy="type it again")
-    add = requests.AddAccess(
+    add = AddAccess(
         arguments.name, AccessKind.PASSWORD, Role(arguments.role), arguments.name, hash_password(given), None,
         _cameras(context, arguments), session_s=arguments.days * _DAY_S,
     )  # fmt: skip
@@ -165,7 +163,7 @@ def _cameras(context: Context, arguments: argparse.Namespace) -> list[str] | Non
     return given
 
 
-def _add(settings: Settings, access: requests.AddAccess) -> Access:
+def _add(settings: Settings, access: AddAccess) -> Access:
     with SiteAccess(settings, warn) as gallery:
         return gallery.ask(access).access
 
@@ -173,7 +171,7 @@ def _add(settings: Settings, access: requests.AddAccess) -> Access:
 def _access(context: Context, arguments: argparse.Namespace) -> int:
     with SiteAccess(context.settings, warn) as gallery:
         if arguments.revoke is not None:
-            count = gallery.ask(requests.RevokeAccess(arguments.revoke)).count
+            count = gallery.ask(RevokeAccess(arguments.revoke)).count
             if not count:
                 raise RefusedError("no such access", where=arguments.revoke, remedy="see: supervisor.py web access")
             if context.as_json:
@@ -181,7 +179,7 @@ def _access(context: Context, arguments: argparse.Namespace) -> int:
             else:
                 say(f"{arguments.revoke}: taken back, with {count - 1} sessions that came of it")
             return EXIT_DONE
-        found = gallery.ask(requests.Accesses()).accesses
+        found = gallery.ask(Accesses()).accesses
     if context.as_json:
         say_json({"accesses": [vars(one) for one in found]})
         return EXIT_DONE

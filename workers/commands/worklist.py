@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
     settings = context.settings
-    model = own_point(settings)
+    model = own_point(settings.engine_choice)
     with SiteAccess(settings, warn) as gallery:
         info = gallery.info()
         if info.fingerprint not in (None, model.fingerprint):

@@ -6,7 +6,7 @@ import argparse
 
 from shared.errors import EXIT_DONE, UsageError
 from shared.ipc.client import site_is_running
-from shared.ipc.requests import Judged
+from shared.ipc.requests.corrections import Judged
 from shared.records import Correction
 from shared.service.access import SiteAccess
 from workers.commands.context import Context

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.events import Sighting
-from shared.ipc import requests
+from shared.ipc.requests.accesses import AccessesUsed, AccessFound, FindAccess
 from shared.records import Access, AccessKind, Role
 from workers.dashboard.writer_link import WriterLink
 from workers.serving.secrets import Shown, is_same, read_secret
@@ -54,7 +54,7 @@ class Doorkeeper:
     def __init__(self, writer: WriterLink) -> None:
         self._writer = writer
         self._known: dict[str, tuple[float, Access | None, str | None]] = {}
-        self._asked: dict[str, asyncio.Future[requests.AccessFound]] = {}  # those that the writer is being asked about
+        self._asked: dict[str, asyncio.Future[AccessFound]] = {}  # those that the writer is being asked about
         self._used: set[str] = set()
         self._tell_at = time.monotonic() + _TELL_USED_EVERY_S
 
@@ -81,12 +81,12 @@ class Doorkeeper:
             return known[1:]
         asked = self._asked.get(shown.id)
         if asked is None:  # two hundred streams of one browser ask once
-            asked = self._asked[shown.id] = asyncio.ensure_future(self._writer.ask(requests.FindAccess(shown.id)))
+            asked = self._asked[shown.id] = asyncio.ensure_future(self._writer.ask(FindAccess(shown.id)))
             asked.add_done_callback(lambda done: self._take(shown.id, done))
         found = await asyncio.shield(asked)
         return found.access, found.secret
 
-    def _take(self, access_id: str, asked: asyncio.Future[requests.AccessFound]) -> None:
+    def _take(self, access_id: str, asked: asyncio.Future[AccessFound]) -> None:
         del self._asked[access_id]
         if asked.cancelled() or asked.exception() is not None:
             return
@@ -106,4 +106,4 @@ class Doorkeeper:
         if now < self._tell_at or not self._used:
             return
         used, self._used, self._tell_at = self._used, set(), now + _TELL_USED_EVERY_S
-        await self._writer.ask(requests.AccessesUsed(sorted(used)))
+        await self._writer.ask(AccessesUsed(sorted(used)))

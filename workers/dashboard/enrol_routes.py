@@ -17,7 +17,9 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.errors import RefusedError
-from shared.ipc import desk, requests
+from shared.ipc import desk
+from shared.ipc.requests.people import People
+from shared.ipc.requests.references import References
 from shared.records import Person, Role
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.live_routes import CameraName, require_camera
@@ -207,7 +209,7 @@ async def _enrol(request: Request, form: Form, name: str, user_id: str | None, *
 
 
 async def _person_of_name(site: Site, name: str) -> Person:
-    found = (await site.ask(requests.People(name=name, limit=1))).people
+    found = (await site.ask(People(name=name, limit=1))).people
     if not found:
         raise RefusedError("somebody else has removed that person meanwhile", where=name)
     return found[0]
@@ -241,7 +243,7 @@ async def _person_named(person_id: str | None, request: Request) -> str | None:
 async def quality(person_id: str, reference: ReferenceId, _: Operator, request: Request) -> desk.AssessedPhoto:
     """What a reference is good for, judged now from the photo that is kept of it: as `assess` judges a photo."""
     site, known = site_of(request), await person_of(request, person_id)
-    found = (await site.ask(requests.References(known.person, reference - 1, 1))).references
+    found = (await site.ask(References(known.person, reference - 1, 1))).references
     path = kept_path(site, found[0]) if found and found[0].id == reference else None
     if path is None:
         raise not_found("reference with a photo", str(reference))

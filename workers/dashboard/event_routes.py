@@ -13,7 +13,8 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.errors import RefusedError, TemporaryError
-from shared.ipc import requests
+from shared.ipc.requests.corrections import Corrections, Judged, Right, UndoCorrection, Undone, Wrong
+from shared.ipc.requests.sightings import FindCrop, FindSightings, Sightings
 from shared.records import Correction, Role
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.event_stream import Stream
@@ -114,7 +115,7 @@ def _cameras(visitor: Visitor, wanted: list[str] | None) -> list[str] | None:
 @router.get("/events", response_model=EventsPage, response_model_exclude_unset=True)
 async def list_events(visitor: Viewer, request: Request, wanted: Annotated[Wanted, Query()]) -> Any:
     """Sightings, newest first; only of a person or a stranger, of cameras, of kinds, of a time from `since` to before `until`."""
-    find = requests.FindSightings(
+    find = FindSightings(
         wanted.before, wanted.after, wanted.person, _cameras(visitor, wanted.camera), wanted.event, wanted.limit,
         _utc(wanted.since), _utc(wanted.until), wanted.unknown,
     )  # fmt: skip
@@ -134,7 +135,7 @@ async def crop(
     if_none_match: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
     """The face that decided a sighting: a JPEG of at most 160 pixels a side. No browser keeps it: somebody may be forgotten meanwhile."""
-    found = await site_of(request).ask(requests.FindCrop(event_id))
+    found = await site_of(request).ask(FindCrop(event_id))
     jpeg = found.picture
     if jpeg is None or found.camera is None or not visitor.sees(found.camera):
         raise not_found("picture of event", str(event_id))
@@ -144,29 +145,29 @@ async def crop(
     return CropResponse(jpeg, headers=headers)
 
 
-@router.post("/events/{event_id}/verdict", response_model=requests.Judged)
-async def judge(event_id: EventId, given: Verdict, visitor: Operator, request: Request) -> requests.Judged:
+@router.post("/events/{event_id}/verdict", response_model=Judged)
+async def judge(event_id: EventId, given: Verdict, visitor: Operator, request: Request) -> Judged:
     """Judge a sighting. A wrong one withholds the face on every camera at once."""
     await _require_seen(visitor, request, event_id)
     if given.verdict == "right":
-        return await site_of(request).ask(requests.Right(event_id, given.learn))
+        return await site_of(request).ask(Right(event_id, given.learn))
     if given.learn:
         raise RefusedError("only a right sighting can be learned from", where="learn", got="true", expected="false")
-    return await site_of(request).ask(requests.Wrong(event_id))
+    return await site_of(request).ask(Wrong(event_id))
 
 
-@router.delete("/events/{event_id}/verdict", response_model=requests.Undone)
-async def undo_verdict(event_id: EventId, visitor: Operator, request: Request) -> requests.Undone:
+@router.delete("/events/{event_id}/verdict", response_model=Undone)
+async def undo_verdict(event_id: EventId, visitor: Operator, request: Request) -> Undone:
     """Take back what was judged of a sighting."""
     await _require_seen(visitor, request, event_id)
-    return await site_of(request).ask(requests.UndoCorrection(event_id))
+    return await site_of(request).ask(UndoCorrection(event_id))
 
 
 async def _require_seen(visitor: Visitor, request: Request, event_id: int) -> None:
     """Raise Problem if the visitor does not see this sighting's camera."""
     if visitor.sees_all:
         return
-    page = await site_of(request).ask(requests.Sightings(event_id - 1, None, 1))
+    page = await site_of(request).ask(Sightings(event_id - 1, None, 1))
     if not page.events or page.events[0].id != event_id or not visitor.sees(page.events[0].camera):
         raise not_found("event", str(event_id))
 
@@ -179,7 +180,7 @@ async def list_corrections(
     limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = 100,
 ) -> CorrectionsPage:
     """What was judged of sightings."""
-    found = (await site_of(request).ask(requests.Corrections(after, limit))).corrections
+    found = (await site_of(request).ask(Corrections(after, limit))).corrections
     shown = [one for one in found if visitor.sees(one.camera)]
     return CorrectionsPage(corrections=shown, next=found[-1].sighting if len(found) == limit else None)
 

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shared.ipc.requests import GalleryInfo, SiteStatus
+from shared.ipc.requests.gallery import GalleryInfo
+from shared.ipc.requests.site import SiteStatus
 from shared.settings.schema import Settings
 from shared.status import REFUSALS, CameraStatus, ChildStatus, SiteSnapshot
 from workers.dashboard.counters import Counters

@@ -8,7 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.ipc import requests
+from shared.ipc.requests.forgetting import Forget, Forgotten
+from shared.ipc.requests.people import Merge, People, Rename, Renamed, UndoPeople
+from shared.ipc.requests.references import BringBack, References, ReferenceState, SetAside
 from shared.records import PeopleChange, Person, Reference, Role
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.site import API, Needs, site_of
@@ -70,7 +72,7 @@ class ReferenceChange(BaseModel):
 
 
 async def person_of(request: Request, person_id: str) -> Person:
-    found = (await site_of(request).ask(requests.People(id=person_id, limit=1))).people
+    found = (await site_of(request).ask(People(id=person_id, limit=1))).people
     if not found:
         raise not_found("person", person_id)
     return found[0]
@@ -79,7 +81,7 @@ async def person_of(request: Request, person_id: str) -> Person:
 @router.get("/people", response_model=PeoplePage)
 async def list_people(_: Operator, request: Request, after: str | None = None, limit: Limit = 100) -> PeoplePage:
     """Everybody who is enrolled, by name."""
-    page = await site_of(request).ask(requests.People(after, limit))
+    page = await site_of(request).ask(People(after, limit))
     following = page.people[-1].person if len(page.people) == limit else None
     return PeoplePage(people=page.people, last_change=page.last_change, next=following)
 
@@ -90,32 +92,32 @@ async def person(person_id: str, _: Operator, request: Request) -> Person:
     return await person_of(request, person_id)
 
 
-@router.patch("/people/{person_id}", response_model=requests.Renamed)
-async def rename(person_id: str, given: PersonChange, _: Operator, request: Request) -> requests.Renamed:
+@router.patch("/people/{person_id}", response_model=Renamed)
+async def rename(person_id: str, given: PersonChange, _: Operator, request: Request) -> Renamed:
     """Give a person another name. Can be undone."""
     known = await person_of(request, person_id)
-    return await site_of(request).ask(requests.Rename(known.person, given.name))
+    return await site_of(request).ask(Rename(known.person, given.name))
 
 
-@router.post("/people/{person_id}/merge", response_model=requests.Renamed)
-async def merge(person_id: str, given: MergeInto, _: Operator, request: Request) -> requests.Renamed:
+@router.post("/people/{person_id}/merge", response_model=Renamed)
+async def merge(person_id: str, given: MergeInto, _: Operator, request: Request) -> Renamed:
     """Make two people one. Can be undone."""
     known, into = await person_of(request, person_id), await person_of(request, given.into)
-    return await site_of(request).ask(requests.Merge(known.person, into.person))
+    return await site_of(request).ask(Merge(known.person, into.person))
 
 
-@router.post("/people/undo", response_model=requests.Renamed)
-async def undo(_: Operator, request: Request, given: ChangeToUndo | None = None) -> requests.Renamed:
+@router.post("/people/undo", response_model=Renamed)
+async def undo(_: Operator, request: Request, given: ChangeToUndo | None = None) -> Renamed:
     """Take back a renaming or merging; without a body, the last one."""
-    wanted = requests.UndoPeople() if given is None else requests.UndoPeople(given.before, given.person)
+    wanted = UndoPeople() if given is None else UndoPeople(given.before, given.person)
     return await site_of(request).ask(wanted)
 
 
-@router.delete("/people/{person_id}", response_model=requests.Forgotten)
-async def forget(person_id: str, _: Admin, request: Request) -> requests.Forgotten:
+@router.delete("/people/{person_id}", response_model=Forgotten)
+async def forget(person_id: str, _: Admin, request: Request) -> Forgotten:
     """Forget a person: references, photos, sightings, corrections. Can't be undone."""
     known = await person_of(request, person_id)
-    return await site_of(request).ask(requests.Forget(known.person))
+    return await site_of(request).ask(Forget(known.person))
 
 
 @router.get("/people/{person_id}/references", response_model=ReferencesPage)
@@ -124,28 +126,26 @@ async def references(
 ) -> ReferencesPage:
     """A person's references, also those that are set aside."""
     known = await person_of(request, person_id)
-    found = (await site_of(request).ask(requests.References(known.person, after, limit))).references
+    found = (await site_of(request).ask(References(known.person, after, limit))).references
     return ReferencesPage(references=found, next=found[-1].id if len(found) == limit else None)
 
 
-@router.patch("/people/{person_id}/references/{reference}", response_model=requests.ReferenceState)
+@router.patch("/people/{person_id}/references/{reference}", response_model=ReferenceState)
 async def change_reference(
     person_id: str, reference: ReferenceId, given: ReferenceChange, _: Operator, request: Request
-) -> requests.ReferenceState:
+) -> ReferenceState:
     """Set a reference aside, or bring it back."""
     site, known = site_of(request), await person_of(request, person_id)
     if given.set_aside is None:
-        return await site.ask(requests.BringBack(known.person, str(reference)))
-    return await site.ask(requests.SetAside(known.person, str(reference), given.set_aside))
+        return await site.ask(BringBack(known.person, str(reference)))
+    return await site.ask(SetAside(known.person, str(reference), given.set_aside))
 
 
-@router.delete(
-    "/people/{person_id}/references/{reference}", response_model=requests.Forgotten, status_code=HTTPStatus.OK
-)
-async def forget_reference(person_id: str, reference: ReferenceId, _: Admin, request: Request) -> requests.Forgotten:
+@router.delete("/people/{person_id}/references/{reference}", response_model=Forgotten, status_code=HTTPStatus.OK)
+async def forget_reference(person_id: str, reference: ReferenceId, _: Admin, request: Request) -> Forgotten:
     """Forget one reference and its photo. Can't be undone."""
     site, known = site_of(request), await person_of(request, person_id)
-    found = (await site.ask(requests.References(known.person, reference - 1, 1))).references
+    found = (await site.ask(References(known.person, reference - 1, 1))).references
     if not found or found[0].id != reference or found[0].image_path is None:
         raise not_found("reference with a photo", str(reference))
-    return await site.ask(requests.Forget(known.person, found[0].image_path))
+    return await site.ask(Forget(known.person, found[0].image_path))

@@ -18,7 +18,7 @@ from typing import Any
 
 from shared.errors import RefusedError, TemporaryError
 from shared.ipc import wire
-from shared.ipc.requests import Answer_co, Request
+from shared.ipc.requests.base import Answer_co, Request
 from shared.settings.schema import Settings
 from shared.supervision.child_process import bare_environment
 

@@ -20,7 +20,8 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
 from shared.errors import RefusedError
-from shared.ipc import requests
+from shared.ipc.requests.references import FindCover, References
+from shared.ipc.requests.sightings import FindCrop, FindSightings
 from shared.photos.kept import stored_photo
 from shared.records import Person, Reference, Role
 from workers.dashboard.doorkeeper import Visitor
@@ -53,7 +54,7 @@ class ExportResponse(StreamingResponse):
 @router.get("/people/{person_id}/photo", response_class=PhotoResponse, responses=_NONE)
 async def cover(person_id: str, _: Operator, request: Request) -> Response:
     """A photo of a person, at most 320 pixels a side: of the first reference that is in use and has one."""
-    found = await site_of(request).ask(requests.FindCover(person_id))  # one question: a page shows sixty of them
+    found = await site_of(request).ask(FindCover(person_id))  # one question: a page shows sixty of them
     if not found.is_known:
         raise not_found("person", person_id)
     return await _answer(site_of(request), found.reference)
@@ -63,7 +64,7 @@ async def cover(person_id: str, _: Operator, request: Request) -> Response:
 async def photo(person_id: str, reference: ReferenceId, _: Operator, request: Request) -> Response:
     """The photo of a reference, at most 320 pixels a side."""
     site, known = site_of(request), await person_of(request, person_id)
-    found = (await site.ask(requests.References(known.person, reference - 1, 1))).references
+    found = (await site.ask(References(known.person, reference - 1, 1))).references
     if not found or found[0].id != reference:
         raise not_found("reference", str(reference))
     return await _answer(site, found[0])
@@ -114,7 +115,7 @@ def _small(path: Path) -> bytes | None:
 async def export(person_id: str, _: Admin, request: Request) -> ExportResponse:
     """Everything that is kept of a person, as a ZIP file: facts, references, photos, sightings, and the pictures of these."""
     site, known = site_of(request), await person_of(request, person_id)
-    references = (await site.ask(requests.References(known.person, None, _MAX_REFERENCES + 1))).references
+    references = (await site.ask(References(known.person, None, _MAX_REFERENCES + 1))).references
     if len(references) > _MAX_REFERENCES:
         raise RefusedError(
             "too many references for one file", got=len(references), expected=f"at most {_MAX_REFERENCES}"
@@ -139,11 +140,11 @@ async def _write(site: Site, archive: zipfile.ZipFile, known: Person, references
     sightings: list[dict[str, Any]] = []
     before: int | None = None
     while len(sightings) < _MAX_SIGHTINGS:
-        page = await site.ask(requests.FindSightings(before, 0, known.person, None, None, _PAGE))
+        page = await site.ask(FindSightings(before, 0, known.person, None, None, _PAGE))
         sightings += [one.to_json() for one in page.events]
         for one in page.events:
             if one.crop:
-                found = await site.ask(requests.FindCrop(one.id))
+                found = await site.ask(FindCrop(one.id))
                 if found.picture is not None:
                     archive.writestr(f"crops/{one.id}.jpg", found.picture)
         if page.before_id is None:

@@ -11,7 +11,9 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.errors import RefusedError
-from shared.ipc import desk, requests
+from shared.ipc import desk
+from shared.ipc.requests.people import People
+from shared.ipc.requests.review import Decided, HeedStranger, IgnoreStranger, MarkDifferent, Review, UndoDifferent
 from shared.records import Person, Role, Stranger
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.event_routes import EventDocument
@@ -62,7 +64,7 @@ class Different(BaseModel):
 @router.get("/review", response_model=ReviewList, response_model_exclude_unset=True)
 async def review(visitor: Operator, request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 50) -> Any:
     """What is left to decide: strangers, and sightings that nearly named somebody. Each beside the person whom it resembles most."""
-    found = await site_of(request).ask(requests.Review(limit, visitor.access.cameras))
+    found = await site_of(request).ask(Review(limit, visitor.access.cameras))
     items = []
     for one in found.items:
         stranger = one.stranger
@@ -90,7 +92,7 @@ async def photo(
 async def name(stranger_id: str, given: NewPerson, visitor: Operator, request: Request) -> desk.StrangerEnrolled:
     """Enrol a stranger as somebody new: the pictures become references, the sightings become theirs."""
     site, found = site_of(request), await find_stranger(stranger_id, visitor, request)
-    if (await site.ask(requests.People(name=given.name, limit=1))).people:
+    if (await site.ask(People(name=given.name, limit=1))).people:
         raise RefusedError(
             "somebody of that name is enrolled already", where=given.name, remedy="merge the stranger into that person"
         )
@@ -105,32 +107,32 @@ async def merge(stranger_id: str, given: MergeInto, visitor: Operator, request: 
     return await site.desk.ask(desk.EnrolStranger(found.id, into.person, into.user_id))
 
 
-@router.post("/strangers/{stranger_id}/different", response_model=requests.Decided)
-async def different(stranger_id: str, given: Different, visitor: Operator, request: Request) -> requests.Decided:
+@router.post("/strangers/{stranger_id}/different", response_model=Decided)
+async def different(stranger_id: str, given: Different, visitor: Operator, request: Request) -> Decided:
     """The stranger is not this person: the two are not proposed as one again."""
     found, person = await _both(stranger_id, given.person, visitor, request)
-    return await site_of(request).ask(requests.MarkDifferent(person, found.id))
+    return await site_of(request).ask(MarkDifferent(person, found.id))
 
 
-@router.delete("/strangers/{stranger_id}/different/{person_id}", response_model=requests.Decided)
-async def undo_different(stranger_id: str, person_id: str, visitor: Operator, request: Request) -> requests.Decided:
+@router.delete("/strangers/{stranger_id}/different/{person_id}", response_model=Decided)
+async def undo_different(stranger_id: str, person_id: str, visitor: Operator, request: Request) -> Decided:
     """Take back that the stranger is not this person."""
     found, person = await _both(stranger_id, person_id, visitor, request)
-    return await site_of(request).ask(requests.UndoDifferent(person, found.id))
+    return await site_of(request).ask(UndoDifferent(person, found.id))
 
 
-@router.post("/strangers/{stranger_id}/ignore", response_model=requests.Decided)
-async def ignore(stranger_id: str, visitor: Operator, request: Request) -> requests.Decided:
+@router.post("/strangers/{stranger_id}/ignore", response_model=Decided)
+async def ignore(stranger_id: str, visitor: Operator, request: Request) -> Decided:
     """Let a stranger not come up in the review again. They are kept, and can be forgotten, as before."""
     found = await find_stranger(stranger_id, visitor, request)
-    return await site_of(request).ask(requests.IgnoreStranger(found.id))
+    return await site_of(request).ask(IgnoreStranger(found.id))
 
 
-@router.delete("/strangers/{stranger_id}/ignore", response_model=requests.Decided)
-async def heed(stranger_id: str, visitor: Operator, request: Request) -> requests.Decided:
+@router.delete("/strangers/{stranger_id}/ignore", response_model=Decided)
+async def heed(stranger_id: str, visitor: Operator, request: Request) -> Decided:
     """Let a stranger come up again who was ignored."""
     found = await find_stranger(stranger_id, visitor, request)
-    return await site_of(request).ask(requests.HeedStranger(found.id))
+    return await site_of(request).ask(HeedStranger(found.id))
 
 
 async def _both(stranger_id: str, person_id: str, visitor: Visitor, request: Request) -> tuple[Stranger, str]:

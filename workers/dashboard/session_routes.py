@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.errors import RefusedError
-from shared.ipc import requests
+from shared.ipc.requests.accesses import Accesses, AddAccess, FindAccess, RevokeAccess, UseLink
 from shared.records import Access, AccessKind, Role
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.site import API, COOKIE, SECURE_COOKIE, Needs, site_of
@@ -112,17 +112,17 @@ async def _signed_in(given: SignIn, request: Request, session: NewSecret) -> Acc
         if shown is None:
             raise not_allowed("this is no code of a link")
         try:
-            return (await site.ask(requests.UseLink(shown.id, shown.hash, session.id, session.hash))).access
+            return (await site.ask(UseLink(shown.id, shown.hash, session.id, session.hash))).access
         except RefusedError as error:
             raise not_allowed(f"{error.what}; {error.remedy}") from error
-    found = await site.ask(requests.FindAccess(given.name))
+    found = await site.ask(FindAccess(given.name))
     known = found.secret if found.access is not None and found.access.kind is AccessKind.PASSWORD else None
     async with site.scrypt:
         fits = await asyncio.to_thread(fits_password, known, given.password)
     if not fits or found.access is None:
         raise not_allowed("no such name and password")
     lasts_s = found.access.session_s or _PASSWORD_SESSION_S
-    add = requests.AddAccess(
+    add = AddAccess(
         session.id, AccessKind.SESSION, found.access.role, found.access.label, session.hash, lasts_s,
         found.access.cameras, parent=found.access.id,
     )  # fmt: skip
@@ -152,7 +152,7 @@ def _me(access: Access) -> Me:
 async def sign_out(visitor: Viewer, request: Request, response: Response) -> None:
     """Sign out. The session is over at once."""
     site = site_of(request)
-    await site.ask(requests.RevokeAccess(visitor.access.id))
+    await site.ask(RevokeAccess(visitor.access.id))
     site.doorkeeper.forget(visitor.access.id)
     for name in (COOKIE, SECURE_COOKIE):
         path = "/" if name == SECURE_COOKIE else _cookie_path(request)
@@ -168,7 +168,7 @@ async def me(visitor: Viewer) -> Me:
 @router.get("/tokens", response_model=AccessPage)
 async def list_tokens(_: Admin, request: Request) -> AccessPage:
     """Everybody and every program that may come in: links, sessions, tokens, passwords. Without their secrets."""
-    return AccessPage(accesses=(await site_of(request).ask(requests.Accesses())).accesses)
+    return AccessPage(accesses=(await site_of(request).ask(Accesses())).accesses)
 
 
 @router.post("/tokens", response_model=MadeToken, status_code=HTTPStatus.CREATED)
@@ -178,9 +178,7 @@ async def make_token(given: NewToken, visitor: Admin, request: Request) -> MadeT
     if not all(visitor.sees(one) for one in cameras or ()):
         raise not_allowed(f"a token can see only the cameras that you see: {', '.join(visitor.access.cameras or ())}")
     secret = new_secret()
-    add = requests.AddAccess(
-        secret.id, AccessKind.TOKEN, given.role, given.label, secret.hash, given.days * _DAY_S, cameras
-    )
+    add = AddAccess(secret.id, AccessKind.TOKEN, given.role, given.label, secret.hash, given.days * _DAY_S, cameras)
     return MadeToken(token=secret.shown, access=(await site_of(request).ask(add)).access)
 
 
@@ -188,6 +186,6 @@ async def make_token(given: NewToken, visitor: Admin, request: Request) -> MadeT
 async def take_back(access_id: str, _: Admin, request: Request) -> None:
     """Take back a token, a session, a link or a password, and the sessions that came of it."""
     site = site_of(request)
-    if not (await site.ask(requests.RevokeAccess(access_id))).count:
+    if not (await site.ask(RevokeAccess(access_id))).count:
         raise not_found("access", access_id)
     site.doorkeeper.forget(access_id)

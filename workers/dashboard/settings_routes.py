@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.errors import RollcallError
-from shared.ipc.requests import Status
+from shared.ipc.requests.site import Status
 from shared.records import Role
 from shared.settings.editing import Change
 from shared.settings.form import Setting

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shared.events import Sighting
-from shared.ipc import requests
 from shared.ipc.following import find_last_id, follow_across_restarts
+from shared.ipc.requests.sightings import Sightings, SightingsPage
 from workers.dashboard.writer_link import WriterLink
 
 _KEPT_S = 2.0
@@ -89,9 +89,9 @@ class SightingFeed:
         """The next kept sightings after `after_id`, oldest first, as the writer has them now. Raises RollcallError."""
         return (await self.page_after(after_id)).events
 
-    async def page_after(self, after_id: int) -> requests.SightingsPage:
+    async def page_after(self, after_id: int) -> SightingsPage:
         """As `stored_after`, with the id of the last sighting that there was."""
-        return await self._writer.ask(requests.Sightings(after_id, None, _PAGE))
+        return await self._writer.ask(Sightings(after_id, None, _PAGE))
 
     async def after(self, after_id: int) -> list[Sighting]:
         """As `stored_after`, for a stream that follows: what came in the last moments is taken from memory. Somebody may have been forgotten

@@ -10,8 +10,9 @@ from typing import Any, cast
 from fastapi import Request
 from starlette.types import Scope
 
-from shared.ipc import requests
-from shared.ipc.requests import Answer_co
+from shared.ipc.requests import base
+from shared.ipc.requests.base import Answer_co
+from shared.ipc.requests.site import SiteStatus, Status
 from shared.records import Role
 from shared.settings.schema import Settings
 from workers.dashboard.counters import Counters
@@ -58,7 +59,7 @@ class Site:
     def __post_init__(self) -> None:
         self.logins = Brake(_LOGINS, _WITHIN_S)
         self.wrong_tokens = Brake(_WRONG_TOKENS, _WITHIN_S)
-        self._status: requests.SiteStatus | None = None
+        self._status: SiteStatus | None = None
         self._status_until = 0.0
         self._status_lock = asyncio.Lock()
         self.settings_desk = SettingsDesk(self.settings)
@@ -73,18 +74,18 @@ class Site:
         self.models: Any = None  # the answer of `models --json`
         self.models_until = 0.0
 
-    async def status(self) -> requests.SiteStatus:
+    async def status(self) -> SiteStatus:
         """The status of the site, at most a second old, however many ask. Raises RollcallError.
 
         That the writer is away is remembered by its link, so those who wait for their turn do not wait again.
         """
         async with self._status_lock:
             if self._status is None or time.monotonic() >= self._status_until:
-                self._status = await self.writer.ask(requests.Status(), _STATUS_WAIT_S)
+                self._status = await self.writer.ask(Status(), _STATUS_WAIT_S)
                 self._status_until = time.monotonic() + _STATUS_S
             return self._status
 
-    async def ask(self, request: requests.Request[Answer_co]) -> Answer_co:
+    async def ask(self, request: base.Request[Answer_co]) -> Answer_co:
         """Ask the writer. Raises RollcallError."""
         return await self.writer.ask(request)
 

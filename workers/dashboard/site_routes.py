@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from shared.errors import RollcallError
-from shared.ipc.requests import SiteStatus
+from shared.ipc.requests.site import SiteStatus
 from shared.process.program import version
 from shared.records import Role
 from shared.status import ChildState

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 
-from shared.ipc import requests
+from shared.ipc.requests.strangers import ForgetStranger, StrangerForgotten, Strangers
 from shared.records import Role, Stranger
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.site import API, Needs, site_of
@@ -35,7 +35,7 @@ def _shown(visitor: Visitor, found: list[Stranger]) -> list[Stranger]:
 
 async def find_stranger(stranger_id: str, visitor: Visitor, request: Request) -> Stranger:
     """One stranger, as the visitor sees them. Raises Problem if there is none, or if no camera of theirs saw them."""
-    found = _shown(visitor, (await site_of(request).ask(requests.Strangers(id=stranger_id))).strangers)
+    found = _shown(visitor, (await site_of(request).ask(Strangers(id=stranger_id))).strangers)
     if not found:
         raise not_found("stranger", stranger_id)
     return found[0]
@@ -46,7 +46,7 @@ async def list_strangers(
     visitor: Operator, request: Request, after: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> StrangersPage:
     """Everybody who was seen and is not enrolled."""
-    found = (await site_of(request).ask(requests.Strangers(after=after, limit=limit))).strangers
+    found = (await site_of(request).ask(Strangers(after=after, limit=limit))).strangers
     return StrangersPage(strangers=_shown(visitor, found), next=found[-1].id if len(found) == limit else None)
 
 
@@ -56,9 +56,9 @@ async def stranger(stranger_id: str, visitor: Operator, request: Request) -> Str
     return await find_stranger(stranger_id, visitor, request)
 
 
-@router.delete("/strangers/{stranger_id}", response_model=requests.StrangerForgotten)
-async def forget_stranger(stranger_id: str, visitor: Admin, request: Request) -> requests.StrangerForgotten:
+@router.delete("/strangers/{stranger_id}", response_model=StrangerForgotten)
+async def forget_stranger(stranger_id: str, visitor: Admin, request: Request) -> StrangerForgotten:
     """Forget a stranger: pictures, templates, sightings. Can't be undone."""
     if not visitor.sees_all:
         await find_stranger(stranger_id, visitor, request)
-    return await site_of(request).ask(requests.ForgetStranger(stranger_id))
+    return await site_of(request).ask(ForgetStranger(stranger_id))

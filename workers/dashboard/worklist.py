@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from shared.errors import RollcallError
-from shared.ipc.requests import ReferencesFound
+from shared.ipc.requests.references import ReferencesFound
 from shared.records import Person
 from shared.settings.schema import Settings
 from workers.dashboard.commands import answer_of

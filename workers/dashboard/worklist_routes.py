@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from shared.ipc import requests
+from shared.ipc.requests.references import FindReferences
+from shared.ipc.requests.review import Decided, MarkDifferent, UndoDifferent
 from shared.records import Role
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.people_routes import person_of
@@ -25,25 +26,25 @@ async def worklist(_: Operator, request: Request, limit: Annotated[int, Query(ge
     """What is worth a look. Found beside the site, and kept until the people change: the answer comes at once, with what is known."""
     site = site_of(request)
     keeper, found = site.worklist, site.worklist.found
-    known = await site.ask(requests.FindReferences([] if found is None else found.ids))
+    known = await site.ask(FindReferences([] if found is None else found.ids))
     page = page_of(found, known, limit=limit, looking=False, fault=keeper.fault)
     used_up = found is not None and bool(found.document["more_pairs"]) and not page.pairs
     page.looking = keeper.refresh(known.change_number, used_up=used_up)
     return page
 
 
-@router.post("/people/{person_id}/different", response_model=requests.Decided)
-async def different(person_id: str, given: Different, _: Operator, request: Request) -> requests.Decided:
+@router.post("/people/{person_id}/different", response_model=Decided)
+async def different(person_id: str, given: Different, _: Operator, request: Request) -> Decided:
     """The two are not one person: they are not proposed as one again."""
     one, other = await _id_of(person_id, request), await _id_of(given.person, request)
-    return await site_of(request).ask(requests.MarkDifferent(one, other=other))
+    return await site_of(request).ask(MarkDifferent(one, other=other))
 
 
-@router.delete("/people/{person_id}/different/{other_id}", response_model=requests.Decided)
-async def undo_different(person_id: str, other_id: str, _: Operator, request: Request) -> requests.Decided:
+@router.delete("/people/{person_id}/different/{other_id}", response_model=Decided)
+async def undo_different(person_id: str, other_id: str, _: Operator, request: Request) -> Decided:
     """Take back that the two are not one person."""
     one, other = await _id_of(person_id, request), await _id_of(other_id, request)
-    return await site_of(request).ask(requests.UndoDifferent(one, other=other))
+    return await site_of(request).ask(UndoDifferent(one, other=other))
 
 
 async def _id_of(person_id: str, request: Request) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from shared.errors import TemporaryError
 from shared.ipc.client import NoAnswerError, SiteClient
-from shared.ipc.requests import Answer_co, Request
+from shared.ipc.requests.base import Answer_co, Request
 
 _CONNECTIONS = 4  # to the writer; each has a thread
 _PATIENCE_S = 2.0  # how long a request is tried again while the writer is being replaced

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.settings.engine_sharing import unfit_for_dlib
-from shared.settings.schema import Settings
+from shared.settings.engine_choice import EngineChoice, unfit_for_dlib
 from workers import recognizer_dlib
 from workers.recognition.engine import Engine
 from workers.recognition.pack import read_pack
@@ -16,9 +15,9 @@ if TYPE_CHECKING:
     from workers.recognizer_dlib import DlibEngine
 
 
-def engine_class(settings: Settings) -> type[ArcFaceEngine] | type[DlibEngine]:
+def engine_class(choice: EngineChoice) -> type[ArcFaceEngine] | type[DlibEngine]:
     """The class of the configured engine: its `points` and `appearance` can be read without loading a model."""
-    if settings.recognition.engine == recognizer_dlib.ENGINE:
+    if choice.engine == recognizer_dlib.ENGINE:
         return recognizer_dlib.DlibEngine
     from workers.recognizer_arcface import ArcFaceEngine  # onnxruntime
 
@@ -33,19 +32,19 @@ class OwnPoint(NamedTuple):
     margin: float
 
 
-def own_point(settings: Settings) -> OwnPoint:
+def own_point(choice: EngineChoice) -> OwnPoint:
     """The configured model's own threshold and margin. Raises ConfigurationError when it is missing or unfit."""
-    if settings.recognition.engine == recognizer_dlib.ENGINE:
+    if choice.engine == recognizer_dlib.ENGINE:
         return OwnPoint(recognizer_dlib.dlib_fingerprint(), recognizer_dlib.THRESHOLD, recognizer_dlib.MARGIN)
     from workers.recognizer_arcface import working_point
 
-    pack = read_pack((settings.models_dir / settings.model).absolute())
+    pack = read_pack((choice.models_dir / choice.model).absolute())
     threshold, margin, _ = working_point(pack)
     return OwnPoint(pack.fingerprint(), threshold, margin)
 
 
 def open_engine(
-    settings: Settings,
+    choice: EngineChoice,
     *,
     det_size: int,
     threads: int,
@@ -58,12 +57,12 @@ def open_engine(
     None: what the settings say.
     Raises ConfigurationError when its package, its model or its device is missing or unfit; the remedy says what to put where.
     """
-    device = settings.recognition.device if device is None else device
-    if settings.recognition.engine == recognizer_dlib.ENGINE:
-        if (fault := unfit_for_dlib(settings.recognition)) is not None:
+    device = choice.device if device is None else device
+    if choice.engine == recognizer_dlib.ENGINE:
+        if (fault := unfit_for_dlib(choice)) is not None:
             raise fault
         return recognizer_dlib.DlibEngine(det_size=det_size)
     from workers.recognizer_arcface import ArcFaceEngine
 
-    pack = settings.models_dir / settings.model
+    pack = choice.models_dir / choice.model
     return ArcFaceEngine(pack, det_size=det_size, threads=threads, least_face_px=least_face_px, device=device)

@@ -26,7 +26,7 @@ from setproctitle import setproctitle
 
 from shared.errors import EXIT_DONE, RefusedError, RollcallError, UsageError
 from shared.ipc import desk, wire
-from shared.ipc.requests import Answer, Request
+from shared.ipc.requests.base import Answer, Request
 from shared.photos.metadata import suffix_of, without_metadata
 from shared.photos.reading import Image, Photo, is_heic
 from shared.process.machine import usable_cpus
@@ -223,7 +223,10 @@ def main() -> int:
         settings = Settings.from_json(first["settings"])
         try:
             engine = open_engine(
-                settings, det_size=settings.recognition.det_size, threads=max(1, usable_cpus() // 2), device=CPU
+                settings.engine_choice,
+                det_size=settings.recognition.det_size,
+                threads=max(1, usable_cpus() // 2),
+                device=CPU,
             )
             site = RunningSite(settings)
             require_same_model(site, engine, settings)

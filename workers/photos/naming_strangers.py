@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.errors import RefusedError
-from shared.ipc.requests import StrangerNamed
+from shared.ipc.requests.strangers import StrangerNamed
 from shared.records import Stranger
 from shared.service.access import GalleryClient
 from shared.settings.schema import Settings

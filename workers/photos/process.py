@@ -60,7 +60,9 @@ def main() -> int:
         if asked["embed"]:
             settings = Settings.from_json(asked["settings"])
             try:
-                engine = open_engine(settings, det_size=settings.recognition.det_size, threads=1, device=CPU)
+                engine = open_engine(
+                    settings.engine_choice, det_size=settings.recognition.det_size, threads=1, device=CPU
+                )
             except RollcallError as error:
                 channel.sendall(wire.encode(wire.error_document(error)))
                 return error.exit_code

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import RefusedError, TemporaryError
-from shared.ipc.requests import FromElsewhere, Switched
+from shared.ipc.requests.model import Switched
+from shared.ipc.requests.sync import FromElsewhere
 from shared.photos.kept import stored_photo
 from shared.photos.reading import Photo, load_photo
 from shared.progress import progress_bar

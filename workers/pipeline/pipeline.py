@@ -17,7 +17,7 @@ from shared.embeddings import as_text
 from shared.errors import RefusedError
 from shared.events import Event, iso_time, new_event
 from shared.ipc.view import LiveTrack
-from shared.settings.schema import EffectiveCamera
+from shared.settings.camera_task import EffectiveCamera
 from workers.capture.cadence import Cadence
 from workers.capture.capture import Frame
 from workers.pipeline.face_figures import FaceFigures

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shared.settings.schema import EffectiveCamera
+from shared.settings.camera_task import EffectiveCamera
 from workers.recognition.working_point import Limits
 
 # Cosine. So far below the model's own threshold, several per cent of strangers get a name, whatever the model.

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shared.settings.schema import LivenessMode
+from shared.settings.camera_task import LivenessMode
 from workers.pipeline.best_crops import BestCrops
 from workers.pipeline.tracking import Track
 from workers.pipeline.voting import Ballot, Crop, Decision, LiveVote, News, Rules

@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.gallery.match import Candidate
-from shared.settings.schema import LivenessMode
+from shared.settings.camera_task import LivenessMode
 from workers.recognition.working_point import WorkingPoint, lead
 
 Verdict = Literal["named", "uncertain", "unknown"]

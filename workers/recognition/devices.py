@@ -9,7 +9,6 @@ import importlib
 import importlib.util
 import json
 from collections.abc import Collection
-from importlib.metadata import distributions
 from typing import Any
 
 from shared.errors import ConfigurationError, RollcallError, TemporaryError
@@ -141,6 +140,8 @@ def lost_device(device: str, error: Exception) -> TemporaryError:
 
 def installed_runtimes() -> list[str]:
     """The installed packages that bring onnxruntime. They overwrite each other's files, so there must be one."""
+    from importlib.metadata import distributions  # with zipfile and email; a camera with a shared engine runs no model
+
     names = {str(one.metadata["Name"] or "").lower().replace("_", "-") for one in distributions()}
     return sorted(
         name for name in names if name == "onnxruntime" or (name.startswith("onnxruntime-") and _is_runtime(name))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ConfigurationError, RollcallError
-from shared.settings.schema import LivenessMode
+from shared.settings.camera_task import LivenessMode
 from workers.recognition.alignment import similarity
 from workers.recognition.engine import Face, Image, Points
 from workers.recognition.onnx_session import UnfitGraphError, open_session, run_session

@@ -12,8 +12,26 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from shared.errors import RefusedError
-from shared.ipc import requests
-from shared.ipc.requests import Answer_co, Request
+from shared.ipc.requests.base import Answer_co, Request
+from shared.ipc.requests.sync import (
+    BeginAnew,
+    CountUnshown,
+    Outgoing,
+    OutgoingBatch,
+    OutgoingPlain,
+    OutgoingSightings,
+    RefusedItem,
+    Resend,
+    Sent,
+    SentPlain,
+    SentSightings,
+    SetBack,
+    SyncStanding,
+    SyncStatus,
+    TakeIn,
+    TakeInPlain,
+    TakenIn,
+)
 from shared.sync.hybrid_clock import MAX_REVISION
 from workers.sync.ahead import Ahead
 from workers.sync.backend_client import BackendClient, Page, PlainList
@@ -69,10 +87,10 @@ class Exchange:
     def pull(self, wait_s: float) -> bool:
         """Take in what is new. Waits at our own hub up to `wait_s` for it. Returns whether there is more. With a plain server this is the whole
         exchange."""
-        standing = self._gallery.ask(requests.SyncStatus())
+        standing = self._gallery.ask(SyncStatus())
         if not standing.origin:
-            self._gallery.ask(requests.Outgoing(self._batch_bytes))  # the store gives itself a name
-            standing = self._gallery.ask(requests.SyncStatus())
+            self._gallery.ask(Outgoing(self._batch_bytes))  # the store gives itself a name
+            standing = self._gallery.ask(SyncStatus())
         if standing.fingerprint is None:
             raise RefusedError(
                 "the gallery has no model yet",
@@ -89,7 +107,7 @@ class Exchange:
             return False
         self.is_plain = False
         if answer.behind:  # the hub was restored from a backup: from there on it is read, and sent, again
-            self._gallery.ask(requests.SetBack(answer.hub, answer.behind))
+            self._gallery.ask(SetBack(answer.hub, answer.behind))
             self._tag = None
             return True
         if answer.more:
@@ -112,13 +130,13 @@ class Exchange:
         call = partial(self._backend.page, position, model, 0.0, None)
         self._ahead = (position, model), Ahead(call)
 
-    def _take(self, standing: requests.SyncStanding, page: Page) -> None:
+    def _take(self, standing: SyncStanding, page: Page) -> None:
         position = standing.position
         if standing.hub and page.hub != standing.hub:
             # Another database: it has nothing of what was sent, and its positions mean something else.
-            self._gallery.ask(requests.Resend(standing.origin, 0, None))
-            self._gallery.ask(requests.SentSightings(0))
-            self._gallery.ask(requests.TakeIn(page.hub, position, "", []))
+            self._gallery.ask(Resend(standing.origin, 0, None))
+            self._gallery.ask(SentSightings(0))
+            self._gallery.ask(TakeIn(page.hub, position, "", []))
             self._tag = None
             raise BackendFault(
                 "the backend has another database than before; everything is exchanged again", where=self._backend.where
@@ -127,9 +145,7 @@ class Exchange:
             self._note_own()
         self.report.received += len(page.items)
         for chunk, is_last in _chunks(page.items):
-            taken = self._gallery.ask(
-                requests.TakeIn(page.hub, position, page.position if is_last else position, chunk)
-            )
+            taken = self._gallery.ask(TakeIn(page.hub, position, page.position if is_last else position, chunk))
             self._note_taken(taken)
             self._progress()
 
@@ -137,14 +153,14 @@ class Exchange:
         """Have own changes noted a thousand at a time. Taking in would note them all in one go, and enrolments would wait."""
         noted = -1
         for _ in range(_MAX_BATCHES):
-            standing = self._gallery.ask(requests.SyncStatus())
+            standing = self._gallery.ask(SyncStatus())
             if standing.noted == noted or standing.change_number - standing.noted <= _NOTED_AT_ONCE:
                 return
             noted = standing.noted
-            self._gallery.ask(requests.Outgoing(self._batch_bytes))
+            self._gallery.ask(Outgoing(self._batch_bytes))
             self._progress()
 
-    def _note_taken(self, taken: requests.TakenIn) -> None:
+    def _note_taken(self, taken: TakenIn) -> None:
         self.report.taken += taken.taken
         for one in taken.refused:
             self.report.note_refused(self.report.refused_here, one.reason)
@@ -155,7 +171,7 @@ class Exchange:
         """Send everything that changed here."""
         times_anew, was_too_large = 0, False
         for _ in range(_MAX_BATCHES):
-            batch = self._gallery.ask(requests.Outgoing(self._batch_bytes, was_too_large))
+            batch = self._gallery.ask(Outgoing(self._batch_bytes, was_too_large))
             was_too_large = False
             if not batch.next_lineage:
                 return
@@ -168,16 +184,16 @@ class Exchange:
                     continue
                 # The backend does not take even this one. It gets the number without the item.
                 answer = self._backend.push(_document(batch, []))
-                refused = [requests.RefusedItem(_name(one), error.line()[:200]) for one in batch.items]
+                refused = [RefusedItem(_name(one), error.line()[:200]) for one in batch.items]
             if answer.get("reason") == "gap":
-                self._gallery.ask(requests.Resend(batch.origin, _number(answer, "seq"), answer.get("lineage")))
+                self._gallery.ask(Resend(batch.origin, _number(answer, "seq"), answer.get("lineage")))
                 times_anew += 1
             elif answer.get("reason") == "fork":
-                self._gallery.ask(requests.BeginAnew())
+                self._gallery.ask(BeginAnew())
                 self._tag = None
                 times_anew += 1
             else:
-                self._gallery.ask(requests.Sent(batch.through, batch.next_lineage, refused))
+                self._gallery.ask(Sent(batch.through, batch.next_lineage, refused))
                 self._note_sent(len(batch.items), refused)
                 self._batch_bytes = min(BATCH_BYTES, self._batch_bytes * 2)
             if times_anew > _MAX_TIMES_ANEW:
@@ -193,7 +209,7 @@ class Exchange:
         self._batch_bytes //= 2
         return True
 
-    def _note_sent(self, items: int, refused: list[requests.RefusedItem]) -> None:
+    def _note_sent(self, items: int, refused: list[RefusedItem]) -> None:
         self.report.sent += items - len(refused)
         for one in refused:
             self.report.note_refused(self.report.refused_there, one.reason)
@@ -202,20 +218,20 @@ class Exchange:
         """Send the sightings that the hub does not have, in their order."""
         times_anew = 0
         for _ in range(_MAX_BATCHES):
-            batch = self._gallery.ask(requests.OutgoingSightings(self._batch_bytes))
+            batch = self._gallery.ask(OutgoingSightings(self._batch_bytes))
             if batch.through == batch.after:
                 return
             answer = self._backend.push_sightings(
                 {"origin": batch.origin, "after": batch.after, "through": batch.through, "sightings": batch.sightings}
             )
             if answer.get("reason") == "fork":
-                self._gallery.ask(requests.BeginAnew())
+                self._gallery.ask(BeginAnew())
                 times_anew += 1
             elif answer.get("reason") == "gap":
-                self._gallery.ask(requests.SentSightings(_number(answer, "seq")))
+                self._gallery.ask(SentSightings(_number(answer, "seq")))
                 times_anew += 1
             else:
-                self._gallery.ask(requests.SentSightings(batch.through))
+                self._gallery.ask(SentSightings(batch.through))
                 refused = _list(answer, "refused")
                 self.report.sightings_sent += len(batch.sightings) - len(refused)
                 for one in refused:
@@ -235,26 +251,26 @@ class Exchange:
             again = self._backend.page("", self._fingerprint(), 0.0, None)
             if isinstance(again, PlainList):
                 self._take_plain(again)
-        self.report.unshown = self._gallery.ask(requests.CountUnshown()).count
+        self.report.unshown = self._gallery.ask(CountUnshown()).count
 
     def _fingerprint(self) -> str:
-        return self._gallery.ask(requests.SyncStatus()).fingerprint or ""
+        return self._gallery.ask(SyncStatus()).fingerprint or ""
 
     def _take_plain(self, answer: PlainList) -> None:
         begins = True
         for chunk in _batched(answer.items, _ITEMS_AT_ONCE):
             self.report.received += len(chunk)
-            self._note_taken(self._gallery.ask(requests.TakeInPlain(chunk, begins)))
+            self._note_taken(self._gallery.ask(TakeInPlain(chunk, begins)))
             begins = False
             self._progress()
         if begins:
-            self._gallery.ask(requests.TakeInPlain([], begins))
+            self._gallery.ask(TakeInPlain([], begins))
 
     def _push_plain(self) -> bool:
         """Send what the server's list did not have. Returns whether anything was sent."""
         after, is_any_sent = 0, False
         for _ in range(_MAX_BATCHES):
-            batch = self._gallery.ask(requests.OutgoingPlain(after, self._batch_bytes))
+            batch = self._gallery.ask(OutgoingPlain(after, self._batch_bytes))
             if not batch.items:
                 break
             try:
@@ -266,13 +282,13 @@ class Exchange:
             else:
                 self.report.sent += len(batch.items)
                 is_any_sent = True
-            self._gallery.ask(requests.SentPlain(after, batch.through))
+            self._gallery.ask(SentPlain(after, batch.through))
             after = batch.through
             self._progress()
         return is_any_sent
 
 
-def _document(batch: requests.OutgoingBatch, items: list[dict[str, Any]]) -> dict[str, Any]:
+def _document(batch: OutgoingBatch, items: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "origin": batch.origin,
         "after": batch.after,
@@ -312,9 +328,9 @@ def _number(answer: dict[str, Any], key: str) -> int:
     return value if type(value) is int and value >= 0 else 0
 
 
-def _refused(one: Any) -> requests.RefusedItem:
+def _refused(one: Any) -> RefusedItem:
     reason = one.get("reason") if isinstance(one, dict) else None
-    return requests.RefusedItem(_name(one), str(reason)[:200])
+    return RefusedItem(_name(one), str(reason)[:200])
 
 
 def _name(one: Any) -> str:

@@ -15,9 +15,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from shared.errors import ConfigurationError, RollcallError
-from shared.ipc import requests
 from shared.ipc.client import SiteClient
 from shared.ipc.following import follow_changes
+from shared.ipc.requests import sync as sync_requests
+from shared.ipc.requests.sync import Exchanged
 from shared.settings.schema import Settings
 from shared.status import ChildState, SyncStatus
 from workers.sync.backend_client import TOTAL_S, BackendClient, Target, target_of
@@ -112,7 +113,7 @@ class SyncLoop:
         """The backend answered: note how the exchange stands."""
         self._is_plain = bool(exchange.is_plain)
         self._found.set()
-        standing = gallery.ask(requests.SyncStatus())
+        standing = gallery.ask(sync_requests.SyncStatus())
         with self._lock:
             was_down = self._status.down_reason is not None
             self._status = replace(
@@ -137,7 +138,7 @@ class SyncLoop:
 
     def _note_exchange(self, gallery: SiteClient) -> None:
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        gallery.ask(requests.Exchanged(now))
+        gallery.ask(Exchanged(now))
         with self._lock:
             self._status = replace(self._status, last_sync=now)
 
@@ -199,7 +200,7 @@ class SyncLoop:
 
     def _ask_for_sites(self, gallery: SiteClient, backend: BackendClient) -> None:
         """Which sites have not heard yet of what was deleted here."""
-        standing = gallery.ask(requests.SyncStatus())
+        standing = gallery.ask(sync_requests.SyncStatus())
         late = late_sites(backend.sites(), standing.origin, standing.last_tombstone, datetime.now(UTC))
         with self._lock:
             self._status = replace(self._status, unconfirmed=", ".join(late[:_MAX_NAMED]) or None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
-from shared.ipc import requests
+from shared.ipc.requests.sync import Exchanged
 from shared.service.access import SiteAccess
 from shared.settings.schema import Settings
 from workers.sync.backend_client import BackendClient, target_of
@@ -22,7 +22,7 @@ def exchange_once(settings: Settings) -> Report:
         with SiteAccess(settings, _log.warning, create=True) as gallery:
             report = Exchange(gallery, backend).run()
             if report.is_whole:
-                gallery.ask(requests.Exchanged(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"))
+                gallery.ask(Exchanged(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"))
             return report
     finally:
         backend.close()

@@ -23,7 +23,7 @@ import numpy as np
 
 from shared.errors import RefusedError, RollcallError, TemporaryError, UsageError
 from shared.events import iso_time
-from shared.files.folder_lock import identity
+from shared.files.identity import identity
 from shared.files.private_folder import make_private_folder
 from shared.ipc import wire
 from shared.ipc.view import DIVISORS, MAX_REQUEST_BYTES, NO_FRAME_S, LiveTrack, View, Viewed, view_path
