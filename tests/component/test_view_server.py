@@ -31,9 +31,16 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.connection.settimeout(20)
-        with wire.address(path) as where:
-            self.connection.connect(where)
+        wait_until(lambda: self._is_connected(path), "listener")
         self.buffer = wire.MessageBuffer()
+
+    def _is_connected(self, path: Path) -> bool:
+        with wire.address(path) as where:
+            try:
+                self.connection.connect(where)
+            except ConnectionRefusedError:  # the file is there a moment before anybody listens
+                return False
+        return True
 
     def ask(self, **given: Any) -> None:
         self.connection.sendall(wire.encode({"op": View.op, "arguments": View(**given).to_wire()[0]}))
