@@ -146,6 +146,17 @@ class GalleryClient(ABC):
     def bring_back(self, person: str, photo: str) -> requests.ReferenceState:
         return self.ask(requests.BringBack(person, photo))
 
+    def mark_reference(self, person: str, photo: str, *, right: bool) -> requests.ReferenceState:
+        """Say that a reference is right, or take that back. `photo`: see requests.SetAside."""
+        return self.ask(requests.MarkReference(person, photo, right))
+
+    def right_references(self) -> Iterator[int]:
+        """The ids of all references that are marked as right."""
+        page = self.ask(requests.RightReferences()).ids
+        while page:
+            yield from page
+            page = self.ask(requests.RightReferences(page[-1])).ids
+
     def scored_references(self, person: str, say: Say) -> list[ScoredReference]:
         """All references of a person in the order of their ids, also those that are set aside, with their scores in the gallery.
 

@@ -36,6 +36,7 @@ from shared.service.people import PeopleRequests
 from shared.service.publication import BlockKeeper
 from shared.service.references import ReferenceRequests
 from shared.service.review import ReviewRequests
+from shared.service.right_references import RightReferenceRequests
 from shared.service.set_aside import SetAsideRequests
 from shared.service.sightings import Retention, SightingRequests
 from shared.service.strangers import StrangerRequests
@@ -79,7 +80,7 @@ class StoreService:
         self._retention = Retention(store, self._strangers, site, say)
         self.refusal: RollcallError | None = None  # while this is set, every write is refused with it
         references, model = ReferenceRequests(store), ModelRequests(store, self._strangers)
-        aside = SetAsideRequests(store, data_dir)
+        aside, right = SetAsideRequests(store, data_dir), RightReferenceRequests(store, data_dir)
         strangers, people = StrangerRequests(self._strangers, store), PeopleRequests(store, self._sightings)
         keep_days = site.keep_corrections_days
         corrections = CorrectionRequests(store, self._sightings, references, keep_days, self._published_search)
@@ -92,6 +93,7 @@ class StoreService:
             requests.Delete: references.delete,
             requests.SetAside: aside.set_aside,
             requests.BringBack: aside.bring_back,
+            requests.MarkReference: right.mark,
             requests.Forget: sync.forget,
             requests.ForgetStranger: self._forgetting.forget_stranger,
             requests.NameStranger: strangers.name,
@@ -133,6 +135,7 @@ class StoreService:
             requests.References: references.references,
             requests.FindReferences: references.found,
             requests.FindCover: references.cover,
+            requests.RightReferences: right.listed,
             requests.IsMarked: references.is_marked,
             requests.Cosine: references.cosine,
             requests.Sightings: self._sightings.listed,

@@ -65,6 +65,9 @@ ASKED: list[Request[Any]] = [
     requests.Cosine(3, vectors=vectors(1)),
     requests.SetAside("Ada", "faces/Ada/1.jpg", "by hand"),
     requests.BringBack("Ada", "17"),
+    requests.MarkReference("Ada", "17", right=True),
+    requests.RightReferences(),
+    requests.RightReferences(7, 10),
     requests.Forget("Ada"),
     requests.Forget("Ada", "1.jpg"),
     requests.Rename("Ada", "Zoë"),
@@ -174,6 +177,7 @@ ANSWERED: list[Answer] = [
     requests.Marked(marked=True),
     requests.Compared(cosine=0.25),
     requests.ReferenceState(person="Ada", id=17, photo="faces/Ada/1.jpg", reason="by hand", since=_EVENT.time, already=False, in_use=2),
+    requests.RightPage(ids=[3, 9]),
     requests.ReferenceState(person="Ada", id=18, photo=None, reason=None, since=None, already=True, in_use=3),
     requests.Forgotten(person="Ada", references=0, photos=0, sightings=0, already=True, other_copies=[], out_of_reach=[]),
     requests.Forgotten(

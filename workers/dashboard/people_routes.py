@@ -59,6 +59,14 @@ class ReferenceChange(BaseModel):
     set_aside: Annotated[str, Field(min_length=1, max_length=200)] | None
 
 
+class ReferenceMark(BaseModel):
+    """`right`: the reference is right, although it disagrees with its person; false: take that back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    right: bool
+
+
 async def person_of(request: Request, person_id: str) -> Person:
     found = (await site_of(request).ask(requests.People(id=person_id, limit=1))).people
     if not found:
@@ -118,10 +126,12 @@ async def references(
 
 @router.patch("/people/{person_id}/references/{reference}", response_model=requests.ReferenceState)
 async def change_reference(
-    person_id: str, reference: ReferenceId, given: ReferenceChange, _: Operator, request: Request
+    person_id: str, reference: ReferenceId, given: ReferenceChange | ReferenceMark, _: Operator, request: Request
 ) -> requests.ReferenceState:
-    """Set a reference aside, or bring it back."""
+    """Set a reference aside, or bring it back; say that it is right, or take that back."""
     site, known = site_of(request), await person_of(request, person_id)
+    if isinstance(given, ReferenceMark):
+        return await site.ask(requests.MarkReference(known.person, str(reference), given.right))
     if given.set_aside is None:
         return await site.ask(requests.BringBack(known.person, str(reference)))
     return await site.ask(requests.SetAside(known.person, str(reference), given.set_aside))

@@ -198,7 +198,7 @@ export function Enrol({ id, site }) {
     }
     setBusy(false);
     if (!enrolled) return;
-    notify(plural("enrol.done", enrolled, { person: known.person }));
+    notify(t("enrol.done", { person: known.person }));
     location.hash = `#/people/${known.id}`;
   };
   const close = () => setOpen(null);

@@ -40,7 +40,7 @@ function useSwipe(onRight, onLeft) {
 
 function Confirm({ item, person, onSave, onClose }) {
   return html`<${Dialog} title=${t("review.is", { person: person.person })} onClose=${onClose}><div class="ask">
-    <p>${plural("review.joins", item.stranger.photos.length, { person: person.person })}</p>
+    <p>${plural("review.becomes", item.stranger.photos.length)}</p>
     <p class="actions"><button type="button" class="main" autofocus onClick=${onSave}>${t("review.yes")}</button>
       <button type="button" onClick=${onClose}>${t("cancel")}</button></p></div></${Dialog}>`;
 }
