@@ -91,7 +91,8 @@ class PeopleChange:
 class Reference:
     """A stored reference without its vector. `image_path`: relative to data_dir; `photo_digest`: SHA-256 of the photo's bytes.
 
-    `set_aside_since`, `set_aside_reason`: None if the reference is in use. Times are ISO 8601, UTC.
+    `set_aside_since`, `set_aside_reason`: None if the reference is in use. `right_since`: since when somebody has said that it is right,
+    although it disagrees with its person; None: nobody has. Times are ISO 8601, UTC.
     """
 
     id: int
@@ -102,6 +103,7 @@ class Reference:
     enrolled_at: str | None = None
     set_aside_since: str | None = None
     set_aside_reason: str | None = None
+    right_since: str | None = None
 
 
 @dataclass(frozen=True)

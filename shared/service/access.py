@@ -49,8 +49,10 @@ from shared.ipc.requests.references import (
     Count,
     Delete,
     IsMarked,
+    MarkReference,
     References,
     ReferenceState,
+    RightReferences,
     Save,
     Saved,
     SetAside,
@@ -173,6 +175,17 @@ class GalleryClient(ABC):
 
     def bring_back(self, person: str, photo: str) -> ReferenceState:
         return self.ask(BringBack(person, photo))
+
+    def mark_reference(self, person: str, photo: str, *, right: bool) -> ReferenceState:
+        """Say that a reference is right, or take that back. `photo`: see requests.SetAside."""
+        return self.ask(MarkReference(person, photo, right))
+
+    def right_references(self) -> Iterator[int]:
+        """The ids of all references that are marked as right."""
+        page = self.ask(RightReferences()).ids
+        while page:
+            yield from page
+            page = self.ask(RightReferences(page[-1])).ids
 
     def scored_references(self, person: str, say: Say) -> list[ScoredReference]:
         """All references of a person in the order of their ids, also those that are set aside, with their scores in the gallery.

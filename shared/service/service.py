@@ -39,7 +39,9 @@ from shared.ipc.requests.references import (
     FindCover,
     FindReferences,
     IsMarked,
+    MarkReference,
     References,
+    RightReferences,
     Save,
     SetAside,
 )
@@ -82,6 +84,7 @@ from shared.service.people import PeopleRequests
 from shared.service.publication import BlockKeeper
 from shared.service.references import ReferenceRequests
 from shared.service.review import ReviewRequests
+from shared.service.right_references import RightReferenceRequests
 from shared.service.set_aside import SetAsideRequests
 from shared.service.sightings import Retention, SightingRequests
 from shared.service.strangers import StrangerRequests
@@ -125,7 +128,7 @@ class StoreService:
         self._retention = Retention(store, self._strangers, site, say)
         self.refusal: RollcallError | None = None  # while this is set, every write is refused with it
         references, model = ReferenceRequests(store), ModelRequests(store, self._strangers)
-        aside = SetAsideRequests(store, data_dir)
+        aside, right = SetAsideRequests(store, data_dir), RightReferenceRequests(store, data_dir)
         strangers, people = StrangerRequests(self._strangers, store), PeopleRequests(store, self._sightings)
         keep_days = site.keep_corrections_days
         corrections = CorrectionRequests(store, self._sightings, references, keep_days, self._published_search)
@@ -138,6 +141,7 @@ class StoreService:
             Delete: references.delete,
             SetAside: aside.set_aside,
             BringBack: aside.bring_back,
+            MarkReference: right.mark,
             Forget: sync.forget,
             ForgetStranger: self._forgetting.forget_stranger,
             NameStranger: strangers.name,
@@ -179,6 +183,7 @@ class StoreService:
             References: references.references,
             FindReferences: references.found,
             FindCover: references.cover,
+            RightReferences: right.listed,
             IsMarked: references.is_marked,
             Cosine: references.cosine,
             Sightings: self._sightings.listed,

@@ -7,19 +7,16 @@ from pathlib import Path
 from shared.embeddings import require_sound
 from shared.errors import RefusedError
 from shared.ipc.requests.references import BringBack, ReferenceState, SetAside
-from shared.person_names import name_of, text_of
 from shared.records import Reference
 from shared.service.changes import Changes
+from shared.service.named_reference import named_reference, state_of
 from shared.service.negatives import negative_step
 from shared.store.corrections import meet
-from shared.store.erasure import reference_named
 from shared.store.loading import stored_batches
-from shared.store.references import list_references, uuid_of
+from shared.store.references import uuid_of
 from shared.store.saving import references_by_id
 from shared.store.set_aside import Aside, aside_of, count_in_use, follow, put_aside, reason_of, take_back
 from shared.store.store import Store
-
-_MAX_NAMED = 20  # references listed in a refusal
 
 
 class SetAsideRequests:
@@ -34,10 +31,10 @@ class SetAsideRequests:
         Raises RefusedError if there is no such person or reference, or if it is the person's last one in use.
         """
         store, reason = self._store, reason_of(request.reason)
-        found = self._reference(request.person, request.photo)
+        found = named_reference(store, self._data_dir, request.person, request.photo)
         known = aside_of(store, found.id)
         if known is not None:
-            return self._state(found, known, already=True)
+            return state_of(store, found, known, already=True)
         if count_in_use(store, found.person) == 1:
             raise RefusedError(
                 "this is the last reference of that person that is in use",
@@ -48,17 +45,18 @@ class SetAsideRequests:
         aside = put_aside(store, found.id, reason)
         changes.steps.append([found.id])
         self._follow(found, aside, changes)
-        return self._state(found, aside, already=False)
+        return state_of(store, found, aside, already=False)
 
     def bring_back(self, request: BringBack, changes: Changes) -> ReferenceState:
         """Bring a reference back. One that is in use already is answered as done.
 
         Raises RefusedError if there is no such person or reference; UnsoundRowError if its row was damaged meanwhile.
         """
-        store, found = self._store, self._reference(request.person, request.photo)
+        store = self._store
+        found = named_reference(store, self._data_dir, request.person, request.photo)
         known = aside_of(store, found.id)
         if known is None:
-            return self._state(found, None, already=True)
+            return state_of(store, found, None, already=True)
         take_back(store, found.id)
         changes.steps.append(references_by_id(store, [found.id]))
         for batch in stored_batches(store, [found.id]):  # the rows in use were checked when they were loaded
@@ -66,37 +64,9 @@ class SetAsideRequests:
             # As a reference that is saved: faces that were judged wrong and resemble it are its person's.
             changes.steps += negative_step(store, meet(store, batch.names, batch.references).narrowed)
         self._follow(found, None, changes)
-        return self._state(found, known, already=False)
-
-    def _reference(self, person: str, photo: str) -> Reference:
-        """The reference of a person that `photo` names: by its path or file name, else by its id."""
-        person, photo = name_of(person), text_of(photo) or ""
-        rows = list_references(self._store, person)
-        if not rows:
-            raise RefusedError("nobody of that name", where=person, remedy="see: supervisor.py people")
-        if (found := reference_named(self._data_dir, rows, photo)) is not None:
-            return found
-        known = [row.image_path or str(row.id) for row in rows]
-        raise RefusedError(
-            "no such reference of that person",
-            where=person,
-            got=photo,
-            expected="one of " + ", ".join(known[:_MAX_NAMED]) + (" …" if len(known) > _MAX_NAMED else ""),
-            remedy=f"see: supervisor.py people '{person}' --references",
-        )
+        return state_of(store, found, known, already=False)
 
     def _follow(self, found: Reference, aside: Aside | None, changes: Changes) -> None:
         """Have the site's own backup follow, so that a site that goes on with it does not use the reference again by itself."""
         reference_uuid = uuid_of(self._store, found.id)
         changes.backup.append(lambda backup: follow(backup, reference_uuid, aside))
-
-    def _state(self, found: Reference, aside: Aside | None, *, already: bool) -> ReferenceState:
-        return ReferenceState(
-            person=found.person,
-            id=found.id,
-            photo=found.image_path,
-            reason=aside.reason if aside else None,
-            since=aside.since if aside else None,
-            already=already,
-            in_use=count_in_use(self._store, found.person),
-        )

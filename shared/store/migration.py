@@ -63,6 +63,7 @@ _KEYS = {
     "sightings": "id",
     "left_out": "id",
     "set_aside": "embedding_id",
+    "right_references": "embedding_id",
     "staged_embeddings": "embedding_id",
     "people_changes": "id",
     "merged_references": "id",
@@ -458,7 +459,9 @@ class _Copying:
     def _merged_references(self) -> None:
         """Copy the references that are kept for undoing a merge."""
         known = {row[0] for row in self._new.execute("SELECT id FROM people_changes")}
-        columns = ("change", *schema.COLUMNS, "uuid", "photo_digest", "set_aside_reason", "set_aside_since")
+        columns = (
+            "change", *schema.COLUMNS, "uuid", "photo_digest", "set_aside_reason", "set_aside_since", "right_since",
+        )  # fmt: skip  # one list
         self._rows_of(
             "merged_references", columns, lambda *row: row[0] in known and _is_merged_reference(self._size, *row)
         )
@@ -665,14 +668,14 @@ def _is_people_change(number: object, kind: object, name: object, other: object,
 
 
 def _is_merged_reference(size: int, _: object, row_id: object, name: object, blob: object, *rest: object) -> bool:
-    photo, user_id, created_at, updated_at, uuid, digest, reason, since = rest
+    photo, user_id, created_at, updated_at, uuid, digest, reason, since, right_since = rest
     return (
         _whole(row_id, 0) is not None
         and _is_text(name, 1024)
         and type(blob) is bytes
         and len(blob) == size
         and all(one is None or _is_text(one, 4096) for one in (photo, user_id))
-        and all(one is None or _is_time(one) for one in (created_at, updated_at))
+        and all(one is None or _is_time(one) for one in (created_at, updated_at, right_since))
         and _is_text(uuid, 64)
         and (digest is None or _is_text(digest, 128))
         and ((reason is None and since is None) or (_is_text(reason, MAX_REASON_CHARACTERS) and _is_time(since)))
@@ -787,6 +790,7 @@ _OWN_ROWS: dict[str, tuple[tuple[str, ...], Callable[..., bool]]] = {
         ("embedding_id", "reason", "since"),
         lambda _, reason, since: _is_text(reason, MAX_REASON_CHARACTERS) and _is_time(since),
     ),
+    "right_references": (("embedding_id", "since"), lambda _, since: _is_time(since)),
     "people_changes": (("id", "kind", "name", "other", "at", "document"), _is_people_change),
     "pending_moves": (("place", "path"), lambda place, path: _is_text(place, 4096) and _is_text(path, 4096)),
     "pending_removals": (("path", "since"), lambda path, since: _is_text(path, 4096) and _is_time(since)),

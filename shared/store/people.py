@@ -24,6 +24,7 @@ from shared.records import PeopleChange
 from shared.store import corrections, schema, tombstones
 from shared.store.checksums import write_checksums
 from shared.store.marks import mark_of
+from shared.store.right_references import drop_right
 from shared.store.store import Store
 from shared.uuid7 import new_uuids
 
@@ -381,6 +382,7 @@ def give_rows(
     ).fetchall()
     moved, files = _placed(store, name, other, rows, places or {})
     _give(store, other, moved)
+    drop_right(store, [row_id for row_id, _ in moved])  # that they are right was said of `name`
     complete(store.connection, [name, other])
     settle_user_ids(store.connection, [name, other])
     return Moved(name, other, [row_id for row_id, _ in moved], files=files)
@@ -553,8 +555,8 @@ def _keep_for_undoing(store: Store, change: int, row_ids: list[int]) -> list[str
     """
     store.connection.executemany(
         f"INSERT INTO merged_references SELECT ?, {', '.join(f'e.{one}' for one in schema.COLUMNS)}, f.uuid, f.photo_digest, "  # noqa: S608  # constants
-        "s.reason, s.since FROM embeddings e JOIN reference_facts f ON f.embedding_id=e.id "
-        "LEFT JOIN set_aside s ON s.embedding_id=e.id WHERE e.id=?",
+        "s.reason, s.since, r.since FROM embeddings e JOIN reference_facts f ON f.embedding_id=e.id "
+        "LEFT JOIN set_aside s ON s.embedding_id=e.id LEFT JOIN right_references r ON r.embedding_id=e.id WHERE e.id=?",
         [(change, row_id) for row_id in row_ids],
     )
     store.connection.executemany("DELETE FROM embeddings WHERE id=?", [(row_id,) for row_id in row_ids])
@@ -594,6 +596,10 @@ def _bring_back(store: Store, change: int) -> tuple[list[int], list[str]]:
     store.connection.execute(
         "INSERT INTO set_aside SELECT id, set_aside_reason, set_aside_since FROM merged_references "
         "WHERE change=? AND set_aside_reason IS NOT NULL",
+        (change,),
+    )
+    store.connection.execute(
+        "INSERT INTO right_references SELECT id, right_since FROM merged_references WHERE change=? AND right_since IS NOT NULL",
         (change,),
     )
     write_checksums(store.connection, rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,9 @@ from shared.store.unsound_rows import forget_damaged_rows
 
 _MAX_COMPARED = 200  # of a person's references, for a picture to show
 _REFERENCE = (
-    "e.id, e.person_name, e.image_path, f.photo_digest, f.change_number, e.created_at, s.since, s.reason "
-    "FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id LEFT JOIN set_aside s ON s.embedding_id=e.id"
+    "e.id, e.person_name, e.image_path, f.photo_digest, f.change_number, e.created_at, s.since, s.reason, r.since "
+    "FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id LEFT JOIN set_aside s ON s.embedding_id=e.id "
+    "LEFT JOIN right_references r ON r.embedding_id=e.id"
 )
 
 
@@ -166,9 +168,10 @@ def find_cover(store: Store, person_id: str) -> tuple[bool, Reference | None]:
     return True, None if row is None else _reference_of(row)
 
 
-def _reference_of(row: tuple[int, str, str | None, str | None, int | None, str, str | None, str | None]) -> Reference:
-    row_id, person, path, digest, change, created, since, reason = row
-    return Reference(row_id, person, path, digest, change, _iso(created), since, reason)
+def _reference_of(row: tuple[Any, ...]) -> Reference:
+    """`row`: the columns of _REFERENCE."""
+    row_id, person, path, digest, change, created, *rest = row
+    return Reference(row_id, person, path, digest, change, _iso(created), *rest)
 
 
 def delete_references(

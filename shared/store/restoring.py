@@ -11,6 +11,7 @@ from shared.process.work_progress import beat
 from shared.store import corrections, people, schema, sync_state
 from shared.store.marks import is_marked
 from shared.store.resemblance import meet_all
+from shared.store.right_references import mark_again, marks_with_content
 from shared.store.set_aside import count_aside
 from shared.store.sighting_probes import ALIKE
 from shared.store.store import Store
@@ -85,6 +86,7 @@ def _take_references(store: Store, gone: list[tuple[int]], backups_change: int) 
     aside_here = execute(
         "SELECT s.reason, s.since, f.uuid FROM set_aside s JOIN reference_facts f ON f.embedding_id=s.embedding_id"
     ).fetchall()
+    right_here = marks_with_content(store)
     execute("DELETE FROM embeddings")
     execute(f"INSERT INTO embeddings({_COLUMNS}) SELECT {_COLUMNS} FROM backup.embeddings")  # noqa: S608  # constants
     execute(
@@ -98,6 +100,8 @@ def _take_references(store: Store, gone: list[tuple[int]], backups_change: int) 
     store.connection.executemany(
         "INSERT OR IGNORE INTO set_aside SELECT embedding_id, ?, ? FROM reference_facts WHERE uuid=?", aside_here
     )
+    execute("INSERT INTO right_references SELECT * FROM backup.right_references")
+    mark_again(store, right_here)
     store.connection.executemany("DELETE FROM embeddings WHERE id=?", gone)
     execute("DELETE FROM people_changes")  # notes for undoing; their references no longer exist
     execute("DELETE FROM people")

@@ -20,7 +20,8 @@ from shared.store.connection import CACHE_KIB, MMAP_BYTES
 
 # How the names of SQLite's temporary files begin. A kill in the moment before such a file loses its name leaves it, empty.
 TEMPORARY = "etilqs_"
-SLACK_BYTES = 1 << 20  # more room than a copy of the database needs
+# More room than a copy of the database needs. Its empty tables alone take 1 MiB: each has a page, and so has each index.
+SLACK_BYTES = 2 << 20
 _REWRITING_CACHE_KIB = 8 << 10
 _one_at_a_time = threading.Lock()  # SQLite has one setting for the folder of temporary files in the whole process
 

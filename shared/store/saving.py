@@ -26,6 +26,7 @@ from shared.store import people
 from shared.store.checksums import write_checksums
 from shared.store.marks import mark_of, path_mark
 from shared.store.references import count_references
+from shared.store.right_references import drop_where_replaced
 from shared.store.store import Store
 from shared.store.unsound_rows import forget_damaged_rows_of
 from shared.uuid7 import new_uuids
@@ -268,6 +269,7 @@ def _update(store: Store, rows: list[_Row]) -> None:
         return
     ids = [(row.id,) for row in rows]
     blobs = _blobs(np.stack([row.vector for row in rows]))
+    drop_where_replaced(store, [(row.id, blob) for row, blob in zip(rows, blobs, strict=True)])
     store.connection.executemany(
         "UPDATE embeddings SET embedding=?, user_id=COALESCE(?, user_id), updated_at=CURRENT_TIMESTAMP WHERE id=?",
         [(blob, row.reference.user_id, row.id) for row, blob in zip(rows, blobs, strict=True)],

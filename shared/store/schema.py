@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shared.errors import ConfigurationError
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 PAGE_SIZE = 16384  # a 4 KiB page holds one 512-d row; 16 KiB pages hold seven and load faster
 
 EMBEDDINGS = """
@@ -175,13 +175,16 @@ OWN_TABLES = (
     """CREATE TABLE merged_references(
         change INTEGER NOT NULL REFERENCES people_changes(id) ON DELETE CASCADE, id INTEGER NOT NULL, person_name TEXT NOT NULL,
         embedding BLOB NOT NULL, image_path TEXT, user_id TEXT, created_at TIMESTAMP, updated_at TIMESTAMP, uuid TEXT NOT NULL,
-        photo_digest TEXT, set_aside_reason TEXT, set_aside_since TEXT)""",
+        photo_digest TEXT, set_aside_reason TEXT, set_aside_since TEXT, right_since TEXT)""",
     "CREATE INDEX merged_references_by_change ON merged_references(change)",
     # kept photos that must be moved, since their person was renamed; both paths are relative to data_dir
     "CREATE TABLE pending_moves(place TEXT PRIMARY KEY, path TEXT NOT NULL) WITHOUT ROWID",
     # references that a person took out of use; their rows stay in `embeddings`, and only the gallery leaves them out
     """CREATE TABLE set_aside(
         embedding_id INTEGER PRIMARY KEY REFERENCES embeddings(id) ON DELETE CASCADE, reason TEXT NOT NULL, since TEXT NOT NULL)""",
+    # references that disagree with their person, and of which somebody said that they are right
+    """CREATE TABLE right_references(
+        embedding_id INTEGER PRIMARY KEY REFERENCES embeddings(id) ON DELETE CASCADE, since TEXT NOT NULL)""",
     # files that `forget` could not remove and tries again to remove; paths are relative to data_dir
     "CREATE TABLE pending_removals(path TEXT PRIMARY KEY, since TEXT NOT NULL) WITHOUT ROWID",
     *STRANGERS,

@@ -195,7 +195,7 @@ def test_a_backup_lies_beside_before_anything_changes(tmp_path: Path) -> None:
     before = everything(path)
     with store_in(tmp_path, said):
         pass
-    (backup,) = tmp_path.glob("face_embeddings.db.before-v8-*.bak")
+    (backup,) = tmp_path.glob("face_embeddings.db.before-v9-*.bak")
     assert everything(backup) == before
     assert backup.stat().st_mode & 0o777 == 0o600
     assert backup.name in "\n".join(said)
@@ -403,9 +403,9 @@ def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
     write_version_2(path)
     before = everything(path)
     with store_in(tmp_path, said) as store:
-        assert "schema 2 -> 8" in said[0]
+        assert "schema 2 -> 9" in said[0]
         assert store_faults(store) == []
-        assert (store.fact("schema_version"), store.dim, store.change_number, store.model) == ("8", 64, 7, "test/none")
+        assert (store.fact("schema_version"), store.dim, store.change_number, store.model) == ("9", 64, 7, "test/none")
         assert store.fact("mark_key") is None
         for table in ("embeddings", "left_out", "staged_embeddings", "deletion_marks", "strangers", "stranger_traces"):
             assert sorted(rows(store, f"SELECT * FROM {table}"), key=repr) == before[table]  # noqa: S608  # our own tables
@@ -419,7 +419,7 @@ def test_an_older_one_of_ours_comes_along_whole(tmp_path: Path) -> None:
     key = tmp_path / "marks.key"
     assert key.read_text(encoding="ascii").strip() == MARK_KEY
     assert key.stat().st_mode & 0o777 == 0o600
-    (copy,) = tmp_path.glob("*.before-v8-*.bak")
+    (copy,) = tmp_path.glob("*.before-v9-*.bak")
     assert everything(copy)["strangers"] == []
     assert everything(copy)["sightings"] == [], "a copy would keep them for longer than the settings say"
     assert everything(copy)["embeddings"] == before["embeddings"]
@@ -434,7 +434,7 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
     write_version_3(path)
     before, key = everything(path), (tmp_path / "marks.key").read_bytes()
     with store_in(tmp_path, said) as store:
-        assert "schema 3 -> 8" in said[0]
+        assert "schema 3 -> 9" in said[0]
         assert store_faults(store) == []
         assert rows(store, "SELECT name, user_id, created_at, former_names, groups FROM people ORDER BY name") == [
             ("Ada", "e-1", "2025-01-02T03:04:05Z", "[]", "[]"),
@@ -455,6 +455,7 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
         "merged_references",
         "pending_moves",
         "set_aside",
+        "right_references",
         "sighting_probes",
         "sighting_crops",
         "corrections",
@@ -471,11 +472,11 @@ def test_of_schema_3_everybody_becomes_a_row(tmp_path: Path) -> None:
     # The checksum covers the user id, which is another in one row only.
     changed = [one for one in after.pop("reference_facts") if one not in before["reference_facts"]]
     assert [one[:4] for one in changed] == [one[:4] for one in before["reference_facts"] if one[0] == 6]
-    assert dict(after.pop("store_facts")) == {**dict(before["store_facts"]), "schema_version": "8"}
+    assert dict(after.pop("store_facts")) == {**dict(before["store_facts"]), "schema_version": "9"}
     untouched = {name: found for name, found in before.items() if name in after}
     assert after == untouched
     assert before.keys() - untouched.keys() == {"embeddings", "reference_facts", "store_facts"}
-    (copy,) = tmp_path.glob("face_embeddings.db.before-v8-*.bak")
+    (copy,) = tmp_path.glob("face_embeddings.db.before-v9-*.bak")
     assert copy.stat().st_mode & 0o777 == 0o600
     kept = everything(copy)
     private = ("sightings", "strangers", "stranger_traces", "stranger_visits", "pending_removals")
@@ -502,10 +503,11 @@ def test_of_schema_4_nothing_is_lost(tmp_path: Path) -> None:
     (faces / "Adda" / "2.jpg").write_bytes(b"hers")
     before = everything(path)
     with store_in(path.parent, said):
-        assert "schema 4 -> 8" in said[0]
+        assert "schema 4 -> 9" in said[0]
         after = everything(path)
         newer = (
             "set_aside",
+            "right_references",
             "corrections",
             "sighting_probes",
             "sighting_crops",
@@ -515,8 +517,8 @@ def test_of_schema_4_nothing_is_lost(tmp_path: Path) -> None:
         )
         assert [after.pop(table) for table in newer] == [[]] * len(newer)
         assert after.pop("change_times") == [(11, 1)]
-        assert after.pop("merged_references") == [(*row, None, None) for row in before.pop("merged_references")]
-        assert dict(after.pop("store_facts")) == {**dict(before.pop("store_facts")), "schema_version": "8"}
+        assert after.pop("merged_references") == [(*row, None, None, None) for row in before.pop("merged_references")]
+        assert dict(after.pop("store_facts")) == {**dict(before.pop("store_facts")), "schema_version": "9"}
         assert after == before
     with files_of(settings) as files:
         assert (faces / "Ada" / "2.jpg").read_bytes() == b"hers"
@@ -533,7 +535,7 @@ def test_corrections_and_kept_faces_come_along(tmp_path: Path) -> None:
     write_version_4(path)
     before = everything(path)
     with store_in(tmp_path, said) as store:
-        assert "schema 4 -> 8" in said[0]
+        assert "schema 4 -> 9" in said[0]
         assert len(said) == 2, said
         assert store_faults(store) == []
         assert rows(store, "SELECT * FROM corrections UNION ALL SELECT *, 1, 1, 1, 1, 1 FROM sighting_probes") == []

@@ -456,8 +456,8 @@ def test_a_database_of_schema_1_is_brought_up(tmp_path: Path) -> None:
     _version_1(path)
     said: list[str] = []
     with store_in(tmp_path, said) as store:
-        assert "schema 1 -> 8" in said[0]
-        assert (store.fact("schema_version"), store_faults(store)) == ("8", [])
+        assert "schema 1 -> 9" in said[0]
+        assert (store.fact("schema_version"), store_faults(store)) == ("9", [])
         service = service_of(store)
         assert tell(service, seen("a", trace(faces(1)[0]))) == ["stranger-1"]
         assert [one["id"] for one in sightings(store)] == [41, 42]
@@ -466,7 +466,7 @@ def test_a_database_of_schema_1_is_brought_up(tmp_path: Path) -> None:
             assert columns == rows(new, "PRAGMA table_info(sightings)")
             names = "SELECT name FROM sqlite_master ORDER BY name"
             assert rows(store, names) == rows(new, names)
-    (copy,) = tmp_path.glob("*.before-v8-*.bak")
+    (copy,) = tmp_path.glob("*.before-v9-*.bak")
     assert "strangers" not in everything(copy)
     assert everything(copy)["sightings"] == [], "a copy would keep them for longer than the settings say"
     assert len(everything(copy)["embeddings"]) == 1

@@ -93,7 +93,7 @@ def test_a_reference_is_seen_set_aside_and_restored(people_site: Settings) -> No
     assert answer["reason"] == wrong["remark"].replace("to Bo", "to somebody else")
     since = answer.pop("since")
     assert answer == {
-        "person": "Ada L", "id": 3, "photo": _WRONG, "reason": answer["reason"], "already": False, "in_use": 3,
+        "person": "Ada L", "id": 3, "photo": _WRONG, "reason": answer["reason"], "already": False, "in_use": 3, "right_since": None,
     }  # fmt: skip  # one document
     assert _aside(people_site) == [(3, answer["reason"])]
     assert not running or _in_block(people_site) == [1, 2, 4, 5]
@@ -118,6 +118,33 @@ def test_a_reference_is_seen_set_aside_and_restored(people_site: Settings) -> No
     back = command_json(folder, "people", "Ada L", "--restore", "3")
     assert (back["already"], back["reason"], back["in_use"]) == (True, None, 4)
     assert command(folder, "people", "Ada L", "--restore", "3").stdout.startswith(f"{_WRONG} was not set aside")
+
+
+def test_a_reference_is_right_until_that_is_taken_back(people_site: Settings) -> None:
+    """JSON and text tell the same, and the list of references tells it. What the answer tells to type takes it back."""
+    folder = people_site.base
+    wrong = command_json(folder, "people", "Ada L", "--references")["references"][2]
+    answer = command_json(folder, "people", "Ada L", "--right", "wrong one.jpg")
+    since = answer["right_since"]
+    assert answer == {
+        "person": "Ada L", "id": 3, "photo": _WRONG, "reason": None, "since": None, "already": False, "in_use": 4, "right_since": since,
+    }  # fmt: skip  # one document
+    listed = command_json(folder, "people", "Ada L", "--references")["references"][2]
+    assert listed == {**wrong, "right_since": since}
+    assert (
+        command(folder, "people", "Ada L", "--references")
+        .stdout.splitlines()[2]
+        .endswith(f"; said to be right since {since}")
+    )
+    assert command(folder, "people", "Ada L", "--right", "3").stdout.splitlines() == [
+        f"{_WRONG} is right already: worklist and calibrate do not list it any more",
+        f"to take that back: python supervisor.py people 'Ada L' --not-right '{_WRONG}'",
+    ]
+    done = command(folder, "people", "Ada L", "--not-right", str(people_site.data_dir / _WRONG))
+    assert done.stdout == f"{_WRONG} is no longer said to be right: worklist and calibrate list it if it disagrees\n"
+    again = command(folder, "people", "Ada L", "--not-right", "5").stdout
+    assert again == "the reference 5 was not said to be right: worklist and calibrate list it if it disagrees\n"
+    assert command_json(folder, "people", "Ada L", "--references")["references"][2] == wrong
 
 
 def test_by_its_number_and_by_hand(people_site: Settings) -> None:

@@ -124,6 +124,38 @@ def test_what_is_answered_or_forgotten_is_gone_at_once(tmp_path: Path) -> None:
         assert [one["person"] for one in looked(web, admin)["single"]] == ["Dee"]
 
 
+def test_what_is_right_is_remembered(tmp_path: Path) -> None:
+    """An odd photo that is right is gone at once, from the command and from `calibrate` too, and after a restart. Taken back, it is there again,
+    though nothing else has changed."""
+    with web_site(tmp_path) as web:
+        enrolled(web)
+        operator = web.visitor(Role.OPERATOR)
+        (odd,) = looked(web, operator)["odd"]
+        person, reference = odd["person"], odd["reference"]
+        place = f"{API}/people/{person['id']}/references/{reference}"
+        assert "unlike the others" in command(tmp_path, "worklist").stdout
+        assert len(command_json(tmp_path, "calibrate")["disagrees"]) == 1
+        answer = operator.ask("PATCH", place, json={"right": True}).json()
+        assert (answer["id"], answer["already"], answer["reason"]) == (reference, False, None)
+        assert operator.ask("PATCH", place, json={"right": True}).json()["already"] is True
+        for wrong in ({}, {"right": None}, {"right": True, "set_aside": None}, {"right": "perhaps"}):
+            assert operator.ask("PATCH", place, json=wrong).status_code == 422
+        assert operator.get(f"{API}/worklist")["odd"] == []
+        told = {
+            one["id"]: one["right_since"]
+            for one in operator.get(f"{API}/people/{person['id']}/references")["references"]
+        }
+        assert told.pop(reference) == answer["right_since"]
+        assert set(told.values()) == {None}
+        assert command_json(tmp_path, "calibrate")["disagrees"] == []
+    with web_site(tmp_path) as web:
+        operator = web.visitor(Role.OPERATOR)
+        assert looked(web, operator)["odd"] == []
+        assert command_json(tmp_path, "worklist")["odd"] == []
+        assert operator.ask("PATCH", place, json={"right": False}).json()["right_since"] is None
+        assert [one["reference"] for one in looked(web, operator)["odd"]] == [reference]
+
+
 def test_a_search_ends_with_the_site(tmp_path: Path) -> None:
     """The web process is stopped while it runs: its child ends with it, and the site stops in order."""
     with web_site(tmp_path) as web:

@@ -70,8 +70,8 @@ def test_the_worklist_is_sound(pages: Pages, worklist: list[str], size: str, sch
 
 
 def test_the_worklist_is_answered_with_the_keyboard(pages: Pages, worklist: list[str]) -> None:
-    """Two names of one person: marked as different, taken back, merged under the name that is chosen, taken back. A photo of somebody else is set
-    aside, and that is taken back. Whoever has one picture is one step from Enrol."""
+    """Two names of one person: marked as different, taken back, merged under the name that is chosen, taken back. A photo of somebody else is
+    right, and that is taken back; it is set aside, and that is taken back. Whoever has one picture is one step from Enrol."""
     one, twin, odd = worklist
     with pages.page() as watched:
         page = watched.page
@@ -96,6 +96,13 @@ def test_the_worklist_is_answered_with_the_keyboard(pages: Pages, worklist: list
         page.wait_for_selector(f".cards >> text={twin}", state="detached")
         page.click(".notices button")
         page.wait_for_selector(f".look:has-text('{twin}')", timeout=60_000)
+        page.locator(f".look:has-text('Is this {odd}?') button >> text=It is right").focus()
+        press("Enter")
+        page.wait_for_selector(".notices >> text=it was right")
+        page.wait_for_selector(f".look:has-text('Is this {odd}?')", state="detached")
+        page.wait_for_function("document.activeElement.id === 'worklist'")
+        page.click(".notices button")
+        page.wait_for_selector(f".look:has-text('Is this {odd}?')", timeout=60_000)
         page.click(f".look:has-text('Is this {odd}?') button >> text=Set aside")
         page.wait_for_selector(f".look:has-text('Is this {odd}?')", state="detached")
         assert people_of(pages.web)[odd]["set_aside"] == 1

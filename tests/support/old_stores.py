@@ -72,7 +72,8 @@ EXCHANGE_TABLES = (
 )  # fmt: skip
 REVIEW_TABLES = ("different_people", "ignored_strangers")
 NEWER_TABLES = (
-    "people", "merged_references", "pending_moves", "pending_removals", "set_aside", "sighting_probes", "sighting_crops", "corrections",
+    "people", "merged_references", "pending_moves", "pending_removals", "set_aside", "right_references", "sighting_probes",
+    "sighting_crops", "corrections",
     "change_times", *REVIEW_TABLES, *EXCHANGE_TABLES,
 )  # fmt: skip
 _SINCE = ((", checksum INTEGER", ""), (", recorded_at TEXT", ""))
@@ -227,3 +228,33 @@ def write_version_4(path: Path) -> None:
     )
     connection.execute("INSERT INTO pending_moves VALUES ('faces/Ada/2.jpg', 'faces/Adda/2.jpg')")
     connection.close()
+
+
+# The columns of today's tables that schema 8 had not.
+_SINCE_8 = ((", right_since TEXT", ""),)
+
+
+def write_version_8(path: Path) -> None:
+    """A database as schema 8 made it: what `write_version_4` has of people and references, with one reference set aside."""
+    old = path.with_name("version-4.db")
+    write_version_4(old)
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA page_size=16384")
+    connection.execute("PRAGMA journal_mode=WAL")
+    for statement in (schema.EMBEDDINGS, *schema.OWN_TABLES):
+        if "right_references" not in statement:
+            for new, before in _SINCE_8:
+                statement = statement.replace(new, before)  # noqa: PLW2901  # the statement of that time
+            connection.execute(statement)
+    connection.execute("ATTACH DATABASE ? AS old", (str(old),))
+    for table in ("embeddings", "reference_facts", "people", "people_changes", "store_facts", "deletion_marks"):
+        connection.execute(f"INSERT INTO {table} SELECT * FROM old.{table}")  # noqa: S608  # constants
+    connection.execute(
+        "INSERT INTO merged_references SELECT *, 'by hand', '2026-01-31T08:00:00Z' FROM old.merged_references"
+    )
+    connection.execute("DETACH DATABASE old")
+    connection.execute("UPDATE store_facts SET value='8' WHERE key='schema_version'")
+    connection.execute("INSERT INTO set_aside VALUES (5, 'by hand', '2026-01-31T08:00:00Z')")
+    connection.execute("INSERT INTO change_times VALUES (11, 1)")
+    connection.close()
+    old.unlink()

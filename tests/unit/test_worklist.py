@@ -15,10 +15,13 @@ from shared.records import Person, Reference
 from shared.settings.file import load_settings
 from shared.settings.schema import Settings
 from tests.support.vectors import noise, people, unit
+from workers.calibration.calibration import calibrate
 from workers.calibration.gallery_copy import References
 from workers.calibration.worklist import Worklist, worklist
 from workers.dashboard import worklist as keeping
 from workers.dashboard.worklist import Findings, WorklistKeeper, page_of
+from workers.recognition.false_match_law import FalseMatchLaw
+from workers.recognizer_arcface import LAW
 
 _PEOPLE = 12
 
@@ -27,9 +30,10 @@ _PEOPLE = 12
 class Point:
     threshold: float = 0.45
     margin: float = 0.05
+    law: FalseMatchLaw = LAW
 
 
-def gallery(different: frozenset[tuple[int, int]] = frozenset()) -> References:
+def gallery(different: frozenset[tuple[int, int]] = frozenset(), right: frozenset[int] = frozenset()) -> References:
     """Twelve people with four references each, of ids from 100 on. 10 and 11 are one person; the last reference of 3 is somebody else's. Then 12
     with one reference, and 13 with two of one picture."""
     rng = np.random.default_rng(5)
@@ -39,7 +43,7 @@ def gallery(different: frozenset[tuple[int, int]] = frozenset()) -> References:
     alone = noise(rng, 2)
     persons = np.append(np.repeat(np.arange(_PEOPLE), 4), [12, 13, 13]).astype(np.int32)
     rows = np.concatenate([vectors, alone[[0, 1, 1]]])
-    return References(rows, persons, np.arange(100, 100 + len(rows)), [f"p{n}" for n in range(14)], different)
+    return References(rows, persons, np.arange(100, 100 + len(rows)), [f"p{n}" for n in range(14)], different, right)
 
 
 def found_in(references: References) -> Worklist:
@@ -64,6 +68,19 @@ def test_a_gallery_shows_what_is_worth_a_look() -> None:
 def test_a_pair_that_is_known_to_be_different_is_none() -> None:
     assert found_in(gallery(frozenset({(10, 11)}))).pairs == []
     assert found_in(gallery(frozenset({(9, 10)}))).pairs != []
+
+
+def test_a_reference_that_somebody_said_is_right_is_not_odd() -> None:
+    """It is told apart, so that it can be found again. One that would not be odd is not told at all. `calibrate` counts it as its person's."""
+    found = found_in(gallery(right=frozenset({115, 101})))
+    assert (found.odd, found.odd_found, found.right) == ([], 0, [115])
+    assert found_in(gallery(right=frozenset({101}))).right == []
+    with_it, without = (
+        calibrate(gallery(right=right), Point(), 0.01) for right in (frozenset({115}), frozenset[int]())
+    )
+    assert ([one.row for one in without.disagreeing], with_it.disagreeing) == ([15], [])
+    assert (without.left_out.disagreeing, with_it.left_out.disagreeing) == (1, 0)
+    assert len(with_it.scores.own) == len(without.scores.own) + 1
 
 
 def test_an_empty_gallery_has_nothing() -> None:
@@ -116,9 +133,27 @@ def test_what_is_settled_is_not_told_again() -> None:
     assert shown(replace(now, different=[("id-p11", "id-p10")]))[0] == []
     aside = [replace(one, set_aside_since="2026-01-31T08:00:00Z") if one.id == 115 else one for one in now.references]
     assert shown(replace(now, references=aside))[1] == []
+    right = [replace(one, right_since="2026-01-31T08:00:00Z") if one.id == 115 else one for one in now.references]
+    assert shown(replace(now, references=right))[1] == []
     assert shown(known(r115="", r148=""))[1:] == ([], ["p13"], 1)
     more = [replace(one, references=one.references + 1) if one.person == "p12" else one for one in now.people]
     assert shown(replace(now, people=more))[2:] == (["p13"], 1)
+
+
+def test_what_is_no_longer_right_is_looked_for() -> None:
+    """The gallery is the same, so only the mark that is gone tells that a search would find more. A reference that is gone does not."""
+    found = Findings(7, asdict(found_in(gallery(right=frozenset({115})))))
+    since = "2026-01-31T08:00:00Z"
+    marked = [replace(one, right_since=since) if one.id == 115 else one for one in known(r115="p3").references]
+
+    def is_used_up(references: list[Reference]) -> bool:
+        now = replace(known(), references=references)
+        return found.is_used_up(page_of(found, now, limit=50, looking=False, fault=None), now)
+
+    assert 115 in found.ids
+    assert not is_used_up(marked)
+    assert is_used_up([replace(one, right_since=None) for one in marked])
+    assert not is_used_up([one for one in marked if one.id != 115])
 
 
 # --- kept until the gallery changes ---------------------------------------------------------------------------------------

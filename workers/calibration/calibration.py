@@ -6,7 +6,8 @@ person it is a *stranger*: the share of strangers that a threshold and a margin 
 gallery's size.
 
 Some photos would spoil the figures, so they are left out and counted: all but one of several copies of one picture, and
-photos that disagree with their own person. If two people look like one person under two names, they count as one.
+photos that disagree with their own person, unless somebody said that they are right. If two people look like one person under two
+names, they count as one.
 """
 
 from __future__ import annotations
@@ -85,11 +86,13 @@ class Calibration:
 @dataclass(frozen=True, eq=False)
 class LookedThrough:
     """A gallery compared with itself. `probes`: (m,) rows that were searched. `found`: their neighbours. `strange`: the probes (indices) that
-    disagree with their person. `copies_from`: the cosine from which two references are copies."""
+    disagree with their person; `right`: those that do so, and of which somebody said that they are right. `copies_from`: the cosine from which
+    two references are copies."""
 
     probes: NDArray[np.int64]
     found: Neighbours
     strange: NDArray[np.intp]
+    right: NDArray[np.intp]
     copies_from: float
 
 
@@ -100,7 +103,9 @@ def look_through(
     probes = _sample(len(references.persons), most_probes)
     copies, limit = copy_from(model.threshold), unlike_below(model.threshold, model.margin)
     found = _ask(references, references.persons, probes, copies, progress)
-    return LookedThrough(probes, found, disagreeing(found, limit, model.threshold), copies)
+    strange = disagreeing(found, limit, model.threshold)
+    is_right = np.isin(references.row_ids[probes[strange]], list(references.right))
+    return LookedThrough(probes, found, strange[~is_right], strange[is_right], copies)
 
 
 def calibrate(

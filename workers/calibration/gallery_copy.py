@@ -14,13 +14,15 @@ from shared.service.access import GalleryClient
 @dataclass(frozen=True, eq=False)
 class References:
     """A whole gallery: `vectors` (n, dim) float32 of unit norm, `persons` (n,) int32 indices into `names`, `row_ids` (n,). `different`: pairs
-    of people, the lower index first, of whom somebody said that they are not one."""
+    of people, the lower index first, of whom somebody said that they are not one. `right`: the row ids of references of which somebody said
+    that they are right, although they disagree with their person."""
 
     vectors: NDArray[np.float32]
     persons: NDArray[np.int32]
     row_ids: NDArray[np.int64]
     names: list[str]
     different: frozenset[tuple[int, int]] = frozenset()
+    right: frozenset[int] = frozenset()
 
 
 def load_references(gallery: GalleryClient, say: Say) -> References:
@@ -44,5 +46,10 @@ def load_references(gallery: GalleryClient, say: Say) -> References:
     known = ((names.get(one), names.get(other)) for one, other in gallery.different_people())
     different = frozenset((min(a, b), max(a, b)) for a, b in known if a is not None and b is not None)
     return References(
-        vectors[: len(persons)], np.array(persons, np.int32), np.array(row_ids, np.int64), list(names), different
+        vectors=vectors[: len(persons)],
+        persons=np.array(persons, np.int32),
+        row_ids=np.array(row_ids, np.int64),
+        names=list(names),
+        different=different,
+        right=frozenset(gallery.right_references()),
     )

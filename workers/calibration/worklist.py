@@ -48,7 +48,8 @@ class SinglePicture:
 
 @dataclass(frozen=True)
 class Worklist:
-    """`pairs`: the closest first; `odd`: the worst first; `single`: people with one picture only, or copies of one, the newest first.
+    """`pairs`: the closest first; `odd`: the worst first; `right`: the ids of references that would be odd, had not somebody said that they are
+    right; `single`: people with one picture only, or copies of one, the newest first.
 
     At most MAX_LISTED of each; `odd_found`, `single_found`: how many there are in all; `more_pairs`: whether there can be more pairs.
     `compared`: how many of the `references` were searched.
@@ -60,6 +61,7 @@ class Worklist:
     more_pairs: bool
     odd: list[OddReference]
     odd_found: int
+    right: list[int]
     single: list[SinglePicture]
     single_found: int
 
@@ -84,6 +86,7 @@ def worklist(
         more_pairs=len(pairs) == MAX_LISTED,
         odd=[_odd(references, looked, probe) for probe in odd[:MAX_LISTED]],
         odd_found=len(odd),
+        right=[_id(references, int(row)) for row in looked.probes[looked.right[:MAX_LISTED]]],
         single=single[:MAX_LISTED],
         single_found=len(single),
     )

@@ -1,5 +1,5 @@
 """`people`: lists the enrolled people, renames or merges them, and undoes that; lists a person's references, sets one aside, and brings
-it back. With --unknown: lists the strangers."""
+it back; marks one as right. With --unknown: lists the strangers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from shared.store.erasure import reference_named
 from workers.commands.context import Context
 from workers.commands.output import counted, say, say_answer, say_json, warn
 
-HELP = "who is enrolled; rename somebody, make two people one, take that back; set a reference aside"
+HELP = "who is enrolled; rename somebody, make two people one, take that back; set a reference aside, or say that it is right"
 # Exactly one of these is given with NAME.
-_OF_ONE_PERSON = ("rename", "merge_into", "references", "set_aside", "restore")
+_OF_ONE_PERSON = ("rename", "merge_into", "references", "set_aside", "restore", "right", "not_right")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--reason", metavar="TEXT", help="why, with --set-aside; default: what --references remarks")
     parser.add_argument("--restore", metavar="PHOTO", help="use this reference of NAME again that is set aside")
+    parser.add_argument(
+        "--right", metavar="PHOTO", help="this reference of NAME is right, though it disagrees; do not list it any more"
+    )
+    parser.add_argument("--not-right", metavar="PHOTO", help="take --right back")
     parser.add_argument("--undo", action="store_true", help="take the last rename or merge back; for 30 days")
     parser.add_argument("--unknown", action="store_true", help="who was seen and is not enrolled")
 
@@ -45,8 +49,6 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     _require_sense(arguments)
     if arguments.references:
         return _references(context, arguments.name)
-    if arguments.set_aside is not None or arguments.restore is not None:
-        return _set_aside_or_restore(context, arguments)
     if arguments.name is not None or arguments.undo:
         return _change(context, arguments)
     if arguments.unknown:
@@ -79,7 +81,7 @@ def _require_sense(arguments: argparse.Namespace) -> None:
             "these options can't be combined",
             where="people",
             expected="NAME --rename NEW, NAME --merge-into OTHER, NAME --references, NAME --set-aside PHOTO [--reason TEXT], "
-            "NAME --restore PHOTO, --undo, --unknown, or none",
+            "NAME --restore PHOTO, NAME --right PHOTO, NAME --not-right PHOTO, --undo, --unknown, or none",
         )
 
 
@@ -98,7 +100,8 @@ def _references(context: Context, name: str) -> int:
             if reference.set_aside_since
             else None
         )
-        notes = "; ".join(note for note in (one.remark, aside) if note)
+        right = f"said to be right since {reference.right_since}" if reference.right_since else None
+        notes = "; ".join(note for note in (one.remark, right, aside) if note)
         photo = reference.image_path or "no photo kept"
         say(f"{reference.id}  {photo}, since {reference.enrolled_at}: {own}, {other}{'  ' if notes else ''}{notes}")
     return EXIT_DONE
@@ -118,14 +121,36 @@ def _reference_document(one: ScoredReference) -> dict[str, Any]:
         "named_wrongly": one.named_wrongly,
         "remark": one.remark,
         "set_aside": aside if reference.set_aside_since else None,
+        "right_since": reference.right_since,
     }
+
+
+def _absolute_if_there(photo: str) -> str:
+    """A PHOTO as it was typed; a file's whole path, since the site may run in another working folder."""
+    return str(Path(photo).absolute()) if not photo.isdecimal() and Path(photo).exists() else photo
+
+
+def _mark(context: Context, arguments: argparse.Namespace) -> int:
+    right = arguments.right is not None
+    photo = _absolute_if_there(arguments.right if right else arguments.not_right)
+    with SiteAccess(context.settings, warn) as gallery:
+        answer = gallery.mark_reference(arguments.name, photo, right=right)
+    if say_answer(answer, as_json=context.as_json):
+        return EXIT_DONE
+    named = answer.photo or f"the reference {answer.id}"
+    if right:
+        say(f"{named} is right{' already' if answer.already else ''}: worklist and calibrate do not list it any more")
+        words = shlex.join([answer.person, "--not-right", answer.photo or str(answer.id)])
+        say(f"to take that back: python supervisor.py people {words}")
+    else:
+        said = "was not said to be right" if answer.already else "is no longer said to be right"
+        say(f"{named} {said}: worklist and calibrate list it if it disagrees")
+    return EXIT_DONE
 
 
 def _set_aside_or_restore(context: Context, arguments: argparse.Namespace) -> int:
     settings, restores = context.settings, arguments.restore is not None
-    photo = arguments.restore if restores else arguments.set_aside
-    if not photo.isdecimal() and Path(photo).exists():
-        photo = str(Path(photo).absolute())  # the site may run in another working folder
+    photo = _absolute_if_there(arguments.restore if restores else arguments.set_aside)
     with SiteAccess(settings, warn) as gallery:
         if restores:
             answer = gallery.bring_back(arguments.name, photo)
@@ -156,6 +181,10 @@ def _reason(scored: Sequence[ScoredReference], settings: Settings, photo: str) -
 
 
 def _change(context: Context, arguments: argparse.Namespace) -> int:
+    if arguments.set_aside is not None or arguments.restore is not None:
+        return _set_aside_or_restore(context, arguments)
+    if arguments.right is not None or arguments.not_right is not None:
+        return _mark(context, arguments)
     with SiteAccess(context.settings, warn) as gallery:
         if arguments.undo:
             answer = gallery.undo_people()

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.ipc.requests.forgetting import Forget, Forgotten
 from shared.ipc.requests.people import Merge, People, Rename, Renamed, UndoPeople
-from shared.ipc.requests.references import BringBack, References, ReferenceState, SetAside
+from shared.ipc.requests.references import BringBack, MarkReference, References, ReferenceState, SetAside
 from shared.records import PeopleChange, Person, Reference, Role
 from workers.dashboard.doorkeeper import Visitor
 from workers.dashboard.site import API, Needs, site_of
@@ -69,6 +69,14 @@ class ReferenceChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     set_aside: Annotated[str, Field(min_length=1, max_length=200)] | None
+
+
+class ReferenceMark(BaseModel):
+    """`right`: the reference is right, although it disagrees with its person; false: take that back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    right: bool
 
 
 async def person_of(request: Request, person_id: str) -> Person:
@@ -132,10 +140,12 @@ async def references(
 
 @router.patch("/people/{person_id}/references/{reference}", response_model=ReferenceState)
 async def change_reference(
-    person_id: str, reference: ReferenceId, given: ReferenceChange, _: Operator, request: Request
+    person_id: str, reference: ReferenceId, given: ReferenceChange | ReferenceMark, _: Operator, request: Request
 ) -> ReferenceState:
-    """Set a reference aside, or bring it back."""
+    """Set a reference aside, or bring it back; say that it is right, or take that back."""
     site, known = site_of(request), await person_of(request, person_id)
+    if isinstance(given, ReferenceMark):
+        return await site.ask(MarkReference(known.person, str(reference), given.right))
     if given.set_aside is None:
         return await site.ask(BringBack(known.person, str(reference)))
     return await site.ask(SetAside(known.person, str(reference), given.set_aside))

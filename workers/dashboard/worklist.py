@@ -82,8 +82,18 @@ class Findings:
         pairs = [one for pair in found["pairs"] for one in pair["references"]]
         odd = [one[name] for one in found["odd"] for name in ("reference", "nearest", "other")]
         return sorted(
-            {one for one in (*pairs, *odd, *(one["reference"] for one in found["single"])) if one is not None}
+            {
+                one
+                for one in (*pairs, *odd, *self.document["right"], *(one["reference"] for one in found["single"]))
+                if one is not None
+            }
         )
+
+    def is_used_up(self, page: WorklistPage, known: ReferencesFound) -> bool:
+        """Whether a search would find more, although the gallery is the same: all pairs are answered, and there can be others; or a reference
+        is no longer said to be right."""
+        taken_back = {one.id for one in known.references if one.right_since is None}
+        return bool(self.document["more_pairs"] and not page.pairs) or not taken_back.isdisjoint(self.document["right"])
 
 
 def page_of(
@@ -96,10 +106,11 @@ def page_of(
         )
     document, people = found.document, {one.person: one for one in known.people}
     in_use = {one.id: people[one.person] for one in known.references if one.set_aside_since is None}
+    right = {one.id for one in known.references if one.right_since is not None}
     single = _single(document["single"], in_use)
     return WorklistPage(
         pairs=_pairs(document["pairs"], in_use, {frozenset(one) for one in known.different})[:limit],
-        odd=_odd(document["odd"], in_use)[:limit],
+        odd=_odd([one for one in document["odd"] if one["reference"] not in right], in_use)[:limit],
         single=single[:limit],
         single_found=document["single_found"] - (len(document["single"]) - len(single)),
         references=document["references"],

@@ -28,7 +28,7 @@ async def worklist(_: Operator, request: Request, limit: Annotated[int, Query(ge
     keeper, found = site.worklist, site.worklist.found
     known = await site.ask(FindReferences([] if found is None else found.ids))
     page = page_of(found, known, limit=limit, looking=False, fault=keeper.fault)
-    used_up = found is not None and bool(found.document["more_pairs"]) and not page.pairs
+    used_up = found is not None and found.is_used_up(page, known)
     page.looking = keeper.refresh(known.change_number, used_up=used_up)
     return page
 

@@ -148,7 +148,8 @@ class Cosine(WithVectors[Compared]):
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceState(Answer):
-    """A reference that is set aside, or that was brought back. `id`, `photo`: of the reference; `photo` is None if there is none.
+    """A reference that is set aside, that was brought back, or of which somebody said whether it is right. `id`, `photo`: of the reference;
+    `photo` is None if there is none. `right_since`: since when somebody has said that it is right; None: nobody has.
 
     `reason`, `since`: why and since when it is set aside, or was until now; None if a reference was to be brought back that was in use.
     `already`: nothing had to be done. `in_use`: how many references of the person are in use now.
@@ -161,6 +162,7 @@ class ReferenceState(Answer):
     since: str | None
     already: bool
     in_use: int
+    right_since: str | None = None
 
 
 @dataclass(frozen=True)
@@ -185,3 +187,29 @@ class BringBack(Request[ReferenceState]):
     answer: ClassVar[type[Any]] = ReferenceState
     person: str
     photo: str
+
+
+@dataclass(frozen=True)
+class MarkReference(Request[ReferenceState]):
+    """A reference is `right`, although it disagrees with its person; or take that back. `photo`: as for SetAside."""
+
+    op: ClassVar[str] = "mark_reference"
+    answer: ClassVar[type[Any]] = ReferenceState
+    person: str
+    photo: str
+    right: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RightPage(Answer):
+    ids: list[int]
+
+
+@dataclass(frozen=True)
+class RightReferences(Request[RightPage]):
+    """The ids of references that are marked as right, in order: at most `limit`, above `after`."""
+
+    op: ClassVar[str] = "right_references"
+    answer: ClassVar[type[Any]] = RightPage
+    after: int = -(1 << 53)  # old databases have ids below 0
+    limit: int = 1000

@@ -26,7 +26,9 @@ from shared.ipc.requests.references import (
     FindCover,
     FindReferences,
     IsMarked,
+    MarkReference,
     References,
+    RightReferences,
     Save,
     SetAside,
 )
@@ -63,7 +65,7 @@ from shared.ipc.requests.sync import (
 REQUESTS: dict[str, type[Request[Any]]] = {
     one.op: one
     for one in (
-        Save, Delete, Count, References, FindReferences, FindCover, IsMarked, Cosine, SetAside, BringBack,
+        Save, Delete, Count, References, FindReferences, FindCover, IsMarked, Cosine, SetAside, BringBack, MarkReference, RightReferences,
         People, Rename, Merge, UndoPeople,
         Forget,
         Strangers, ForgetStranger, NameStranger,

@@ -12,6 +12,7 @@ const OTHERS = 4;
 const SINGLE = 8; // shown, of people with one picture only
 const isNarrow = matchMedia("(max-width: 700px)");
 const photoOf = (person, reference) => `people/${person.id}/references/${reference}/photo`;
+const changeReference = (person, reference, fields) => ask(`people/${person.id}/references/${reference}`, "PATCH", fields);
 
 /** People in the order of their names; with `begins`, only those whose names begin so. */
 async function listPeople(begins, after) {
@@ -41,6 +42,13 @@ const undo = ({ before, person }, then) => () => attempt(async () => {
   const answer = await ask("people/undo", "POST", { before, person });
   notify(t("people.undone", { before: answer.before, person: answer.person }));
   then();
+});
+
+/** What a button does that changes something and tells so. `back`: takes it back; then `onDone` is called, too. */
+const change = (onDone, said, doing, back) => () => attempt(async () => {
+  const answer = await doing();
+  notify(answer.warning ?? said, back && change(onDone, t("review.undone"), back));
+  onDone();
 });
 
 const Somebody = ({ one, onChoose }) => html`<li><button type="button" onClick=${() => onChoose(one)}>
@@ -87,14 +95,8 @@ function Pair({ pair, onDone }) {
     notify(answer.warning ?? t("people.merged", { person: gone.person, into: into.person }), undo(answer, onDone));
     onDone();
   });
-  const different = () => attempt(async () => {
-    await ask(`people/${one.id}/different`, "POST", { person: other.id });
-    notify(t("review.different", { person: other.person }), () => attempt(async () => {
-      await ask(`people/${one.id}/different/${other.id}`, "DELETE");
-      onDone();
-    }));
-    onDone();
-  });
+  const different = change(onDone, t("review.different", { person: other.person }),
+    () => ask(`people/${one.id}/different`, "POST", { person: other.id }), () => ask(`people/${one.id}/different/${other.id}`, "DELETE"));
   return html`<li class="look">
     <div class="pair">${pair.people.map((person, at) => html`<figure key=${person.id}>
       <${Face} path=${photoOf(person, pair.references[at])} alt=${t("review.reference", { person: person.person })} className="huge" />
@@ -114,22 +116,15 @@ function Odd({ odd, onDone }) {
     const further = found.filter((one) => one.set_aside_since === null && ![odd.reference, odd.nearest].includes(one.id));
     setOthers([odd.nearest, ...further.map((one) => one.id)].slice(0, OTHERS));
   }), [odd.reference]);
-  const change = (reason) => ask(`people/${person.id}/references/${odd.reference}`, "PATCH", { set_aside: reason });
-  const setAside = () => attempt(async () => {
-    const answer = await change(t("people.byHand"));
-    notify(answer.warning ?? plural("people.aside", 1), () => attempt(async () => {
-      await change(null);
-      onDone();
-    }));
-    onDone();
-  });
+  const judge = (said, fields, back) => change(onDone, said, () => changeReference(person, odd.reference, fields), () => changeReference(person, odd.reference, back));
   return html`<li class="look">
     <div class="pair"><figure><${Face} path=${photoOf(person, odd.reference)} alt=${t("review.reference", { person: person.person })} className="huge" />
         <figcaption><b>${t("review.same", { person: person.person })}</b><span class="faint">${t("worklist.alike", { score: cosine(odd.score) })}</span></figcaption></figure>
       <figure><div class="four">${others.map((one) => html`<${Face} key=${one} path=${photoOf(person, one)} alt=${t("review.reference", { person: person.person })} />`)}</div>
         <figcaption><${Name} person=${person} /><span class="faint">${plural("people.photos", person.references)}</span></figcaption></figure></div>
     <p>${other && odd.other_score > odd.score && html`<a class="faint" href=${`#/people/${other.id}`}>${t("worklist.like", { person: other.person })}, ${cosine(odd.other_score)}</a>`}</p>
-    <p class="actions"><button type="button" onClick=${setAside}>${t("people.setAside")}</button>
+    <p class="actions"><button type="button" onClick=${judge(plural("people.aside", 1), { set_aside: t("people.byHand") }, { set_aside: null })}>${t("people.setAside")}</button>
+      <button type="button" onClick=${judge(t("judged.right"), { right: true }, { right: false })}>${t("worklist.isRight")}</button>
       <a class="button" href=${`#/people/${person.id}`}>${t("worklist.open")}</a></p>
   </li>`;
 }
@@ -258,15 +253,13 @@ function Judged({ person, one, onClose }) {
 function Reference({ person, one, onDone }) {
   const [judged, setJudged] = useState(false);
   const isAside = one.set_aside_since !== null;
-  const change = () => attempt(async () => {
-    const answer = await ask(`people/${person.id}/references/${one.id}`, "PATCH", { set_aside: isAside ? null : t("people.byHand") });
-    if (answer.warning) notify(answer.warning);
-    onDone();
-  });
+  const judge = (said, fields) => change(onDone, said, () => changeReference(person, one.id, fields));
   return html`<li class=${isAside ? "aside" : ""}>
     <${Face} path=${one.image_path ? photoOf(person, one.id) : null} alt=${t("people.photoAlt", { person: person.person, date: date(one.enrolled_at) })} />
-    <span class="faint">${isAside ? t("people.asideSince", { date: date(one.set_aside_since), reason: one.set_aside_reason }) : t("people.since", { date: date(one.enrolled_at) })}</span>
-    <button type="button" onClick=${change}>${t(isAside ? "people.bringBack" : "people.setAside")}</button>
+    <span class="faint">${[isAside ? t("people.asideSince", { date: date(one.set_aside_since), reason: one.set_aside_reason }) : t("people.since", { date: date(one.enrolled_at) }),
+      one.right_since && t("people.rightSince", { date: date(one.right_since) })].filter(Boolean).join(" · ")}</span>
+    <button type="button" onClick=${isAside ? judge(t("review.undone"), { set_aside: null }) : judge(plural("people.aside", 1), { set_aside: t("people.byHand") })}>${t(isAside ? "people.bringBack" : "people.setAside")}</button>
+    ${one.right_since && html`<button type="button" onClick=${judge(t("review.undone"), { right: false })}>${t("people.notRight")}</button>`}
     ${one.image_path && html`<button type="button" onClick=${() => setJudged(true)}>${t("quality.title")}</button>`}
     ${judged && html`<${Judged} person=${person} one=${one} onClose=${() => setJudged(false)} />`}
   </li>`;
