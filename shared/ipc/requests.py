@@ -16,7 +16,7 @@ from pydantic import FailFast, TypeAdapter, ValidationError
 from shared.errors import TemporaryError, UsageError
 from shared.events import Sighting
 from shared.model_id import ModelId
-from shared.records import Access, AccessKind, Correction, NewReference, Person, Reference, Role, Stranger
+from shared.records import Access, AccessKind, Correction, NewReference, Person, Reference, Role, Side, Stranger
 from shared.status import SiteSnapshot
 
 if TYPE_CHECKING:
@@ -371,6 +371,30 @@ class MarkReference(Request[ReferenceState]):
     person: str
     photo: str
     right: bool
+
+
+@dataclass(frozen=True)
+class OneSidedPerson:
+    """Somebody whose photos all show the same `side`. `reference`: the id of the newest one in use; `references`: how many are in use."""
+
+    reference: int
+    side: Side
+    references: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneSidedFound(Answer):
+    """`people`: the newest first."""
+
+    people: list[OneSidedPerson]
+
+
+@dataclass(frozen=True)
+class OneSided(Request[OneSidedFound]):
+    """The people whose photos all show the same side, which is not the front: of at least two pictures, and of none is it unknown."""
+
+    op: ClassVar[str] = "one_sided"
+    answer: ClassVar[type[Any]] = OneSidedFound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1172,7 +1196,8 @@ class Staged(Answer):
 class Stage(_WithVectors[Staged]):
     """Store another model's embeddings of references beside the active ones.
 
-    `changes`: the change numbers of the references. A reference that was replaced meanwhile has another number and is not staged.
+    `changes`: the change numbers of the references. A reference that was replaced meanwhile has another number and is not staged. `turns`: how
+    far the heads are turned, as NewReference has it; empty: not known.
     """
 
     op: ClassVar[str] = "stage"
@@ -1180,6 +1205,7 @@ class Stage(_WithVectors[Staged]):
     ids: _Many[int]
     changes: _Many[int]
     fingerprint: str
+    turns: _Many[float | None] = field(default_factory=list)
 
     def vector_count(self) -> int:
         return len(self.ids)
@@ -1323,8 +1349,8 @@ class PutStatus(Request[Done]):
 REQUESTS: dict[str, type[Request[Any]]] = {
     one.op: one
     for one in (
-        Save, Delete, Count, People, References, FindReferences, FindCover, IsMarked, Cosine, SetAside, BringBack, MarkReference, RightReferences,
-        Forget, Rename, Merge, UndoPeople,
+        Save, Delete, Count, People, References, FindReferences, FindCover, IsMarked, Cosine, SetAside, BringBack, MarkReference,
+        RightReferences, OneSided, Forget, Rename, Merge, UndoPeople,
         Strangers, ForgetStranger, NameStranger, Review, MarkDifferent, DifferentPeople, UndoDifferent, IgnoreStranger, HeedStranger,
         Record, Sightings, FindSightings, FindCrop,
         Follow, Wrong, Right, UndoCorrection, Corrections, ForgetCorrection, AddAccess, UseLink, FindAccess, Accesses,

@@ -6,6 +6,7 @@ from shared.errors import RefusedError
 from shared.ipc import requests
 from shared.person_names import name_of
 from shared.service.changes import Changes
+from shared.service.references import require_turns
 from shared.store import people, staging, synced
 from shared.store.corrections import faces_of_model_only
 from shared.store.references import count_references
@@ -26,8 +27,11 @@ class ModelRequests:
         return requests.ElsewhereReferences(ids=synced.from_elsewhere(self._store))
 
     def stage(self, request: requests.Stage, _: Changes) -> requests.Staged:
-        """Store another model's embeddings beside the ones in use."""
-        staged = staging.stage(self._store, request.ids, request.changes, request.vectors, request.fingerprint)
+        """Store another model's embeddings beside the ones in use. Raises RefusedError for a turn that is none."""
+        require_turns(request.turns)
+        staged = staging.stage(
+            self._store, request.ids, request.changes, request.vectors, request.fingerprint, request.turns
+        )
         return requests.Staged(staged=staged)
 
     def unstage(self, _: requests.Unstage, __: Changes) -> requests.Done:

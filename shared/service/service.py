@@ -136,6 +136,7 @@ class StoreService:
             requests.FindReferences: references.found,
             requests.FindCover: references.cover,
             requests.RightReferences: right.listed,
+            requests.OneSided: references.one_sided,
             requests.IsMarked: references.is_marked,
             requests.Cosine: references.cosine,
             requests.Sightings: self._sightings.listed,

@@ -17,7 +17,7 @@ from shared.events import Event, Sighting
 from shared.ipc import requests, wire
 from shared.ipc.requests import REQUESTS, Answer, Request, request_of
 from shared.model_id import ModelId
-from shared.records import Access, AccessKind, Correction, NewReference, Person, Reference, Role, Stranger
+from shared.records import Access, AccessKind, Correction, NewReference, Person, Reference, Role, Side, Stranger
 from shared.status import CameraStatus, ChildState, SiteSnapshot, WriterStatus
 
 _RNG = np.random.default_rng(3)
@@ -46,6 +46,7 @@ _GALLERY = requests.GalleryInfo(
 # Each kind with as little as it takes, and with all that it can have.
 ASKED: list[Request[Any]] = [
     requests.Save([]),
+    requests.Save([NewReference("Ada", "a.jpg", turn=-0.25)], vectors=vectors(1)),
     requests.Save(
         [NewReference("Ada"), NewReference("Zoë", "faces/Zoë/1.jpg", "e-17", "u-1", "d" * 64)],
         "f" * 64,
@@ -67,6 +68,7 @@ ASKED: list[Request[Any]] = [
     requests.BringBack("Ada", "17"),
     requests.MarkReference("Ada", "17", right=True),
     requests.RightReferences(),
+    requests.OneSided(),
     requests.RightReferences(7, 10),
     requests.Forget("Ada"),
     requests.Forget("Ada", "1.jpg"),
@@ -144,6 +146,7 @@ ASKED: list[Request[Any]] = [
     requests.FollowChanges(),
     requests.FromElsewhere(),
     requests.Stage([], [], "f" * 64),
+    requests.Stage([1, 2], [4, 5], "f" * 64, [0.25, None], vectors=vectors(2)),
     requests.Stage([1, 2, 3], [4, 5, 6], "f" * 64, vectors=vectors(3)),
     requests.Unstage(),
     requests.SwitchModel(_MODEL, []),
@@ -178,6 +181,7 @@ ANSWERED: list[Answer] = [
     requests.Compared(cosine=0.25),
     requests.ReferenceState(person="Ada", id=17, photo="faces/Ada/1.jpg", reason="by hand", since=_EVENT.time, already=False, in_use=2),
     requests.RightPage(ids=[3, 9]),
+    requests.OneSidedFound(people=[requests.OneSidedPerson(7, Side.LEFT, 2)]),
     requests.ReferenceState(person="Ada", id=18, photo=None, reason=None, since=None, already=True, in_use=3),
     requests.Forgotten(person="Ada", references=0, photos=0, sightings=0, already=True, other_copies=[], out_of_reach=[]),
     requests.Forgotten(

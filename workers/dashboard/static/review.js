@@ -5,7 +5,7 @@ import { ask } from "./api.js";
 import { cropOf } from "./events.js";
 import { Dialog, Face, Mark, attempt, notify } from "./parts.js";
 import { Choose, Naming } from "./people.js";
-import { clock, cosine, date, plural, t } from "./text.js";
+import { clock, cosine, date, number, t } from "./text.js";
 
 const SWIPE_PX = 90;
 const keyOf = (item) => (item.stranger ? item.stranger.id : `event-${item.event.id}`);
@@ -13,7 +13,7 @@ const keyOf = (item) => (item.stranger ? item.stranger.id : `event-${item.event.
 /** Who is in the picture, as a sentence. */
 const factsOf = ({ stranger, event }) =>
   stranger
-    ? [plural("review.visits", stranger.visits), stranger.cameras.join(", "), t("review.last", { date: date(stranger.last_seen), time: clock(stranger.last_seen) })]
+    ? [t("review.visits", { count: number(stranger.visits) }), stranger.cameras.join(", "), t("review.last", { date: date(stranger.last_seen), time: clock(stranger.last_seen) })]
     : [event.camera, date(event.time), clock(event.time)];
 
 /** A horizontal swipe over a card: how far it is drawn, and what its end means. */
@@ -40,7 +40,7 @@ function useSwipe(onRight, onLeft) {
 
 function Confirm({ item, person, onSave, onClose }) {
   return html`<${Dialog} title=${t("review.is", { person: person.person })} onClose=${onClose}><div class="ask">
-    <p>${plural("review.becomes", item.stranger.photos.length)}</p>
+    <p>${t("review.becomes")}</p>
     <p class="actions"><button type="button" class="main" autofocus onClick=${onSave}>${t("review.yes")}</button>
       <button type="button" onClick=${onClose}>${t("cancel")}</button></p></div></${Dialog}>`;
 }
@@ -117,7 +117,7 @@ export function Review() {
   if (items === null) return html`<h1>${t("page.review")}</h1>`;
   return html`
     <header class="top"><h1>${t("page.review")}</h1>
-      <p class="faint">${items.length ? plural("review.left", items.length) : ""}</p></header>
+      <p class="faint">${items.length ? t("review.left", { count: number(items.length) }) : ""}</p></header>
     ${!item ? html`<div class="empty"><p>${t("review.empty")}</p>
         <p class="actions center">${passed.size > 0 && html`<button type="button" onClick=${() => { passed.clear(); load(); }}>${t("review.again")}</button>`}
         ${button("undo", t("undo"), "U")}</p></div>`
@@ -140,7 +140,7 @@ export function Review() {
         </p>
         <p class="faint hint">${t("review.hint")}</p>
       </article>`}
-    ${dialog === "new" && html`<${Naming} title=${t("review.new")} what=${plural("review.becomes", item.stranger.photos.length)} onClose=${close}
+    ${dialog === "new" && html`<${Naming} title=${t("review.new")} what=${t("review.becomes")} onClose=${close}
       onSave=${(name) => answer(t("review.named", { person: name }), `strangers/${sid}/name`, { name })} />`}
     ${dialog === "other" && html`<${Choose} title=${t("review.other")} onClose=${close} onChoose=${(one) => setDialog({ confirm: one })} />`}
     ${dialog?.confirm && html`<${Confirm} item=${item} person=${dialog.confirm} onClose=${close} onSave=${() => becomes(dialog.confirm)} />`}`;
