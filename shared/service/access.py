@@ -50,6 +50,8 @@ from shared.ipc.requests.references import (
     Delete,
     IsMarked,
     MarkReference,
+    OneSided,
+    OneSidedPerson,
     References,
     ReferenceState,
     RightReferences,
@@ -187,6 +189,10 @@ class GalleryClient(ABC):
             yield from page
             page = self.ask(RightReferences(page[-1])).ids
 
+    def one_sided(self) -> list[OneSidedPerson]:
+        """The people whose photos all show the same side, the newest first."""
+        return self.ask(OneSided()).people
+
     def scored_references(self, person: str, say: Say) -> list[ScoredReference]:
         """All references of a person in the order of their ids, also those that are set aside, with their scores in the gallery.
 
@@ -288,10 +294,17 @@ class GalleryClient(ABC):
         """Store which model made the embeddings."""
         self.ask(Stamp(model))
 
-    def stage(self, references: Sequence[Reference], vectors: Vectors, fingerprint: str) -> int:
-        """Store embeddings of another model beside the active ones. Returns how many were stored. `vectors`: (n, dim) float32."""
+    def stage(
+        self,
+        references: Sequence[Reference],
+        vectors: Vectors,
+        fingerprint: str,
+        turns: Sequence[float | None] = (),
+    ) -> int:
+        """Store embeddings of another model beside the active ones. Returns how many were stored. `vectors`: (n, dim) float32; `turns`: how
+        far the heads are turned; empty: not known."""
         ids, changes = [one.id for one in references], [one.change_number or 0 for one in references]
-        return self.ask(Stage(ids, changes, fingerprint, vectors=vectors)).staged
+        return self.ask(Stage(ids, changes, fingerprint, list(turns), vectors=vectors)).staged
 
     def unstage(self) -> None:
         self.ask(Unstage())

@@ -8,6 +8,7 @@ from shared.ipc.requests.model import Stage, Staged, Stamp, Switched, SwitchMode
 from shared.ipc.requests.sync import ElsewhereReferences, FromElsewhere
 from shared.person_names import name_of
 from shared.service.changes import Changes
+from shared.service.references import require_turns
 from shared.store import people, staging, synced
 from shared.store.corrections import faces_of_model_only
 from shared.store.references import count_references
@@ -28,8 +29,11 @@ class ModelRequests:
         return ElsewhereReferences(ids=synced.from_elsewhere(self._store))
 
     def stage(self, request: Stage, _: Changes) -> Staged:
-        """Store another model's embeddings beside the ones in use."""
-        staged = staging.stage(self._store, request.ids, request.changes, request.vectors, request.fingerprint)
+        """Store another model's embeddings beside the ones in use. Raises RefusedError for a turn that is none."""
+        require_turns(request.turns)
+        staged = staging.stage(
+            self._store, request.ids, request.changes, request.vectors, request.fingerprint, request.turns
+        )
         return Staged(staged=staged)
 
     def unstage(self, _: Unstage, __: Changes) -> Done:

@@ -19,6 +19,9 @@ from shared.ipc.requests.references import (
     FindReferences,
     IsMarked,
     Marked,
+    OneSided,
+    OneSidedFound,
+    OneSidedPerson,
     References,
     ReferencesFound,
     ReferencesPage,
@@ -26,7 +29,7 @@ from shared.ipc.requests.references import (
     Saved,
 )
 from shared.person_names import name_of, new_name_of, text_of
-from shared.records import NewReference
+from shared.records import MOST_TURN, NewReference, side_of
 from shared.service.changes import Changes
 from shared.service.negatives import negative_step
 from shared.store.corrections import meet
@@ -38,6 +41,7 @@ from shared.store.references import (
     find_cover,
     list_people,
     list_references,
+    one_sided,
     people_named,
     references_of_ids,
     vector_of,
@@ -58,6 +62,13 @@ def contradiction(sighting: int, person: str) -> str:
     )
 
 
+def require_turns(turns: Sequence[float | None]) -> None:
+    """Raise RefusedError for a turn that no face has."""
+    odd = next((one for one in turns if one is not None and not abs(one) <= MOST_TURN), None)
+    if odd is not None:
+        raise RefusedError("not a turn of a head", got=odd, expected=f"-{MOST_TURN:g} to {MOST_TURN:g}")
+
+
 class ReferenceRequests:
     """The requests on one store's references. Call those that change rows inside its transaction."""
 
@@ -69,8 +80,9 @@ class ReferenceRequests:
         self._require_fingerprint(request.fingerprint)
         names = {name: new_name_of(name) for name in {row.person_name for row in request.rows}}
         rows = [row._replace(person_name=names[row.person_name]) for row in request.rows]
-        for text in {text for row in rows for text in row[1:]}:
+        for text in {text for row in rows for text in row[1:5]}:
             text_of(text)
+        require_turns([row.turn for row in rows])
         return self.add(rows, request.vectors, changes)
 
     def add(self, rows: Sequence[NewReference], vectors: Vectors, changes: Changes) -> Saved:
@@ -135,6 +147,13 @@ class ReferenceRequests:
             people=people,
             different=different_among(self._store, [one.id for one in people if one.id is not None]),
             change_number=self._store.change_number,
+        )
+
+    def one_sided(self, _: OneSided) -> OneSidedFound:
+        """The people whose photos all show the same side."""
+        found = ((row_id, side_of(turn), count) for row_id, turn, count in one_sided(self._store))
+        return OneSidedFound(
+            people=[OneSidedPerson(row_id, side, count) for row_id, side, count in found if side is not None]
         )
 
     def cover(self, request: FindCover) -> CoverFound:

@@ -34,6 +34,7 @@ from shared.files.durable_folder import NO_LINKS, sync_folder
 from shared.files.mark_key import key_id, write_key
 from shared.person_names import name_of, stored_name, text_of
 from shared.process.work_progress import beat
+from shared.records import MOST_TURN
 from shared.row_checksum import checksum_fits, row_checksums
 from shared.store import people, schema
 from shared.store.accesses import is_access
@@ -87,7 +88,7 @@ _KEYS = {
     "plain_items": "identity",
     "sync_state": "key",
 }
-_FACTS = ("uuid", "change_number", "photo_digest", "checksum")
+_FACTS = ("uuid", "change_number", "photo_digest", "checksum", "turn")
 
 # Keeps the row's own id, unless the table has that id already.
 _LEAVE_OUT = """
@@ -386,12 +387,18 @@ class _Copying:
         self._change = max(self._change, change or 0) if change is not None else self._change + 1
         digest = values.get("photo_digest")
         checksum = int(row_checksums(vector[None], [name], [user_id])[0])
-        facts = (change if change is not None else self._change, digest if _is_text(digest, 128) else None, checksum)
+        turn = values.get("turn")
+        facts = (
+            change if change is not None else self._change,
+            digest if _is_text(digest, 128) else None,
+            checksum,
+            turn if _is_turn(turn) else None,
+        )
         uuid = values.get("uuid")
         for one in (uuid if _is_text(uuid, 64) else None, None):
             try:
                 self._new.execute(
-                    "INSERT INTO reference_facts VALUES (?, ?, ?, ?, ?)", (row_id, one or new_uuids(1)[0], *facts)
+                    "INSERT INTO reference_facts VALUES (?, ?, ?, ?, ?, ?)", (row_id, one or new_uuids(1)[0], *facts)
                 )
                 return ""
             except sqlite3.IntegrityError:  # another row has this UUID: this row gets a new one
@@ -461,6 +468,7 @@ class _Copying:
         known = {row[0] for row in self._new.execute("SELECT id FROM people_changes")}
         columns = (
             "change", *schema.COLUMNS, "uuid", "photo_digest", "set_aside_reason", "set_aside_since", "right_since",
+            "turn",
         )  # fmt: skip  # one list
         self._rows_of(
             "merged_references", columns, lambda *row: row[0] in known and _is_merged_reference(self._size, *row)
@@ -634,6 +642,10 @@ def _is_cosine(text: str) -> bool:
         return False
 
 
+def _is_turn(value: object) -> bool:
+    return isinstance(value, float) and abs(value) <= MOST_TURN
+
+
 def _kind(value: object) -> str:
     return {"NoneType": "nothing", "str": "text", "NotText": "text", "int": "a number", "float": "a number"}.get(
         type(value).__name__, "bytes"
@@ -668,7 +680,7 @@ def _is_people_change(number: object, kind: object, name: object, other: object,
 
 
 def _is_merged_reference(size: int, _: object, row_id: object, name: object, blob: object, *rest: object) -> bool:
-    photo, user_id, created_at, updated_at, uuid, digest, reason, since, right_since = rest
+    photo, user_id, created_at, updated_at, uuid, digest, reason, since, right_since, turn = rest
     return (
         _whole(row_id, 0) is not None
         and _is_text(name, 1024)
@@ -678,6 +690,7 @@ def _is_merged_reference(size: int, _: object, row_id: object, name: object, blo
         and all(one is None or _is_time(one) for one in (created_at, updated_at, right_since))
         and _is_text(uuid, 64)
         and (digest is None or _is_text(digest, 128))
+        and (turn is None or _is_turn(turn))
         and ((reason is None and since is None) or (_is_text(reason, MAX_REASON_CHARACTERS) and _is_time(since)))
     )
 
@@ -783,8 +796,10 @@ _OWN_ROWS: dict[str, tuple[tuple[str, ...], Callable[..., bool]]] = {
     "deletion_marks": (("uuid", "person_mark", "photo_mark", "whole_person", "change_number", "deleted_at"), _is_mark),
     "left_out": ((*schema.COLUMNS, "reason"), lambda *row: isinstance(row[-1], str)),
     "staged_embeddings": (
-        ("embedding_id", "fingerprint", "embedding"),
-        lambda _, fingerprint, blob: _is_text(fingerprint, 128) and type(blob) is bytes,
+        ("embedding_id", "fingerprint", "embedding", "turn"),
+        lambda _, fingerprint, blob, turn: (
+            _is_text(fingerprint, 128) and type(blob) is bytes and (turn is None or _is_turn(turn))
+        ),
     ),
     "set_aside": (
         ("embedding_id", "reason", "since"),

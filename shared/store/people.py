@@ -555,7 +555,7 @@ def _keep_for_undoing(store: Store, change: int, row_ids: list[int]) -> list[str
     """
     store.connection.executemany(
         f"INSERT INTO merged_references SELECT ?, {', '.join(f'e.{one}' for one in schema.COLUMNS)}, f.uuid, f.photo_digest, "  # noqa: S608  # constants
-        "s.reason, s.since, r.since FROM embeddings e JOIN reference_facts f ON f.embedding_id=e.id "
+        "s.reason, s.since, r.since, f.turn FROM embeddings e JOIN reference_facts f ON f.embedding_id=e.id "
         "LEFT JOIN set_aside s ON s.embedding_id=e.id LEFT JOIN right_references r ON r.embedding_id=e.id WHERE e.id=?",
         [(change, row_id) for row_id in row_ids],
     )
@@ -589,8 +589,8 @@ def _bring_back(store: Store, change: int) -> tuple[list[int], list[str]]:
     )
     first = store.next_change(max(1, len(rows)))
     store.connection.execute(
-        "INSERT INTO reference_facts(embedding_id, uuid, change_number, photo_digest) "
-        "SELECT id, uuid, ? + ROW_NUMBER() OVER (ORDER BY id) - 1, photo_digest FROM merged_references WHERE change=?",
+        "INSERT INTO reference_facts(embedding_id, uuid, change_number, photo_digest, turn) "
+        "SELECT id, uuid, ? + ROW_NUMBER() OVER (ORDER BY id) - 1, photo_digest, turn FROM merged_references WHERE change=?",
         (first, change),
     )
     store.connection.execute(

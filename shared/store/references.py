@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from shared.embeddings import cosines
 from shared.errors import RefusedError
 from shared.person_names import name_key
-from shared.records import Person, Reference
+from shared.records import SIDE_FROM, Person, Reference, side_of
 from shared.store import corrections, people
 from shared.store.marks import leave_mark, mark_of
 from shared.store.set_aside import forget_names
@@ -23,7 +23,7 @@ from shared.store.unsound_rows import forget_damaged_rows
 
 _MAX_COMPARED = 200  # of a person's references, for a picture to show
 _REFERENCE = (
-    "e.id, e.person_name, e.image_path, f.photo_digest, f.change_number, e.created_at, s.since, s.reason, r.since "
+    "e.id, e.person_name, e.image_path, f.photo_digest, f.change_number, e.created_at, s.since, s.reason, r.since, f.turn "
     "FROM embeddings e LEFT JOIN reference_facts f ON f.embedding_id=e.id LEFT JOIN set_aside s ON s.embedding_id=e.id "
     "LEFT JOIN right_references r ON r.embedding_id=e.id"
 )
@@ -155,6 +155,18 @@ def _references_where(store: Store, wanted: str, given: Mapping[str, str | int |
     return [_reference_of(row) for row in rows]
 
 
+def one_sided(store: Store) -> list[tuple[int, float, int]]:
+    """People whose photos are all turned to the same side: the id of the newest reference in use, its turn, and how many are in use; the
+    newest first. At least two pictures, and of none is the side unknown."""
+    return store.connection.execute(
+        "SELECT MAX(e.id), MAX(f.turn), COUNT(*) FROM embeddings e JOIN reference_facts f ON f.embedding_id=e.id "
+        "WHERE e.id NOT IN (SELECT embedding_id FROM set_aside) GROUP BY e.person_name "
+        "HAVING COUNT(DISTINCT f.photo_digest)>=2 AND COUNT(f.turn)=COUNT(e.image_path) AND (MIN(f.turn)>=?1 OR MAX(f.turn)<=-?1) "
+        "ORDER BY 1 DESC",
+        (SIDE_FROM,),
+    ).fetchall()
+
+
 def find_cover(store: Store, person_id: str) -> tuple[bool, Reference | None]:
     """Whether there is this person, and their first reference with a photo; one that is set aside only if no other has one."""
     known = store.connection.execute("SELECT name FROM people WHERE uuid=?", (person_id,)).fetchone()
@@ -170,8 +182,8 @@ def find_cover(store: Store, person_id: str) -> tuple[bool, Reference | None]:
 
 def _reference_of(row: tuple[Any, ...]) -> Reference:
     """`row`: the columns of _REFERENCE."""
-    row_id, person, path, digest, change, created, *rest = row
-    return Reference(row_id, person, path, digest, change, _iso(created), *rest)
+    row_id, person, path, digest, change, created, since, reason, right, turn = row
+    return Reference(row_id, person, path, digest, change, _iso(created), since, reason, right, side_of(turn))
 
 
 def delete_references(

@@ -90,7 +90,7 @@ def _take_references(store: Store, gone: list[tuple[int]], backups_change: int) 
     execute("DELETE FROM embeddings")
     execute(f"INSERT INTO embeddings({_COLUMNS}) SELECT {_COLUMNS} FROM backup.embeddings")  # noqa: S608  # constants
     execute(
-        "INSERT INTO reference_facts SELECT embedding_id, uuid, ? + ROW_NUMBER() OVER (ORDER BY embedding_id), photo_digest, checksum "
+        "INSERT INTO reference_facts SELECT embedding_id, uuid, ? + ROW_NUMBER() OVER (ORDER BY embedding_id), photo_digest, checksum, turn "
         "FROM backup.reference_facts",
         (store.change_now,),
     )

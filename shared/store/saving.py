@@ -256,9 +256,16 @@ def _insert(store: Store, rows: list[_Row]) -> None:
     )
     spare = iter(new_uuids(sum(row.reference.uuid is None for row in rows)))
     store.connection.executemany(
-        "INSERT INTO reference_facts VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO reference_facts VALUES (?, ?, ?, ?, ?, ?)",
         [
-            (row.id, row.reference.uuid or next(spare), row.change, row.reference.photo_digest, checksum)
+            (
+                row.id,
+                row.reference.uuid or next(spare),
+                row.change,
+                row.reference.photo_digest,
+                checksum,
+                row.reference.turn,
+            )
             for row, checksum in zip(rows, sums.tolist(), strict=True)
         ],
     )
@@ -270,6 +277,12 @@ def _update(store: Store, rows: list[_Row]) -> None:
     ids = [(row.id,) for row in rows]
     blobs = _blobs(np.stack([row.vector for row in rows]))
     drop_where_replaced(store, [(row.id, blob) for row, blob in zip(rows, blobs, strict=True)])
+    # Another embedding is of another photo, whose turn is known only if it was given.
+    store.connection.executemany(
+        "UPDATE reference_facts SET turn=COALESCE(?, CASE WHEN (SELECT embedding FROM embeddings WHERE id=embedding_id)=? THEN turn END) "
+        "WHERE embedding_id=?",
+        [(row.reference.turn, blob, row.id) for row, blob in zip(rows, blobs, strict=True)],
+    )
     store.connection.executemany(
         "UPDATE embeddings SET embedding=?, user_id=COALESCE(?, user_id), updated_at=CURRENT_TIMESTAMP WHERE id=?",
         [(blob, row.reference.user_id, row.id) for row, blob in zip(rows, blobs, strict=True)],

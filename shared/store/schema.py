@@ -138,10 +138,11 @@ COLUMNS = ("id", "person_name", "embedding", "image_path", "user_id", "created_a
 OWN_TABLES = (
     # key/value facts of the whole store: schema_version, dim, model, fingerprint, change_number, mark_key_id, erasure_due, alike
     "CREATE TABLE store_facts(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    # what sync and `enrol` need to know of each reference; photo_digest: SHA-256 of the photo's bytes; checksum: see row_checksum.py
+    # what sync and `enrol` need to know of each reference; photo_digest: SHA-256 of the photo's bytes; checksum: see row_checksum.py;
+    # turn: how far the head is turned sideways (records.py); NULL: not known
     """CREATE TABLE reference_facts(
         embedding_id INTEGER PRIMARY KEY REFERENCES embeddings(id) ON DELETE CASCADE,
-        uuid TEXT NOT NULL UNIQUE, change_number INTEGER NOT NULL, photo_digest TEXT, checksum INTEGER)""",
+        uuid TEXT NOT NULL UNIQUE, change_number INTEGER NOT NULL, photo_digest TEXT, checksum INTEGER, turn REAL)""",
     "CREATE INDEX reference_facts_by_change ON reference_facts(change_number)",
     # names and photos as keyed hashes: a mark must recognise them, and must not reveal them
     """CREATE TABLE deletion_marks(
@@ -161,7 +162,7 @@ OWN_TABLES = (
     # `models use` collects embeddings here, and then switches to them in one transaction
     """CREATE TABLE staged_embeddings(
         embedding_id INTEGER PRIMARY KEY REFERENCES embeddings(id) ON DELETE CASCADE,
-        fingerprint TEXT NOT NULL, embedding BLOB NOT NULL)""",
+        fingerprint TEXT NOT NULL, embedding BLOB NOT NULL, turn REAL)""",
     # one row for each person; `embeddings` repeats the name and the user id in each reference. former_names, groups: JSON lists
     """CREATE TABLE people(
         uuid TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, user_id TEXT, created_at TEXT NOT NULL,
@@ -175,7 +176,7 @@ OWN_TABLES = (
     """CREATE TABLE merged_references(
         change INTEGER NOT NULL REFERENCES people_changes(id) ON DELETE CASCADE, id INTEGER NOT NULL, person_name TEXT NOT NULL,
         embedding BLOB NOT NULL, image_path TEXT, user_id TEXT, created_at TIMESTAMP, updated_at TIMESTAMP, uuid TEXT NOT NULL,
-        photo_digest TEXT, set_aside_reason TEXT, set_aside_since TEXT, right_since TEXT)""",
+        photo_digest TEXT, set_aside_reason TEXT, set_aside_since TEXT, right_since TEXT, turn REAL)""",
     "CREATE INDEX merged_references_by_change ON merged_references(change)",
     # kept photos that must be moved, since their person was renamed; both paths are relative to data_dir
     "CREATE TABLE pending_moves(place TEXT PRIMARY KEY, path TEXT NOT NULL) WITHOUT ROWID",

@@ -18,19 +18,25 @@ _NOT_STAGED = "NOT EXISTS (SELECT 1 FROM staged_embeddings s WHERE s.embedding_i
 
 
 def stage(
-    store: Store, row_ids: Sequence[int], changes: Sequence[int], vectors: NDArray[np.float32], fingerprint: str
+    store: Store,
+    row_ids: Sequence[int],
+    changes: Sequence[int],
+    vectors: NDArray[np.float32],
+    fingerprint: str,
+    turns: Sequence[float | None] = (),
 ) -> int:
-    """Keep embeddings of another model, `vectors` (n, dim), beside the active ones. Returns how many were kept.
+    """Keep embeddings of another model, `vectors` (n, dim), beside the active ones, and how far the heads are turned (empty: not known).
+    Returns how many were kept.
 
     `changes`: the change numbers that the references had when their photos were read. A reference that was changed or deleted since is
     skipped, because its embedding is out of date.
     """
     rows = unit_rows(vectors, [f"row {row_id}" for row_id in row_ids]).astype("<f4", copy=False)
     return store.connection.executemany(
-        "INSERT OR REPLACE INTO staged_embeddings SELECT embedding_id, ?, ? FROM reference_facts WHERE embedding_id=? AND change_number=?",
+        "INSERT OR REPLACE INTO staged_embeddings SELECT embedding_id, ?, ?, ? FROM reference_facts WHERE embedding_id=? AND change_number=?",
         [
-            (fingerprint, row.tobytes(), row_id, change)
-            for row, row_id, change in zip(rows, row_ids, changes, strict=True)
+            (fingerprint, row.tobytes(), turn, row_id, change)
+            for row, turn, row_id, change in zip(rows, turns or [None] * len(rows), row_ids, changes, strict=True)
         ],
     ).rowcount
 
@@ -66,7 +72,10 @@ def switch_model(store: Store, model: ModelId) -> int:
     store.connection.execute(
         "UPDATE embeddings SET embedding=(SELECT s.embedding FROM staged_embeddings s WHERE s.embedding_id=embeddings.id)"
     )
-    store.connection.execute("UPDATE reference_facts SET change_number=?", (store.next_change(),))
+    store.connection.execute(
+        "UPDATE reference_facts SET change_number=?, turn=(SELECT s.turn FROM staged_embeddings s WHERE s.embedding_id=reference_facts.embedding_id)",
+        (store.next_change(),),
+    )
     write_checksums(store.connection)
     people.complete(store.connection)
     unstage(store)

@@ -433,7 +433,9 @@ def _version_1(path: Path) -> None:
     for statement in schema.OWN_TABLES:
         if statement not in schema.STRANGERS and not any(table in statement for table in NEWER_TABLES):
             connection.execute(
-                old if "CREATE TABLE sightings" in statement else statement.replace(", checksum INTEGER", "")
+                old
+                if "CREATE TABLE sightings" in statement
+                else statement.replace(", checksum INTEGER, turn REAL", "").replace(", turn REAL", "")
             )
     facts = {"schema_version": "1", "change_number": "1", "mark_key": "k", "dim": str(_DIM)}
     connection.executemany("INSERT INTO store_facts VALUES (?, ?)", facts.items())

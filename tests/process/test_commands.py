@@ -660,6 +660,7 @@ def test_models_use_needs_a_photo_of_everybody(tmp_path: Path) -> None:
     assert store.connection.execute("SELECT person_name, LENGTH(embedding), reason FROM left_out").fetchall() == [
         ("Bo", 64, "no photo to embed with dlib/dlib")
     ]
+    assert store.connection.execute("SELECT turn IS NOT NULL FROM reference_facts").fetchall() == [(1,)], "measured now"
     assert (store.dim, store.model, [one.user_id for one in list_people(store)]) == (128, "dlib/dlib", ["e-1"])
     store.close()
     assert load_settings(tmp_path / "site.toml").model == "dlib"

@@ -124,7 +124,10 @@ def test_a_large_restore_and_a_switch_of_model_prove_progress(
     _gallery(settings.data_dir, _MANY)
     with store_in(settings.data_dir) as store:
         copy_to(store, tmp_path / "old.db")
-        store.connection.execute("INSERT INTO staged_embeddings SELECT id, ?, embedding FROM embeddings", ("e" * 64,))
+        store.connection.execute(
+            "INSERT INTO staged_embeddings(embedding_id, fingerprint, embedding) SELECT id, ?, embedding FROM embeddings",
+            ("e" * 64,),
+        )
     writer = watched(settings)
     shutil.copy(tmp_path / "old.db", settings.run_dir / "restore-1.db")
     with ThreadPoolExecutor(1) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 
 from shared.ipc.client import SiteClient
 from shared.ipc.requests.references import Save
+from shared.photos.reading import read_photo
 from shared.records import NewReference, Role
 from shared.uuid7 import new_uuids
-from tests.support.paths import needs_dlib
+from tests.support.paths import FACES, needs_data, needs_dlib
 from tests.support.site_process import command, command_json
 from tests.support.vectors import noise, unit
 from tests.support.web_site import Visitor, WebSite, web_site
+from workers.recognition.face_picture import as_jpeg
 
 pytestmark = needs_dlib
 API = "/api/v1"
@@ -154,6 +157,35 @@ def test_what_is_right_is_remembered(tmp_path: Path) -> None:
         assert command_json(tmp_path, "worklist")["odd"] == []
         assert operator.ask("PATCH", place, json={"right": False}).json()["right_since"] is None
         assert [one["reference"] for one in looked(web, operator)["odd"]] == [reference]
+
+
+@needs_data
+def test_who_is_shown_from_one_side_only_is_told(tmp_path: Path) -> None:
+    """Real photos, enrolled by command, by many processes, and by the web part: each reference tells its side, and the worklist who is shown
+    from the left only, until a photo from the right is enrolled."""
+    people = FACES / "lfw_dev" / "people"
+    left = sorted((people / "Don_Nickles").iterdir())
+    for photo in (*left, *sorted(people.glob("Aaron_*/*"))[:10]):
+        (tmp_path / "photos" / photo.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, tmp_path / "photos" / photo.parent.name / photo.name)
+    mirrored = read_photo(left[0])[:, ::-1]
+    with web_site(tmp_path) as web:
+        command_json(tmp_path, "enrol", str(tmp_path / "photos"))
+        operator = web.visitor(Role.OPERATOR)
+        listed = {one["person"]: one["id"] for one in operator.get(f"{API}/people")["people"]}
+        person = listed["Don_Nickles"]
+        place = f"{API}/people/{person}/references"
+        assert [one["side"] for one in operator.get(place)["references"]] == ["left", "left"]
+        assert "turned left, since" in command(tmp_path, "people", "Don_Nickles", "--references").stdout
+        (told,) = (one for one in looked(web, operator)["one_sided"] if one["person"]["person"] == "Don_Nickles")
+        assert (told["side"], told["missing"]) == ("left", ["front", "right"])
+        assert "Don_Nickles (left)" in command(tmp_path, "worklist").stdout
+        given = [("photo", ("photo", as_jpeg(np.ascontiguousarray(mirrored), 95)))]
+        operator.session.post(f"{operator.address}{place}", files=given, timeout=150).raise_for_status()
+        sides = [one["side"] for one in operator.get(place)["references"]]
+        assert sides == ["left", "left", "right"]
+        assert "Don_Nickles" not in [one["person"]["person"] for one in operator.get(f"{API}/worklist")["one_sided"]]
+        assert "Don_Nickles" not in [one["person"]["person"] for one in looked(web, operator)["one_sided"]]
 
 
 def test_a_search_ends_with_the_site(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ NEWER_TABLES = (
     "sighting_crops", "corrections",
     "change_times", *REVIEW_TABLES, *EXCHANGE_TABLES,
 )  # fmt: skip
-_SINCE = ((", checksum INTEGER", ""), (", recorded_at TEXT", ""))
+_SINCE = ((", checksum INTEGER, turn REAL", ""), (", turn REAL", ""), (", recorded_at TEXT", ""))
 
 
 def write_version_2(path: Path) -> None:
@@ -231,7 +231,7 @@ def write_version_4(path: Path) -> None:
 
 
 # The columns of today's tables that schema 8 had not.
-_SINCE_8 = ((", right_since TEXT", ""),)
+_SINCE_8 = ((", right_since TEXT", ""), (", turn REAL", ""))
 
 
 def write_version_8(path: Path) -> None:

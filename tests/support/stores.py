@@ -238,7 +238,7 @@ def request(op: str, blob: bytes = b"", **arguments: Any) -> Request[Any]:
     return request_of({"op": op, "arguments": arguments}, blob)
 
 
-def save_request(count: int, *names: str, dim: int = DIM, **fields: str | None) -> Save:
+def save_request(count: int, *names: str, dim: int = DIM, **fields: Any) -> Save:
     """A save of `count` invented vectors."""
     return Save([NewReference(name, **fields) for name in names], vectors=vectors(count, dim))
 

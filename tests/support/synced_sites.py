@@ -119,7 +119,7 @@ class SyncedSite:
 
     # --- what people do ----------------------------------------------------------------------------------------
 
-    def save(self, name: str, vector: NDArray[np.float32] | None = None, **fields: str | None) -> str:
+    def save(self, name: str, vector: NDArray[np.float32] | None = None, **fields: Any) -> str:
         """Save a reference. Returns its UUID."""
         uuid = fields.pop("uuid", None) or new_uuids(1)[0]
         if vector is None:

@@ -56,6 +56,9 @@ from shared.ipc.requests.references import (
     IsMarked,
     Marked,
     MarkReference,
+    OneSided,
+    OneSidedFound,
+    OneSidedPerson,
     References,
     ReferencesFound,
     ReferencesPage,
@@ -127,7 +130,18 @@ from shared.ipc.requests.sync import (
 )
 from shared.ipc.requests.table import REQUESTS, request_of
 from shared.model_id import ModelId
-from shared.records import Access, AccessKind, Correction, NewReference, PeopleChange, Person, Reference, Role, Stranger
+from shared.records import (
+    Access,
+    AccessKind,
+    Correction,
+    NewReference,
+    PeopleChange,
+    Person,
+    Reference,
+    Role,
+    Side,
+    Stranger,
+)
 from shared.status import CameraStatus, ChildState, SiteSnapshot, WriterStatus
 from tests.support.paths import ROOT
 
@@ -158,6 +172,7 @@ _GALLERY = GalleryInfo(
 # Each kind with as little as it takes, and with all that it can have.
 ASKED: list[Request[Any]] = [
     Save([]),
+    Save([NewReference("Ada", "a.jpg", turn=-0.25)], vectors=vectors(1)),
     Save(
         [NewReference("Ada"), NewReference("Zoë", "faces/Zoë/1.jpg", "e-17", "u-1", "d" * 64)],
         "f" * 64,
@@ -180,6 +195,7 @@ ASKED: list[Request[Any]] = [
     MarkReference("Ada", "17", right=True),
     RightReferences(),
     RightReferences(7, 10),
+    OneSided(),
     Forget("Ada"),
     Forget("Ada", "1.jpg"),
     Rename("Ada", "Zoë"),
@@ -257,6 +273,7 @@ ASKED: list[Request[Any]] = [
     FollowChanges(),
     FromElsewhere(),
     Stage([], [], "f" * 64),
+    Stage([1, 2], [4, 5], "f" * 64, [0.25, None], vectors=vectors(2)),
     Stage([1, 2, 3], [4, 5, 6], "f" * 64, vectors=vectors(3)),
     Unstage(),
     SwitchModel(_MODEL, []),
@@ -294,6 +311,7 @@ ANSWERED: list[Answer] = [
     Compared(cosine=0.25),
     ReferenceState(person="Ada", id=17, photo="faces/Ada/1.jpg", reason="by hand", since=_EVENT.time, already=False, in_use=2),
     RightPage(ids=[3, 9]),
+    OneSidedFound(people=[OneSidedPerson(7, Side.LEFT, 2)]),
     ReferenceState(person="Ada", id=18, photo=None, reason=None, since=None, already=True, in_use=3),
     Forgotten(person="Ada", references=0, photos=0, sightings=0, already=True, other_copies=[], out_of_reach=[]),
     Forgotten(

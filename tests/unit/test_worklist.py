@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from shared.errors import RefusedError
-from shared.ipc.requests.references import ReferencesFound
-from shared.records import Person, Reference
+from shared.ipc.requests.references import OneSidedPerson, ReferencesFound
+from shared.records import Person, Reference, Side
 from shared.settings.file import load_settings
 from shared.settings.schema import Settings
 from tests.support.vectors import noise, people, unit
@@ -89,6 +89,13 @@ def test_an_empty_gallery_has_nothing() -> None:
     assert (found.pairs, found.odd, found.single) == ([], [], [])
 
 
+def test_who_is_shown_from_one_side_is_told_as_the_store_has_it() -> None:
+    """At most so many of each kind, and how many there are."""
+    given = [OneSidedPerson(100 + 4 * number, Side.LEFT, 4) for number in range(101)]
+    found = worklist(replace(gallery(), one_sided=given), Point(), None)
+    assert (found.one_sided, found.one_sided_found) == (given[:100], 101)
+
+
 # --- joined with who these are now --------------------------------------------------------------------------------------
 
 
@@ -154,6 +161,22 @@ def test_what_is_no_longer_right_is_looked_for() -> None:
     assert not is_used_up(marked)
     assert is_used_up([replace(one, right_since=None) for one in marked])
     assert not is_used_up([one for one in marked if one.id != 115])
+
+
+def test_whoever_has_other_photos_since_is_not_told_to_be_of_one_side() -> None:
+    """The sides that are missing are told; whoever got another reference, or is gone, is not in the list."""
+    given = [OneSidedPerson(100, Side.LEFT, 4), OneSidedPerson(104, Side.RIGHT, 4)]
+    found = Findings(7, asdict(worklist(replace(gallery(), one_sided=given), Point(), None)))
+
+    def told(**people_of: str) -> tuple[list[tuple[str, list[Side]]], int]:
+        now = known(**{"r100": "p0", "r104": "p1"} | people_of)
+        now = replace(now, people=[replace(one, references=5) if one.person == "more" else one for one in now.people])
+        page = page_of(found, now, limit=50, looking=False, fault=None)
+        return [(one.person.person, one.missing) for one in page.one_sided], page.one_sided_found
+
+    assert told() == ([("p0", [Side.FRONT, Side.RIGHT]), ("p1", [Side.FRONT, Side.LEFT])], 2)
+    assert told(r100="more") == ([("p1", [Side.FRONT, Side.LEFT])], 1)
+    assert told(r100="", r104="") == ([], 0)
 
 
 # --- kept until the gallery changes ---------------------------------------------------------------------------------------

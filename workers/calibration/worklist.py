@@ -1,4 +1,5 @@
-"""What is worth a look in a gallery: two people who look like one, photos that disagree with their person, people with one picture only.
+"""What is worth a look in a gallery: two people who look like one, photos that disagree with their person, people with one picture only, people who
+are shown from one side only.
 
 Arrays in, references by their ids out. What looks like one person, what disagrees and what is a copy is decided as `calibrate` decides it.
 """
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shared.ipc.requests.references import OneSidedPerson
 from shared.progress import Progress
 from workers.calibration.calibration import LookedThrough, look_through, one_person_pairs
 from workers.calibration.gallery_copy import References
@@ -49,9 +51,11 @@ class SinglePicture:
 @dataclass(frozen=True)
 class Worklist:
     """`pairs`: the closest first; `odd`: the worst first; `right`: the ids of references that would be odd, had not somebody said that they are
-    right; `single`: people with one picture only, or copies of one, the newest first.
+    right; `single`: people with one picture only, or copies of one, the newest first;
+    `one_sided`: people whose photos all show the same side, the newest first.
 
-    At most MAX_LISTED of each; `odd_found`, `single_found`: how many there are in all; `more_pairs`: whether there can be more pairs.
+    At most MAX_LISTED of each; `odd_found`, `single_found`, `one_sided_found`: how many there are in all; `more_pairs`: whether there can be
+    more pairs.
     `compared`: how many of the `references` were searched.
     """
 
@@ -64,6 +68,8 @@ class Worklist:
     right: list[int]
     single: list[SinglePicture]
     single_found: int
+    one_sided: list[OneSidedPerson]
+    one_sided_found: int
 
 
 def worklist(
@@ -89,6 +95,8 @@ def worklist(
         right=[_id(references, int(row)) for row in looked.probes[looked.right[:MAX_LISTED]]],
         single=single[:MAX_LISTED],
         single_found=len(single),
+        one_sided=list(references.one_sided[:MAX_LISTED]),
+        one_sided_found=len(references.one_sided),
     )
 
 

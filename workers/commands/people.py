@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.errors import EXIT_DONE, UsageError
 from shared.ipc.client import site_is_running
-from shared.records import Person, Stranger
+from shared.records import Person, Side, Stranger
 from shared.service.access import SiteAccess
 from shared.service.scored_references import BY_HAND, ScoredReference
 from shared.settings.schema import Settings
@@ -20,6 +20,7 @@ from workers.commands.context import Context
 from workers.commands.output import counted, say, say_answer, say_json, warn
 
 HELP = "who is enrolled; rename somebody, make two people one, take that back; set a reference aside, or say that it is right"
+_SIDES = {Side.FRONT: "from the front", Side.LEFT: "turned left", Side.RIGHT: "turned right"}
 # Exactly one of these is given with NAME.
 _OF_ONE_PERSON = ("rename", "merge_into", "references", "set_aside", "restore", "right", "not_right")
 
@@ -102,7 +103,7 @@ def _references(context: Context, name: str) -> int:
         )
         right = f"said to be right since {reference.right_since}" if reference.right_since else None
         notes = "; ".join(note for note in (one.remark, right, aside) if note)
-        photo = reference.image_path or "no photo kept"
+        photo = (reference.image_path or "no photo kept") + (f", {_SIDES[reference.side]}" if reference.side else "")
         say(f"{reference.id}  {photo}, since {reference.enrolled_at}: {own}, {other}{'  ' if notes else ''}{notes}")
     return EXIT_DONE
 
@@ -122,6 +123,7 @@ def _reference_document(one: ScoredReference) -> dict[str, Any]:
         "remark": one.remark,
         "set_aside": aside if reference.set_aside_since else None,
         "right_since": reference.right_since,
+        "side": reference.side,
     }
 
 

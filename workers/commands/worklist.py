@@ -1,4 +1,5 @@
-"""`worklist`: what is worth a look in the gallery: people who look like one, photos that disagree, people with one picture only."""
+"""`worklist`: what is worth a look in the gallery: people who look like one, photos that disagree, people with one picture only, people who
+are shown from one side only."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from workers.commands.context import Context
 from workers.commands.output import counted, say, say_json, warn
 from workers.models.opening import own_point
 
-HELP = "what is worth a look: people who look like one, photos that disagree, people with one picture"
+HELP = "what is worth a look: people who look like one, photos that disagree, people with one picture, or of one side"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,5 +63,9 @@ def _say(found: Worklist, references: References) -> None:
         shown = ", ".join(names[one.reference] for one in found.single)
         further = ", …" if found.single_found > len(found.single) else ""
         say(f"with one picture only, {counted(found.single_found, 'person', 'people')}: {shown}{further}")
-    if not (found.pairs or found.odd or found.single):
+    if found.one_sided:
+        shown = ", ".join(f"{names[one.reference]} ({one.side})" for one in found.one_sided if one.reference in names)
+        further = ", …" if found.one_sided_found > len(found.one_sided) else ""
+        say(f"turned to one side in all photos, {counted(found.one_sided_found, 'person', 'people')}: {shown}{further}")
+    if not (found.pairs or found.odd or found.single or found.one_sided):
         say("nothing is worth a look")

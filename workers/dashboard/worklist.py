@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from shared.errors import RollcallError
 from shared.ipc.requests.references import ReferencesFound
-from shared.records import Person
+from shared.records import Person, Side
 from shared.settings.schema import Settings
 from workers.dashboard.commands import answer_of
 
@@ -52,9 +52,18 @@ class OddReference(BaseModel):
     other_score: float | None
 
 
+class OneSidedPerson(BaseModel):
+    """Somebody whose photos all show the same `side`. `missing`: the sides of which a photo would help."""
+
+    person: Person
+    side: Side
+    missing: list[Side]
+
+
 class WorklistPage(BaseModel):
     """`pairs`: people who look like one under two names, the closest first. `odd`: references that disagree with their person, the worst first.
-    `single`: people with one picture only, or copies of one, the newest first; `single_found`: how many there are. `compared`: how many of
+    `single`: people with one picture only, or copies of one, the newest first; `single_found`: how many there are. `one_sided`: people who are
+    turned to one side in all photos, the newest first, with `one_sided_found`. `compared`: how many of
     the `references` were searched: in a very large gallery a sample. `looking`: the people have changed since, ask again in a few seconds.
     `fault`: why nothing can be found."""
 
@@ -62,6 +71,8 @@ class WorklistPage(BaseModel):
     odd: list[OddReference]
     single: list[Person]
     single_found: int
+    one_sided: list[OneSidedPerson]
+    one_sided_found: int
     references: int
     compared: int
     looking: bool
@@ -84,7 +95,12 @@ class Findings:
         return sorted(
             {
                 one
-                for one in (*pairs, *odd, *self.document["right"], *(one["reference"] for one in found["single"]))
+                for one in (
+                    *pairs,
+                    *odd,
+                    *self.document["right"],
+                    *(one["reference"] for kind in ("single", "one_sided") for one in found[kind]),
+                )
                 if one is not None
             }
         )
@@ -102,17 +118,28 @@ def page_of(
     """What was found, as far as it still stands, with who these are now. `limit`: at most so many of each kind."""
     if found is None:
         return WorklistPage(
-            pairs=[], odd=[], single=[], single_found=0, references=0, compared=0, looking=looking, fault=fault
+            pairs=[],
+            odd=[],
+            single=[],
+            single_found=0,
+            one_sided=[],
+            one_sided_found=0,
+            references=0,
+            compared=0,
+            looking=looking,
+            fault=fault,
         )
     document, people = found.document, {one.person: one for one in known.people}
     in_use = {one.id: people[one.person] for one in known.references if one.set_aside_since is None}
     right = {one.id for one in known.references if one.right_since is not None}
-    single = _single(document["single"], in_use)
+    single, one_sided = _single(document["single"], in_use), _one_sided(document["one_sided"], in_use)
     return WorklistPage(
         pairs=_pairs(document["pairs"], in_use, {frozenset(one) for one in known.different})[:limit],
         odd=_odd([one for one in document["odd"] if one["reference"] not in right], in_use)[:limit],
         single=single[:limit],
         single_found=document["single_found"] - (len(document["single"]) - len(single)),
+        one_sided=one_sided[:limit],
+        one_sided_found=document["one_sided_found"] - (len(document["one_sided"]) - len(one_sided)),
         references=document["references"],
         compared=document["compared"],
         looking=looking,
@@ -124,6 +151,16 @@ def _single(found: list[Any], in_use: dict[int, Person]) -> list[Person]:
     known = ((in_use.get(one["reference"]), one["copies"]) for one in found)
     single = [one for one, copies in known if one is not None and one.references - one.set_aside <= copies]
     return list({one.person: one for one in single}.values())
+
+
+def _one_sided(found: list[Any], in_use: dict[int, Person]) -> list[OneSidedPerson]:
+    """Whoever has more or fewer references in use than when they were looked at may have other sides by now."""
+    known = ((in_use.get(one["reference"]), Side(one["side"]), one["references"]) for one in found)
+    return [
+        OneSidedPerson(person=person, side=side, missing=[one for one in Side if one is not side])
+        for person, side, count in known
+        if person is not None and person.references - person.set_aside == count
+    ]
 
 
 def _pairs(found: list[Any], in_use: dict[int, Person], different: set[frozenset[str]]) -> list[AlikePair]:

@@ -13,6 +13,7 @@ from shared.photos.reading import Image, read_photo, shown
 from workers.recognition.engine import Engine, Face, Vectors
 from workers.recognition.mirroring import embed_with_mirrors
 from workers.recognition.quality import Gate, measured
+from workers.recognition.turn import turn_of
 
 # If the largest face has at least this many times the area of the next one, the other faces are bystanders.
 _CLEARLY_LARGEST = 2.0
@@ -65,11 +66,13 @@ _UNFIT = {
 
 @dataclass(frozen=True, eq=False)
 class EnrolledPhoto:
-    """What one photo gives: `embedding` (dim,) float32 of unit L2 norm, the face that it is of, and the face's aligned BGR crop."""
+    """What one photo gives: `embedding` (dim,) float32 of unit L2 norm, the face that it is of, the face's aligned BGR crop, and how far the
+    head is turned sideways (recognition/turn.py)."""
 
     embedding: Vectors
     face: Face
     crop: Image
+    turn: float
 
 
 def enrolment_gate(engine: Engine, min_face_px: int) -> Gate:
@@ -104,7 +107,7 @@ def embed_image(engine: Engine, image: Image, gate: Gate | None = None) -> Enrol
     crop = engine.crop(image, face)
     if gate is not None:
         require_fit(gate, face, crop, image)
-    return EnrolledPhoto(embed_with_mirrors(engine, [crop])[0], face, crop)
+    return EnrolledPhoto(embed_with_mirrors(engine, [crop])[0], face, crop, turn_of(face.points, engine.points))
 
 
 def require_fit(gate: Gate, face: Face, crop: Image, image: Image | None = None) -> None:

@@ -77,6 +77,7 @@ class _Ready:
     person: str
     photo: Photo
     embedding: NDArray[np.float32]
+    turn: float | None
 
 
 def enrol_photos(
@@ -231,7 +232,9 @@ class _Enrolment:
             if result.embedding is None:
                 self._report.refuse(path, result.reason or "no embedding")
                 continue
-            self._ready += [_Ready(person, result.photo, result.embedding) for person in self._wanted[path]]
+            self._ready += [
+                _Ready(person, result.photo, result.embedding, result.turn) for person in self._wanted[path]
+            ]
         if len(self._ready) >= _SAVED_AT_ONCE or sum(len(one.photo.data) for one in self._ready) > _HELD_BYTES:
             self._save()
 
@@ -251,6 +254,7 @@ class _Enrolment:
                     path.relative_to(self._settings.data_dir).as_posix(),
                     self._user_id,
                     photo_digest=one.photo.digest,
+                    turn=one.turn,
                 )
                 for one, path, _ in kept
             ]

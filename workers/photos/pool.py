@@ -45,11 +45,12 @@ _LIMITS = Limits()
 
 @dataclass(frozen=True, eq=False)
 class PhotoResult:
-    """One photo's outcome: its `embedding` (dim,) float32, or the `reason` why there is none."""
+    """One photo's outcome: its `embedding` (dim,) float32, or the `reason` why there is none. `turn`: how far the head is turned sideways."""
 
     photo: Photo
     embedding: NDArray[np.float32] | None
     reason: str | None
+    turn: float | None = None
 
 
 def embed_photos(
@@ -79,13 +80,16 @@ def embed_photos(
                 if isinstance(answer, RefusedError):
                     yield PhotoResult(photo, None, refusal_reason(answer))
                 else:
-                    yield PhotoResult(photo, np.frombuffer(answer[1], "<f4").astype(np.float32), None)
+                    yield PhotoResult(
+                        photo, np.frombuffer(answer[1], "<f4").astype(np.float32), None, answer[0]["turn"]
+                    )
         return
     gate = enrolment_gate(engine, settings.recognition.min_face_px) if gated else None
     with contextlib.nullcontext(reader) if reader is not None else PhotoReader(limits) as decoder:
         for photo in photos:
             try:
-                yield PhotoResult(photo, embed_image(engine, decoder.decode(photo)[0], gate).embedding, None)
+                found = embed_image(engine, decoder.decode(photo)[0], gate)
+                yield PhotoResult(photo, found.embedding, None, found.turn)
             except RefusedError as error:
                 yield PhotoResult(photo, None, refusal_reason(error))
 

@@ -93,8 +93,8 @@ def _answer(
             image, scale = decode_photo(data, suffix, heic=heic)
         if engine is None:
             return wire.encode({"shape": image.shape, "scale": scale}, image.data.cast("B"))
-        embedding = embed_image(engine, image, gate).embedding
-        return wire.encode({}, np.asarray(embedding, "<f4").tobytes())
+        found = embed_image(engine, image, gate)
+        return wire.encode({"turn": found.turn}, np.asarray(found.embedding, "<f4").tobytes())
     except RefusedError as error:
         return wire.encode(wire.error_document(error))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,14 @@ from workers.recognition.engine import Engine
 
 _STAGED_AT_ONCE = 512
 _ROUNDS = 5
+
+
+class _Ready(NamedTuple):
+    """A reference with its new embedding (dim,), and how far the head is turned. Without the photo, of which many would take much memory."""
+
+    reference: Reference
+    embedding: NDArray[np.float32]
+    turn: float | None
 
 
 def switch_model(
@@ -76,7 +85,7 @@ def _stage(
             missing[reference.id] = f"{reference.person} {reference.image_path or '(saved without a photo)'}"
         else:
             by_photo.setdefault(photo, []).append(reference)
-    ready: list[tuple[Reference, NDArray[np.float32]]] = []
+    ready: list[_Ready] = []
 
     def leave_out(photo: Path, reason: str | None) -> None:
         missing.update({one.id: f"{photo.name}: {reason}" for one in by_photo[photo]})
@@ -93,7 +102,7 @@ def _stage(
             if result.embedding is None:
                 leave_out(result.photo.path, result.reason)
             else:
-                ready += [(one, result.embedding) for one in by_photo[result.photo.path]]
+                ready += [_Ready(one, result.embedding, result.turn) for one in by_photo[result.photo.path]]
             if len(ready) >= _STAGED_AT_ONCE:
                 _send_staged(gallery, ready, engine.fingerprint)
                 ready = []
@@ -103,5 +112,6 @@ def _stage(
     return missing
 
 
-def _send_staged(gallery: GalleryClient, ready: list[tuple[Reference, NDArray[np.float32]]], fingerprint: str) -> None:
-    gallery.stage([one for one, _ in ready], np.stack([embedding for _, embedding in ready]), fingerprint)
+def _send_staged(gallery: GalleryClient, ready: list[_Ready], fingerprint: str) -> None:
+    vectors = np.stack([one.embedding for one in ready])
+    gallery.stage([one.reference for one in ready], vectors, fingerprint, [one.turn for one in ready])

@@ -19,7 +19,8 @@ class Staged(Answer):
 class Stage(WithVectors[Staged]):
     """Store another model's embeddings of references beside the active ones.
 
-    `changes`: the change numbers of the references. A reference that was replaced meanwhile has another number and is not staged.
+    `changes`: the change numbers of the references. A reference that was replaced meanwhile has another number and is not staged. `turns`: how
+    far the heads are turned, as NewReference has it; empty: not known.
     """
 
     op: ClassVar[str] = "stage"
@@ -27,6 +28,7 @@ class Stage(WithVectors[Staged]):
     ids: Many[int]
     changes: Many[int]
     fingerprint: str
+    turns: Many[float | None] = field(default_factory=list)
 
     def vector_count(self) -> int:
         return len(self.ids)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from shared.ipc.requests.base import Answer, Counted, Request, WithVectors
 from shared.ipc.requests.checking import Many
-from shared.records import NewReference, Person, Reference
+from shared.records import NewReference, Person, Reference, Side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +198,30 @@ class MarkReference(Request[ReferenceState]):
     person: str
     photo: str
     right: bool
+
+
+@dataclass(frozen=True)
+class OneSidedPerson:
+    """Somebody whose photos all show the same `side`. `reference`: the id of the newest one in use; `references`: how many are in use."""
+
+    reference: int
+    side: Side
+    references: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneSidedFound(Answer):
+    """`people`: the newest first."""
+
+    people: list[OneSidedPerson]
+
+
+@dataclass(frozen=True)
+class OneSided(Request[OneSidedFound]):
+    """The people whose photos all show the same side, which is not the front: of at least two pictures, and of none is it unknown."""
+
+    op: ClassVar[str] = "one_sided"
+    answer: ClassVar[type[Any]] = OneSidedFound
 
 
 @dataclass(frozen=True, kw_only=True)

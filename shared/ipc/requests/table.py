@@ -27,6 +27,7 @@ from shared.ipc.requests.references import (
     FindReferences,
     IsMarked,
     MarkReference,
+    OneSided,
     References,
     RightReferences,
     Save,
@@ -65,7 +66,7 @@ from shared.ipc.requests.sync import (
 REQUESTS: dict[str, type[Request[Any]]] = {
     one.op: one
     for one in (
-        Save, Delete, Count, References, FindReferences, FindCover, IsMarked, Cosine, SetAside, BringBack, MarkReference, RightReferences,
+        Save, Delete, Count, References, FindReferences, FindCover, IsMarked, Cosine, SetAside, BringBack, MarkReference, RightReferences, OneSided,
         People, Rename, Merge, UndoPeople,
         Forget,
         Strangers, ForgetStranger, NameStranger,

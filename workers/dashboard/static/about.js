@@ -1,4 +1,4 @@
-// What runs here and how it is doing: processes, gallery, disk, models, versions; and a file for support.
+// What runs here and how it is doing; and a file for support.
 
 import { html, useEffect, useState } from "./vendor/preact-htm.js";
 import { ask, urlOf } from "./api.js";

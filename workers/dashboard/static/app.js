@@ -154,7 +154,6 @@ function App({ entering }) {
 // The code of a link is a secret: out of the address line and the history before anything else.
 const code = location.hash.startsWith("#/") ? "" : location.hash.slice(1);
 if (code) history.replaceState(null, "", new URL(".", document.baseURI));
-// At once, since each takes a way to the site and back.
 const entering = code ? ask("session", "POST", { code }) : ask("me");
 entering.catch(() => {}); // told by the page, once there are texts for it
 await loadTexts();

@@ -1,4 +1,4 @@
-// What each threshold would name: a job of the site, drawn as two curves with a threshold that can be moved.
+// What each threshold would name: two curves with a threshold that can be moved.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask } from "./api.js";

@@ -1,4 +1,4 @@
-// The cameras: how each of them is, those that are down first; and what to do about it. An admin tests, adds, changes and removes them.
+// The cameras: how each is, and what to do about it. An admin tests, adds, changes and removes them.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask, urlOf } from "./api.js";

@@ -1,4 +1,4 @@
-// Enrols somebody: photos come from files, the clipboard, a webcam or a camera; each is judged before anything is stored.
+// Enrols somebody. Each photo is judged before anything is stored.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask } from "./api.js";

@@ -1,4 +1,4 @@
-// Sightings, newest first: the latest come by themselves, older ones by the page.
+// Sightings, newest first. The latest come by themselves.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask, query } from "./api.js";

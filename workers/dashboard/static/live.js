@@ -57,7 +57,7 @@ export function useFrames(wanted) {
       end();
     };
   }, [wanted]);
-  // Not above: when a camera is shown large, its last small picture is what is shown first.
+  // Not above: a camera that is shown large begins with its last small picture.
   useEffect(() => () => Object.values(urls.current).forEach((url) => url && URL.revokeObjectURL(url)), []);
   return { frames, isFull };
 }

@@ -1,4 +1,4 @@
-// What the pages share: the mark of a verdict, pictures of faces, dialogs, notices.
+// What the pages share.
 
 import { Component, html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { urlOf } from "./api.js";
@@ -89,7 +89,7 @@ export class Notices extends Component {
   }
 }
 
-/** Why the site did not do something: in our own words for the types of problems that we know, else in the site's. */
+/** Why the site did not do something: in our words for the problems that we know, else in its own. */
 export function whyNot(error) {
   if (error.status === 0) return t("offline");
   const key = `problem.${error.type}`;

@@ -1,4 +1,4 @@
-// Everybody who is enrolled, and what is worth a look among them; and one person: photos, sightings, and what can be done with them.
+// Everybody who is enrolled, and what is worth a look among them; and one person.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask, query, urlOf } from "./api.js";
@@ -9,7 +9,7 @@ import { cosine, date, number, plural, t } from "./text.js";
 const PAGE = 60;
 const AGAIN_MS = 3000;
 const OTHERS = 4;
-const SINGLE = 8; // shown, of people with one picture only
+const WANTED = 8; // shown, of people who need a photo
 const isNarrow = matchMedia("(max-width: 700px)");
 const photoOf = (person, reference) => `people/${person.id}/references/${reference}/photo`;
 const changeReference = (person, reference, fields) => ask(`people/${person.id}/references/${reference}`, "PATCH", fields);
@@ -44,7 +44,7 @@ const undo = ({ before, person }, then) => () => attempt(async () => {
   then();
 });
 
-/** What a button does that changes something and tells so. `back`: takes it back; then `onDone` is called, too. */
+/** Change something, and tell so. `back`: takes it back. */
 const change = (onDone, said, doing, back) => () => attempt(async () => {
   const answer = await doing();
   notify(answer.warning ?? said, back && change(onDone, t("review.undone"), back));
@@ -54,7 +54,7 @@ const change = (onDone, said, doing, back) => () => attempt(async () => {
 const Somebody = ({ one, onChoose }) => html`<li><button type="button" onClick=${() => onChoose(one)}>
   <${Face} path=${`people/${one.id}/photo`} alt="" /><b>${one.person}</b></button></li>`;
 
-/** A dialog in which one of all people is chosen. `what`: what then happens; `without`: the id of one who can't be chosen. */
+/** Choose one of all people. `what`: what then happens; `without`: the id of one who can't be chosen. */
 export function Choose({ title, what, without, onChoose, onClose }) {
   const [begins, setBegins] = useState("");
   const [{ people }] = usePeople(begins);
@@ -65,7 +65,7 @@ export function Choose({ title, what, without, onChoose, onClose }) {
   </${Dialog}>`;
 }
 
-/** What is worth a look, asked for again while something newer is to come and the page is seen; and what asks at once. */
+/** What is worth a look, asked for again while something newer is to come; and what asks at once. */
 function useWorklist() {
   const [found, setFound] = useState(null);
   const load = async () => setFound(await ask("worklist"));
@@ -129,10 +129,10 @@ function Odd({ odd, onDone }) {
   </li>`;
 }
 
-function Single({ people, count }) {
-  return html`<h3>${plural("worklist.single", count)}</h3>
-    <p class="actions">${people.slice(0, SINGLE).map((one) => html`<a class="button" key=${one.id} href=${`#/enrol/${one.id}`}>${one.person}</a>`)}</p>`;
-}
+/** Links to Enrol, with the sides that are missing. */
+const Wanted = ({ title, found }) => found.length > 0 && html`<h3>${title}</h3>
+  <p class="actions">${found.slice(0, WANTED).map(({ person, missing = [] }) => html`<a class="button" key=${person.id} href=${`#/enrol/${person.id}`}>
+    ${[person.person, ...missing.map((side) => t(`side.${side}`))].join(" · ")}</a>`)}</p>`;
 
 /** What is worth a look. `onChange`: called when an answer has changed the people. */
 function Worklist({ onChange }) {
@@ -152,14 +152,15 @@ function Worklist({ onChange }) {
     ...found.odd.map((odd) => html`<${Odd} key=${odd.reference} odd=${odd} onDone=${done} />`),
   ];
   const shown = all ? cards.length : isNarrow.matches ? 1 : 3;
-  if (!cards.length && !found.single.length && !answered && !found.fault) return null;
+  if (!cards.length && !found.single_found && !found.one_sided_found && !answered && !found.fault) return null;
   return html`<section class="worklist" aria-labelledby="worklist">
     <h2 id="worklist" tabindex="-1" ref=${heading}>${t("worklist.title")}</h2>
     ${found.fault && html`<p class="faint">${found.fault}</p>`}
     ${answered && !cards.length && html`<p class="faint">${t("review.empty")}</p>`}
     ${cards.length > 0 && html`<ul class="looks">${cards.slice(0, shown)}</ul>`}
     ${cards.length > shown && html`<p class="more"><button type="button" onClick=${() => setAll(true)}>${t("worklist.all", { count: number(cards.length) })}</button></p>`}
-    ${found.single.length > 0 && html`<${Single} people=${found.single} count=${found.single_found} />`}
+    <${Wanted} title=${t("worklist.single", { count: number(found.single_found) })} found=${found.single.map((person) => ({ person }))} />
+    <${Wanted} title=${t("worklist.oneSided", { count: number(found.one_sided_found) })} found=${found.one_sided} />
   </section>`;
 }
 
@@ -221,7 +222,7 @@ function Forget({ person, onClose }) {
     event.preventDefault();
     attempt(async () => {
       const answer = await ask(`people/${person.id}`, "DELETE");
-      notify(plural("people.forgotten", answer.sightings, { person: person.person }));
+      notify(t("people.forgotten", { person: person.person, count: number(answer.sightings) }));
       onClose();
       location.hash = "#/people";
     });
@@ -256,10 +257,9 @@ function Reference({ person, one, onDone }) {
   const judge = (said, fields) => change(onDone, said, () => changeReference(person, one.id, fields));
   return html`<li class=${isAside ? "aside" : ""}>
     <${Face} path=${one.image_path ? photoOf(person, one.id) : null} alt=${t("people.photoAlt", { person: person.person, date: date(one.enrolled_at) })} />
-    <span class="faint">${[isAside ? t("people.asideSince", { date: date(one.set_aside_since), reason: one.set_aside_reason }) : t("people.since", { date: date(one.enrolled_at) }),
-      one.right_since && t("people.rightSince", { date: date(one.right_since) })].filter(Boolean).join(" · ")}</span>
+    <span class="faint">${[isAside ? t("people.asideSince", { date: date(one.set_aside_since), reason: one.set_aside_reason }) : t("people.since", { date: date(one.enrolled_at) }), one.side && t(`side.${one.side}`)].filter(Boolean).join(" · ")}</span>
     <button type="button" onClick=${isAside ? judge(t("review.undone"), { set_aside: null }) : judge(plural("people.aside", 1), { set_aside: t("people.byHand") })}>${t(isAside ? "people.bringBack" : "people.setAside")}</button>
-    ${one.right_since && html`<button type="button" onClick=${judge(t("review.undone"), { right: false })}>${t("people.notRight")}</button>`}
+    ${one.right_since && html`<button type="button" aria-pressed="true" onClick=${judge(t("review.undone"), { right: false })}>✓ ${t("worklist.isRight")}</button>`}
     ${one.image_path && html`<button type="button" onClick=${() => setJudged(true)}>${t("quality.title")}</button>`}
     ${judged && html`<${Judged} person=${person} one=${one} onClose=${() => setJudged(false)} />`}
   </li>`;

@@ -1,11 +1,11 @@
-// What is left to decide, one large at a time: a stranger or an uncertain sighting beside the person whom it resembles most.
+// What is left to decide, one large at a time, beside the person whom it resembles most.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask } from "./api.js";
 import { cropOf } from "./events.js";
 import { Dialog, Face, Mark, attempt, notify } from "./parts.js";
 import { Choose, Naming } from "./people.js";
-import { clock, cosine, date, plural, t } from "./text.js";
+import { clock, cosine, date, number, t } from "./text.js";
 
 const SWIPE_PX = 90;
 const keyOf = (item) => (item.stranger ? item.stranger.id : `event-${item.event.id}`);
@@ -13,7 +13,7 @@ const keyOf = (item) => (item.stranger ? item.stranger.id : `event-${item.event.
 /** Who is in the picture, as a sentence. */
 const factsOf = ({ stranger, event }) =>
   stranger
-    ? [plural("review.visits", stranger.visits), stranger.cameras.join(", "), t("review.last", { date: date(stranger.last_seen), time: clock(stranger.last_seen) })]
+    ? [t("review.visits", { count: number(stranger.visits) }), stranger.cameras.join(", "), t("review.last", { date: date(stranger.last_seen), time: clock(stranger.last_seen) })]
     : [event.camera, date(event.time), clock(event.time)];
 
 /** A horizontal swipe over a card: how far it is drawn, and what its end means. */
@@ -117,7 +117,7 @@ export function Review() {
   if (items === null) return html`<h1>${t("page.review")}</h1>`;
   return html`
     <header class="top"><h1>${t("page.review")}</h1>
-      <p class="faint">${items.length ? plural("review.left", items.length) : ""}</p></header>
+      <p class="faint">${items.length ? t("review.left", { count: number(items.length) }) : ""}</p></header>
     ${!item ? html`<div class="empty"><p>${t("review.empty")}</p>
         <p class="actions center">${passed.size > 0 && html`<button type="button" onClick=${() => { passed.clear(); load(); }}>${t("review.again")}</button>`}
         ${button("undo", t("undo"), "U")}</p></div>`

@@ -1,4 +1,4 @@
-// The settings: a form made from the schema, beside the text of the file. The site checks each change as it is made; only applying writes it.
+// The settings: a form made from the schema, beside the text of the file. The site checks each change; only applying writes it.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { ask } from "./api.js";
@@ -22,7 +22,7 @@ function groupsOf(values, settings) {
 
 const shownValue = (value) => (value === undefined || value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value));
 
-/** What was typed, as the kind of the setting has it. What does not fit is sent as it is: the site says what is wrong. */
+/** What was typed, as the setting's kind has it. What does not fit is sent as it is: the site says why. */
 function valueOf(setting, typed) {
   if (typed === "") return null;
   if (setting.kind === "boolean") return typed === "true";

@@ -43,8 +43,7 @@ export async function loadTexts(name = "") {
   document.documentElement.lang = language;
 }
 
-const LONGER = { a: "áá", e: "éé", i: "íí", o: "óó", u: "úú", A: "ÁÁ", E: "ÉÉ", I: "ÍÍ", O: "ÓÓ", U: "ÚÚ" };
-const pseudo = (text) => `⟦${text.split(/({\w+})/).map((part, place) => (place % 2 ? part : part.replace(/[aeiou]/gi, (one) => LONGER[one]))).join("")}⟧`;
+const pseudo = (text) => `⟦${text.split(/({\w+})/).map((part, place) => (place % 2 ? part : part.replace(/[aeiou]/gi, "$&$&\u0301"))).join("")}⟧`;
 const marked = (text) => (isPseudo ? `⟦${text}⟧` : text);
 
 export const isText = (key) => key in texts;
