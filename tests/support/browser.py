@@ -46,7 +46,7 @@ class Pages:
         self.web, self._browser = web, opened
         context = opened.new_context()
         page = context.new_page()
-        page.goto(command_json(web.site.folder, "web", "login", "--role", role)["url"])
+        page.goto(command_json(web.site.folder, "web", "login", "--name", "Robin Hill", "--role", role)["url"])
         page.wait_for_selector("nav", timeout=WAIT_MS)
         assert "rc_" not in page.url, "the code is a secret"
         self._state: Any = context.storage_state()
