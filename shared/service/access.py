@@ -179,7 +179,7 @@ class GalleryClient(ABC):
         return self.ask(BringBack(person, photo))
 
     def mark_reference(self, person: str, photo: str, *, right: bool) -> ReferenceState:
-        """Say that a reference is right, or take that back. `photo`: see requests.SetAside."""
+        """Say that a reference is right, or take that back. `photo`: see SetAside."""
         return self.ask(MarkReference(person, photo, right))
 
     def right_references(self) -> Iterator[int]:

@@ -92,7 +92,7 @@ def test_an_empty_gallery_has_nothing() -> None:
 def test_who_is_shown_from_one_side_is_told_as_the_store_has_it() -> None:
     """At most so many of each kind, and how many there are."""
     given = [OneSidedPerson(100 + 4 * number, Side.LEFT, 4) for number in range(101)]
-    found = worklist(replace(gallery(), one_sided=given), Point(), None)
+    found = worklist(gallery(), Point(), None, one_sided=given)
     assert (found.one_sided, found.one_sided_found) == (given[:100], 101)
 
 
@@ -166,7 +166,7 @@ def test_what_is_no_longer_right_is_looked_for() -> None:
 def test_whoever_has_other_photos_since_is_not_told_to_be_of_one_side() -> None:
     """The sides that are missing are told; whoever got another reference, or is gone, is not in the list."""
     given = [OneSidedPerson(100, Side.LEFT, 4), OneSidedPerson(104, Side.RIGHT, 4)]
-    found = Findings(7, asdict(worklist(replace(gallery(), one_sided=given), Point(), None)))
+    found = Findings(7, asdict(worklist(gallery(), Point(), None, one_sided=given)))
 
     def told(**people_of: str) -> tuple[list[tuple[str, list[Side]]], int]:
         now = known(**{"r100": "p0", "r104": "p1"} | people_of)

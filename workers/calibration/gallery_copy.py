@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import Say
-from shared.ipc.requests.references import OneSidedPerson
 from shared.service.access import GalleryClient
 
 
@@ -17,7 +15,7 @@ from shared.service.access import GalleryClient
 class References:
     """A whole gallery: `vectors` (n, dim) float32 of unit norm, `persons` (n,) int32 indices into `names`, `row_ids` (n,). `different`: pairs
     of people, the lower index first, of whom somebody said that they are not one. `right`: the row ids of references of which somebody said
-    that they are right, although they disagree with their person. `one_sided`: people whose photos all show the same side."""
+    that they are right, although they disagree with their person."""
 
     vectors: NDArray[np.float32]
     persons: NDArray[np.int32]
@@ -25,7 +23,6 @@ class References:
     names: list[str]
     different: frozenset[tuple[int, int]] = frozenset()
     right: frozenset[int] = frozenset()
-    one_sided: Sequence[OneSidedPerson] = ()
 
 
 def load_references(gallery: GalleryClient, say: Say) -> References:
@@ -55,5 +52,4 @@ def load_references(gallery: GalleryClient, say: Say) -> References:
         names=list(names),
         different=different,
         right=frozenset(gallery.right_references()),
-        one_sided=gallery.one_sided(),
     )

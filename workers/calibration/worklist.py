@@ -6,6 +6,7 @@ Arrays in, references by their ids out. What looks like one person, what disagre
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,10 +74,15 @@ class Worklist:
 
 
 def worklist(
-    references: References, model: ModelPoint, most_probes: int | None, progress: Progress | None = None
+    references: References,
+    model: ModelPoint,
+    most_probes: int | None,
+    progress: Progress | None = None,
+    one_sided: Sequence[OneSidedPerson] = (),
 ) -> Worklist:
     """Look through a gallery. `most_probes`: of a larger gallery a random sample of so many references is searched, always the same; None: all.
-    Pairs that are known to be different are left out. `progress`: called with (rows compared, rows in all)."""
+    Pairs that are known to be different are left out. `progress`: called with (rows compared, rows in all). `one_sided`: people whose
+    photos all show the same side, as the store knows them."""
     looked = look_through(references, model, most_probes, progress)
     persons = references.persons[looked.probes]
     pairs = alike_pairs(looked.found, persons, looked.probes, MAX_LISTED, references.different)
@@ -95,8 +101,8 @@ def worklist(
         right=[_id(references, int(row)) for row in looked.probes[looked.right[:MAX_LISTED]]],
         single=single[:MAX_LISTED],
         single_found=len(single),
-        one_sided=list(references.one_sided[:MAX_LISTED]),
-        one_sided_found=len(references.one_sided),
+        one_sided=list(one_sided[:MAX_LISTED]),
+        one_sided_found=len(one_sided),
     )
 
 

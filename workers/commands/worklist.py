@@ -35,10 +35,10 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
                 got=info.model,
                 remedy="see: supervisor.py models",
             )
-        references = load_references(gallery, warn)
+        references, one_sided = load_references(gallery, warn), gallery.one_sided()
     # The files are not locked meanwhile: comparing a large gallery takes a minute, and a site may want to start.
     with progress_bar("comparing") as progress:
-        found = worklist(references, model, None if arguments.all else MAX_PROBES, progress)
+        found = worklist(references, model, None if arguments.all else MAX_PROBES, progress, one_sided)
     if context.as_json:
         say_json({"change_number": info.change_number, **asdict(found)})
     else:
